@@ -1,0 +1,64 @@
+"""Which device to train on, and getting batches there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["as_device", "get_device", "to_device"]
+
+
+def get_device(prefer_cuda: bool = True) -> torch.device:
+    """The best device of this machine: CUDA, then MPS, then the CPU.
+
+    Args:
+        prefer_cuda: False asks for MPS before CUDA; a machine without MPS still gets its CUDA device.
+
+    >>> get_device().type in {"cuda", "mps", "cpu"}
+    True
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    order = ("cuda", "mps", "cpu") if prefer_cuda else ("mps", "cuda", "cpu")
+    return torch.device(next(name for name in order if available[name]))
+
+
+def as_device(device: "str | torch.device | None") -> torch.device:
+    """``device`` as a :class:`torch.device` that this machine has; None or ``"auto"`` is the best one.
+
+    Raises:
+        ValueError: if torch knows no such device, or this machine has none.
+    """
+    if device is None or device == "auto":
+        return get_device()
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:1', 'mps' or the like; got {device!r}") from error
+    if found.type not in ("cpu", "meta") and not _has(found):
+        raise ValueError(f"this machine has no device {str(found)!r}; {get_device().type!r} is its best one")
+    return found
+
+
+def _has(device: torch.device) -> bool:
+    try:
+        module = torch.get_device_module(device)
+    except RuntimeError:  # a kind that this build of torch knows by name only
+        return False
+    return bool(module.is_available()) and (device.index or 0) < module.device_count()
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with every tensor in it on ``device``: tensors, and lists, tuples and mappings of them.
+
+    A batch that is there already is returned as it is. Copies from pinned memory do not wait.
+    """
+    if isinstance(batch, Tensor):
+        return batch if batch.device == device else batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
+        return type(batch)(*(to_device(item, device) for item in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(item, device) for item in batch)
+    if isinstance(batch, Mapping):
+        return {name: to_device(item, device) for name, item in batch.items()}
+    return batch

@@ -1,0 +1,529 @@
+"""The training step itself, once for every recipe, and the engines that run it."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Engine, Events, State
+from ignite.engine.events import RemovableEventHandle
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ignite_recipes.devices import as_device, to_device
+from ignite_recipes.events import TrainEvents
+from ignite_recipes.loading import KeyedLoader
+from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_generators
+
+__all__ = [
+    "EvaluationEngine",
+    "LossFunction",
+    "Stateful",
+    "TrainingEngine",
+    "TrainingState",
+    "count_samples",
+    "create_evaluator",
+    "create_trainer",
+    "first_item",
+    "unwrap",
+]
+
+logger = logging.getLogger(__name__)
+
+LossFunction = Callable[[nn.Module, Any, Any], Mapping[str, Tensor]]
+"""``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised."""
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold: anything with torch's ``state_dict`` and ``load_state_dict``."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...  # noqa: D102
+
+
+def first_item(batch: Any) -> Any:
+    """What the model is fed with: a tuple's or list's first item, any other batch as it is."""
+    return batch[0] if isinstance(batch, (list, tuple)) else batch
+
+
+def count_samples(batch: Any) -> int:
+    """The number of samples in a batch: the length of the first tensor found in it.
+
+    Raises:
+        TypeError: if there is none; say how to count with the ``batch_size`` keyword then.
+    """
+    if isinstance(batch, Tensor) and batch.dim() > 0:
+        return len(batch)
+    if isinstance(batch, (list, tuple)) and batch:
+        return count_samples(batch[0])
+    if isinstance(batch, Mapping) and batch:
+        return count_samples(next(iter(batch.values())))
+    raise TypeError(
+        f"a batch must hold a tensor whose length is its number of samples; got {type(batch).__name__}: "
+        "say how to count with the keyword batch_size=lambda batch: ..."
+    )
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside ``torch.compile``'s wrapper, so that no file holds its ``_orig_mod.`` names."""
+    return getattr(model, "_orig_mod", model)
+
+
+class TrainingState(State):
+    """Ignite's State and what our step adds to it.
+
+    Attributes:
+        inputs: what the model is about to be fed with; handlers of INPUTS_READY rewrite it.
+        losses: what ``loss_fn`` returned, attached to the graph, until the step ends.
+        num_samples: of the batch at hand.
+        grad_norm: the total gradient norm before clipping, once a handler has measured it in this step.
+        optimizer_steps, skipped_steps: since the run began.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs: Any = None
+        self.losses: Mapping[str, Tensor] | None = None
+        self.num_samples = 0
+        self.grad_norm: Tensor | None = None
+        self.optimizer_steps = 0
+        self.skipped_steps = 0
+
+
+class _KeyedEngine(Engine):
+    """An Engine whose randomness depends on its seed and its position only, and that can always run again."""
+
+    purpose: str
+    state: TrainingState
+
+    def __init__(self, step: Callable[[Engine, Any], Any], device: torch.device, seed: int) -> None:
+        super().__init__(step)
+        self.logger = logger  # Ignite's own would print each error to stderr before it is even raised
+        self.device = device
+        self.state = TrainingState()
+        self.state.seed = seed
+        self._reported: BaseException | None = None
+
+    def fire(self, event: TrainEvents) -> None:
+        """Fire ``event`` if somebody listens: 0.2 microseconds for nobody, where ``fire_event`` takes 11."""
+        if self._event_handlers[event]:
+            self._fire_event(event)
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Run over ``data``, leaving the global random generators as they were found."""
+        if data is None:
+            return super().run(data, max_epochs, max_iters, epoch_length)
+        if not isinstance(data, Iterable):
+            raise TypeError(f"data must be a loader or another iterable of batches; got {type(data).__name__}")
+        if self._get_data_length(data) == 0:
+            raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
+        # What an exception, an interrupt or terminate() left of an earlier run would end this one at once.
+        self._internal_run_generator = self._dataloader_iter = self._reported = None
+        self.should_terminate = False
+        with preserve_generators(self.device):
+            assert self.state.seed is not None
+            loader = KeyedLoader(data, self.state.seed, self.purpose, self.device)
+            return super().run(loader, max_epochs, max_iters, epoch_length)
+
+    def _handle_exception(self, error: BaseException) -> None:
+        # Ignite swallows the exception when a handler returns, and calls handlers twice when one raises.
+        if self._reported is not error:
+            self._reported = error
+            self._fire_event(Events.EXCEPTION_RAISED, error)
+        raise error
+
+
+class TrainingEngine(_KeyedEngine):
+    """The trainer that :func:`create_trainer` makes: an Ignite Engine that runs our training step.
+
+    Attributes:
+        model, optimizer, loss_fn, device: what it was made with.
+        precision: set by ``MixedPrecisionTrainer.attach``; None is float32.
+        stateful: name -> object, everything whose state a checkpoint of this run holds besides the model
+            and the optimizer; handlers enter themselves when they are attached (:meth:`keep_state`).
+        veto: what a handler of OPTIMIZER_STEP_STARTED sets to drop the step: True, or a 0-d tensor on the
+            device that is nonzero where the step must be dropped.
+        state: a :class:`TrainingState`.
+    """
+
+    purpose = "train"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss_fn: LossFunction,
+        device: torch.device,
+        seed: int,
+        accumulation_steps: int,
+        get_inputs: Callable[[Any], Any],
+        batch_size: Callable[[Any], int],
+    ) -> None:
+        super().__init__(self._step, device, seed)
+        self.register_events(*TrainEvents)
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.accumulation_steps = accumulation_steps
+        self.get_inputs, self.batch_size = get_inputs, batch_size
+        self.precision: Any = None
+        self.stateful: dict[str, Stateful] = {}
+        self.monitored: tuple[Any, str] | None = None
+        self.veto: bool | Tensor = False
+        # Steps until the host asks an accelerator whether a step was finite; 0 is at once.
+        self.veto_lag = 0 if device.type == "cpu" else 4
+        self.window_losses: list[Tensor] = []
+        self._window_weight, self._first_size = 0.0, 0
+        self._step_runs = False
+        self._updated_at = 0
+        self._steps_owed = 0
+        self.state_dict_user_keys.extend(["seed", "optimizer_steps", "skipped_steps"])
+        self.add_event_handler(Events.EPOCH_STARTED, _open_epoch)
+        self.add_event_handler(Events.EPOCH_COMPLETED, _finish_window)
+        self.add_event_handler(Events.EPOCH_COMPLETED, _close_epoch)
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Train on ``data`` until ``max_epochs``, from where the state stands.
+
+        Unlike Ignite's: a run that has reached its end goes straight to COMPLETED instead of starting
+        anew on the trained weights (``state.max_epochs = None`` asks for that), one that was stopped inside
+        an epoch goes on with the next batch of that epoch, and an exception always reaches the caller.
+        """
+        state = self.state
+        end = max_epochs if max_epochs is not None else state.max_epochs
+        if state.epoch_length and state.max_epochs is not None:
+            state.epoch = state.iteration // state.epoch_length
+            if state.epoch == end:
+                self._fire_event(Events.COMPLETED)
+                return state
+            self._check_same_length(data, epoch_length)
+        try:
+            return super().run(data, max_epochs, max_iters, epoch_length)
+        except BaseException:
+            if self._step_runs:  # the window that failed has changed nothing: it is still to be done
+                state.iteration = self._updated_at
+                self._step_runs = False
+            raise
+
+    def _check_same_length(self, data: Iterable[Any] | None, epoch_length: int | None) -> None:
+        length = epoch_length or (data is not None and self._get_data_length(data))
+        if self.state.iteration and length and length != self.state.epoch_length:
+            raise ValueError(
+                f"the loader must have the {self.state.epoch_length} batches an epoch that this run began with; "
+                f"got {length}: resume with the same data and batch size"
+            )
+
+    def add_event_handler(
+        self, event_name: Any, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
+        """As Ignite's; but an epoch is closed (metrics decided on, then saved) after all its handlers."""
+        handle = super().add_event_handler(event_name, handler, *args, **kwargs)
+        self._event_handlers[Events.EPOCH_COMPLETED].sort(key=lambda entry: entry[0] is _close_epoch)
+        return handle
+
+    def keep_state(self, name: str, handler: Stateful) -> None:
+        """Enter a handler whose state belongs to the run. A second one of a name gets a number behind it.
+
+        Raises:
+            RuntimeError: if this very handler is attached already: it would count everything twice.
+        """
+        if any(known is handler for known in self.stateful.values()):
+            raise RuntimeError(f"{handler!r} is attached to this trainer already; attach each handler once")
+        number = 2
+        unique = name
+        while unique in self.stateful:
+            unique, number = f"{name}_{number}", number + 1
+        self.stateful[unique] = handler
+
+    def watch(self, metric: Any, mode: str) -> None:
+        """Note that a handler decides on ``metric``, which is better when it is smaller or larger (``mode``).
+
+        Raises:
+            ValueError: if another handler watches something else: a plateau schedule and early stopping that
+                disagree about what is better work against each other.
+        """
+        if self.monitored not in (None, (metric, mode)):
+            raise ValueError(
+                f"every handler of a trainer must watch the same metric in the same direction; "
+                f"{self.monitored} is watched already, got {(metric, mode)}"
+            )
+        self.monitored = (metric, mode)
+
+    @property
+    def can_defer_veto(self) -> bool:
+        """Whether a step can be dropped on the device, without the host having to know at once."""
+        fused = all(group.get("fused") for group in self.optimizer.param_groups)
+        return self.veto_lag > 0 and fused and getattr(self.optimizer, "_step_supports_amp_scaling", False)
+
+    def report_late_skip(self) -> None:
+        """Correct the counts: a step that was counted as taken turns out to have been dropped.
+
+        OPTIMIZER_STEP_COMPLETED was fired for it, so the next one is withheld: schedules advance exactly as
+        often as the optimizer did.
+        """
+        self.state.optimizer_steps -= 1
+        self.state.skipped_steps += 1
+        self._steps_owed += 1
+        self.fire(TrainEvents.OPTIMIZER_STEP_SKIPPED)
+
+    # The step, in the order of the drawing in events.py.
+
+    def _step(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
+        state, model, precision = self.state, self.model, self.precision
+        self._step_runs = True
+        assert state.seed is not None
+        seed_generators(derive_seed(state.seed, "step", state.iteration), self.device)
+        if not model.training:
+            model.train()
+        if not self.window_losses:
+            self.optimizer.zero_grad(set_to_none=True)
+
+        batch = to_device(batch, self.device)
+        state.num_samples = self.batch_size(batch)
+        state.inputs = self.get_inputs(batch)
+        self.fire(TrainEvents.INPUTS_READY)
+
+        with nullcontext() if precision is None else precision.autocast():
+            losses = state.losses = self.loss_fn(model, state.inputs, batch)
+        loss = _check_loss(losses)
+        self.fire(TrainEvents.LOSSES_READY)
+
+        loss = self._weigh(loss)
+        (loss if precision is None else precision.scale_loss(loss)).backward()
+        output = {name: value.detach() for name, value in losses.items()}
+        self.window_losses.append(output["loss"])
+        self.fire(TrainEvents.BACKWARD_COMPLETED)
+
+        if self._window_is_full():
+            self._update()
+        state.inputs = state.losses = None  # frees the activations before the next forward
+        self._step_runs = False
+        return output
+
+    def _weigh(self, loss: Tensor) -> Tensor:
+        """The batch's share of its accumulation window: its samples, in units of the window's first batch.
+
+        Units, because float16 gradients of a loss times 128 samples would overflow. Divided by the window's
+        sum of weights before clipping, this is the gradient of the mean over all of the window's samples.
+        """
+        if self.accumulation_steps == 1:
+            return loss
+        self._first_size = self._first_size or self.state.num_samples
+        weight = self.state.num_samples / self._first_size
+        self._window_weight += weight
+        return loss * weight
+
+    def _window_is_full(self) -> bool:
+        state = self.state
+        at_end = state.epoch_length is not None and state.iteration % state.epoch_length == 0
+        return at_end or len(self.window_losses) == self.accumulation_steps
+
+    def _update(self) -> None:
+        if self.precision is not None:
+            self.precision.unscale_gradients(self.optimizer)
+        if self._window_weight not in (0.0, 1.0):
+            torch._foreach_div_(self.gradients(), self._window_weight)
+        self.state.grad_norm = None
+        self.veto = False
+        self.fire(TrainEvents.GRADIENTS_READY)
+        self.fire(TrainEvents.OPTIMIZER_STEP_STARTED)
+        stepped = self._step_optimizer()
+        self._begin_window()
+
+        if not stepped:
+            self.state.skipped_steps += 1
+            self.fire(TrainEvents.OPTIMIZER_STEP_SKIPPED)
+            return
+        self.state.optimizer_steps += 1
+        if self._steps_owed:
+            self._steps_owed -= 1
+        else:
+            self.fire(TrainEvents.OPTIMIZER_STEP_COMPLETED)
+
+    def _begin_window(self) -> None:
+        self.window_losses = []
+        self._window_weight, self._first_size = 0.0, 0
+        self._updated_at = self.state.iteration
+
+    def _step_optimizer(self) -> bool:
+        """Take the step unless it is vetoed or has overflown; whether it was taken, as far as is known."""
+        veto, optimizer = self.veto, self.optimizer
+        if isinstance(veto, Tensor):
+            if self.precision is None and self.can_defer_veto:
+                return self._step_unless(veto)
+            veto = bool(veto)  # waits for the device: the price of an optimizer that is not fused
+        if self.precision is not None:
+            return bool(self.precision.step_optimizer(optimizer, drop=veto))
+        if not veto:
+            optimizer.step()
+        return not veto
+
+    def _step_unless(self, flag: Tensor) -> bool:
+        """Let a fused optimizer read ``flag`` on the device, as ``GradScaler`` does; nobody waits."""
+        optimizer: Any = self.optimizer
+        optimizer.grad_scale, optimizer.found_inf = None, flag.to(torch.float32)
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf
+        return True
+
+    def gradients(self) -> list[Tensor]:
+        """The gradients of the optimizer's parameters that have one."""
+        groups = self.optimizer.param_groups
+        return [p.grad for group in groups for p in group["params"] if p.grad is not None]
+
+
+def _check_loss(losses: Any) -> Tensor:
+    loss = losses.get("loss") if isinstance(losses, Mapping) else None
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(losses).__name__
+        raise TypeError(
+            f"loss_fn must return a dict whose 'loss' is a tensor with a single number; got {got}: "
+            "average over the samples, and name the result 'loss'"
+        )
+    return loss
+
+
+# The trainer's own handlers: plain functions, so that describe() shows them by name.
+
+
+def _open_epoch(engine: TrainingEngine) -> None:
+    state = engine.state
+    loader = state.dataloader
+    if isinstance(loader, KeyedLoader):
+        loader.epoch = state.epoch
+        loader.start = state.iteration % state.epoch_length if state.epoch_length else 0
+    engine._dataloader_iter = None  # each epoch is a pass of its own, also where epoch_length is not the loader's
+    engine._begin_window()
+
+
+def _finish_window(engine: TrainingEngine) -> None:
+    if engine.window_losses:  # only a loader without a length ends an epoch inside a window
+        engine._update()
+
+
+def _close_epoch(engine: TrainingEngine) -> None:
+    engine.fire(TrainEvents.METRICS_READY)
+    engine.fire(TrainEvents.CHECKPOINT_READY)
+
+
+class EvaluationEngine(_KeyedEngine):
+    """The evaluator that :func:`create_evaluator` makes: losses without gradients, in evaluation mode.
+
+    A run leaves each module in the mode (training or evaluation) in which it found it, and draws the same
+    random numbers every time, so that a sampled validation loss shows the model and not the dice.
+    """
+
+    purpose = "validation"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        device: torch.device,
+        seed: int,
+        get_inputs: Callable[[Any], Any],
+        batch_size: Callable[[Any], int],
+    ) -> None:
+        super().__init__(self._step, device, seed)
+        self.model, self.loss_fn = model, loss_fn
+        self.get_inputs, self.batch_size = get_inputs, batch_size
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
+        self.state.metrics = {}
+        try:
+            return super().run(data, max_epochs, max_iters, epoch_length)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    @torch.no_grad()
+    def _step(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
+        assert self.state.seed is not None
+        seed_generators(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
+        batch = to_device(batch, self.device)
+        self.state.num_samples = self.batch_size(batch)
+        losses = self.loss_fn(self.model, self.get_inputs(batch), batch)
+        _check_loss(losses)
+        return dict(losses)
+
+
+def create_trainer(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    *,
+    device: str | torch.device | None = "cpu",
+    seed: int | None = None,
+    accumulation_steps: int = 1,
+    get_inputs: Callable[[Any], Any] = first_item,
+    batch_size: Callable[[Any], int] = count_samples,
+) -> TrainingEngine:
+    """An Ignite Engine that trains ``model`` with the step drawn in :mod:`ignite_recipes.events`.
+
+    Attach handlers to it, then call ``run(loader, max_epochs=...)``. A bare trainer neither averages nor
+    guards nor saves: every feature is a handler, and ``describe(trainer)`` prints which one runs when.
+
+    Args:
+        model: moved to ``device``.
+        optimizer: any torch optimizer of the model's parameters; a fused one lets the non-finite guard
+            decide on an accelerator without making the host wait.
+        loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors; ``inputs`` is what
+            augmentation made of the batch, ``batch`` is clean; both are on the device.
+        device: ``None`` or ``"auto"`` is the best one there is.
+        seed: of everything random in the run; None draws one from torch's global generator.
+        accumulation_steps: batches per optimizer step. The gradient is that of the mean over all samples of
+            the window, also for a short last batch and for the short window at the end of an epoch.
+        get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
+        batch_size: counts the samples of a batch; by default the length of its first tensor.
+
+    Raises:
+        ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, or there is no such device.
+    """
+    if accumulation_steps < 1:
+        raise ValueError(f"accumulation_steps must be at least one batch; got {accumulation_steps}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("the model must have a parameter to train; got none that requires a gradient")
+    target = as_device(device)
+    seed = draw_seed() if seed is None else seed
+    return TrainingEngine(
+        model.to(target), optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size
+    )
+
+
+def create_evaluator(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    *,
+    device: str | torch.device | None = "cpu",
+    seed: int = 0,
+    get_inputs: Callable[[Any], Any] = first_item,
+    batch_size: Callable[[Any], int] = count_samples,
+) -> EvaluationEngine:
+    """An Ignite Engine that computes a model's losses without training it, in float32.
+
+    Arguments as in :func:`create_trainer`. Ignite's metrics can be attached to it as to any evaluator.
+    """
+    return EvaluationEngine(model, loss_fn, as_device(device), seed, get_inputs, batch_size)

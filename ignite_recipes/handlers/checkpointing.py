@@ -1,0 +1,170 @@
+"""Save a run at the end of its epochs."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine
+
+from ignite_recipes.checkpoint import run_state, write_checkpoint
+from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.events import TrainEvents
+from ignite_recipes.handlers.history import History
+from ignite_recipes.handlers.metric import Metric, read_metric
+
+__all__ = ["BestCheckpoint", "Checkpointing"]
+
+
+class Checkpointing:
+    """Write the whole run to a file every few epochs, and at its end.
+
+    Runs:   trainer, CHECKPOINT_READY: after every decision of the epoch; attach it last.
+    Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint`; removes nothing.
+    Keeps:  nothing.
+
+    Args:
+        folder: made if missing.
+        filename: ``{epoch}`` stands for the epoch's number, from 1.
+        every: epochs between two files.
+        history: whose lists are saved under ``history``.
+        metadata: plain values saved under ``metadata``.
+
+    Raises:
+        ValueError: if ``every`` is below 1.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        filename: str = "checkpoint_epoch_{epoch}.pt",
+        *,
+        every: int = 1,
+        history: History | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"save_every must be at least one epoch; got {every}")
+        self.folder, self.filename, self.every = Path(folder), filename, every
+        self.history, self.metadata = history, metadata
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.filename!r}, every={self.every})"
+
+    def attach(self, trainer: Engine) -> "Checkpointing":
+        """Save the run of ``trainer``.
+
+        Raises:
+            RuntimeError: if it is not a trainer of ``create_trainer``: only that one can say all of its state.
+            OSError: if the folder cannot be made or written to; now, and not after the first hour.
+        """
+        _require_ours(trainer, self)
+        _prepare(self.folder)
+        trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
+        return self
+
+    def __call__(self, trainer: TrainingEngine) -> None:
+        """Save, if it is time to."""
+        epoch = trainer.state.epoch
+        is_last = epoch == trainer.state.max_epochs or bool(trainer.should_terminate)
+        if epoch % self.every == 0 or is_last:
+            self.save(trainer)
+
+    def save(self, trainer: TrainingEngine) -> Path:
+        """Save now; the path of the file."""
+        contents = checkpoint_contents(trainer, self.history, self.metadata)
+        return write_checkpoint(contents, self.folder / self.filename.format(epoch=trainer.state.epoch))
+
+
+class BestCheckpoint:
+    """Write the whole run to one file whenever its metric is the best so far.
+
+    Runs:   trainer, CHECKPOINT_READY.
+    Reads:  ``state.metrics[metric]``; NaN is never best.
+    Writes: ``path``.
+    Keeps:  the best value and its epoch.
+
+    Args:
+        path: of the file.
+        metric: a name in ``state.metrics``, or a function of the trainer.
+        mode: ``"min"`` or ``"max"``: which way is better.
+        history, metadata: as for :class:`Checkpointing`.
+
+    Attributes:
+        best, best_epoch: None before there is a finite value.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        metric: Metric = "val_loss",
+        *,
+        mode: str = "min",
+        history: History | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
+        self.path, self.metric, self.mode = Path(path), metric, mode
+        self.history, self.metadata = history, metadata
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+
+    def __repr__(self) -> str:
+        return f"BestCheckpoint({self.path.name!r}, {self.metric!r})"
+
+    def attach(self, trainer: Engine) -> "BestCheckpoint":
+        """Save the best epochs of ``trainer``; errors as for :meth:`Checkpointing.attach`."""
+        _prepare(self.path.parent)
+        _require_ours(trainer, self).keep_state("best_checkpoint", self)
+        trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
+        return self
+
+    def __call__(self, trainer: TrainingEngine) -> None:
+        """Save, if this epoch is the best."""
+        value = read_metric(trainer, self.metric)
+        if value != value or (self.best is not None and not self._is_better(value)):
+            return
+        self.best, self.best_epoch = value, trainer.state.epoch
+        write_checkpoint(checkpoint_contents(trainer, self.history, self.metadata), self.path)
+
+    def _is_better(self, value: float) -> bool:
+        assert self.best is not None
+        return value < self.best if self.mode == "min" else value > self.best
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value and its epoch."""
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the best of an earlier part of the run."""
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+def checkpoint_contents(
+    trainer: TrainingEngine, history: History | None, metadata: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What a checkpoint of ``trainer`` holds now, under the documented keys."""
+    metrics = trainer.state.metrics
+    return {
+        **run_state(trainer),
+        "train_loss": metrics.get("train_loss"),
+        "val_loss": metrics.get("val_loss"),
+        "history": history.epochs if history else None,
+        "metadata": metadata,
+    }
+
+
+def _prepare(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"checkpoints must be written to {str(folder)!r}, which is read-only here")
+
+
+def _require_ours(trainer: Engine, handler: object) -> TrainingEngine:
+    if not isinstance(trainer, TrainingEngine):
+        raise RuntimeError(
+            f"{type(handler).__name__} needs a trainer of create_trainer, which knows all of its state; with an "
+            "engine of your own call save_checkpoint(...) in a handler of EPOCH_COMPLETED"
+        )
+    return trainer

@@ -1,0 +1,222 @@
+"""Stop a run whose metric has ceased to improve, and give its best weights back."""
+
+import copy
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from ignite_recipes.engine import TrainingEngine, unwrap
+from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
+
+__all__ = ["EarlyStopping"]
+
+logger = logging.getLogger(__name__)
+
+
+class EarlyStopping:
+    """Stop after ``patience`` epochs in a row without an improvement, and restore the best epoch's weights.
+
+    A value improves on the best one if ``value < best - min_delta`` (``mode="max"``: ``value > best +
+    min_delta``). NaN never improves and uses up patience.
+
+    Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metric);
+            COMPLETED to restore, so that the last checkpoint holds the last weights.
+    Reads:  ``state.metrics[metric]``.
+    Stops:  ``trainer.terminate()``; a run that had stopped stops again at once when it is resumed.
+    Keeps:  best value and epoch, epochs waited, the epoch it stopped at, the best weights.
+
+    Args:
+        patience: epochs without improvement after which to stop, at least 1.
+        min_delta: the least change that counts as an improvement, in the metric's units.
+        restore_best_weights: keep a copy of the best weights, buffers included, and load it when training
+            stops; attached to a trainer, also when training ends by itself.
+        verbose: print when it stops.
+        mode: ``"min"`` or ``"max"``: which way is better.
+
+    Attributes:
+        best_loss, best_epoch: of the best epoch; infinity and None before there is one.
+        wait: epochs since then.
+        stopped_epoch: where it stopped, or None.
+
+    Raises:
+        ValueError: for ``patience < 1``, a negative ``min_delta`` or an unknown ``mode``.
+
+    >>> stopping = EarlyStopping(patience=2, restore_best_weights=False, verbose=False)
+    >>> [stopping.on_epoch_end(epoch, loss) for epoch, loss in enumerate([3.0, 2.0, 2.5, float("nan")])]
+    [False, False, False, True]
+    >>> stopping.best_loss, stopping.best_epoch
+    (2.0, 1)
+
+    Reference: L. Prechelt, Early Stopping - But When?, 1998.
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        min_delta: float = 1e-4,
+        restore_best_weights: bool = True,
+        verbose: bool = True,
+        *,
+        mode: str = "min",
+    ) -> None:
+        if patience < 1:
+            raise ValueError(f"patience must be at least one epoch; got {patience}")
+        if not min_delta >= 0:
+            raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta}")
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
+        self.patience, self.min_delta, self.mode = patience, min_delta, mode
+        self.restore_best_weights, self.verbose = restore_best_weights, verbose
+        self.best_loss = math.inf if mode == "min" else -math.inf
+        self.best_epoch: int | None = None
+        self.wait = 0
+        self.stopped_epoch: int | None = None
+        self._model: nn.Module | None = None
+        self._best_weights: dict[str, Any] | None = None
+        self._metric: Metric = "val_loss"
+
+    def __repr__(self) -> str:
+        return f"EarlyStopping(patience={self.patience}, mode={self.mode!r})"
+
+    def set_model(self, model: nn.Module) -> None:
+        """Name the model whose best weights are kept."""
+        self._model = unwrap(model)
+
+    def on_epoch_end(self, epoch: int, value: float | Tensor) -> bool:
+        """Judge an epoch by its metric, a number or a 0-d tensor; True asks to stop training.
+
+        The best weights are in the model again when it returns True.
+
+        Raises:
+            RuntimeError: if best weights are to be restored and :meth:`set_model` was not called.
+        """
+        stop = self._judge(epoch, float(value))
+        if stop:
+            self._restore()
+        return stop
+
+    def get_best_metrics(self) -> dict[str, float | int | None]:
+        """``best_loss``, ``best_epoch``, ``stopped_epoch`` and ``patience_used``."""
+        return {
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "patience_used": self.wait,
+        }
+
+    def attach(
+        self,
+        trainer: Engine,
+        metric: str | Callable[[Engine], float] = "val_loss",
+        *,
+        model: nn.Module | None = None,
+    ) -> "EarlyStopping":
+        """Attach to a trainer, ours or any other.
+
+        Args:
+            trainer: the engine to stop.
+            metric: a name in ``trainer.state.metrics``, or a function of the engine that gives the value.
+            model: whose weights to keep; by default the trainer's own, or that of :meth:`set_model`.
+
+        Raises:
+            RuntimeError: if there is no model to restore, or it is attached to this trainer already.
+            ValueError: if another handler of the trainer watches another metric, or the other way.
+        """
+        if model is None and self._model is None:
+            model = getattr(trainer, "model", None)
+        if model is not None:
+            self.set_model(model)
+        self._require_model()
+        if isinstance(trainer, TrainingEngine):
+            trainer.watch(metric, self.mode)
+            trainer.keep_state("early_stopping", self)
+        self._metric = metric
+        trainer.add_event_handler(Events.STARTED, self._stop_again)
+        trainer.add_event_handler(decision_event(trainer), self)
+        trainer.add_event_handler(Events.COMPLETED, self._restore)
+        return self
+
+    def __call__(self, trainer: Engine) -> None:
+        """Judge the epoch that has just ended."""
+        if self._judge(trainer.state.epoch, read_metric(trainer, self._metric)):
+            trainer.terminate()
+
+    def _judge(self, epoch: int, value: float) -> bool:
+        self._require_model()
+        if self.stopped_epoch is not None:
+            return True
+        if self._improves(value):
+            self.best_loss, self.best_epoch, self.wait = value, epoch, 0
+            self._keep_weights()
+            return False
+        self.wait += 1
+        if self.wait < self.patience:
+            return False
+        self.stopped_epoch = epoch
+        message = f"Early stopping at epoch {epoch}: no improvement on {self.best_loss:g} for {self.wait} epochs"
+        logger.info(message)
+        if self.verbose:
+            print(message)  # noqa: T201  # the documented meaning of verbose
+        return True
+
+    def _improves(self, value: float) -> bool:  # every comparison with NaN is False
+        if self.mode == "min":
+            return value < self.best_loss - self.min_delta
+        return value > self.best_loss + self.min_delta
+
+    def _require_model(self) -> None:
+        if self.restore_best_weights and self._model is None:
+            raise RuntimeError(
+                "EarlyStopping must know the model whose best weights it restores: "
+                "call set_model(model) first, or pass restore_best_weights=False"
+            )
+
+    def _keep_weights(self) -> None:
+        if not self.restore_best_weights or self._model is None:
+            return
+        kept = self._best_weights or {}
+        for name, value in self._model.state_dict().items():
+            if not isinstance(value, Tensor):
+                kept[name] = copy.deepcopy(value)
+            elif name in kept and kept[name].shape == value.shape:
+                kept[name].copy_(value)  # into the memory of the last best epoch
+            else:
+                kept[name] = value.detach().clone()
+        self._best_weights = kept
+
+    def _restore(self) -> None:
+        if self._best_weights is not None and self._model is not None:
+            self._model.load_state_dict(self._best_weights)
+
+    def _stop_again(self, trainer: Engine) -> None:
+        if self.stopped_epoch is not None:
+            trainer.terminate()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes during a run, the best weights included."""
+        return {
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "wait": self.wait,
+            "stopped_epoch": self.stopped_epoch,
+            "best_weights": self._best_weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as if it had never stopped watching."""
+        self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
+        self.wait, self.stopped_epoch = state["wait"], state["stopped_epoch"]
+        weights = state["best_weights"]
+        devices = {name: value.device for name, value in self._tensors().items()}
+        self._best_weights = weights and {
+            name: value.to(devices.get(name, value.device), copy=True) if isinstance(value, Tensor) else value
+            for name, value in weights.items()
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        entries = {} if self._model is None else self._model.state_dict()
+        return {name: value for name, value in entries.items() if isinstance(value, Tensor)}

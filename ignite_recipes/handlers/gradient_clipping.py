@@ -1,0 +1,275 @@
+"""Bound the total norm of the gradients, and know how often that was necessary."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.events import TrainEvents, require_event
+from ignite_recipes.handlers.step_buffer import StepBuffer
+
+__all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm", "total_norm"]
+
+logger = logging.getLogger(__name__)
+
+
+def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
+    """The norm of all gradients taken as one vector, a 0-d tensor on the first one's device."""
+    return torch.nn.utils.get_total_norm(list(gradients), norm_type)
+
+
+def clip_grad_norm(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float = 5.0,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """Scale the gradients down, in place, so that their total norm is at most ``max_norm``.
+
+    As :func:`torch.nn.utils.clip_grad_norm_`, but gradients with a non-finite norm stay as they are: scaling
+    by NaN would spread it from one element to every parameter. The host never waits for the norm.
+
+    Args:
+        parameters: a tensor or an iterable of tensors; those without a gradient are passed over.
+        max_norm: the bound, positive.
+        norm_type: of the norm: 1, 2, ``float("inf")`` or any other positive number.
+        error_if_nonfinite: raise instead if the norm is not finite, which makes the host wait for it.
+
+    Returns:
+        The norm before clipping, a 0-d tensor.
+
+    Raises:
+        ValueError: if ``max_norm`` or ``norm_type`` is not positive.
+        RuntimeError: for a non-finite norm, if asked for.
+
+    >>> weight = torch.nn.Parameter(torch.zeros(2))
+    >>> weight.grad = torch.tensor([3.0, 4.0])
+    >>> clip_grad_norm([weight], max_norm=1.0)
+    tensor(5.)
+    >>> weight.grad
+    tensor([0.6000, 0.8000])
+
+    Reference: R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of training recurrent neural networks, 2013.
+    """
+    _check_norms(max_norm, norm_type)
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients, norm_type, error_if_nonfinite)
+    # A norm of 0 makes torch's factor 1: the gradients pass unchanged, NaN included.
+    torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm.where(norm.isfinite(), 0))
+    return norm
+
+
+def _check_norms(max_norm: float, norm_type: float) -> None:
+    if not max_norm > 0:
+        raise ValueError(f"max_norm must be positive, in the units of the gradient norm; got {max_norm}")
+    if not norm_type > 0:
+        raise ValueError(f"norm_type must be positive, e.g. 1, 2 or inf; got {norm_type}")
+
+
+class GradientClipper:
+    """Clip the gradients of a model to a total norm of ``max_norm``, keeping statistics.
+
+    Runs:   trainer, GRADIENTS_READY: after unscaling, before the guard and the optimizer step.
+    Writes: ``state.grad_norm``, the norm before clipping, which the guard then need not compute again.
+    Keeps:  the statistics.
+
+    Args:
+        max_norm: the bound, positive.
+        norm_type: of the norm: 1, 2, infinity or any other positive number.
+        error_if_nonfinite: raise RuntimeError for a non-finite norm (one host sync a step).
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> clipper = GradientClipper(max_norm=1.0)
+    >>> for scale in (0.5, 4.0):
+    ...     model.weight.grad = torch.full((1, 1), scale)
+    ...     _ = clipper.clip(model)
+    >>> clipper.get_stats()["clip_ratio"], clipper.get_stats()["mean_norm"]
+    (0.5, 2.25)
+    """
+
+    def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> None:
+        _check_norms(max_norm, norm_type)
+        self.max_norm, self.norm_type, self.error_if_nonfinite = max_norm, norm_type, error_if_nonfinite
+        self._buffer = StepBuffer(self._fold)
+        self._last: Tensor | None = None
+        self._parameters: list[Tensor] = []
+        # Steps, clipped, finite norms, their sum, the largest: on the device until they are asked for.
+        self._totals: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(max_norm={self.max_norm:g}, norm_type={self.norm_type:g})"
+
+    def clip(self, model: nn.Module | Iterable[Tensor]) -> Tensor:
+        """Clip a model's gradients, or those of some parameters; the norm before, a 0-d tensor."""
+        parameters = model.parameters() if isinstance(model, nn.Module) else model
+        norm = clip_grad_norm(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
+        self._last = norm.detach()
+        self._buffer.add([self._last])
+        return norm
+
+    def get_stats(self) -> dict[str, float]:
+        """What was seen so far; reading it waits for the device.
+
+        ``num_steps``, ``num_clipped``, ``clip_ratio`` (clipped steps per step; under 10% is healthy), and
+        ``mean_norm``, ``max_norm``, ``last_norm``, before clipping. Mean and maximum are over the steps
+        with a finite norm.
+        """
+        self._buffer.flush()
+        steps, clipped, finite, total, largest = [0.0] * 5 if self._totals is None else self._totals.tolist()
+        return {
+            "num_steps": int(steps),
+            "num_clipped": int(clipped),
+            "clip_ratio": clipped / steps if steps else 0.0,
+            "mean_norm": total / finite if finite else 0.0,
+            "max_norm": largest,
+            "last_norm": 0.0 if self._last is None else self._last.item(),
+        }
+
+    def attach(self, trainer: Engine, model: nn.Module | Iterable[Tensor] | None = None) -> "GradientClipper":
+        """Clip in every step of ``trainer``: all parameters of its optimizer, or those of ``model``.
+
+        Raises:
+            RuntimeError: if the engine does not fire GRADIENTS_READY, or is not ours and no model is given.
+        """
+        require_event(
+            trainer, TrainEvents.GRADIENTS_READY, self, "call clip(model) between backward() and step()."
+        )
+        self._parameters = _parameters(trainer, model)
+        if isinstance(trainer, TrainingEngine):
+            trainer.keep_state("gradient_clipping", self)
+        trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
+        return self
+
+    def __call__(self, trainer: Engine) -> None:
+        """Clip the gradients of the step at hand."""
+        trainer.state.grad_norm = self.clip(self._parameters)  # type: ignore[attr-defined]
+
+    def _fold(self, values: Tensor, weights: Tensor) -> None:
+        norms = values[:, 0]
+        finite = norms.isfinite()
+        kept = norms.where(finite, 0)
+        block = torch.stack(
+            [
+                weights.sum(),
+                ((norms > self.max_norm) & finite).sum().to(norms.dtype),
+                finite.sum().to(norms.dtype),
+                kept.sum(),
+                kept.max(),
+            ]
+        )
+        if self._totals is not None:
+            block[:4] += self._totals[:4]
+            block[4] = torch.maximum(block[4], self._totals[4])
+        self._totals = block
+
+    def state_dict(self) -> dict[str, Any]:
+        """The statistics."""
+        return {"totals": self._totals, "last": self._last, "buffer": self._buffer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self._totals, self._last = state["totals"], state["last"]
+        self._buffer.load_state_dict(state["buffer"])
+
+
+def _parameters(trainer: Engine, model: nn.Module | Iterable[Tensor] | None) -> list[Tensor]:
+    if isinstance(model, nn.Module):
+        return list(model.parameters())
+    if model is not None:
+        return list(model)
+    if isinstance(trainer, TrainingEngine):
+        return [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    raise RuntimeError("an engine of your own does not say whose gradients to clip: pass attach(trainer, model)")
+
+
+class GradientClipCallback:
+    """:class:`GradientClipper` for a loop that names its model once.
+
+    Runs:   trainer, GRADIENTS_READY; EPOCH_COMPLETED to log the statistics.
+    Writes: ``state.grad_norm``.
+    Keeps:  the statistics.
+
+    Args:
+        max_norm: the bound, positive.
+        norm_type: of the norm: 1, 2, infinity or any other positive number.
+        error_if_nonfinite: raise RuntimeError for NaN or infinite gradients.
+        verbose: log the statistics: once an epoch when attached, else every 1000 calls.
+
+    >>> model = nn.Linear(2, 1)
+    >>> model(torch.ones(1, 2)).sum().backward()
+    >>> grad_clip = GradientClipCallback(max_norm=1.0)
+    >>> grad_clip.set_model(model)
+    >>> grad_clip.on_after_backward()
+    tensor(1.7321)
+    """
+
+    LOG_EVERY = 1000  # calls, when used by hand
+
+    def __init__(
+        self,
+        max_norm: float = 5.0,
+        norm_type: float = 2.0,
+        error_if_nonfinite: bool = False,
+        verbose: bool = True,
+    ) -> None:
+        self.clipper = GradientClipper(max_norm, norm_type, error_if_nonfinite)
+        self.verbose = verbose
+        self._model: nn.Module | None = None
+        self._calls = 0
+
+    def __repr__(self) -> str:
+        return f"GradientClipCallback(max_norm={self.clipper.max_norm:g}, norm_type={self.clipper.norm_type:g})"
+
+    def set_model(self, model: nn.Module) -> None:
+        """Name the model whose gradients are clipped."""
+        self._model = model
+
+    def on_after_backward(self) -> Tensor:
+        """Clip; between ``loss.backward()`` and ``optimizer.step()``. The norm before, a 0-d tensor.
+
+        Raises:
+            RuntimeError: if :meth:`set_model` was not called, or for a non-finite norm, if asked for.
+        """
+        if self._model is None:
+            raise RuntimeError("GradientClipCallback must know its model: call set_model(model) first")
+        norm = self.clipper.clip(self._model)
+        self._calls += 1
+        if self.verbose and self._calls % self.LOG_EVERY == 0:
+            self._log()
+        return norm
+
+    def get_stats(self) -> dict[str, float]:
+        """As :meth:`GradientClipper.get_stats`."""
+        return self.clipper.get_stats()
+
+    def attach(self, trainer: Engine, model: nn.Module | None = None) -> "GradientClipCallback":
+        """Clip in every step of ``trainer``; arguments and errors as for :meth:`GradientClipper.attach`."""
+        self.clipper.attach(trainer, model if model is not None else self._model)
+        if self.verbose:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, self._log)
+        return self
+
+    def _log(self) -> None:
+        stats = self.get_stats()
+        logger.info(
+            "clipped %d of %d gradients (%.1f%%) to norm %g; norm before: mean %.3g, largest %.3g",
+            stats["num_clipped"],
+            stats["num_steps"],
+            100 * stats["clip_ratio"],
+            self.clipper.max_norm,
+            stats["mean_norm"],
+            stats["max_norm"],
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The statistics."""
+        return self.clipper.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self.clipper.load_state_dict(state)

@@ -1,0 +1,57 @@
+"""Remember an epoch's metrics, epoch after epoch."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ignite.engine import Engine
+
+from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.handlers.metric import decision_event
+
+__all__ = ["History"]
+
+
+class History:
+    """Collect ``state.metrics`` in lists, one entry an epoch.
+
+    Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics).
+    Reads:  ``state.metrics``, floats.
+    Keeps:  ``epochs``, all of it.
+
+    Args:
+        names: of the metrics; each gets a list, which stays empty if there is no such metric.
+
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> history = History(["loss"]).attach(trainer)
+    >>> trainer.state.metrics["loss"] = 0.5
+    >>> _ = trainer.run([0], max_epochs=2)
+    >>> history.epochs
+    {'loss': [0.5, 0.5]}
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.epochs: dict[str, list[float]] = {name: [] for name in names}
+
+    def __repr__(self) -> str:
+        return f"History({', '.join(self.epochs)})"
+
+    def attach(self, trainer: Engine) -> "History":
+        """Collect from ``trainer``."""
+        if isinstance(trainer, TrainingEngine):
+            trainer.keep_state("history", self)
+        trainer.add_event_handler(decision_event(trainer), self)
+        return self
+
+    def __call__(self, trainer: Engine) -> None:
+        """Take note of the epoch that has just ended."""
+        for name, values in self.epochs.items():
+            if name in trainer.state.metrics:
+                values.append(float(trainer.state.metrics[name]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The lists."""
+        return {"epochs": {name: list(values) for name, values in self.epochs.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the epochs that were saved."""
+        self.epochs.update({name: list(values) for name, values in state["epochs"].items()})

@@ -1,0 +1,220 @@
+"""Change the learning rate on torch's own schedules, at the moments torch means them for."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
+
+from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.events import TrainEvents
+from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
+
+__all__ = ["LearningRateScheduler"]
+
+logger = logging.getLogger(__name__)
+
+# What each type passes to its torch scheduler when given, beside the defaults of __init__.
+_TORCH = {
+    "plateau": (ReduceLROnPlateau, ("mode", "threshold", "threshold_mode", "cooldown", "min_lr", "eps")),
+    "cosine": (CosineAnnealingLR, ("eta_min",)),
+    "step": (StepLR, ("step_size",)),
+    "exp": (ExponentialLR, ()),
+    "onecycle": (
+        OneCycleLR,
+        (
+            "max_lr",
+            "total_steps",
+            "epochs",
+            "steps_per_epoch",
+            "pct_start",
+            "anneal_strategy",
+            "cycle_momentum",
+            "base_momentum",
+            "max_momentum",
+            "div_factor",
+            "final_div_factor",
+            "three_phase",
+        ),
+    ),
+}
+_DEFAULT_GAMMA = 0.95  # of "exp"
+
+
+class LearningRateScheduler:
+    """One of five torch schedules, each with the settings of its type; settings of the others are ignored.
+
+    ========== ==================== ========================================================
+    type       torch scheduler      settings of ours, and their defaults
+    ========== ==================== ========================================================
+    plateau    ReduceLROnPlateau    ``patience=5`` epochs, ``factor=0.5``
+    cosine     CosineAnnealingLR    ``T_max=50`` epochs
+    step       StepLR               ``step_size=10`` epochs; ``gamma``, else ``factor=0.5``
+    exp        ExponentialLR        ``gamma=0.95``
+    onecycle   OneCycleLR           ``max_lr`` = 10 times the optimizer's; ``total_steps``, or
+                                    ``epochs`` and ``steps_per_epoch``, must be given
+    ========== ==================== ========================================================
+
+    Runs:   trainer. onecycle: OPTIMIZER_STEP_COMPLETED; the others: METRICS_READY (another Engine:
+            ITERATION_COMPLETED and EPOCH_COMPLETED). Never after a step that was dropped, nor after an
+            epoch in which all were.
+    Reads:  plateau: ``state.metrics[metric]``.
+    Writes: the learning rate of the optimizer's parameter groups.
+    Keeps:  torch's state of the schedule.
+
+    Args:
+        optimizer: whose learning rate to change.
+        scheduler_type: ``"plateau"``, ``"cosine"``, ``"step"``, ``"exp"`` or ``"onecycle"``.
+        patience, factor, T_max, gamma, settings: as above, and every other argument of the torch scheduler.
+
+    Raises:
+        ValueError: for an unknown type; onecycle without its length; a value that torch refuses.
+        TypeError: for an unknown setting, naming those there are.
+
+    >>> from torch import nn, optim
+    >>> optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    >>> scheduler = LearningRateScheduler(optimizer, "plateau", patience=1, factor=0.1)
+    >>> for loss in (3.0, 2.0, 2.0, 2.0):
+    ...     scheduler.step(loss)
+    >>> scheduler.get_lr()
+    0.1
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        scheduler_type: str = "plateau",
+        patience: int = 5,
+        factor: float = 0.5,
+        T_max: int = 50,  # noqa: N803  # torch's name
+        gamma: float | None = None,
+        **settings: Any,
+    ) -> None:
+        if scheduler_type not in _TORCH:
+            raise ValueError(f"scheduler_type must be one of {', '.join(_TORCH)}; got {scheduler_type!r}")
+        known = {name for _, names in _TORCH.values() for name in names}
+        if unknown := sorted(set(settings) - known):
+            choices = ", ".join(["patience", "factor", "T_max", "gamma", *sorted(known)])
+            raise TypeError(f"unknown setting {', '.join(unknown)}; the settings are: {choices}")
+        if not factor > 0:
+            raise ValueError(f"factor must be positive, it multiplies the learning rate; got {factor}")
+        self.optimizer, self.scheduler_type = optimizer, scheduler_type
+        torch_scheduler, names = _TORCH[scheduler_type]
+        chosen = {name: settings[name] for name in names if name in settings}
+        if scheduler_type == "plateau":
+            chosen |= {"patience": patience, "factor": factor}
+        elif scheduler_type == "cosine":
+            chosen["T_max"] = T_max
+        elif scheduler_type == "step":
+            chosen["gamma"] = factor if gamma is None else gamma
+            chosen.setdefault("step_size", 10)
+        elif scheduler_type == "exp":
+            chosen["gamma"] = _DEFAULT_GAMMA if gamma is None else gamma
+        else:
+            chosen.setdefault("max_lr", [10 * group["lr"] for group in optimizer.param_groups])
+        self.scheduler: LRScheduler = torch_scheduler(optimizer, **chosen)
+        self._metric: Metric = "val_loss"
+        self._steps_seen = 0
+
+    def __repr__(self) -> str:
+        return f"LearningRateScheduler({self.scheduler_type!r})"
+
+    @property
+    def mode(self) -> str:
+        """Which way plateau's metric is better, ``"min"`` or ``"max"``."""
+        return str(getattr(self.scheduler, "mode", "min"))
+
+    def step(self, metric: float | Tensor | None = None) -> None:
+        """Advance: onecycle after every optimizer step, the others after every epoch.
+
+        Args:
+            metric: what plateau watches, a number or a 0-d tensor; the others ignore it.
+
+        Raises:
+            ValueError: for plateau without a metric.
+        """
+        if self.scheduler_type != "plateau":
+            self.scheduler.step()
+            return
+        if metric is None:
+            raise ValueError("plateau must be given the metric it watches: step(val_loss)")
+        self.scheduler.step(float(metric))  # type: ignore[arg-type]  # ReduceLROnPlateau's own signature
+
+    def get_lr(self) -> float:
+        """The learning rate of the first parameter group, now."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def attach(
+        self, trainer: Engine, metric: str | Callable[[Engine], float] = "val_loss"
+    ) -> "LearningRateScheduler":
+        """Advance with ``trainer``.
+
+        Args:
+            trainer: ours, or any Engine whose update function steps the optimizer.
+            metric: what plateau watches: a name in ``trainer.state.metrics`` or a function of the engine.
+
+        Raises:
+            RuntimeError: if the schedule belongs to another optimizer than the trainer's, or is attached already.
+            ValueError: if another handler of the trainer watches another metric, or the other way.
+        """
+        self._metric = metric
+        per_step = self.scheduler_type == "onecycle"
+        if isinstance(trainer, TrainingEngine):
+            if trainer.optimizer is not self.optimizer:
+                raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
+            if self.scheduler_type == "plateau":
+                trainer.watch(metric, self.mode)
+            trainer.keep_state("lr_scheduling", self)
+        if not per_step:
+            trainer.add_event_handler(decision_event(trainer), self)
+        elif TrainEvents.OPTIMIZER_STEP_COMPLETED in trainer._allowed_events:
+            trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_COMPLETED, self)
+        else:
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
+        return self
+
+    def __call__(self, trainer: Engine) -> None:
+        """Advance after a step or an epoch, as the type has it."""
+        if self.scheduler_type == "onecycle":
+            self._step_within_cycle()
+            return
+        if isinstance(trainer, TrainingEngine):
+            steps, self._steps_seen = self._steps_seen, trainer.state.optimizer_steps
+            if steps == self._steps_seen:
+                return
+        self.step(read_metric(trainer, self._metric) if self.scheduler_type == "plateau" else None)
+
+    def _step_within_cycle(self) -> None:
+        """Hold the last rate when training goes on after the cycle: torch raises there."""
+        assert isinstance(self.scheduler, OneCycleLR)
+        if self.scheduler.last_epoch + 1 < self.scheduler.total_steps:
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's own state of the schedule, and its type."""
+        return {
+            "type": self.scheduler_type,
+            "scheduler": self.scheduler.state_dict(),
+            "steps_seen": self._steps_seen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the schedule was.
+
+        Raises:
+            ValueError: if the state is of another type of schedule.
+        """
+        if state["type"] != self.scheduler_type:
+            raise ValueError(f"the saved schedule is {state['type']!r}, this one is {self.scheduler_type!r}")
+        self.scheduler.load_state_dict(state["scheduler"])
+        self._steps_seen = state["steps_seen"]

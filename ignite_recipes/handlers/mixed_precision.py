@@ -1,0 +1,136 @@
+"""Compute the forward pass in half precision, and keep small gradients from vanishing."""
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ignite_recipes.engine import TrainingEngine
+
+__all__ = ["MixedPrecisionTrainer"]
+
+
+class MixedPrecisionTrainer:
+    """Autocast and loss scaling, for a step of your own or, attached, for ours.
+
+    float16 needs its loss scaled up so that small gradients do not vanish, and steps whose gradients
+    overflow dropped; bfloat16 has float32's range and needs neither. Validation stays in float32.
+
+    Runs:   in the step itself (forward, backward, unscaling, optimizer step), as drawn in ``events``.
+    Keeps:  the scale.
+
+    Args:
+        enabled: False makes everything here do nothing.
+        device: of the training. ``"cuda"`` without CUDA, or ``"cpu"``, does nothing, and says so once,
+            unless ``dtype`` asks for it.
+        dtype: ``torch.float16`` (the default on an accelerator) or ``torch.bfloat16``; given, it is used on
+            the CPU too.
+
+    Attributes:
+        active: whether it does anything.
+        scaler: torch's GradScaler, or None.
+
+    Raises:
+        ValueError: for another dtype.
+
+    >>> precision = MixedPrecisionTrainer(device="cpu", dtype=torch.bfloat16)
+    >>> with precision.autocast():
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+
+    Reference: P. Micikevicius et al., Mixed Precision Training, arXiv:1710.03740.
+    """
+
+    def __init__(
+        self, enabled: bool = True, device: str | torch.device = "cuda", *, dtype: torch.dtype | None = None
+    ) -> None:
+        if dtype not in (None, torch.float16, torch.bfloat16):
+            raise ValueError(f"dtype must be torch.float16 or torch.bfloat16; got {dtype}")
+        self.device = torch.device(device)
+        usable = self.device.type != "cpu" and torch.get_device_module(self.device).is_available()
+        self.active = enabled and (usable or (dtype is not None and self.device.type == "cpu"))
+        self.dtype = dtype or torch.float16
+        if enabled and not self.active:
+            warnings.warn(
+                f"mixed precision does nothing on {self.device.type!r} here: training stays in float32. "
+                "On a CPU, dtype=torch.bfloat16 asks for it",
+                stacklevel=2,
+            )
+        self.scaler: torch.amp.GradScaler | None = None
+        if self.active and self.dtype == torch.float16:
+            self.scaler = torch.amp.GradScaler(self.device.type)
+        self._scale = self.scaler.get_scale() if self.scaler else 1.0
+
+    def __repr__(self) -> str:
+        return f"MixedPrecisionTrainer({self.dtype if self.active else 'float32'})"
+
+    @property
+    def overflow_is_normal(self) -> bool:
+        """Whether non-finite gradients mean no more than a scale that is still too large."""
+        return self.scaler is not None and self._scale >= 1
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """A context for the forward pass and the loss."""
+        return torch.autocast(self.device.type, self.dtype) if self.active else nullcontext()
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """The loss to call ``backward()`` on."""
+        return self.scaler.scale(loss) if self.scaler else loss
+
+    def unscale_gradients(self, optimizer: Optimizer) -> None:
+        """Bring the gradients to their true size; before clipping or looking at them."""
+        if self.scaler:
+            self.scaler.unscale_(optimizer)
+
+    def step_optimizer(self, optimizer: Optimizer, *, drop: bool = False) -> bool:
+        """Step, unless a gradient overflowed, and adapt the scale.
+
+        Args:
+            optimizer: whose gradients ``backward()`` has just filled.
+            drop: do not step in any case.
+
+        Returns:
+            Whether the step was taken: per-step schedules advance only then. With float16 on an accelerator
+            this waits for the device.
+        """
+        if not drop:
+            self.scaler.step(optimizer) if self.scaler else optimizer.step()
+        if self.scaler is None:
+            return not drop
+        self.scaler.update()
+        # The scale shrinks exactly when a gradient overflowed; torch has no other public way to ask.
+        before, self._scale = self._scale, self.scaler.get_scale()
+        return not drop and self._scale >= before
+
+    def attach(self, trainer: Engine) -> "MixedPrecisionTrainer":
+        """Give the trainer's step this precision.
+
+        Raises:
+            RuntimeError: if the engine is not ours (its update function calls the methods itself), or has a
+                precision already.
+        """
+        if not isinstance(trainer, TrainingEngine):
+            raise RuntimeError(
+                "only a trainer of create_trainer can be given a precision; in an update function of your own "
+                "call autocast(), scale_loss(loss), unscale_gradients(optimizer) and step_optimizer(optimizer)"
+            )
+        if trainer.precision is not None:
+            raise RuntimeError(f"the trainer has {trainer.precision!r} already; a step has one precision")
+        if self.active:
+            trainer.precision = self
+            trainer.keep_state("mixed_precision", self)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scaler's state."""
+        return {"scaler": self.scaler.state_dict() if self.scaler else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the scale that was saved."""
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+            self._scale = self.scaler.get_scale()

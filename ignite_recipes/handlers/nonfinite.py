@@ -1,0 +1,198 @@
+"""Keep non-finite numbers out of the weights, and say where they came from."""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.events import TrainEvents, require_event
+from ignite_recipes.handlers.gradient_clipping import total_norm
+
+__all__ = ["NonFiniteError", "NonFiniteGuard"]
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = (
+    "The step was not taken, the weights are unharmed. Try a lower learning rate or gradient clipping, "
+    "and look for NaN in the data"
+)
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a gradient was NaN or infinite; the message says where and what to try."""
+
+
+class NonFiniteGuard:
+    """Drop every step whose loss or gradients are not finite, before the optimizer sees it.
+
+    On the CPU it knows at once. On an accelerator with a fused optimizer the step is dropped on the device,
+    and the host learns of it four steps later, without ever waiting; the error names the iteration that it
+    belongs to. float16 gradients that overflow under a GradScaler are normal and left to the scaler, until
+    its scale has fallen below 1.
+
+    Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
+            GRADIENTS_READY, attach it last); EPOCH_COMPLETED to read what is outstanding.
+    Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping
+            has measured it.
+    Stops:  with :class:`NonFiniteError` under policy ``"raise"``; under ``"skip"`` only when a whole epoch of
+            steps had to be dropped.
+    Keeps:  how many steps were dropped.
+
+    Args:
+        policy: ``"raise"`` or ``"skip"`` (drop the step and count it).
+
+    Attributes:
+        num_skipped: steps dropped so far.
+        finite: whether the last step checked was finite, for an update function of your own:
+            ``if guard.finite: optimizer.step()``.
+
+    >>> guard = NonFiniteGuard("skip")
+    >>> guard.check(torch.tensor(1.0), [torch.tensor([1.0, float("nan")])])
+    False
+    >>> guard.num_skipped
+    1
+    """
+
+    def __init__(self, policy: str = "raise") -> None:
+        if policy not in ("raise", "skip"):
+            raise ValueError(f"policy must be 'raise' or 'skip'; got {policy!r}")
+        self.policy = policy
+        self.num_skipped = 0
+        self.finite = True
+        self._consecutive = 0
+        self._model: nn.Module | None = None
+        self._parameters: list[Tensor] = []
+        # (iteration, flag on its way to the host, event that says it has arrived)
+        self._outstanding: deque[tuple[int, Tensor, Any]] = deque()
+
+    def __repr__(self) -> str:
+        return f"NonFiniteGuard({self.policy!r})"
+
+    def check(
+        self, loss: Tensor | None, gradients: Iterable[Tensor] = (), *, norm: Tensor | None = None, where: str = ""
+    ) -> bool:
+        """Whether loss and gradients are finite; by hand, between ``backward()`` and ``step()``.
+
+        Args:
+            loss: a 0-d tensor, or None.
+            gradients: tensors; looked at only if ``norm`` is not given.
+            norm: the gradients' total norm, if it is known already.
+            where: what an error names, e.g. ``"epoch 3, iteration 40"``.
+
+        Raises:
+            NonFiniteError: under policy ``"raise"``, if something is not finite.
+        """
+        norm = total_norm(gradients) if norm is None else norm
+        loss_value, norm_value = 0.0 if loss is None else loss.item(), norm.item()
+        self._judge(math.isfinite(loss_value), math.isfinite(norm_value), where, f"{loss_value:g}")
+        return self.finite
+
+    def attach(self, trainer: Engine, model: nn.Module | None = None) -> "NonFiniteGuard":
+        """Guard every step of ``trainer``; an engine that is not ours must name the ``model``.
+
+        Raises:
+            RuntimeError: if such an engine does not fire GRADIENTS_READY, or names no model.
+        """
+        if isinstance(trainer, TrainingEngine):
+            self._model = trainer.model
+            trainer.keep_state("nonfinite_guard", self)
+            trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
+            return self
+        require_event(
+            trainer, TrainEvents.GRADIENTS_READY, self, "call check(loss, gradients) before optimizer.step()."
+        )
+        if model is None:
+            raise RuntimeError("an engine of your own does not say what to guard: pass attach(trainer, model)")
+        self._model = model
+        trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
+        return self
+
+    def __call__(self, trainer: Engine) -> None:
+        """Judge the step at hand."""
+        state: Any = trainer.state
+        norm, state.grad_norm = getattr(state, "grad_norm", None), None
+        where = f"epoch {state.epoch}, iteration {state.iteration}"
+        if not isinstance(trainer, TrainingEngine):
+            assert self._model is not None
+            self.check(None, [p.grad for p in self._model.parameters() if p.grad is not None], norm=norm, where=where)
+            return
+        norm = total_norm(trainer.gradients()) if norm is None else norm
+        state.grad_norm = norm
+        losses = trainer.window_losses
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        if trainer.precision is not None and trainer.precision.overflow_is_normal:
+            norm = torch.zeros_like(norm)  # the scaler itself drops the step
+        if trainer.veto_lag:
+            self._defer(trainer, loss, norm)
+        elif not self.check(loss, norm=norm, where=where):
+            trainer.veto = True
+
+    def _defer(self, trainer: TrainingEngine, loss: Tensor, norm: Tensor) -> None:
+        """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
+        flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
+        trainer.veto = flag > 0
+        arrived = None
+        if flag.device.type != "cpu":
+            on_host = torch.empty((), pin_memory=True)
+            flag = on_host.copy_(flag, non_blocking=True)
+            arrived = torch.Event(trainer.device)
+            arrived.record()
+        self._outstanding.append((trainer.state.iteration, flag, arrived))
+        if len(self._outstanding) > trainer.veto_lag:
+            self._read_oldest(trainer)
+
+    def _read_oldest(self, trainer: TrainingEngine) -> None:
+        iteration, flag, arrived = self._outstanding.popleft()
+        if arrived is not None:
+            arrived.synchronize()
+        kinds = int(flag)
+        epoch = math.ceil(iteration / trainer.state.epoch_length) if trainer.state.epoch_length else trainer.state.epoch
+        self._judge(kinds < 2, kinds % 2 == 0, f"epoch {epoch}, iteration {iteration}", "not finite")
+        if not self.finite and trainer.can_defer_veto and trainer.precision is None:
+            trainer.report_late_skip()
+
+    def _judge(self, loss_is_finite: bool, norm_is_finite: bool, where: str, loss: str) -> None:
+        self.finite = loss_is_finite and norm_is_finite
+        if self.finite:
+            self._consecutive = 0
+            return
+        self.num_skipped += 1
+        self._consecutive += 1
+        what = f"the loss is {loss}" if not loss_is_finite else f"{self._culprit()} is not finite"
+        message = f"{where + ': ' if where else ''}{what}. {_ADVICE}"
+        if self.policy == "raise":
+            raise NonFiniteError(f"{message}; policy 'skip' drops such steps and goes on")
+        logger.warning("%s (%d steps dropped so far)", message, self.num_skipped)
+
+    def _culprit(self) -> str:
+        """The first parameter whose gradient is not finite, where it still is there to be seen."""
+        for name, parameter in [] if self._model is None else self._model.named_parameters():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                return f"the gradient of {name}"
+        return "the norm of the gradients"
+
+    def _finish_epoch(self, trainer: TrainingEngine) -> None:
+        while self._outstanding:
+            self._read_oldest(trainer)
+        state = trainer.state
+        steps = math.ceil((state.epoch_length or 0) / trainer.accumulation_steps)
+        if steps and self._consecutive >= steps:
+            raise NonFiniteError(
+                f"epoch {state.epoch}: none of its {steps} steps could be taken, each had a non-finite loss or "
+                f"gradient. {_ADVICE}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were dropped, and how many of them last in a row."""
+        return {"num_skipped": self.num_skipped, "consecutive": self._consecutive}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self.num_skipped, self._consecutive = state["num_skipped"], state["consecutive"]

@@ -1,0 +1,88 @@
+"""Show how far a run is, in a terminal or a notebook, without slowing it down."""
+
+import sys
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from ignite_recipes.engine import TrainingEngine
+
+__all__ = ["ProgressBar", "print_line"]
+
+
+class ProgressBar:
+    """A tqdm bar over all iterations of a run, with the metrics of the last epoch that has ended.
+
+    It redraws ten times a second at most and never reads a number from the device. Where its output is
+    neither a terminal nor a notebook (a pipe, a log file) it shows nothing.
+
+    Runs:   trainer; STARTED, ITERATION_COMPLETED, EPOCH_COMPLETED, COMPLETED, EXCEPTION_RAISED.
+    Reads:  ``state.metrics`` of the epochs that have ended.
+    Writes: standard error.
+    Keeps:  nothing; a resumed run's bar begins where the run does.
+
+    Args:
+        metrics: names to show; by default train_loss and val_loss.
+
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> _ = ProgressBar().attach(trainer)
+    >>> trainer.run([0, 1], max_epochs=2).iteration
+    4
+    """
+
+    def __init__(self, metrics: tuple[str, ...] = ("train_loss", "val_loss")) -> None:
+        self.metrics = metrics
+        self._bar: Any = None
+
+    def __repr__(self) -> str:
+        return "ProgressBar()"
+
+    def attach(self, trainer: Engine) -> "ProgressBar":
+        """Show the progress of ``trainer``."""
+        trainer.add_event_handler(Events.STARTED, self._open)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._show_metrics)
+        trainer.add_event_handler(Events.COMPLETED, self._close)
+        if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure
+            trainer.add_event_handler(Events.EXCEPTION_RAISED, self._close)
+        return self
+
+    def _open(self, trainer: Engine) -> None:
+        state = trainer.state
+        total = state.epoch_length * state.max_epochs if state.epoch_length and state.max_epochs else None
+        self._bar = _bar(total=total, initial=state.iteration, unit="batch", leave=False, dynamic_ncols=True)
+        self._bar.set_description_str(f"epoch {state.epoch + 1}/{state.max_epochs}", refresh=False)
+
+    def _advance(self) -> None:
+        self._bar.update()
+
+    def _show_metrics(self, trainer: Engine) -> None:
+        state = trainer.state
+        known = {name: f"{state.metrics[name]:.4g}" for name in self.metrics if name in state.metrics}
+        self._bar.set_postfix(known, refresh=False)
+        self._bar.set_description_str(f"epoch {min(state.epoch + 1, state.max_epochs or 1)}/{state.max_epochs}")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar(**settings: Any) -> Any:
+    """A bar for where standard error leads: a terminal, a notebook, or nowhere."""
+    if not sys.stderr.isatty() and "ipykernel" in sys.modules:
+        from tqdm.notebook import tqdm as notebook_bar
+
+        return notebook_bar(**settings)
+    from tqdm import tqdm
+
+    return tqdm(disable=not sys.stderr.isatty(), **settings)
+
+
+def print_line(line: str) -> None:
+    """Print to standard output without tearing a bar that is being shown."""
+    if "tqdm" not in sys.modules:
+        print(line)  # noqa: T201  # what it is for
+        return
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stdout)

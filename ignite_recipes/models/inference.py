@@ -1,0 +1,100 @@
+"""Use a trained model: embeddings of a data set, and a file that needs none of this code."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite_recipes.engine import first_item, unwrap
+from ignite_recipes.models.vae import VariationalAutoencoder
+
+__all__ = ["extract_embeddings", "save_for_inference"]
+
+
+@torch.no_grad()
+def extract_embeddings(model: nn.Module, loader: Iterable[Any]) -> Tensor:
+    """The embeddings (latent means) of every vector of a loader, on the CPU: (N, Z).
+
+    Rows come in the loader's order; pass one that does not shuffle.
+
+    Args:
+        model: with a method ``embed(x)``, such as :class:`VariationalAutoencoder`; evaluated as in inference
+            and left in the mode in which it was.
+        loader: batches (N, D), or tuples or lists whose first item is one.
+
+    Raises:
+        ValueError: if the loader is empty.
+
+    >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
+    >>> extract_embeddings(model, [torch.zeros(3, 4), torch.ones(1, 4)]).shape
+    torch.Size([4, 2])
+    """
+    model = unwrap(model)
+    device = next(model.parameters()).device
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        parts = [model.embed(first_item(batch).to(device)).cpu() for batch in loader]  # type: ignore[operator]
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if not parts:
+        raise ValueError("the loader must yield at least one batch; got an empty one")
+    return torch.cat(parts)
+
+
+class _Inference(nn.Module):
+    """The deterministic part of a VAE: vectors in, embeddings and reconstructions out."""
+
+    def __init__(self, model: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, D) -> embeddings (N, Z), reconstructions (N, D)."""
+        embedding = self.model.embed(x)
+        return embedding, self.model.decode(embedding)
+
+
+def save_for_inference(
+    model: VariationalAutoencoder, path: str | os.PathLike[str], feature_names: Sequence[str] | None = None
+) -> Path:
+    """Write a trained VAE to a file that torch alone can run, without this library.
+
+    It is a ``torch.export`` program (Z and D as in the model, any number N of rows)::
+
+        extra = {"features.json": ""}
+        program = torch.export.load("vae.pt2", extra_files=extra).module()
+        embeddings, reconstructions = program(x)        # (N, D) -> (N, Z), (N, D)
+        names = json.loads(extra["features.json"])      # of the D columns of x
+
+    Args:
+        model: stays as it is, on its device; the file's program runs on the CPU.
+        path: ends in ``.pt2``; missing folders are made.
+        feature_names: of the D columns, e.g. species; by default their numbers.
+
+    Raises:
+        ValueError: if the number of names is not the model's ``input_dimension``, or ``path`` ends otherwise.
+    """
+    path = Path(path)
+    if path.suffix != ".pt2":
+        raise ValueError(f"the file must end in .pt2, torch's ending for exported programs; got {path.name!r}")
+    plain = unwrap(model)
+    assert isinstance(plain, VariationalAutoencoder)
+    names = [str(k) for k in range(plain.input_dimension)] if feature_names is None else list(feature_names)
+    if len(names) != plain.input_dimension:
+        raise ValueError(f"feature_names must name the model's {plain.input_dimension} features; got {len(names)}")
+    copied = VariationalAutoencoder(plain.input_dimension, plain.latent_dimension, plain.hidden_dimension)
+    copied.load_state_dict(plain.state_dict())
+    rows = torch.export.Dim.DYNAMIC
+    example = torch.zeros(2, plain.input_dimension)
+    program = torch.export.export(_Inference(copied).eval(), (example,), dynamic_shapes=({0: rows},))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.pt2")
+    torch.export.save(program, temporary, extra_files={"features.json": json.dumps(names)})
+    os.replace(temporary, path)
+    return path

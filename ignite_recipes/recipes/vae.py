@@ -1,0 +1,269 @@
+"""Train a denoising variational autoencoder."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from ignite_recipes.checkpoint import restore_run
+from ignite_recipes.devices import as_device
+from ignite_recipes.engine import TrainingEngine, create_evaluator, create_trainer, first_item, unwrap
+from ignite_recipes.handlers import (
+    Checkpointing,
+    EarlyStopping,
+    EpochAverages,
+    GradientClipper,
+    History,
+    MixedPrecisionTrainer,
+    NoiseAugmentation,
+    NonFiniteGuard,
+    ProgressBar,
+    Validation,
+)
+from ignite_recipes.handlers.metric import decision_event
+from ignite_recipes.handlers.progress import print_line
+from ignite_recipes.loading import KeyedLoader
+from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
+from ignite_recipes.randomness import preserve_generators
+from ignite_recipes.recipes.settings import (
+    PRECISIONS,
+    Attachable,
+    check_choice,
+    check_count,
+    check_positive,
+    check_resumable,
+)
+
+__all__ = ["train_variational_autoencoder"]
+
+HISTORY = [f"{part}_{name}" for part in ("train", "val") for name in ("loss", "recon_loss", "kl_loss")]
+
+
+def train_variational_autoencoder(
+    model: nn.Module,
+    train_loader: Iterable[Any],
+    val_loader: Iterable[Any] | None,
+    num_epochs: int = 50,
+    learning_rate: float = 1e-3,
+    noise_std: float = 0.1,
+    device: str | torch.device = "cpu",
+    print_every: int = 1,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    save_every: int = 10,
+    *,
+    resume_from: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    patience: int | None = None,
+    max_grad_norm: float | None = None,
+    accumulation_steps: int = 1,
+    precision: str = "float32",
+    non_finite: str = "raise",
+    metadata: Mapping[str, Any] | None = None,
+    progress: bool = False,
+    handlers: Sequence[Attachable] = (),
+) -> dict[str, list[float]]:
+    """Maximise the evidence lower bound of clean vectors, reconstructed from noisy ones, with Adam.
+
+    Losses are in nats per vector: binary cross-entropy summed over the features, plus the KL divergence
+    summed over the latent dimensions, averaged over the vectors. Training sees noisy inputs, validation
+    clean ones. The model ends with its last weights, or, if ``patience`` is given, with its best ones.
+
+    Args:
+        model: a :class:`VariationalAutoencoder`, or any module whose forward pass gives
+            ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
+        train_loader: batches (N, D) of vectors in [0, 1], or tuples or lists whose first item is one.
+        val_loader: likewise; None trains without validation.
+        num_epochs: the epoch to train to, counted from 1, also on a resume.
+        learning_rate: of Adam.
+        noise_std: standard deviation of the Gaussian noise on the inputs, which are clamped to [0, 1] again;
+            0 is none.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, ... ; ``"auto"`` is the best one there is.
+        print_every: epochs between two printed lines.
+        checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing.
+        save_every: epochs between two checkpoints; the last epoch is always written.
+        resume_from: a checkpoint of this function: goes on exactly where that run was, to ``num_epochs``;
+            the other settings must be those of that run. The returned history starts at epoch 1.
+        seed: of everything random in the run; None draws one from torch's global generator, or takes that
+            of the run that is resumed. The model arrives initialised.
+        patience: epochs without a lower validation loss after which to stop; None trains to the end.
+        max_grad_norm: bound of the gradients' total norm; None does not clip.
+        accumulation_steps: batches per optimizer step.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"float16"`` with loss scaling.
+        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
+            weights; ``"skip"`` drops the step and counts it.
+        metadata: plain values to be kept in the checkpoints, beside the recipe's own.
+        progress: show a progress bar on standard error.
+        handlers: more handlers, attached to the trainer behind the recipe's own; objects with
+            ``attach(trainer)``.
+
+    Returns:
+        ``train_loss, train_recon_loss, train_kl_loss, val_loss, val_recon_loss, val_kl_loss``, a float an
+        epoch; the ``val_`` lists are empty without a validation set.
+
+    Raises:
+        ValueError: for a setting out of its range; an empty loader; data outside [0, 1], NaN included, or
+            with another number of features than the model's; a resume with other settings. The weights are
+            then as they were before the offending batch.
+        NonFiniteError: for a loss or gradient that is not finite.
+        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+
+    Reference: D. Kingma, M. Welling, arXiv:1312.6114; denoising: D. Im et al., arXiv:1511.06406.
+    """
+    check_count(num_epochs=num_epochs, print_every=print_every, save_every=save_every)
+    check_positive(learning_rate=learning_rate)
+    check_choice(precision=(precision, PRECISIONS))
+    settings = {
+        "latent_dim": getattr(unwrap(model), "latent_dimension", None),
+        "hidden_dim": getattr(unwrap(model), "hidden_dimension", None),
+        "noise_std": noise_std,
+        "learning_rate": learning_rate,
+        "accumulation_steps": accumulation_steps,
+        "precision": precision,
+    }
+    device = as_device(device)
+    model = model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda", "mps"))
+    trainer = create_trainer(
+        model,
+        optimizer,
+        _denoising_loss,
+        device=device,
+        seed=seed,
+        accumulation_steps=accumulation_steps,
+        get_inputs=_vectors,
+    )
+    history = History(HISTORY)
+
+    # One step, in the order in which it happens.
+    _InputCheck(unwrap(model)).attach(trainer)
+    noise = NoiseAugmentation(noise_std)
+    if noise_std > 0:
+        noise.attach(trainer)
+    if precision != "float32":
+        MixedPrecisionTrainer(device=device, dtype=PRECISIONS[precision]).attach(trainer)
+    if max_grad_norm is not None:
+        GradientClipper(max_grad_norm).attach(trainer)
+    NonFiniteGuard(non_finite).attach(trainer)
+
+    # One epoch: measure, decide, save.
+    EpochAverages("train_", skip_nonfinite=non_finite == "skip").attach(trainer)
+    if val_loader is not None:
+        evaluator = create_evaluator(model, _denoising_loss, device=device, get_inputs=_vectors)
+        _InputCheck(unwrap(model)).attach(evaluator)
+        EpochAverages().attach(evaluator)
+        Validation(evaluator, val_loader).attach(trainer)
+    if patience is not None:
+        watched = "train_loss" if val_loader is None else "val_loss"
+        EarlyStopping(patience, min_delta=0.0, verbose=False).attach(trainer, watched)
+    history.attach(trainer)
+    if progress:
+        ProgressBar().attach(trainer)
+    trainer.add_event_handler(decision_event(trainer), _print_epoch, print_every)
+    for handler in handlers:
+        handler.attach(trainer)
+    if checkpoint_dir is not None:
+        Checkpointing(
+            checkpoint_dir, every=save_every, history=history, metadata={**settings, **(metadata or {})}
+        ).attach(trainer)
+
+    if val_loader is not None:
+        _check_first_batch(val_loader, model)
+    if resume_from is not None:
+        restore_run(trainer, resume_from, settings=settings)
+        check_resumable(trainer, resume_from, num_epochs, seed)
+    trainer.run(train_loader, max_epochs=num_epochs)
+    return history.epochs
+
+
+def _vectors(batch: Any) -> Tensor:
+    return first_item(batch).float()  # type: ignore[no-any-return]  # loaders of bool, uint8 or float64 are welcome
+
+
+def _denoising_loss(model: nn.Module, inputs: Tensor, batch: Any) -> dict[str, Tensor]:
+    """Reconstruct the clean vectors of ``batch`` from the noisy ``inputs``."""
+    if isinstance(unwrap(model), VariationalAutoencoder):
+        return vae_losses(*_with_target(model(inputs, logits=True), batch), logits=True)
+    return vae_losses(*_with_target(model(inputs), batch))
+
+
+def _with_target(outputs: tuple[Tensor, Tensor, Tensor], batch: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    reconstruction, mean, log_variance = outputs
+    return reconstruction, _vectors(batch), mean, log_variance
+
+
+class _InputCheck:
+    """Refuse a batch that is not (N, D) in [0, 1] before anything is computed with it.
+
+    Runs:   trainer or evaluator, ITERATION_STARTED; for batches that lie on an accelerator already, whose
+            values the host must not wait for, EPOCH_COMPLETED.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._features: int | None = getattr(unwrap(model), "input_dimension", None)
+        self._outside: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return "check that inputs are in [0, 1]"
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
+
+    def __call__(self, engine: Engine) -> None:
+        state = engine.state
+        self.check(state.batch, f"batch {state.iteration}")
+
+    def check(self, batch: Any, where: str) -> None:
+        x = first_item(batch)
+        if not isinstance(x, Tensor) or x.dim() != 2 or len(x) == 0:
+            got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{where} must be a tensor of shape (N, D), or a tuple that begins with one; got {got}")
+        if self._features not in (None, x.shape[1]):
+            raise ValueError(
+                f"{where} must have the model's {self._features} features; got {x.shape[1]}: "
+                "make the model with input_dimension=len(species)"
+            )
+        if x.device.type == "cpu":
+            self._check_range(x, where)
+        else:
+            outside = ~((x >= 0) & (x <= 1)).all()  # True for NaN as well
+            self._outside = outside if self._outside is None else self._outside | outside
+
+    def _check_range(self, x: Tensor, where: str) -> None:
+        low, high = x.float().aminmax()
+        if low >= 0 and high <= 1:  # False for NaN
+            return
+        row, feature = ((x >= 0) & (x <= 1)).logical_not().nonzero()[0].tolist()
+        raise ValueError(
+            f"{where} must be in [0, 1]; got {x[row, feature].item():g} at row {row}, feature {feature} "
+            f"(its values go from {low:g} to {high:g}): scale the data, and fill or drop NaN"
+        )
+
+    def _read(self, engine: Engine) -> None:
+        if self._outside is not None and self._outside.item():
+            raise ValueError("the data must be in [0, 1]; an epoch held other values or NaN: scale the data")
+
+
+def _check_first_batch(loader: Iterable[Any], model: nn.Module) -> None:
+    """Find a wrong validation set before an epoch of training is spent."""
+    check = _InputCheck(model)
+    with preserve_generators():
+        for batch in KeyedLoader(loader, 0, "validation"):
+            check.check(batch, "the first validation batch")
+            return
+    raise ValueError("val_loader must yield at least one batch; got an empty one: pass None to do without")
+
+
+def _print_epoch(trainer: TrainingEngine, print_every: int) -> None:
+    state = trainer.state
+    if state.epoch % print_every and state.epoch != state.max_epochs and not trainer.should_terminate:
+        return
+    parts = []
+    for part in ("train", "val"):
+        if f"{part}_loss" in state.metrics:
+            loss, fit, divergence = (state.metrics[f"{part}_{name}"] for name in ("loss", "recon_loss", "kl_loss"))
+            parts.append(f"{part} {loss:.4f} (reconstruction {fit:.4f}, KL {divergence:.4f})")
+    print_line(f"Epoch {state.epoch}/{state.max_epochs} | {' | '.join(parts)}")
