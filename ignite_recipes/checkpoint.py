@@ -30,6 +30,7 @@ from ignite_recipes.engine import TrainingEngine, unwrap
 __all__ = [
     "CheckpointError",
     "load_checkpoint",
+    "newest_checkpoint",
     "read_checkpoint",
     "restore_run",
     "run_state",
@@ -236,13 +237,30 @@ def _check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.P
         )
 
 
+def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+    """The checkpoint of the latest epoch in a folder that is sound, or None; damaged ones are logged."""
+    sound: list[tuple[int, float, Path]] = []
+    for path in Path(folder).glob("*.pt"):
+        try:
+            epoch = read_checkpoint(path)["epoch"]
+        except (CheckpointError, KeyError) as error:
+            logger.warning("passed over: %s", error)
+        else:
+            sound.append((epoch, path.stat().st_mtime, path))
+    return max(sound)[2] if sound else None
+
+
 def run_state(trainer: TrainingEngine) -> dict[str, Any]:
-    """All that a run needs to go on exactly: the contents of a checkpoint, but for losses and history."""
+    """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to go on exactly."""
     handlers = {name: handler.state_dict() for name, handler in trainer.stateful.items()}
     return {
         "epoch": trainer.state.epoch,
         "model_state_dict": unwrap(trainer.model).state_dict(),
         "optimizer_state_dict": trainer.optimizer.state_dict(),
+        "train_loss": trainer.state.metrics.get("train_loss"),
+        "val_loss": trainer.state.metrics.get("val_loss"),
+        "history": handlers.get("history", {}).get("epochs"),
+        "metadata": trainer.metadata,
         "run": {"engine": dict(trainer.state_dict()), "handlers": handlers},
     }
 

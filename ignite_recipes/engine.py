@@ -148,6 +148,7 @@ class TrainingEngine(_KeyedEngine):
         precision: set by ``MixedPrecisionTrainer.attach``; None is float32.
         stateful: name -> object, everything whose state a checkpoint of this run holds besides the model
             and the optimizer; handlers enter themselves when they are attached (:meth:`keep_state`).
+        metadata: plain values that its checkpoints hold besides, e.g. a recipe's settings.
         veto: what a handler of OPTIMIZER_STEP_STARTED sets to drop the step: True, or a 0-d tensor on the
             device that is nonzero where the step must be dropped.
         state: a :class:`TrainingState`.
@@ -173,6 +174,7 @@ class TrainingEngine(_KeyedEngine):
         self.get_inputs, self.batch_size = get_inputs, batch_size
         self.precision: Any = None
         self.stateful: dict[str, Stateful] = {}
+        self.metadata: dict[str, Any] = {}
         self.monitored: tuple[Any, str] | None = None
         self.veto: bool | Tensor = False
         # Steps until the host asks an accelerator whether a step was finite; 0 is at once.

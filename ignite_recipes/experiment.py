@@ -54,16 +54,32 @@ class ExperimentManager:
             raise ValueError(f"{self.config_file} must hold the settings of an experiment; it is damaged")
         return content
 
+    def discard_unused(self) -> None:
+        """Remove the folder if a run has left nothing in it but its settings."""
+        folder = Path(self.experiment_dir)
+        if {path.name for path in folder.rglob("*")} <= {"checkpoints", "config.yaml"}:
+            shutil.rmtree(folder)
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Replace the settings in ``config.yaml``, at once or not at all."""
+        temporary = Path(self.config_file).with_suffix(".tmp")
+        temporary.write_text(_yaml(settings), encoding="utf-8")
+        os.replace(temporary, self.config_file)
+
+
+def _yaml(settings: Mapping[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(dict(settings), sort_keys=False))
+
 
 def _create(base: Path, settings: Mapping[str, Any]) -> Path:
     """Make the folder aside, complete, and rename it to the first free number above all that are there."""
-    import yaml
-
     base.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".new-", dir=base))
     try:
         (aside / "checkpoints").mkdir()
-        (aside / "config.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
+        (aside / "config.yaml").write_text(_yaml(settings), encoding="utf-8")
         aside.chmod(0o755)
         while True:
             numbers = [int(name[3:]) for name in os.listdir(base) if re.fullmatch(r"exp[1-9]\d*", name)]

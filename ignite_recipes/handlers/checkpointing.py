@@ -1,7 +1,6 @@
 """Save a run at the end of its epochs."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from ignite.engine import Engine
 from ignite_recipes.checkpoint import run_state, write_checkpoint
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.events import TrainEvents
-from ignite_recipes.handlers.history import History
 from ignite_recipes.handlers.metric import Metric, read_metric
 
 __all__ = ["BestCheckpoint", "Checkpointing"]
@@ -27,8 +25,6 @@ class Checkpointing:
         folder: made if missing.
         filename: ``{epoch}`` stands for the epoch's number, from 1.
         every: epochs between two files.
-        history: whose lists are saved under ``history``.
-        metadata: plain values saved under ``metadata``.
 
     Raises:
         ValueError: if ``every`` is below 1.
@@ -40,13 +36,10 @@ class Checkpointing:
         filename: str = "checkpoint_epoch_{epoch}.pt",
         *,
         every: int = 1,
-        history: History | None = None,
-        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"save_every must be at least one epoch; got {every}")
         self.folder, self.filename, self.every = Path(folder), filename, every
-        self.history, self.metadata = history, metadata
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.filename!r}, every={self.every})"
@@ -72,8 +65,7 @@ class Checkpointing:
 
     def save(self, trainer: TrainingEngine) -> Path:
         """Save now; the path of the file."""
-        contents = checkpoint_contents(trainer, self.history, self.metadata)
-        return write_checkpoint(contents, self.folder / self.filename.format(epoch=trainer.state.epoch))
+        return write_checkpoint(run_state(trainer), self.folder / self.filename.format(epoch=trainer.state.epoch))
 
 
 class BestCheckpoint:
@@ -88,7 +80,6 @@ class BestCheckpoint:
         path: of the file.
         metric: a name in ``state.metrics``, or a function of the trainer.
         mode: ``"min"`` or ``"max"``: which way is better.
-        history, metadata: as for :class:`Checkpointing`.
 
     Attributes:
         best, best_epoch: None before there is a finite value.
@@ -100,13 +91,10 @@ class BestCheckpoint:
         metric: Metric = "val_loss",
         *,
         mode: str = "min",
-        history: History | None = None,
-        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
         self.path, self.metric, self.mode = Path(path), metric, mode
-        self.history, self.metadata = history, metadata
         self.best: float | None = None
         self.best_epoch: int | None = None
 
@@ -126,7 +114,7 @@ class BestCheckpoint:
         if value != value or (self.best is not None and not self._is_better(value)):
             return
         self.best, self.best_epoch = value, trainer.state.epoch
-        write_checkpoint(checkpoint_contents(trainer, self.history, self.metadata), self.path)
+        write_checkpoint(run_state(trainer), self.path)
 
     def _is_better(self, value: float) -> bool:
         assert self.best is not None
@@ -139,20 +127,6 @@ class BestCheckpoint:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the best of an earlier part of the run."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-
-
-def checkpoint_contents(
-    trainer: TrainingEngine, history: History | None, metadata: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What a checkpoint of ``trainer`` holds now, under the documented keys."""
-    metrics = trainer.state.metrics
-    return {
-        **run_state(trainer),
-        "train_loss": metrics.get("train_loss"),
-        "val_loss": metrics.get("val_loss"),
-        "history": history.epochs if history else None,
-        "metadata": metadata,
-    }
 
 
 def _prepare(folder: Path) -> None:

@@ -62,7 +62,7 @@ class ProgressBar:
         self._bar.set_postfix(known, refresh=False)
         self._bar.set_description_str(f"epoch {min(state.epoch + 1, state.max_epochs or 1)}/{state.max_epochs}")
 
-    def _close(self) -> None:
+    def _close(self, *_: object) -> None:  # of COMPLETED, and of EXCEPTION_RAISED with its exception
         if self._bar is not None:
             self._bar.close()
 

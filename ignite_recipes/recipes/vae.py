@@ -135,6 +135,7 @@ def train_variational_autoencoder(
         accumulation_steps=accumulation_steps,
         get_inputs=_vectors,
     )
+    trainer.metadata = {**settings, **(metadata or {})}
     history = History(HISTORY)
 
     # One step, in the order in which it happens.
@@ -165,9 +166,7 @@ def train_variational_autoencoder(
     for handler in handlers:
         handler.attach(trainer)
     if checkpoint_dir is not None:
-        Checkpointing(
-            checkpoint_dir, every=save_every, history=history, metadata={**settings, **(metadata or {})}
-        ).attach(trainer)
+        Checkpointing(checkpoint_dir, every=save_every).attach(trainer)
 
     if val_loader is not None:
         _check_first_batch(val_loader, model)

@@ -1,0 +1,55 @@
+"""The command ``ignite-recipes``: one subcommand per recipe, each a thin caller of its function."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ignite_recipes._version import __version__
+from ignite_recipes.checkpoint import CheckpointError
+from ignite_recipes.cli import vae
+from ignite_recipes.handlers.nonfinite import NonFiniteError
+
+__all__ = ["main"]
+
+_DESCRIPTION = "Train a model with one of the recipes; every run is kept as an experiment and can be resumed."
+_COMMANDS = {"vae": vae}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code: 0, 1 for a run that failed, 2 for a mistake of the user, 130 for Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)  # to standard error
+    try:
+        if not argv or argv[0] not in _COMMANDS:
+            return _answer(argv)
+        print(_COMMANDS[argv[0]].main(argv[1:]))  # noqa: T201  # the last line: what was reached
+    except NonFiniteError as error:
+        return _complain(error, 1)
+    except (ArgumentError, CheckpointError, OSError, ValueError) as error:
+        return _complain(error, 2)
+    except KeyboardInterrupt as interrupt:
+        return _complain(interrupt, 130)
+    return 0
+
+
+def _answer(argv: list[str]) -> int:
+    """Help and version, and a mistake in the command's name."""
+    parser = ArgumentParser(prog="ignite-recipes", description=_DESCRIPTION, exit_on_error=False)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subcommands(metavar="COMMAND")
+    for name, command in _COMMANDS.items():
+        commands.add_subcommand(name, command.parser(), help=command.HELP)
+    if argv and not argv[0].startswith("-"):
+        raise ValueError(f"the command must be one of {', '.join(_COMMANDS)}; got {argv[0]!r}")
+    parser.parse_args(argv or ["--help"])  # prints and leaves
+    return 0
+
+
+def _complain(error: BaseException, code: int) -> int:
+    message = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    print(f"ignite-recipes: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code

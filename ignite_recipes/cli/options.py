@@ -1,0 +1,53 @@
+"""Command-line options made from signatures and docstrings, so that they cannot go stale."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from docstring_parser import parse
+from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
+
+__all__ = ["add_options", "new_parser", "parse_settings"]
+
+
+def new_parser(command: str, description: str) -> ArgumentParser:
+    """A parser that raises instead of leaving, with ``--config``."""
+    parser = ArgumentParser(prog=f"ignite-recipes {command}", description=description, exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings, named as the options")
+    return parser
+
+
+def add_options(
+    parser: ArgumentParser, function: Callable[..., Any], names: Sequence[str], renamed: Mapping[str, str] | None = None
+) -> None:
+    """Add options for parameters of ``function``: type and default of its signature, help of its docstring.
+
+    Args:
+        parser: gets them, as ``--learning-rate`` for ``learning_rate``.
+        function: a public function or class.
+        names: of the parameters.
+        renamed: parameter -> another name for its option.
+    """
+    signature = inspect.signature(function)
+    known = vars(sys.modules[function.__module__])
+    texts: dict[str, str] = {}
+    for item in parse(inspect.getdoc(function) or "").params:
+        texts.update(dict.fromkeys(item.arg_name.split(", "), " ".join((item.description or "").split())))
+    for name in names:
+        parameter = signature.parameters[name]
+        option = "--" + (renamed or {}).get(name, name).replace("_", "-")
+        kind = parameter.annotation
+        if isinstance(kind, str):  # evaluated one by one: others name what is imported for type checkers only
+            kind = eval(kind, known)
+        parser.add_argument(option, type=kind, default=parameter.default, help=texts[name].replace("%", "%%"))
+
+
+def parse_settings(
+    parser: ArgumentParser, argv: Sequence[str], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The settings that the arguments and their ``--config`` file make, over ``defaults``."""
+    parser.set_defaults(dict(defaults or {}))
+    settings = parser.parse_args(list(argv)).as_dict()
+    settings.pop("config")
+    return settings
