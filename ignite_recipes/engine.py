@@ -79,6 +79,7 @@ class TrainingState(State):
         num_samples: of the batch at hand.
         grad_norm: the total gradient norm before clipping, once a handler has measured it in this step.
         optimizer_steps, skipped_steps: since the run began.
+        closed_epochs: epochs whose end, with all its decisions, is behind us.
     """
 
     def __init__(self) -> None:
@@ -87,6 +88,7 @@ class TrainingState(State):
         self.losses: Mapping[str, Tensor] | None = None
         self.num_samples = 0
         self.grad_norm: Tensor | None = None
+        self.closed_epochs = 0
         self.optimizer_steps = 0
         self.skipped_steps = 0
 
@@ -181,10 +183,9 @@ class TrainingEngine(_KeyedEngine):
         self.veto_lag = 0 if device.type == "cpu" else 4
         self.window_losses: list[Tensor] = []
         self._window_weight, self._first_size = 0.0, 0
-        self._step_runs = False
         self._updated_at = 0
         self._steps_owed = 0
-        self.state_dict_user_keys.extend(["seed", "optimizer_steps", "skipped_steps"])
+        self.state_dict_user_keys.extend(["seed", "closed_epochs", "optimizer_steps", "skipped_steps"])
         self.add_event_handler(Events.EPOCH_STARTED, _open_epoch)
         self.add_event_handler(Events.EPOCH_COMPLETED, _finish_window)
         self.add_event_handler(Events.EPOCH_COMPLETED, _close_epoch)
@@ -203,20 +204,28 @@ class TrainingEngine(_KeyedEngine):
         an epoch goes on with the next batch of that epoch, and an exception always reaches the caller.
         """
         state = self.state
-        end = max_epochs if max_epochs is not None else state.max_epochs
+        self._updated_at = state.iteration
         if state.epoch_length and state.max_epochs is not None:
             state.epoch = state.iteration // state.epoch_length
-            if state.epoch == end:
+            self._check_same_length(data, epoch_length)
+            if self._is_at_end(state.max_epochs if max_epochs is None else max_epochs):
                 self._fire_event(Events.COMPLETED)
                 return state
-            self._check_same_length(data, epoch_length)
         try:
             return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
-            if self._step_runs:  # the window that failed has changed nothing: it is still to be done
-                state.iteration = self._updated_at
-                self._step_runs = False
+            state.iteration = self._updated_at  # what failed has changed nothing: it is still to be done
             raise
+
+    def _is_at_end(self, end: int | None) -> bool:
+        """Close the epoch whose last step was taken but whose end was not reached; whether that ends the run."""
+        if self.state.epoch > self.state.closed_epochs:
+            self.should_terminate = False
+            with preserve_generators(self.device):
+                self._fire_event(Events.EPOCH_COMPLETED)
+            if self.should_terminate:
+                return True
+        return self.state.epoch == end
 
     def _check_same_length(self, data: Iterable[Any] | None, epoch_length: int | None) -> None:
         length = epoch_length or (data is not None and self._get_data_length(data))
@@ -283,7 +292,6 @@ class TrainingEngine(_KeyedEngine):
 
     def _step(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
         state, model, precision = self.state, self.model, self.precision
-        self._step_runs = True
         assert state.seed is not None
         seed_generators(derive_seed(state.seed, "step", state.iteration), self.device)
         if not model.training:
@@ -310,7 +318,6 @@ class TrainingEngine(_KeyedEngine):
         if self._window_is_full():
             self._update()
         state.inputs = state.losses = None  # frees the activations before the next forward
-        self._step_runs = False
         return output
 
     def _weigh(self, loss: Tensor) -> Tensor:
@@ -418,6 +425,7 @@ def _finish_window(engine: TrainingEngine) -> None:
 
 def _close_epoch(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.METRICS_READY)
+    engine.state.closed_epochs = engine.state.epoch
     engine.fire(TrainEvents.CHECKPOINT_READY)
 
 

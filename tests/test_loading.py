@@ -1,0 +1,128 @@
+"""What a KeyedLoader yields depends on seed, epoch and position only, whatever the loader is made of."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
+
+from ignite_recipes.loading import KeyedLoader
+
+
+class Augmented(Dataset):
+    """Ten rows with noise from every global generator, and from one of its own."""
+
+    def __init__(self):
+        self.own = np.random.default_rng(5)
+        self.python = random.Random(5)
+        self.legacy = np.random.RandomState(5)
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, k):
+        drawn = random.random() + np.random.rand() + self.own.random() + self.python.random() + self.legacy.rand()
+        return torch.tensor([k, drawn]) + torch.tensor([0.0, torch.rand(()).item()])
+
+
+class Plain:
+    """A loader that is no DataLoader, with a generator of its own."""
+
+    def __init__(self):
+        self.generator = torch.Generator()
+        self.epochs = []
+
+    def set_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+    def __iter__(self):
+        return (torch.rand(2, 2, generator=self.generator) for _ in range(5))
+
+
+def generator():
+    return torch.Generator().manual_seed(1)
+
+
+LOADERS = {
+    "shuffled": lambda: DataLoader(Augmented(), 2, shuffle=True),
+    "workers": lambda: DataLoader(Augmented(), 2, shuffle=True, num_workers=2),
+    "persistent workers": lambda: DataLoader(Augmented(), 2, shuffle=True, num_workers=2, persistent_workers=True),
+    "generator of the loader": lambda: DataLoader(Augmented(), 2, shuffle=True, generator=generator()),
+    "generator of the sampler": lambda: DataLoader(
+        Augmented(), 2, sampler=RandomSampler(range(10), replacement=True, generator=generator())
+    ),
+    "own class": Plain,
+    "list": lambda: [torch.full((2, 2), float(k)) for k in range(5)],
+}
+
+
+def _epoch(loader, epoch, start=0, seed=3):
+    keyed = loader if isinstance(loader, KeyedLoader) else KeyedLoader(loader, seed)
+    keyed.epoch, keyed.start = epoch, start
+    return [batch.tolist() for batch in keyed]
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_an_epoch_is_the_same_first_or_after_others_in_this_loader_or_a_new_one(name):
+    loader = KeyedLoader(LOADERS[name](), seed=3)
+    one, two = _epoch(loader, 1), _epoch(loader, 2)
+    torch.rand(5), np.random.rand(5), random.random()
+    assert _epoch(loader, 1) == one
+    assert _epoch(LOADERS[name](), 2) == two
+    if name != "list":
+        assert one != two
+        assert _epoch(LOADERS[name](), 1, seed=4) != one
+
+
+@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("start", [1, 4, 5])
+def test_starting_inside_an_epoch_yields_its_tail(name, start):
+    assert _epoch(LOADERS[name](), 2, start) == _epoch(LOADERS[name](), 2)[start:]
+
+
+def test_two_purposes_of_one_run_draw_differently():
+    loader = DataLoader(Augmented(), 2)
+    train, validation = ([b.tolist() for b in KeyedLoader(loader, 0, purpose)] for purpose in ("train", "validation"))
+    assert train != validation
+
+
+def test_set_epoch_is_called_where_there_is_one():
+    loader = Plain()
+    _epoch(loader, 4)
+    assert loader.epochs == [4]
+
+
+def test_each_row_is_still_seen_once():
+    rows = [row for batch in _epoch(DataLoader(torch.arange(10.0), 3, shuffle=True), 1) for row in batch]
+    assert sorted(rows) == list(range(10))
+
+
+def test_generators_of_nested_data_sets_and_transforms_are_found():
+    class Transformed(TensorDataset):
+        transform = None
+
+        def __getitem__(self, k):
+            return super().__getitem__(k)[0] + self.transform.draw()
+
+    class Draws:
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def draw(self):
+            return self.rng.random()
+
+    def loader():
+        data = Transformed(torch.zeros(4, 1))
+        data.transform = Draws()
+        return DataLoader(torch.utils.data.ConcatDataset([torch.utils.data.Subset(data, [0, 1, 2])]), 1)
+
+    first = loader()
+    assert _epoch(first, 1) == _epoch(loader(), 1)
+    assert _epoch(first, 2) == _epoch(loader(), 2)
+
+
+def test_length_is_the_loaders():
+    assert len(KeyedLoader([1, 2, 3], 0)) == 3
+    with pytest.raises(TypeError):
+        len(KeyedLoader(iter([1]), 0))
