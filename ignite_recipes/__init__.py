@@ -11,6 +11,7 @@ from ignite_recipes.checkpoint import (
     write_checkpoint,
 )
 from ignite_recipes.data import (
+    RowDataset,
     create_dataloaders,
     create_species_matrix,
     load_digits_matrix,
@@ -55,6 +56,7 @@ from ignite_recipes.models import (
     save_for_inference,
     vae_losses,
 )
+from ignite_recipes.plotting import plot_history
 from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import train_variational_autoencoder
 
@@ -76,6 +78,7 @@ __all__ = [
     "NonFiniteError",
     "NonFiniteGuard",
     "ProgressBar",
+    "RowDataset",
     "TrainEvents",
     "TrainingEngine",
     "TrainingStability",
@@ -95,6 +98,7 @@ __all__ = [
     "load_checkpoint",
     "load_digits_matrix",
     "load_ebird_data",
+    "plot_history",
     "print_model_summary",
     "read_checkpoint",
     "restore_run",

@@ -99,7 +99,9 @@ class _KeyedEngine(Engine):
     purpose: str
     state: TrainingState
 
-    def __init__(self, step: Callable[[Engine, Any], Any], device: torch.device, seed: int) -> None:
+    def __init__(self, step: Callable[[Any, Any], Any], device: torch.device, seed: int) -> None:
+        # A function and not a bound method: an engine in a reference cycle would keep its loaders until the
+        # garbage collector comes, and torch then takes 5 seconds to end each of their worker processes.
         super().__init__(step)
         self.logger = logger  # Ignite's own would print each error to stderr before it is even raised
         self.device = device
@@ -169,7 +171,7 @@ class TrainingEngine(_KeyedEngine):
         get_inputs: Callable[[Any], Any],
         batch_size: Callable[[Any], int],
     ) -> None:
-        super().__init__(self._step, device, seed)
+        super().__init__(type(self)._step, device, seed)
         self.register_events(*TrainEvents)
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.accumulation_steps = accumulation_steps
@@ -290,7 +292,7 @@ class TrainingEngine(_KeyedEngine):
 
     # The step, in the order of the drawing in events.py.
 
-    def _step(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
+    def _step(self, batch: Any) -> dict[str, Tensor]:
         state, model, precision = self.state, self.model, self.precision
         assert state.seed is not None
         seed_generators(derive_seed(state.seed, "step", state.iteration), self.device)
@@ -447,7 +449,7 @@ class EvaluationEngine(_KeyedEngine):
         get_inputs: Callable[[Any], Any],
         batch_size: Callable[[Any], int],
     ) -> None:
-        super().__init__(self._step, device, seed)
+        super().__init__(type(self)._step, device, seed)
         self.model, self.loss_fn = model, loss_fn
         self.get_inputs, self.batch_size = get_inputs, batch_size
 
@@ -470,7 +472,7 @@ class EvaluationEngine(_KeyedEngine):
                 module.training = mode
 
     @torch.no_grad()
-    def _step(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
+    def _step(self, batch: Any) -> dict[str, Tensor]:
         assert self.state.seed is not None
         seed_generators(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
         batch = to_device(batch, self.device)

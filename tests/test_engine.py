@@ -1,6 +1,8 @@
 """The step computes what a hand-written loop computes, in the order of the drawing, and can always go on."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -448,3 +450,19 @@ def test_a_model_is_left_as_it_was_when_its_copy_is_trained():
 
 def test_the_engine_is_an_ignite_engine():
     assert isinstance(trainer_of(), Engine)
+
+
+def test_an_engine_is_freed_with_its_last_reference():
+    # In a reference cycle it would keep its loaders, and their workers, until the garbage collector comes.
+    trainer = trainer_of()
+    evaluator = create_evaluator(trainer.model, squared_error)
+    EpochAverages().attach(evaluator)
+    Validation(evaluator, loader()).attach(trainer)
+    trainer.run(loader(), max_epochs=2)
+    died = [weakref.ref(trainer), weakref.ref(evaluator)]
+    gc.disable()
+    try:
+        del trainer, evaluator
+        assert [reference() for reference in died] == [None, None]
+    finally:
+        gc.enable()

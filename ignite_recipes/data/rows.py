@@ -1,0 +1,273 @@
+"""Rows of a matrix, dense or sparse, as data sets and loaders that fetch a whole batch at once."""
+
+import operator
+from collections.abc import Sequence, Sized
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_array, csr_matrix
+    from typing_extensions import TypeIs
+
+    Rows: TypeAlias = Tensor | NDArray[Any] | csr_matrix[Any] | csr_array[Any]
+
+__all__ = ["RowDataset", "create_dataloaders", "split_train_val"]
+
+GROUP = "GROUP IDENTIFIER"
+REAL_KINDS = "buif"  # numpy's letters for booleans, unsigned and signed integers, and floats
+
+
+class RowDataset(Dataset[Tensor]):
+    """The rows of a matrix, each a float32 tensor (D,); a list of rows is fetched by one indexing operation.
+
+    The matrix is kept as it is, and only what is fetched becomes dense and float32: a sparse matrix of a
+    million checklists, or one of bytes, stays as small as it came.
+
+    Args:
+        rows: (N, D), a torch tensor, a numpy array or a scipy CSR matrix, of numbers or booleans.
+        feature_names: the names of the D columns, if they have any.
+
+    Raises:
+        TypeError: if ``rows`` is none of these kinds.
+        ValueError: if it is not 2-D, or the names are not D.
+
+    >>> dataset = RowDataset(torch.eye(3))
+    >>> len(dataset), dataset[1], dataset.__getitems__([2, 0]).shape
+    (3, tensor([0., 1., 0.]), torch.Size([2, 3]))
+    """
+
+    def __init__(self, rows: "Rows", feature_names: Sequence[str] | None = None) -> None:
+        self.rows = _checked_rows(rows)
+        self.feature_names = None if feature_names is None else list(feature_names)
+        if self.feature_names is not None and len(self.feature_names) != self.num_features:
+            raise ValueError(
+                f"feature_names must name each of the {self.num_features} columns, in their order; "
+                f"got {len(self.feature_names)} names"
+            )
+
+    @property
+    def num_features(self) -> int:
+        """The number of columns, D."""
+        return int(self.rows.shape[1])
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        """The rows of one batch, (len(indices), D): what a torch ``DataLoader`` calls."""
+        if isinstance(self.rows, Tensor):
+            # A list would take torch longer to read than the rows take to fetch.
+            return self.rows[torch.from_numpy(np.asarray(indices, dtype=np.int64))].float()
+        return torch.from_numpy(self.rows[indices].toarray()).float()
+
+
+def split_train_val(
+    matrix: "pd.DataFrame | Rows",
+    species: Sequence[str] | None = None,
+    val_size: float = 0.2,
+    random_seed: int = 42,
+) -> tuple[RowDataset, RowDataset]:
+    """Split the rows at random in a part to train on and one to validate on.
+
+    Rows of one group, e.g. the checklists that several observers made of the same walk, are nearly the same,
+    so they stay on one side. Groups are known by a column GROUP IDENTIFIER of a frame, or by its index of
+    that name; a row without one is a group of its own. Whole groups are drawn for validation until it has
+    the wanted number of rows; one group at least is left to train on.
+
+    Args:
+        matrix: (N, D), the frame of :func:`~ignite_recipes.data.create_species_matrix`, sparse or dense, with
+            or without the column of identifiers; or a numpy array, a torch tensor or a scipy CSR matrix.
+        species: the columns of the frame to use, by default those of numbers; of another matrix, their names.
+        val_size: the part for validation, a fraction of all rows in (0, 1) or a number of rows.
+        random_seed: the split is a function of it and the matrix; no global generator is read or seeded.
+
+    Returns:
+        The rows to train on and those to validate on, both in their order in ``matrix``.
+
+    Raises:
+        ValueError: if a side would be empty, or a column is missing.
+
+    >>> train, val = split_train_val(torch.eye(10), val_size=0.3)
+    >>> len(train), len(val)
+    (7, 3)
+    """
+    if _is_frame(matrix):
+        dataset, groups = _from_frame(matrix, species)
+    else:
+        dataset = RowDataset(matrix, species)
+        groups = np.arange(len(dataset))
+    is_val = _draw_groups(groups, _wanted_rows(val_size, len(dataset)), random_seed)
+    sides = (np.flatnonzero(~is_val), np.flatnonzero(is_val))
+    train, val = (RowDataset(dataset.rows[rows], dataset.feature_names) for rows in sides)
+    return train, val
+
+
+def create_dataloaders(
+    train: Dataset[Any],
+    val: Dataset[Any] | None,
+    batch_size: int = 128,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+    """Loaders of (N, D) float32 batches: of all rows, shuffled for training, in order for validation.
+
+    Args:
+        train: the rows to train on; other data sets than :class:`RowDataset` are batched as torch does.
+        val: the rows to validate on, or None for no such loader.
+        batch_size: rows per batch; the last batch may be shorter.
+        num_workers: processes that fetch batches; with 0 the caller's own does, mostly the quickest here.
+        pin_memory: fetch into page-locked memory, for quicker copies to an accelerator; nothing without one.
+
+    Raises:
+        ValueError: if a data set has no rows, or a number is too small.
+
+    >>> train_loader, val_loader = create_dataloaders(*split_train_val(torch.eye(10)), batch_size=4)
+    >>> [len(batch) for batch in train_loader], [len(batch) for batch in val_loader]
+    ([4, 4], [2])
+    """
+    batch_size = _whole_number("batch_size", batch_size, minimum=1)
+    num_workers = _whole_number("num_workers", num_workers, minimum=0)
+    _check_datasets(train, val)
+
+    def loader(dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            collate_fn=collate_rows,
+            pin_memory=pin_memory and _can_pin(),
+        )
+
+    return loader(train, shuffle=True), None if val is None else loader(val, shuffle=False)
+
+
+def collate_rows(batch: Any) -> Any:
+    """A batch that was fetched as one tensor as it is, single samples by torch's default."""
+    return batch if isinstance(batch, Tensor) else default_collate(batch)
+
+
+def _can_pin() -> bool:
+    """Where this is false, torch would warn and pin nothing."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator is not None and accelerator.type != "mps"
+
+
+def _checked_rows(rows: Any) -> Any:
+    """The rows as a tensor or a CSR matrix, copied only where torch cannot share them."""
+    if isinstance(rows, np.ndarray) and rows.dtype.kind in REAL_KINDS:
+        rows = _to_tensor(rows)
+    is_dense = isinstance(rows, Tensor) and rows.layout == torch.strided and not rows.is_complex()
+    if not is_dense and not _is_csr(rows):
+        kind = f"{type(rows).__name__} of {getattr(rows, 'dtype', 'no dtype')}"
+        raise TypeError(f"rows must be a dense tensor, an array or a CSR matrix of real numbers; got {kind}")
+    if rows.ndim != 2:
+        raise ValueError(f"rows must be 2-D, (rows, features); got shape {tuple(rows.shape)}: reshape them")
+    return rows.detach() if isinstance(rows, Tensor) else rows
+
+
+def _to_tensor(array: NDArray[Any]) -> Tensor:
+    # torch shares no memory that is read-only (as pandas' is), runs backwards or has another byte order.
+    native = array.astype(array.dtype.newbyteorder("="), copy=not array.flags.writeable)
+    return torch.from_numpy(np.ascontiguousarray(native))
+
+
+def _is_csr(rows: Any) -> bool:
+    from scipy.sparse import csr_array, csr_matrix
+
+    return isinstance(rows, (csr_array, csr_matrix)) and rows.dtype.kind in REAL_KINDS
+
+
+def _is_frame(matrix: object) -> "TypeIs[pd.DataFrame]":
+    """Told by its columns, so that other matrices need no pandas."""
+    return hasattr(matrix, "columns")
+
+
+def _from_frame(frame: "pd.DataFrame", species: Sequence[str] | None) -> tuple[RowDataset, NDArray[np.int64]]:
+    """The chosen columns of a frame, sparse if they are, and the number of each row's group."""
+    import pandas as pd
+
+    is_number = {name: pd.api.types.is_numeric_dtype(dtype) for name, dtype in frame.dtypes.items()}
+    names: list[Any] = [name for name in frame if is_number[name]] if species is None else list(species)
+    if isinstance(species, str) or not names:
+        raise ValueError(f"species must name at least one column of numbers; got {species!r}: pass a list of them")
+    if wrong := [name for name in names if not is_number.get(name)]:
+        raise ValueError(f"species must be columns of numbers in the matrix; got {wrong}: leave them out")
+    chosen = frame[names]
+    if all(isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in chosen.dtypes):
+        sparse: Any = chosen.sparse  # an accessor that pandas' stubs do not know
+        return RowDataset(sparse.to_coo().tocsr(), names), _group_numbers(frame)
+    rows = chosen.to_numpy()
+    if rows.dtype == object:  # of columns that have no type of numpy's in common
+        rows = chosen.to_numpy(dtype=np.float32, na_value=np.nan)
+    return RowDataset(rows, names), _group_numbers(frame)
+
+
+def _group_numbers(frame: "pd.DataFrame") -> NDArray[np.int64]:
+    import pandas as pd
+
+    if GROUP not in frame and frame.index.name != GROUP:
+        return np.arange(len(frame))
+    groups = frame[GROUP] if GROUP in frame else frame.index.to_series()
+    numbers, _ = pd.factorize(groups.astype(object).where(groups.ne(""), None))
+    alone = np.flatnonzero(numbers < 0)
+    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(len(alone))
+    return numbers.astype(np.int64)
+
+
+def _wanted_rows(val_size: float, n: int) -> int:
+    is_count = isinstance(val_size, (int, np.integer)) and not isinstance(val_size, bool)
+    if not (1 <= val_size < n if is_count else 0 < val_size < 1):
+        raise ValueError(
+            f"val_size must be a fraction in (0, 1), or a number of rows from 1 to {n - 1} that leaves some "
+            f"of the {n} rows to train on; got {val_size!r}"
+        )
+    return int(val_size) if is_count else max(1, round(val_size * n))
+
+
+def _draw_groups(groups: NDArray[np.int64], wanted: int, random_seed: int) -> NDArray[np.bool_]:
+    """Which rows are for validation: those of the groups drawn until there are ``wanted`` rows."""
+    _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise ValueError(
+            f"matrix must hold at least two groups of rows, one for each side; got {len(groups)} rows "
+            f"in {len(sizes)}: use more data, or drop {GROUP}"
+        )
+    drawn = np.random.default_rng(random_seed).permutation(len(sizes))
+    enough = int(np.searchsorted(sizes[drawn].cumsum(), wanted)) + 1
+    is_val = np.zeros(len(sizes), dtype=bool)
+    is_val[drawn[: min(enough, len(sizes) - 1)]] = True
+    return is_val[numbers]
+
+
+def _whole_number(name: str, value: int, minimum: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = minimum - 1
+    if number < minimum:
+        raise ValueError(f"{name} must be a whole number of at least {minimum}; got {value!r}")
+    return number
+
+
+def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:
+    for name, dataset in (("train", train), ("val", val)):
+        if isinstance(dataset, Sized) and not len(dataset):
+            raise ValueError(f"{name} must hold at least one row; got none: {_NEXT_STEP[name]}")
+    if isinstance(train, RowDataset) and isinstance(val, RowDataset) and train.num_features != val.num_features:
+        raise ValueError(
+            f"train and val must have the same features; got {train.num_features} and {val.num_features}: "
+            "take both from one split_train_val"
+        )
+
+
+_NEXT_STEP = {"train": "check the filters that made it", "val": "pass None to train without validation"}

@@ -1,0 +1,351 @@
+"""The eBird reader keeps every sighting of a real-format file, and the matrix is the checklists by species."""
+
+import gzip
+import logging
+import random
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ignite_recipes.data import create_species_matrix, load_ebird_data, write_example_ebd
+
+CHECKLIST, GROUP, NAME = "SAMPLING EVENT IDENTIFIER", "GROUP IDENTIFIER", "COMMON NAME"
+DEFAULT = [CHECKLIST, GROUP, NAME, "CATEGORY", "OBSERVATION TYPE", "ALL SPECIES REPORTED"]
+
+CATEGORIES = st.sampled_from(["species", "species", "species", "issf", "spuh", "hybrid"])
+PROTOCOLS = st.sampled_from(["Traveling", "Stationary", "Incidental"])
+sightings = st.lists(
+    st.tuples(
+        st.sampled_from(["S9", "S10", "S2", "S33"]),
+        st.sampled_from(["Shikra", "Black Kite", "Loten's Sunbird"]),
+        CATEGORIES,
+        PROTOCOLS,
+        st.sampled_from(["1", "1", "0"]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+thresholds = st.none() | st.integers(0, 3)
+
+
+def as_frame(rows):
+    columns = [CHECKLIST, NAME, "CATEGORY", "OBSERVATION TYPE", "ALL SPECIES REPORTED"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def brute_force(rows, min_observations, min_species, quality):
+    """The rows and columns of the matrix, by dictionaries and sets only."""
+    lists = {}
+    for checklist, name, category, protocol, complete in rows:
+        if not quality or (category == "species" and protocol != "Incidental" and complete == "1"):
+            lists.setdefault(checklist, set()).add(name)
+    names = sorted(set().union(*lists.values()))
+    names = [n for n in names if sum(n in seen for seen in lists.values()) >= (min_observations or 0)]
+    lists = {c: seen & set(names) for c, seen in lists.items() if len(seen & set(names)) >= (min_species or 0)}
+    return names, {c: [int(n in lists[c]) for n in names] for c in sorted(lists)}
+
+
+def write_ebd(path, *lines, header="SAMPLING EVENT IDENTIFIER\tCOMMON NAME\tLATITUDE\tSPECIES COMMENTS\t"):
+    path.write_bytes("\n".join([header, *lines, ""]).encode())
+    return path
+
+
+@settings(max_examples=60, deadline=None)
+@given(sightings, thresholds, thresholds, st.booleans(), st.booleans())
+def test_matrix_equals_a_construction_by_dictionaries(rows, min_observations, min_species, quality, categorical):
+    data = as_frame(rows).astype("category") if categorical else as_frame(rows)
+    names, expected = brute_force(rows, min_observations, min_species, quality)
+    if not names or not expected:
+        with pytest.raises(ValueError, match="left after each"):
+            create_species_matrix(data, min_observations, min_species, quality)
+        return
+    matrix, species = create_species_matrix(data, min_observations, min_species, quality)
+    assert species == names
+    assert matrix.columns.tolist() == [CHECKLIST, *names]
+    assert dict(zip(matrix[CHECKLIST], matrix[names].to_numpy().tolist(), strict=True)) == expected
+    assert matrix[CHECKLIST].tolist() == list(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sightings, st.randoms(use_true_random=False))
+def test_matrix_does_not_depend_on_the_order_of_rows(rows, shuffler):
+    shuffled = shuffler.sample(rows, len(rows))
+    one, _ = create_species_matrix(as_frame(rows), apply_quality_filters=False)
+    other, _ = create_species_matrix(as_frame(shuffled), apply_quality_filters=False)
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_matrix_is_sparse_and_leaves_the_data_alone(tmp_path):
+    data = load_ebird_data(write_example_ebd(tmp_path / "e.txt", 50))
+    before = data.copy()
+    matrix, species = create_species_matrix(data)
+    assert set(matrix[species].dtypes) == {pd.SparseDtype(np.uint8, 0)}
+    pd.testing.assert_frame_equal(data, before)
+
+
+def test_a_species_reported_many_times_on_one_checklist_is_a_one():
+    """256 reports would be a 0 if they were added up as bytes."""
+    matrix, species = create_species_matrix(as_frame([("S1", "Shikra", "", "", "")] * 256), apply_quality_filters=False)
+    assert matrix[species].to_numpy().tolist() == [[1]]
+
+
+def test_a_checklist_that_loses_all_its_species_is_kept_as_zeros_unless_asked_otherwise():
+    rows = [("S1", "Shikra"), ("S2", "Shikra"), ("S3", "Black Kite")]
+    data = pd.DataFrame(rows, columns=[CHECKLIST, NAME])
+    kept, species = create_species_matrix(data, 2, apply_quality_filters=False)
+    assert (species, kept["Shikra"].tolist()) == (["Shikra"], [1, 1, 0])
+    dropped, _ = create_species_matrix(data, 2, 1, apply_quality_filters=False)
+    assert dropped[CHECKLIST].tolist() == ["S1", "S2"]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        pytest.param(["G1", "", "G1", "", ""], id="empty text"),
+        pytest.param(["G1", None, "G1", None, None], id="missing"),
+        pytest.param(pd.Categorical(["G1", None, "G1", None, None]), id="categorical"),
+        pytest.param([None, None, "G1", None, "G1"], id="known from some rows only"),
+    ],
+)
+def test_index_holds_the_group_of_a_checklist_or_its_own_identifier(groups):
+    checklists = ["S3", "S2", "S1", "S2", "S3"]
+    data = pd.DataFrame({CHECKLIST: checklists, NAME: list("abcde"), GROUP: groups})
+    matrix, _ = create_species_matrix(data, apply_quality_filters=False)
+    assert matrix.index.name == GROUP
+    assert matrix.index.tolist() == ["G1", "S2", "G1"]
+    assert matrix[matrix["a"] == 1].index.tolist() == ["G1"]  # slicing keeps it
+
+
+def test_index_counts_where_groups_are_unknown():
+    matrix, _ = create_species_matrix(as_frame([("S2", "a", "", "", ""), ("S1", "a", "", "", "")]), None, None, False)
+    assert matrix.index.equals(pd.RangeIndex(2))
+
+
+@pytest.mark.parametrize("protocol", ["OBSERVATION TYPE", "PROTOCOL TYPE", "PROTOCOL NAME"])
+@pytest.mark.parametrize("complete", [["1", "0"], [1, 0], [1.0, 0.0], ["true", "false"], [True, False]], ids=str)
+def test_quality_filters_read_every_spelling(protocol, complete):
+    columns = [CHECKLIST, NAME, "CATEGORY", protocol, "ALL SPECIES REPORTED"]
+    rows = [("S1", "a", "species", "Traveling", complete[0]), ("S2", "a", "species", "Traveling", complete[1])]
+    matrix, _ = create_species_matrix(pd.DataFrame(rows, columns=columns))
+    assert matrix[CHECKLIST].tolist() == ["S1"]
+
+
+def test_the_observation_type_decides_where_a_protocol_name_is_there_too():
+    data = as_frame([("S1", "a", "species", "Traveling", "1"), ("S2", "a", "species", "Incidental", "1")])
+    matrix, _ = create_species_matrix(data.assign(**{"PROTOCOL NAME": ["Waterbird Count", "Traveling"]}))
+    assert matrix[CHECKLIST].tolist() == ["S1"]
+
+
+def test_rows_without_a_checklist_or_species_are_left_out_with_a_warning(caplog):
+    data = pd.DataFrame({CHECKLIST: ["S1", None, "S3", ""], NAME: ["a", "b", None, "d"]})
+    with caplog.at_level(logging.WARNING):
+        matrix, species = create_species_matrix(data, apply_quality_filters=False)
+    assert (matrix[CHECKLIST].tolist(), species) == (["S1"], ["a"])
+    assert "left out 3 rows" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings_", "message"),
+    [
+        pytest.param([("S1", "a", "spuh", "Traveling", "1")], {}, "0 rows by CATEGORY", id="category"),
+        pytest.param([("S1", "a", "species", "Historical", "1")], {}, "loosen 'rows by OBSERVATION", id="protocol"),
+        pytest.param([("S1", "a", "species", "Traveling", "0")], {}, "loosen 'rows by ALL SPECIES", id="complete"),
+        pytest.param(
+            [("S1", "a", "species", "Traveling", "1")],
+            {"min_species_observations": 2},
+            "1 rows by ALL SPECIES .* loosen 'species by min_species_observations=2'",
+            id="rare",
+        ),
+        pytest.param(
+            [("S1", "a", "species", "Traveling", "1")],
+            {"min_checklist_species": 2},
+            "1 species .* loosen 'checklists by min_checklist_species=2'",
+            id="short",
+        ),
+        pytest.param([], {}, "loosen 'rows of data'", id="no rows at all"),
+    ],
+)
+def test_filters_that_leave_nothing_say_how_many_each_left(rows, settings_, message):
+    with pytest.raises(ValueError, match=message):
+        create_species_matrix(as_frame(rows), **settings_)
+
+
+@pytest.mark.parametrize("name", ["min_species_observations", "min_checklist_species"])
+@pytest.mark.parametrize("value", [-1, float("nan")])
+def test_a_bad_threshold_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}.*got {value}"):
+        create_species_matrix(as_frame([("S1", "a", "", "", "")]), **{name: value})
+
+
+def test_missing_columns_of_the_data_are_named():
+    data = pd.DataFrame({CHECKLIST: ["S1"], NAME: ["a"]})
+    with pytest.raises(ValueError, match=r"lacks \['CATEGORY', 'OBSERVATION TYPE', 'ALL SPECIES REPORTED'\]"):
+        create_species_matrix(data)
+    with pytest.raises(ValueError, match=rf"lacks \['{NAME}'\]"):
+        create_species_matrix(data[[CHECKLIST]], apply_quality_filters=False)
+
+
+def expected_column(path, name):
+    """What splitting every line at its tabs gives."""
+    header, *lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    return [line[header.index(name)] or None for line in lines]
+
+
+@pytest.mark.parametrize("release", ["current", "older"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_every_field_of_a_real_format_file_arrives(tmp_path, release, packed):
+    plain = path = write_example_ebd(tmp_path / "kerala.txt", 80, release=release)
+    if packed:
+        path = tmp_path / "kerala.txt.gz"
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    data = load_ebird_data(path)
+    protocol = "OBSERVATION TYPE" if release == "current" else "PROTOCOL TYPE"
+    assert data.columns.tolist() == [protocol if name == "OBSERVATION TYPE" else name for name in DEFAULT]
+    for name in data:
+        assert data[name].astype(object).where(data[name].notna(), None).tolist() == expected_column(plain, name)
+        assert data[name].cat.categories.is_monotonic_increasing
+    create_species_matrix(data)
+
+
+ODD_LINES = {
+    "quote never closed": ('S1\tShikra\t9.5\t"Pair at\t', "S2\tShikra\t9.5\tend\t"),
+    "quoted field": ('S1\tShikra\t9.5\t"Pair"\t', 'S2\tShikra\t9.5\t"\t'),
+    "stray tabs in the first row": ("S1\tShikra\t9.5\ta\tb\tc\t", "S2\tShikra\t9.5\td\t"),
+    "stray tabs in a later row": ("S1\tShikra\t9.5\ta\t", "S2\tShikra\t9.5\td\te\tf\tg\t"),
+    "cut short after the needed fields": ("S1\tShikra\t9.5\ta\t", "S2\tShikra\t9.5"),
+    "windows line ends": ("S1\tShikra\t9.5\ta\t\r", "S2\tShikra\t9.5\ta\t\r"),
+    "a lone carriage return": ("S1\tShikra\t9.5\ta\rb\t", "S2\tShikra\t9.5\ta\t"),
+    "a comment sign": ("S1\tShikra\t9.5\t#a\t", "S2\tShikra\t9.5\t# b\t"),
+}
+
+
+@pytest.mark.parametrize("lines", [pytest.param(lines, id=name) for name, lines in ODD_LINES.items()])
+def test_odd_lines_lose_and_shift_nothing(tmp_path, lines):
+    data = load_ebird_data(write_ebd(tmp_path / "e.txt", *lines), columns=["LATITUDE", CHECKLIST, NAME])
+    assert data.to_numpy().tolist() == [[9.5, "S1", "Shikra"], [9.5, "S2", "Shikra"]]
+
+
+def test_bytes_that_are_no_utf8_become_replacement_characters(tmp_path):
+    path = tmp_path / "e.txt"
+    path.write_bytes(b"COMMON NAME\tSPECIES COMMENTS\t\nShikra\tcaf\xe9\t\n")
+    assert load_ebird_data(path, columns=["SPECIES COMMENTS"])["SPECIES COMMENTS"].tolist() == ["caf\ufffd"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    path = write_ebd(tmp_path / "e.txt", "S1\tShikra\t9.5\t\t", header="\ufeffA\tCOMMON NAME\tLATITUDE\tB\t")
+    assert load_ebird_data(path, columns=["A"])["A"].tolist() == ["S1"]
+
+
+@pytest.mark.parametrize("name", ["ebd [1].txt", "ebd*.txt", "ebd (1), കേരളം.txt", "ebd"])
+def test_the_name_of_the_file_is_no_pattern(tmp_path, name):
+    write_ebd(tmp_path / "ebd1.txt", "S1\tother\t\t\t")
+    data = load_ebird_data(write_ebd(tmp_path / name, "S1\tShikra\t\t\t"), columns=[NAME])
+    assert data[NAME].tolist() == ["Shikra"]
+
+
+def test_names_in_any_script_arrive(tmp_path):
+    path = write_ebd(tmp_path / "e.txt", "S1\tകൊക്ക്\t9.5\t\t", "S2\tNA\t9.5\t\t")
+    assert load_ebird_data(path, columns=[NAME])[NAME].tolist() == ["കൊക്ക്", "NA"]
+
+
+def test_columns_are_exactly_those_asked_for_and_numbers_are_numbers(tmp_path):
+    path = write_example_ebd(tmp_path / "e.txt", 20)
+    data = load_ebird_data(path, columns=["LATITUDE", "LOCALITY", "EFFORT DISTANCE KM", "OBSERVATION COUNT"])
+    assert data.columns.tolist() == ["LATITUDE", "LOCALITY", "EFFORT DISTANCE KM", "OBSERVATION COUNT"]
+    kinds = [str(dtype) for dtype in data.dtypes]
+    assert kinds == ["float64", "category", "float64", "category"]
+    distances = [float(text or "nan") for text in expected_column(path, "EFFORT DISTANCE KM")]
+    np.testing.assert_array_equal(data["EFFORT DISTANCE KM"], distances)
+
+
+@pytest.mark.parametrize("nrows", [1, 7, 10**9])
+@pytest.mark.parametrize("columns", [None, [NAME, CHECKLIST]])
+def test_nrows_reads_the_first_rows(tmp_path, nrows, columns):
+    path = write_example_ebd(tmp_path / "e.txt", 20)
+    whole = load_ebird_data(path, columns=columns)
+    part = load_ebird_data(path, nrows=nrows, columns=columns)
+    assert part.astype(object).equals(whole[:nrows].astype(object))
+
+
+def test_two_reads_beside_each_other_do_not_mix_their_categories(tmp_path):
+    one = load_ebird_data(write_ebd(tmp_path / "1", "S1\tb\t\t\t"), columns=[NAME])
+    other = load_ebird_data(write_ebd(tmp_path / "2", "S1\tc\t\t\t", "S1\ta\t\t\t"), columns=[NAME])
+    assert one[NAME].cat.categories.tolist() == ["b"]
+    assert other[NAME].cat.categories.tolist() == ["a", "c"]
+    assert other[NAME].tolist() == ["c", "a"]
+
+
+def test_a_column_without_any_value_is_missing_throughout(tmp_path):
+    data = load_ebird_data(write_ebd(tmp_path / "e.txt", "S1\tb\t\t\t"), columns=["SPECIES COMMENTS", "LATITUDE"])
+    assert data.isna().to_numpy().tolist() == [[True, True]]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "no.txt"))):
+        load_ebird_data(tmp_path / "no.txt")
+
+
+HEADER = "\t".join(DEFAULT).encode()
+BAD_FILES = {
+    "empty": (b"", "is empty"),
+    "blank line": (b"\n\n", "is empty"),
+    "header only": (HEADER + b"\t\n", "at least one row"),
+    "comma-separated": (HEADER.replace(b"\t", b",") + b"\nS1", f"tab-separated.*lacks.*{CHECKLIST}"),
+    "some columns missing": (b"COMMON NAME\tCATEGORY\t\nShikra\tspecies\t\n", f"lacks.*{CHECKLIST}.*{GROUP}"),
+    "an archive": (b"PK\x03\x04" + bytes(range(256)) * 3, "unpack it"),
+    "a broken gzip": (b"\x1f\x8b\x08\x00garbage", "readable"),
+    "a gzip cut in its header": (gzip.compress(HEADER * 9)[:30], "readable"),
+    "a gzip cut later": (gzip.compress(HEADER + b"\n" + random.Random(0).randbytes(99_000))[:-9000], "to its end"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), [pytest.param(*case, id=name) for name, case in BAD_FILES.items()])
+def test_a_file_of_another_kind_is_a_value_error_that_names_it(tmp_path, content, message):
+    path = tmp_path / "odd.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_ebird_data(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_directory_is_a_value_error(tmp_path):
+    with pytest.raises(ValueError, match="must be a readable text file"):
+        load_ebird_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"nrows": 0}, "nrows must be at least 1.*got 0"),
+        ({"nrows": -5}, "got -5"),
+        ({"columns": []}, "one or more column names"),
+        ({"columns": NAME}, "list of one or more"),
+        ({"columns": [NAME, "WINGSPAN"]}, r"lacks \['WINGSPAN'\]"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_the_reader_say_what_must_hold(tmp_path, arguments, message):
+    path = write_ebd(tmp_path / "e.txt", "S1\tShikra\t9.5\t\t")
+    with pytest.raises(ValueError, match=message):
+        load_ebird_data(path, **arguments)
+
+
+def test_global_random_generators_are_untouched(tmp_path):
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    create_species_matrix(load_ebird_data(write_example_ebd(tmp_path / "e.txt", 20)))
+    assert random.getstate() == states[0]
+    assert np.random.get_state()[1].tolist() == states[1]
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_importing_the_data_package_loads_neither_pandas_nor_polars_nor_sklearn():
+    code = "import sys, ignite_recipes.data; print({'pandas', 'polars', 'sklearn', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
