@@ -29,7 +29,9 @@ __all__ = [
     "unwrap",
 ]
 
-logger = logging.getLogger(__name__)
+# Ignite logs each exception twice on its way to the caller, who gets it anyway and says what it means.
+_ignite_logger = logging.getLogger(f"{__name__}.ignite")
+_ignite_logger.addFilter(lambda record: record.levelno < logging.ERROR)
 
 LossFunction = Callable[[nn.Module, Any, Any], Mapping[str, Tensor]]
 """``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised."""
@@ -103,7 +105,7 @@ class _KeyedEngine(Engine):
         # A function and not a bound method: an engine in a reference cycle would keep its loaders until the
         # garbage collector comes, and torch then takes 5 seconds to end each of their worker processes.
         super().__init__(step)
-        self.logger = logger  # Ignite's own would print each error to stderr before it is even raised
+        self.logger = _ignite_logger
         self.device = device
         self.state = TrainingState()
         self.state.seed = seed

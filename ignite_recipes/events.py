@@ -64,9 +64,7 @@ class TrainEvents(EventEnum):
 _EPOCH_EVENTS = (TrainEvents.METRICS_READY, TrainEvents.CHECKPOINT_READY)
 
 # Ignite keeps this map on the class, for every engine: filters (every=2) and loggers look the counter up here.
-State.event_to_attr.update(
-    {event: "epoch" if event in _EPOCH_EVENTS else "iteration" for event in TrainEvents}
-)
+State.event_to_attr.update({event: "epoch" if event in _EPOCH_EVENTS else "iteration" for event in TrainEvents})
 
 # (event, depth) in the order of the drawing above; the rare events of Ignite stand where they can occur.
 DRAWING: tuple[tuple[EventEnum, int], ...] = (

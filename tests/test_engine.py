@@ -125,7 +125,9 @@ def test_a_batch_that_cannot_be_counted_says_what_to_pass():
 
 
 @pytest.mark.parametrize(
-    ("batch", "n"), [(X, 23), ((X[:2], Y), 2), ({"x": X[:3]}, 3), ([(X[:4],)], 4)], ids=["tensor", "tuple", "dict", "nested"]
+    ("batch", "n"),
+    [(X, 23), ((X[:2], Y), 2), ({"x": X[:3]}, 3), ([(X[:4],)], 4)],
+    ids=["tensor", "tuple", "dict", "nested"],
 )
 def test_samples_are_counted_in_the_usual_batches(batch, n):
     assert count_samples(batch) == n
@@ -249,7 +251,9 @@ def test_stopped_after_any_step_and_run_again_it_ends_the_same(k):
         trainer = trainer_of()
         EpochAverages("train_").attach(trainer)
         metrics = []
-        trainer.add_event_handler(TrainEvents.METRICS_READY, lambda: metrics.append(trainer.state.metrics["train_loss"]))
+        trainer.add_event_handler(
+            TrainEvents.METRICS_READY, lambda: metrics.append(trainer.state.metrics["train_loss"])
+        )
         return trainer, metrics
 
     whole, expected = new()
@@ -354,9 +358,7 @@ def test_a_model_that_arrives_in_evaluation_mode_is_trained_in_training_mode():
 
 def test_an_evaluator_draws_the_same_every_time_and_changes_nothing():
     model = net()
-    evaluator = create_evaluator(
-        model, lambda model, x, batch: {"loss": model(x).mean() + torch.randn(())}, seed=3
-    )
+    evaluator = create_evaluator(model, lambda model, x, batch: {"loss": model(x).mean() + torch.randn(())}, seed=3)
     EpochAverages().attach(evaluator)
     before = weights(model)
     first = evaluator.run(loader(shuffle=True)).metrics["loss"]

@@ -43,10 +43,15 @@ def test_preserve_generators_puts_all_three_back_even_after_an_error():
     set_seed(1)
     expected = _draw()
     set_seed(1)
-    with pytest.raises(KeyError), preserve_generators(torch.device("cpu")):
-        seed_generators(99)
-        _draw()
-        raise KeyError
+
+    def fail():
+        with preserve_generators(torch.device("cpu")):
+            seed_generators(99)
+            _draw()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert _draw() == expected
 
 

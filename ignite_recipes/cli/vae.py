@@ -101,9 +101,7 @@ def _load(settings: dict[str, Any]) -> tuple[Any, list[str] | None]:
     if settings["file"] is None:
         return load_digits_matrix()[0], None
     observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
-    return create_species_matrix(
-        observations, settings["min_species_observations"], settings["min_checklist_species"]
-    )
+    return create_species_matrix(observations, settings["min_species_observations"], settings["min_checklist_species"])
 
 
 def _train(experiment: ExperimentManager, settings: dict[str, Any]) -> str:
@@ -111,9 +109,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any]) -> str:
     train, val = split_train_val(matrix, names, settings["val_size"], settings["seed"])
     loaders = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
-    model = VariationalAutoencoder(
-        train.num_features, settings["latent_dimension"], settings["hidden_dimension"]
-    )
+    model = VariationalAutoencoder(train.num_features, settings["latent_dimension"], settings["hidden_dimension"])
     checkpoints = Path(experiment.checkpoints_dir)
     best = BestCheckpoint(checkpoints / "best_model.pt")
     every = settings["save_every"]

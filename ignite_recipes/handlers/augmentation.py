@@ -111,9 +111,7 @@ class NoiseAugmentation:
     tensor(True)
     """
 
-    def __init__(
-        self, noise_std: float = 0.1, clamp_min: float | None = 0.0, clamp_max: float | None = 1.0
-    ) -> None:
+    def __init__(self, noise_std: float = 0.1, clamp_min: float | None = 0.0, clamp_max: float | None = 1.0) -> None:
         _check_level("noise_std", noise_std)
         self.noise_std = noise_std
         self._inputs = InputAugmentation(
@@ -179,9 +177,7 @@ class DataAugmentation:
         """Noise on an embedding of any shape; ``noise_level`` is its standard deviation."""
         return add_noise(embedding, noise_level, None, None)
 
-    def augment_note_probabilities(
-        self, notes: Tensor, dropout_prob: float = 0.1, noise_level: float = 0.05
-    ) -> Tensor:
+    def augment_note_probabilities(self, notes: Tensor, dropout_prob: float = 0.1, noise_level: float = 0.05) -> Tensor:
         """Noise on probabilities, which stay in [0, 1], and some of them set to 0.
 
         Args:

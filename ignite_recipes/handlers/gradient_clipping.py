@@ -136,9 +136,7 @@ class GradientClipper:
         Raises:
             RuntimeError: if the engine does not fire GRADIENTS_READY, or is not ours and no model is given.
         """
-        require_event(
-            trainer, TrainEvents.GRADIENTS_READY, self, "call clip(model) between backward() and step()."
-        )
+        require_event(trainer, TrainEvents.GRADIENTS_READY, self, "call clip(model) between backward() and step().")
         self._parameters = _parameters(trainer, model)
         if isinstance(trainer, TrainingEngine):
             trainer.keep_state("gradient_clipping", self)

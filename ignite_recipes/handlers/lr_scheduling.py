@@ -154,9 +154,7 @@ class LearningRateScheduler:
         """The learning rate of the first parameter group, now."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def attach(
-        self, trainer: Engine, metric: str | Callable[[Engine], float] = "val_loss"
-    ) -> "LearningRateScheduler":
+    def attach(self, trainer: Engine, metric: str | Callable[[Engine], float] = "val_loss") -> "LearningRateScheduler":
         """Advance with ``trainer``.
 
         Args:

@@ -46,9 +46,7 @@ def check_choice(**settings: tuple[str, Any]) -> None:
             raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
-def check_resumable(
-    trainer: TrainingEngine, path: str | os.PathLike[str], num_epochs: int, seed: int | None
-) -> None:
+def check_resumable(trainer: TrainingEngine, path: str | os.PathLike[str], num_epochs: int, seed: int | None) -> None:
     """Raise ValueError if the run just restored cannot go on to ``num_epochs`` with ``seed``."""
     state = trainer.state
     if num_epochs < state.epoch:

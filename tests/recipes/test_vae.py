@@ -265,9 +265,9 @@ class Probabilities(nn.Module):
 
 
 def test_a_users_own_model_is_trained_on_its_probabilities():
-    ours, history = train(num_epochs=3)
+    _, history = train(num_epochs=3)
     torch.manual_seed(0)
-    theirs, other = train(Probabilities(), num_epochs=3)
+    _, other = train(Probabilities(), num_epochs=3)
     assert other["train_loss"] == pytest.approx(history["train_loss"], rel=1e-4)
 
 

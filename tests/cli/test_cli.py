@@ -1,0 +1,189 @@
+"""The command trains, keeps what it made, resumes, and answers a mistake with one line and exit code 2."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ignite_recipes import VariationalAutoencoder, load_checkpoint, read_checkpoint, write_example_ebd
+from ignite_recipes.cli import main
+
+SMALL = ["--hidden-dimension", "16", "--latent-dimension", "3", "--batch-size", "512", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys, *arguments):
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def vae(capsys, *arguments):
+    return run(capsys, "vae", *SMALL, *arguments)
+
+
+def settings_of(name):
+    return yaml.safe_load(Path("runs", name, "config.yaml").read_text())
+
+
+def test_without_arguments_of_its_own_it_trains_on_the_digits_and_says_what_was_reached(capsys, tmp_path):
+    code, out, err = vae(capsys, "--epochs", "2")
+    assert (code, err) == (0, "")
+    last = out.splitlines()[-1]
+    history = read_checkpoint("runs/exp1/checkpoints/latest_checkpoint.pt")["history"]
+    best = min(history["val_loss"])
+    assert last.startswith(f"Best validation loss {best:.3f} nats per vector, at epoch 2 of 2")
+    assert "runs/exp1" in last
+    found = {str(path.relative_to(tmp_path / "runs/exp1")) for path in (tmp_path / "runs/exp1").rglob("*")}
+    assert found == {
+        "config.yaml",
+        "checkpoints",
+        "checkpoints/best_model.pt",
+        "checkpoints/latest_checkpoint.pt",
+        "training_curves.png",
+        "vae.pt2",
+    }
+    settings = settings_of("exp1")
+    assert settings["recipe"] == "vae"
+    assert settings["epochs"] == 2
+    assert settings["hidden_dimension"] == 16
+
+
+def test_the_model_file_holds_the_best_weights(capsys):
+    vae(capsys, "--epochs", "3", "--learning-rate", "0.1")
+    program = torch.export.load("runs/exp1/vae.pt2").module()
+    model = VariationalAutoencoder(64, 3, 16)
+    load_checkpoint("runs/exp1/checkpoints/best_model.pt", model)
+    x = torch.rand(5, 64)
+    torch.testing.assert_close(program(x)[0], model.embed(x))
+
+
+def test_it_trains_on_an_ebird_file(capsys):
+    write_example_ebd("kerala.txt", 400)
+    code, out, _ = vae(capsys, "kerala.txt", "--epochs", "2", "--min-species-observations", "5")
+    assert code == 0
+    assert "runs/exp1" in out.splitlines()[-1]
+    extra = {"features.json": ""}
+    torch.export.load("runs/exp1/vae.pt2", extra_files=extra)
+    assert "House Crow" in json.loads(extra["features.json"])
+
+
+def test_a_stopped_experiment_is_resumed_with_its_own_settings_and_equals_the_whole_run(capsys):
+    vae(capsys, "--epochs", "4", "--seed", "3")
+    vae(capsys, "--epochs", "2", "--seed", "3")
+    code, out, _ = run(capsys, "vae", "--resume", "exp2", "--epochs", "4")
+    assert code == 0
+    assert "at epoch 4 of 4" in out
+    whole, resumed = (read_checkpoint(f"runs/{name}/checkpoints/latest_checkpoint.pt") for name in ("exp1", "exp2"))
+    assert whole["history"] == resumed["history"]
+    for name, value in whole["model_state_dict"].items():
+        assert torch.equal(value, resumed["model_state_dict"][name])
+    assert settings_of("exp2")["epochs"] == 4
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(capsys, caplog, tmp_path):
+    vae(capsys, "--epochs", "3", "--save-every", "1")
+    latest = tmp_path / "runs/exp1/checkpoints/latest_checkpoint.pt"
+    epochs = sorted(p.name for p in latest.parent.glob("epoch_*"))
+    assert epochs == ["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"]
+    for path in (latest, latest.parent / "epoch_3.pt", latest.parent / "best_model.pt"):
+        path.write_bytes(path.read_bytes()[:-50])
+    code, out, _ = run(capsys, "vae", "--resume", "exp1")
+    assert code == 0
+    assert "Epoch 2/3" not in out
+    assert "Epoch 3/3" in out
+    assert "latest_checkpoint.pt" in caplog.text
+
+
+def test_a_config_file_gives_settings_and_options_win_over_it(capsys):
+    Path("settings.yaml").write_text("epochs: 1\nnoise_std: 0.3\n")
+    assert vae(capsys, "--config", "settings.yaml", "--seed", "2")[0] == 0
+    settings = settings_of("exp1")
+    assert (settings["epochs"], settings["noise_std"], settings["seed"]) == (1, 0.3, 2)
+
+
+MISTAKES = {
+    "no such command": (["vea"], "vea"),
+    "no such option": (["vae", "--epoch-count", "3"], "epoch-count"),
+    "no number": (["vae", "--epochs", "many"], "many"),
+    "no epochs": (["vae", "--epochs", "0"], "must be a whole number of at least 1; got 0"),
+    "negative noise": (["vae", "--noise-std", "-1"], "noise_std must not be negative"),
+    "no such device": (["vae", "--device", "abacus"], "device must be"),
+    "missing file": (["vae", "missing.txt"], "missing.txt"),
+    "not an eBird file": (["vae", "other.txt"], "COMMON NAME"),
+    "empty file": (["vae", "empty.txt"], "empty"),
+    "filters leave nothing": (["vae", "kerala.txt", "--min-species-observations", "10000"], "10000"),
+    "no such experiment": (["vae", "--resume", "exp7"], "no experiment 'exp7'"),
+    "an experiment outside": (["vae", "--resume", "../x"], "../x"),
+    "missing config": (["vae", "--config", "none.yaml"], "none.yaml"),
+    "unknown key in config": (["vae", "--config", "unknown.yaml"], "colour"),
+    "runs in a file": (["vae", "--runs-dir", "empty.txt"], "empty.txt"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_on_stderr_exit_code_2_and_leaves_no_experiment(capsys, tmp_path, name):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "other.txt").write_text("a\tb\n1\t2\n")
+    (tmp_path / "unknown.yaml").write_text("colour: red\n")
+    write_example_ebd("kerala.txt", 50)
+    arguments, named = MISTAKES[name]
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert named in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_resume_with_another_setting_is_refused_and_named(capsys):
+    vae(capsys, "--epochs", "1")
+    code, _, err = run(capsys, "vae", "--resume", "exp1", "--noise-std", "0.5")
+    assert code == 2
+    assert "noise_std cannot be changed" in err
+
+
+def test_a_diverging_run_is_one_line_and_exit_code_1(capsys):
+    code, _, err = vae(capsys, "--epochs", "30", "--learning-rate", "1e18")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "not finite" in err or "is nan" in err or "is inf" in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["vae", "--help"], ["--version"]])
+def test_help_and_version(capsys, arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    if arguments == ["vae", "--help"]:
+        for option in ("--epochs", "--patience", "--resume", "--runs-dir", "--noise-std", "--device", "--seed"):
+            assert option in out
+        assert "standard deviation of the Gaussian noise" in " ".join(out.split())
+
+
+def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_ctrl_c_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "ignite_recipes", "vae", *SMALL, "--epochs", "100000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    latest = tmp_path / "runs/exp1/checkpoints/latest_checkpoint.pt"
+    deadline = time.monotonic() + 60
+    while not latest.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines() == ["ignite-recipes: stopped; go on with: ignite-recipes vae --resume exp1"]
+    assert "Epoch 1/100000" in out
+    assert "\r" not in out + err
+    assert "\x1b" not in out + err
+    assert read_checkpoint(latest)["epoch"] >= 1

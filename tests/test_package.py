@@ -1,0 +1,124 @@
+"""The package exports what it promises, imports one way and lazily, and is clean."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ignite_recipes
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ignite_recipes"
+MODULES = [m.name for m in pkgutil.walk_packages([str(PACKAGE)], "ignite_recipes.") if "__main__" not in m.name]
+
+DOCUMENTED = [
+    "EarlyStopping",
+    "GradientClipCallback",
+    "clip_grad_norm",
+    "LearningRateScheduler",
+    "GradientClipper",
+    "MixedPrecisionTrainer",
+    "DataAugmentation",
+    "TrainingStability",
+    "VariationalAutoencoder",
+    "load_ebird_data",
+    "create_species_matrix",
+    "split_train_val",
+    "create_dataloaders",
+    "train_variational_autoencoder",
+    "get_device",
+    "set_seed",
+    "save_checkpoint",
+    "load_checkpoint",
+    "print_model_summary",
+    "count_parameters",
+    "add_noise",
+    "extract_embeddings",
+]
+
+# What each layer may import, besides itself and the layers below; DESIGN draws the arrows one way.
+LAYERS = [
+    {"_version", "events", "randomness", "devices", "plotting", "experiment", "data"},
+    {"loading"},
+    {"engine"},
+    {"checkpoint", "models"},
+    {"handlers"},
+    {"recipes"},
+    {"cli"},
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_every_documented_name_is_importable_from_the_package(name):
+    assert name in ignite_recipes.__all__
+
+
+@pytest.mark.parametrize("name", ["ignite_recipes", *MODULES])
+def test_all_is_exactly_what_a_module_exports(name):
+    module = importlib.import_module(name)
+    assert len(module.__all__) == len(set(module.__all__))
+    assert all(hasattr(module, exported) for exported in module.__all__)
+    assert module.__doc__
+
+
+def test_the_package_exports_no_more_than_all():
+    public = {name for name, value in vars(ignite_recipes).items() if not inspect.ismodule(value)}
+    assert {name for name in public if not name.startswith("__")} <= set(ignite_recipes.__all__)
+
+
+@pytest.mark.parametrize("name", ignite_recipes.__all__)
+def test_every_public_name_is_documented(name):
+    value = getattr(ignite_recipes, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value)
+
+
+def _layer(module):
+    part = module.split(".")[1]
+    return next(k for k, layer in enumerate(LAYERS) if part in layer)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name):
+    source = inspect.getsource(importlib.import_module(name))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ignite_recipes."):
+            assert _layer(node.module) <= _layer(name), f"{name} imports {node.module}"
+
+
+def test_the_package_loads_nothing_that_a_training_loop_does_not_need():
+    heavy = ["pandas", "polars", "matplotlib", "sklearn", "scipy", "tensorboardX", "tqdm", "jsonargparse", "yaml"]
+    code = f"""
+import sys, torch, ignite.engine
+before = set(sys.modules)
+import ignite_recipes
+loaded = [name for name in {heavy} if name in set(sys.modules) - before]
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
+
+
+def test_importing_does_not_configure_logging_or_seed_anything():
+    code = """
+import logging, random, numpy, torch
+torch.manual_seed(3); state = torch.get_rng_state(); python = random.getstate()
+import ignite_recipes
+assert torch.equal(state, torch.get_rng_state()) and python == random.getstate()
+assert not logging.getLogger().handlers and not logging.getLogger("ignite_recipes").handlers
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=["lint", "format", "types"],
+)
+def test_the_code_is_clean(command):
+    result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
