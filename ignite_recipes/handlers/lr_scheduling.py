@@ -62,7 +62,7 @@ class LearningRateScheduler:
     step       StepLR               ``step_size=10`` epochs; ``gamma``, else ``factor=0.5``
     exp        ExponentialLR        ``gamma=0.95``
     onecycle   OneCycleLR           ``max_lr`` = 10 times the optimizer's; ``total_steps``, or
-                                    ``epochs`` and ``steps_per_epoch``, must be given
+                                    ``epochs`` and ``steps_per_epoch``, or ``T_max=50`` steps
     ========== ==================== ========================================================
 
     Runs:   trainer. onecycle: OPTIMIZER_STEP_COMPLETED; the others: METRICS_READY (another Engine:
@@ -78,7 +78,7 @@ class LearningRateScheduler:
         patience, factor, T_max, gamma, settings: as above, and every other argument of the torch scheduler.
 
     Raises:
-        ValueError: for an unknown type; onecycle without its length; a value that torch refuses.
+        ValueError: for an unknown type, or a value that torch refuses.
         TypeError: for an unknown setting, naming those there are.
 
     >>> from torch import nn, optim
@@ -122,6 +122,8 @@ class LearningRateScheduler:
             chosen["gamma"] = _DEFAULT_GAMMA if gamma is None else gamma
         else:
             chosen.setdefault("max_lr", [10 * group["lr"] for group in optimizer.param_groups])
+            if not {"total_steps", "epochs", "steps_per_epoch"} & set(chosen):
+                chosen["total_steps"] = T_max
         self.scheduler: LRScheduler = torch_scheduler(optimizer, **chosen)
         self._metric: Metric = "val_loss"
         self._steps_seen = 0
@@ -137,12 +139,16 @@ class LearningRateScheduler:
     def step(self, metric: float | Tensor | None = None) -> None:
         """Advance: onecycle after every optimizer step, the others after every epoch.
 
+        A cycle that has ended holds its last rate, where torch would raise.
+
         Args:
             metric: what plateau watches, a number or a 0-d tensor; the others ignore it.
 
         Raises:
             ValueError: for plateau without a metric.
         """
+        if isinstance(self.scheduler, OneCycleLR) and self.scheduler.last_epoch + 1 >= self.scheduler.total_steps:
+            return
         if self.scheduler_type != "plateau":
             self.scheduler.step()
             return
@@ -183,20 +189,11 @@ class LearningRateScheduler:
 
     def __call__(self, trainer: Engine) -> None:
         """Advance after a step or an epoch, as the type has it."""
-        if self.scheduler_type == "onecycle":
-            self._step_within_cycle()
-            return
-        if isinstance(trainer, TrainingEngine):
+        if isinstance(trainer, TrainingEngine) and self.scheduler_type != "onecycle":
             steps, self._steps_seen = self._steps_seen, trainer.state.optimizer_steps
             if steps == self._steps_seen:
                 return
         self.step(read_metric(trainer, self._metric) if self.scheduler_type == "plateau" else None)
-
-    def _step_within_cycle(self) -> None:
-        """Hold the last rate when training goes on after the cycle: torch raises there."""
-        assert isinstance(self.scheduler, OneCycleLR)
-        if self.scheduler.last_epoch + 1 < self.scheduler.total_steps:
-            self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Torch's own state of the schedule, and its type."""
