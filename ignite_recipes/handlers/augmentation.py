@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.events import TrainEvents
 
 __all__ = ["DataAugmentation", "InputAugmentation", "NoiseAugmentation", "add_noise"]
@@ -54,6 +55,11 @@ def _check_float(data: Tensor) -> None:
         raise TypeError(f"noise needs floating point data; got {data.dtype}: convert it with data.float()")
 
 
+def _event(trainer: Engine) -> Any:
+    """Where the inputs can be rewritten: in our trainer beside the batch, in another Engine in the batch."""
+    return TrainEvents.INPUTS_READY if isinstance(trainer, TrainingEngine) else Events.ITERATION_STARTED
+
+
 class InputAugmentation:
     """Feed the model with ``augment(inputs)`` instead of the inputs; the batch itself stays clean.
 
@@ -79,14 +85,13 @@ class InputAugmentation:
 
     def attach(self, trainer: Engine) -> "InputAugmentation":
         """Augment in every step of ``trainer``."""
-        ours = TrainEvents.INPUTS_READY in trainer._allowed_events
-        trainer.add_event_handler(TrainEvents.INPUTS_READY if ours else Events.ITERATION_STARTED, self)
+        trainer.add_event_handler(_event(trainer), self)
         return self
 
     def __call__(self, trainer: Engine) -> None:
         """Augment the step at hand."""
         state: Any = trainer.state
-        if TrainEvents.INPUTS_READY in trainer._allowed_events:
+        if _event(trainer) == TrainEvents.INPUTS_READY:
             state.inputs = self.augment(state.inputs)
         elif isinstance(state.batch, (list, tuple)):
             state.batch = type(state.batch)([self.augment(state.batch[0]), *state.batch[1:]])
@@ -123,8 +128,12 @@ class NoiseAugmentation:
 
     def attach(self, trainer: Engine) -> "NoiseAugmentation":
         """Add noise in every step of ``trainer``."""
-        self._inputs.attach(trainer)
+        trainer.add_event_handler(_event(trainer), self)
         return self
+
+    def __call__(self, trainer: Engine) -> None:
+        """Add noise in the step at hand."""
+        self._inputs(trainer)
 
 
 class DataAugmentation:
