@@ -20,12 +20,8 @@ from ignite_recipes.data import (
     write_example_ebd,
 )
 from ignite_recipes.devices import get_device
-from ignite_recipes.engine import (
-    EvaluationEngine,
-    TrainingEngine,
-    create_evaluator,
-    create_trainer,
-)
+from ignite_recipes.engine import TrainingEngine, create_trainer
+from ignite_recipes.evaluation import EvaluationEngine, create_evaluator
 from ignite_recipes.events import TrainEvents, describe
 from ignite_recipes.handlers import (
     BestCheckpoint,

@@ -1,12 +1,8 @@
-"""Which device to train on, and getting batches there."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Which device to train on."""
 
 import torch
-from torch import Tensor
 
-__all__ = ["as_device", "get_device", "to_device"]
+__all__ = ["as_device", "get_device"]
 
 
 def get_device(prefer_cuda: bool = True) -> torch.device:
@@ -46,19 +42,3 @@ def _has(device: torch.device) -> bool:
     except RuntimeError:  # a kind that this build of torch knows by name only
         return False
     return bool(module.is_available()) and (device.index or 0) < module.device_count()
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in it on ``device``: tensors, and lists, tuples and mappings of them.
-
-    A batch that is there already is returned as it is. Copies from pinned memory do not wait.
-    """
-    if isinstance(batch, Tensor):
-        return batch if batch.device == device else batch.to(device, non_blocking=True)
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a named tuple
-        return type(batch)(*(to_device(item, device) for item in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(item, device) for item in batch)
-    if isinstance(batch, Mapping):
-        return {name: to_device(item, device) for name, item in batch.items()}
-    return batch

@@ -1,40 +1,23 @@
-"""The training step itself, once for every recipe, and the engines that run it."""
+"""The training step itself, once for every recipe, and the engine that runs it."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
-from ignite.engine import Engine, Events, State
+from ignite.engine import Events, State
 from ignite.engine.events import RemovableEventHandle
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ignite_recipes.devices import as_device, to_device
+from ignite_recipes.batches import count_samples, first_item, to_device
+from ignite_recipes.devices import as_device
 from ignite_recipes.events import TrainEvents
+from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_generators
 
-__all__ = [
-    "EvaluationEngine",
-    "LossFunction",
-    "Stateful",
-    "TrainingEngine",
-    "TrainingState",
-    "count_samples",
-    "create_evaluator",
-    "create_trainer",
-    "first_item",
-    "unwrap",
-]
-
-# Ignite logs each exception twice on its way to the caller, who gets it anyway and says what it means.
-_ignite_logger = logging.getLogger(f"{__name__}.ignite")
-_ignite_logger.addFilter(lambda record: record.levelno < logging.ERROR)
-
-LossFunction = Callable[[nn.Module, Any, Any], Mapping[str, Tensor]]
-"""``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised."""
+__all__ = ["Stateful", "TrainingEngine", "create_trainer", "unwrap"]
 
 
 class Stateful(Protocol):
@@ -44,109 +27,12 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: Any, /) -> Any: ...  # noqa: D102
 
 
-def first_item(batch: Any) -> Any:
-    """What the model is fed with: a tuple's or list's first item, any other batch as it is."""
-    return batch[0] if isinstance(batch, (list, tuple)) else batch
-
-
-def count_samples(batch: Any) -> int:
-    """The number of samples in a batch: the length of the first tensor found in it.
-
-    Raises:
-        TypeError: if there is none; say how to count with the ``batch_size`` keyword then.
-    """
-    if isinstance(batch, Tensor) and batch.dim() > 0:
-        return len(batch)
-    if isinstance(batch, (list, tuple)) and batch:
-        return count_samples(batch[0])
-    if isinstance(batch, Mapping) and batch:
-        return count_samples(next(iter(batch.values())))
-    raise TypeError(
-        f"a batch must hold a tensor whose length is its number of samples; got {type(batch).__name__}: "
-        "say how to count with the keyword batch_size=lambda batch: ..."
-    )
-
-
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside ``torch.compile``'s wrapper, so that no file holds its ``_orig_mod.`` names."""
     return getattr(model, "_orig_mod", model)
 
 
-class TrainingState(State):
-    """Ignite's State and what our step adds to it.
-
-    Attributes:
-        inputs: what the model is about to be fed with; handlers of INPUTS_READY rewrite it.
-        losses: what ``loss_fn`` returned, attached to the graph, until the step ends.
-        num_samples: of the batch at hand.
-        grad_norm: the total gradient norm before clipping, once a handler has measured it in this step.
-        optimizer_steps, skipped_steps: since the run began.
-        closed_epochs: epochs whose end, with all its decisions, is behind us.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inputs: Any = None
-        self.losses: Mapping[str, Tensor] | None = None
-        self.num_samples = 0
-        self.grad_norm: Tensor | None = None
-        self.closed_epochs = 0
-        self.optimizer_steps = 0
-        self.skipped_steps = 0
-
-
-class _KeyedEngine(Engine):
-    """An Engine whose randomness depends on its seed and its position only, and that can always run again."""
-
-    purpose: str
-    state: TrainingState
-
-    def __init__(self, step: Callable[[Any, Any], Any], device: torch.device, seed: int) -> None:
-        # A function and not a bound method: an engine in a reference cycle would keep its loaders until the
-        # garbage collector comes, and torch then takes 5 seconds to end each of their worker processes.
-        super().__init__(step)
-        self.logger = _ignite_logger
-        self.device = device
-        self.state = TrainingState()
-        self.state.seed = seed
-        self._reported: BaseException | None = None
-
-    def fire(self, event: TrainEvents) -> None:
-        """Fire ``event`` if somebody listens: 0.2 microseconds for nobody, where ``fire_event`` takes 11."""
-        if self._event_handlers[event]:
-            self._fire_event(event)
-
-    def run(
-        self,
-        data: Iterable[Any] | None = None,
-        max_epochs: int | None = None,
-        max_iters: int | None = None,
-        epoch_length: int | None = None,
-    ) -> State:
-        """Run over ``data``, leaving the global random generators as they were found."""
-        if data is None:
-            return super().run(data, max_epochs, max_iters, epoch_length)
-        if not isinstance(data, Iterable):
-            raise TypeError(f"data must be a loader or another iterable of batches; got {type(data).__name__}")
-        if self._get_data_length(data) == 0:
-            raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
-        # What an exception, an interrupt or terminate() left of an earlier run would end this one at once.
-        self._internal_run_generator = self._dataloader_iter = self._reported = None
-        self.should_terminate = False
-        with preserve_generators(self.device):
-            assert self.state.seed is not None
-            loader = KeyedLoader(data, self.state.seed, self.purpose, self.device)
-            return super().run(loader, max_epochs, max_iters, epoch_length)
-
-    def _handle_exception(self, error: BaseException) -> None:
-        # Ignite swallows the exception when a handler returns, and calls handlers twice when one raises.
-        if self._reported is not error:
-            self._reported = error
-            self._fire_event(Events.EXCEPTION_RAISED, error)
-        raise error
-
-
-class TrainingEngine(_KeyedEngine):
+class TrainingEngine(KeyedEngine):
     """The trainer that :func:`create_trainer` makes: an Ignite Engine that runs our training step.
 
     Attributes:
@@ -278,6 +164,8 @@ class TrainingEngine(_KeyedEngine):
     @property
     def can_defer_veto(self) -> bool:
         """Whether a step can be dropped on the device, without the host having to know at once."""
+        if self.precision is not None and self.precision.scaler is not None:
+            return False  # the scaler itself decides
         fused = all(group.get("fused") for group in self.optimizer.param_groups)
         return self.veto_lag > 0 and fused and getattr(self.optimizer, "_step_supports_amp_scaling", False)
 
@@ -310,7 +198,7 @@ class TrainingEngine(_KeyedEngine):
 
         with nullcontext() if precision is None else precision.autocast():
             losses = state.losses = self.loss_fn(model, state.inputs, batch)
-        loss = _check_loss(losses)
+        loss = check_loss(losses)
         self.fire(TrainEvents.LOSSES_READY)
 
         loss = self._weigh(loss)
@@ -373,7 +261,7 @@ class TrainingEngine(_KeyedEngine):
         """Take the step unless it is vetoed or has overflown; whether it was taken, as far as is known."""
         veto, optimizer = self.veto, self.optimizer
         if isinstance(veto, Tensor):
-            if self.precision is None and self.can_defer_veto:
+            if self.can_defer_veto:
                 return self._step_unless(veto)
             veto = bool(veto)  # waits for the device: the price of an optimizer that is not fused
         if self.precision is not None:
@@ -398,17 +286,6 @@ class TrainingEngine(_KeyedEngine):
         return [p.grad for group in groups for p in group["params"] if p.grad is not None]
 
 
-def _check_loss(losses: Any) -> Tensor:
-    loss = losses.get("loss") if isinstance(losses, Mapping) else None
-    if not isinstance(loss, Tensor) or loss.dim() != 0:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(losses).__name__
-        raise TypeError(
-            f"loss_fn must return a dict whose 'loss' is a tensor with a single number; got {got}: "
-            "average over the samples, and name the result 'loss'"
-        )
-    return loss
-
-
 # The trainer's own handlers: plain functions, so that describe() shows them by name.
 
 
@@ -431,57 +308,6 @@ def _close_epoch(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.METRICS_READY)
     engine.state.closed_epochs = engine.state.epoch
     engine.fire(TrainEvents.CHECKPOINT_READY)
-
-
-class EvaluationEngine(_KeyedEngine):
-    """The evaluator that :func:`create_evaluator` makes: losses without gradients, in evaluation mode.
-
-    A run leaves each module in the mode (training or evaluation) in which it found it, and draws the same
-    random numbers every time, so that a sampled validation loss shows the model and not the dice.
-    """
-
-    purpose = "validation"
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss_fn: LossFunction,
-        device: torch.device,
-        seed: int,
-        get_inputs: Callable[[Any], Any],
-        batch_size: Callable[[Any], int],
-    ) -> None:
-        super().__init__(type(self)._step, device, seed)
-        self.model, self.loss_fn = model, loss_fn
-        self.get_inputs, self.batch_size = get_inputs, batch_size
-
-    def run(
-        self,
-        data: Iterable[Any] | None = None,
-        max_epochs: int | None = None,
-        max_iters: int | None = None,
-        epoch_length: int | None = None,
-    ) -> State:
-        """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
-        self.state.metrics = {}
-        try:
-            return super().run(data, max_epochs, max_iters, epoch_length)
-        finally:
-            for module, mode in modes:
-                module.training = mode
-
-    @torch.no_grad()
-    def _step(self, batch: Any) -> dict[str, Tensor]:
-        assert self.state.seed is not None
-        seed_generators(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
-        batch = to_device(batch, self.device)
-        self.state.num_samples = self.batch_size(batch)
-        losses = self.loss_fn(self.model, self.get_inputs(batch), batch)
-        _check_loss(losses)
-        return dict(losses)
 
 
 def create_trainer(
@@ -525,19 +351,3 @@ def create_trainer(
     return TrainingEngine(
         model.to(target), optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size
     )
-
-
-def create_evaluator(
-    model: nn.Module,
-    loss_fn: LossFunction,
-    *,
-    device: str | torch.device | None = "cpu",
-    seed: int = 0,
-    get_inputs: Callable[[Any], Any] = first_item,
-    batch_size: Callable[[Any], int] = count_samples,
-) -> EvaluationEngine:
-    """An Ignite Engine that computes a model's losses without training it, in float32.
-
-    Arguments as in :func:`create_trainer`. Ignite's metrics can be attached to it as to any evaluator.
-    """
-    return EvaluationEngine(model, loss_fn, as_device(device), seed, get_inputs, batch_size)

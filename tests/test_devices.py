@@ -1,14 +1,11 @@
-"""Devices are found, refused with a reason, and batches get there whatever they are made of."""
-
-from collections import namedtuple
+"""Devices are found, or refused with a reason."""
 
 import pytest
 import torch
 
-from ignite_recipes.devices import as_device, get_device, to_device
+from ignite_recipes.devices import as_device, get_device
 
 CPU = torch.device("cpu")
-Pair = namedtuple("Pair", "x y")
 
 
 @pytest.mark.parametrize(
@@ -44,19 +41,3 @@ def test_a_device_that_the_machine_lacks_is_refused_and_the_best_one_named(devic
 @pytest.mark.parametrize("device", ["cpu", CPU, None, "auto"])
 def test_devices_that_are_there(device):
     assert as_device(device).type in ("cpu", get_device().type)
-
-
-def test_a_batch_keeps_its_shape_and_what_is_no_tensor():
-    x = torch.ones(2)
-    batch = {"pair": Pair(x, [x, "name"]), "rows": (x, 3)}
-    moved = to_device(batch, torch.device("meta"))
-    assert isinstance(moved["pair"], Pair)
-    assert moved["pair"].x.is_meta
-    assert moved["pair"].y[0].is_meta
-    assert moved["pair"].y[1] == "name"
-    assert moved["rows"][1] == 3
-
-
-def test_a_batch_that_is_there_already_is_not_copied():
-    x = torch.ones(2)
-    assert to_device(x, CPU) is x

@@ -17,7 +17,6 @@ from ignite_recipes import (
     create_evaluator,
     create_trainer,
 )
-from ignite_recipes.engine import count_samples, first_item
 
 X = torch.randn(23, 3, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3
@@ -117,26 +116,6 @@ def test_unusual_batches_are_counted_by_the_keyword():
     expected = linear()
     (expected(X[:5]) - Y[:5]).square().mean().backward()
     torch.testing.assert_close(model.weight, linear().weight - 0.05 * expected.weight.grad)
-
-
-def test_a_batch_that_cannot_be_counted_says_what_to_pass():
-    with pytest.raises(TypeError, match="batch_size="):
-        count_samples(object())
-
-
-@pytest.mark.parametrize(
-    ("batch", "n"),
-    [(X, 23), ((X[:2], Y), 2), ({"x": X[:3]}, 3), ([(X[:4],)], 4)],
-    ids=["tensor", "tuple", "dict", "nested"],
-)
-def test_samples_are_counted_in_the_usual_batches(batch, n):
-    assert count_samples(batch) == n
-
-
-def test_first_item_is_what_the_model_is_fed_with():
-    assert first_item((1, 2)) == 1
-    assert first_item([1, 2]) == 1
-    assert first_item(X) is X
 
 
 def test_events_fire_in_the_order_of_the_drawing():

@@ -43,9 +43,10 @@ DOCUMENTED = [
 
 # What each layer may import, besides itself and the layers below; DESIGN draws the arrows one way.
 LAYERS = [
-    {"_version", "events", "randomness", "devices", "plotting", "experiment", "data"},
+    {"_version", "events", "randomness", "devices", "batches", "plotting", "experiment", "data"},
     {"loading"},
-    {"engine"},
+    {"keyed_engine"},
+    {"engine", "evaluation"},
     {"checkpoint", "models"},
     {"handlers"},
     {"recipes"},

@@ -6,8 +6,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from ignite_recipes.engine import TrainingEngine, TrainingState, count_samples
+from ignite_recipes.batches import count_samples
+from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.handlers.step_buffer import StepBuffer
+from ignite_recipes.keyed_engine import TrainingState
 
 __all__ = ["EpochAverages"]
 

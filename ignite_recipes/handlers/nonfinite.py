@@ -137,7 +137,8 @@ class NonFiniteGuard:
     def _defer(self, trainer: TrainingEngine, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
-        trainer.veto = flag > 0
+        if trainer.precision is None or trainer.precision.scaler is None:  # a scaler drops the step itself
+            trainer.veto = flag > 0
         arrived = None
         if flag.device.type != "cpu":
             on_host = torch.empty((), pin_memory=True)
@@ -155,7 +156,7 @@ class NonFiniteGuard:
         kinds = int(flag)
         epoch = math.ceil(iteration / trainer.state.epoch_length) if trainer.state.epoch_length else trainer.state.epoch
         self._judge(kinds < 2, kinds % 2 == 0, f"epoch {epoch}, iteration {iteration}", "not finite")
-        if not self.finite and trainer.can_defer_veto and trainer.precision is None:
+        if not self.finite and trainer.can_defer_veto:
             trainer.report_late_skip()
 
     def _judge(self, loss_is_finite: bool, norm_is_finite: bool, where: str, loss: str) -> None:

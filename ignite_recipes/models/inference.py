@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ignite_recipes.engine import first_item, unwrap
+from ignite_recipes.batches import first_item
+from ignite_recipes.engine import unwrap
 from ignite_recipes.models.vae import VariationalAutoencoder
 
 __all__ = ["extract_embeddings", "save_for_inference"]

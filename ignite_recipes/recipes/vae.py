@@ -8,9 +8,11 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.batches import first_item
 from ignite_recipes.checkpoint import restore_run
 from ignite_recipes.devices import as_device
-from ignite_recipes.engine import TrainingEngine, create_evaluator, create_trainer, first_item, unwrap
+from ignite_recipes.engine import TrainingEngine, create_trainer, unwrap
+from ignite_recipes.evaluation import create_evaluator
 from ignite_recipes.handlers import (
     Checkpointing,
     EarlyStopping,

@@ -1,0 +1,82 @@
+"""The evaluator: a model's losses on data that it is not trained on."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from ignite.engine import State
+from torch import Tensor, nn
+
+from ignite_recipes.batches import count_samples, first_item, to_device
+from ignite_recipes.devices import as_device
+from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
+from ignite_recipes.randomness import derive_seed, seed_generators
+
+__all__ = ["EvaluationEngine", "create_evaluator"]
+
+
+class EvaluationEngine(KeyedEngine):
+    """The evaluator that :func:`create_evaluator` makes: losses without gradients, in evaluation mode.
+
+    A run leaves each module in the mode (training or evaluation) in which it found it, and draws the same
+    random numbers every time, so that a sampled validation loss shows the model and not the dice.
+    """
+
+    purpose = "validation"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        device: torch.device,
+        seed: int,
+        get_inputs: Callable[[Any], Any],
+        batch_size: Callable[[Any], int],
+    ) -> None:
+        super().__init__(type(self)._step, device, seed)
+        self.model, self.loss_fn = model, loss_fn
+        self.get_inputs, self.batch_size = get_inputs, batch_size
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
+        self.state.metrics = {}
+        try:
+            return super().run(data, max_epochs, max_iters, epoch_length)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    @torch.no_grad()
+    def _step(self, batch: Any) -> dict[str, Tensor]:
+        assert self.state.seed is not None
+        seed_generators(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
+        batch = to_device(batch, self.device)
+        self.state.num_samples = self.batch_size(batch)
+        losses = self.loss_fn(self.model, self.get_inputs(batch), batch)
+        check_loss(losses)
+        return dict(losses)
+
+
+def create_evaluator(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    *,
+    device: str | torch.device | None = "cpu",
+    seed: int = 0,
+    get_inputs: Callable[[Any], Any] = first_item,
+    batch_size: Callable[[Any], int] = count_samples,
+) -> EvaluationEngine:
+    """An Ignite Engine that computes a model's losses without training it, in float32.
+
+    Arguments as in :func:`create_trainer`. Ignite's metrics can be attached to it as to any evaluator.
+    """
+    return EvaluationEngine(model, loss_fn, as_device(device), seed, get_inputs, batch_size)
