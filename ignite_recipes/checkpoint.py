@@ -266,7 +266,13 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
 
 
 def restore_run(
-    trainer: TrainingEngine, path: str | os.PathLike[str], *, settings: Mapping[str, Any] | None = None
+    trainer: TrainingEngine,
+    path: str | os.PathLike[str],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    num_epochs: int | None = None,
+    epoch_length: int | None = None,
+    seed: int | None = None,
 ) -> dict[str, Any]:
     """Put a trainer, its model, its optimizer and its handlers where the run of ``path`` was.
 
@@ -276,6 +282,9 @@ def restore_run(
         trainer: of ``create_trainer``, with the handlers of that run.
         path: a checkpoint of a whole run.
         settings: what must be as it was, compared with the file's ``metadata`` under the same names.
+        num_epochs: to which epoch the run is to go on; must not lie behind it.
+        epoch_length: batches an epoch; if given, must be the run's.
+        seed: if given, must be the run's.
 
     Returns:
         What the file holds.
@@ -283,7 +292,8 @@ def restore_run(
     Raises:
         FileNotFoundError, CheckpointError: as for :func:`load_checkpoint`; also if the file holds weights
             only and not a whole run.
-        ValueError: if a setting differs from that run's.
+        ValueError: if a setting, the batches an epoch or the seed differ from that run's, or it is past
+            ``num_epochs``.
     """
     contents = read_checkpoint(path)
     run = contents.get("run")
@@ -294,6 +304,7 @@ def restore_run(
         )
     _check_fits(trainer.model, contents["model_state_dict"], path)
     _check_same(settings or {}, contents.get("metadata") or {}, path)
+    _check_goes_on(contents, path, num_epochs, epoch_length, seed)
     handlers = {name: h for name, h in trainer.stateful.items() if name in run["handlers"]}
     for name in sorted(set(run["handlers"]) ^ set(trainer.stateful)):
         where = "in the checkpoint" if name in run["handlers"] else "attached to the trainer"
@@ -325,3 +336,24 @@ def _check_same(settings: Mapping[str, Any], saved: Mapping[str, Any], path: str
             f"a run must be resumed with its own settings, but of {os.fspath(path)!r} {'; '.join(changed)}. "
             "Pass the run's, or start a new run from its weights (load_checkpoint)"
         )
+
+
+def _check_goes_on(
+    contents: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    num_epochs: int | None,
+    epoch_length: int | None,
+    seed: int | None,
+) -> None:
+    epoch, engine, name = contents["epoch"], contents["run"]["engine"], os.fspath(path)
+    if num_epochs is not None and num_epochs < epoch:
+        raise ValueError(
+            f"num_epochs counts from the first epoch and must be at least {epoch}, where {name!r} is; got {num_epochs}"
+        )
+    if epoch_length not in (None, engine["epoch_length"]):
+        raise ValueError(
+            f"the loader must have the {engine['epoch_length']} batches an epoch of {name!r}; got {epoch_length}: "
+            "resume with the same data and batch size"
+        )
+    if seed not in (None, engine["seed"]):
+        raise ValueError(f"seed must be that of the run that is resumed, {engine['seed']}, or None; got {seed}")

@@ -2,27 +2,18 @@
 
 import math
 import numbers
-import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from ignite_recipes.engine import TrainingEngine
-
-__all__ = ["PRECISIONS", "Attachable", "check_choice", "check_count", "check_positive", "check_resumable"]
+__all__ = ["PRECISIONS", "check_choice", "check_count", "check_positive"]
 
 PRECISIONS: Mapping[str, torch.dtype | None] = {
     "float32": None,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-
-class Attachable(Protocol):
-    """A handler: anything with ``attach(trainer)``."""
-
-    def attach(self, trainer: Any, /) -> Any: ...  # noqa: D102
 
 
 def check_count(**settings: int) -> None:
@@ -44,15 +35,3 @@ def check_choice(**settings: tuple[str, Any]) -> None:
     for name, (value, choices) in settings.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-
-
-def check_resumable(trainer: TrainingEngine, path: str | os.PathLike[str], num_epochs: int, seed: int | None) -> None:
-    """Raise ValueError if the run just restored cannot go on to ``num_epochs`` with ``seed``."""
-    state = trainer.state
-    if num_epochs < state.epoch:
-        raise ValueError(
-            f"num_epochs counts from the first epoch and must be at least {state.epoch}, where "
-            f"{os.fspath(path)!r} is; got {num_epochs}"
-        )
-    if seed not in (None, state.seed):
-        raise ValueError(f"seed must be that of the run that is resumed, {state.seed}, or None; got {seed}")

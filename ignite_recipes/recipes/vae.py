@@ -9,35 +9,23 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.batches import first_item
-from ignite_recipes.checkpoint import restore_run
 from ignite_recipes.devices import as_device
-from ignite_recipes.engine import TrainingEngine, create_trainer, unwrap
+from ignite_recipes.engine import create_trainer, unwrap
 from ignite_recipes.evaluation import create_evaluator
-from ignite_recipes.handlers import (
-    Checkpointing,
-    EarlyStopping,
-    EpochAverages,
-    GradientClipper,
-    History,
-    MixedPrecisionTrainer,
-    NoiseAugmentation,
-    NonFiniteGuard,
-    ProgressBar,
-    Validation,
-)
-from ignite_recipes.handlers.metric import decision_event
-from ignite_recipes.handlers.progress import print_line
+from ignite_recipes.handlers import Checkpointing, EarlyStopping, History, NoiseAugmentation
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 from ignite_recipes.randomness import preserve_generators
-from ignite_recipes.recipes.settings import (
-    PRECISIONS,
+from ignite_recipes.recipes.assembly import (
     Attachable,
-    check_choice,
-    check_count,
-    check_positive,
-    check_resumable,
+    attach_last,
+    decide,
+    fused_adam,
+    guard_steps,
+    measure,
+    train_to,
 )
+from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive
 
 __all__ = ["train_variational_autoencoder"]
 
@@ -127,10 +115,9 @@ def train_variational_autoencoder(
     }
     device = as_device(device)
     model = model.to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=device.type in ("cpu", "cuda", "mps"))
     trainer = create_trainer(
         model,
-        optimizer,
+        fused_adam(model, device, learning_rate),
         _denoising_loss,
         device=device,
         seed=seed,
@@ -141,41 +128,27 @@ def train_variational_autoencoder(
     history = History(HISTORY)
 
     # One step, in the order in which it happens.
-    _InputCheck(unwrap(model)).attach(trainer)
+    _InputCheck(model).attach(trainer)
     noise = NoiseAugmentation(noise_std)
     if noise_std > 0:
         noise.attach(trainer)
-    if precision != "float32":
-        MixedPrecisionTrainer(device=device, dtype=PRECISIONS[precision]).attach(trainer)
-    if max_grad_norm is not None:
-        GradientClipper(max_grad_norm).attach(trainer)
-    NonFiniteGuard(non_finite).attach(trainer)
+    guard_steps(trainer, precision=precision, max_grad_norm=max_grad_norm, non_finite=non_finite)
 
     # One epoch: measure, decide, save.
-    EpochAverages("train_", skip_nonfinite=non_finite == "skip").attach(trainer)
     if val_loader is not None:
         evaluator = create_evaluator(model, _denoising_loss, device=device, get_inputs=_vectors)
-        _InputCheck(unwrap(model)).attach(evaluator)
-        EpochAverages().attach(evaluator)
-        Validation(evaluator, val_loader).attach(trainer)
+        _InputCheck(model).attach(evaluator)
+        measure(trainer, evaluator, val_loader)
     if patience is not None:
         watched = "train_loss" if val_loader is None else "val_loss"
         EarlyStopping(patience, min_delta=0.0, verbose=False).attach(trainer, watched)
-    history.attach(trainer)
-    if progress:
-        ProgressBar().attach(trainer)
-    trainer.add_event_handler(decision_event(trainer), _print_epoch, print_every)
-    for handler in handlers:
-        handler.attach(trainer)
-    if checkpoint_dir is not None:
-        Checkpointing(checkpoint_dir, every=save_every).attach(trainer)
+    decide(trainer, history, _line, print_every=print_every, progress=progress)
+    savers = [] if checkpoint_dir is None else [Checkpointing(checkpoint_dir, every=save_every)]
+    attach_last(trainer, handlers, *savers)
 
     if val_loader is not None:
         _check_first_batch(val_loader, model)
-    if resume_from is not None:
-        restore_run(trainer, resume_from, settings=settings)
-        check_resumable(trainer, resume_from, num_epochs, seed)
-    trainer.run(train_loader, max_epochs=num_epochs)
+    train_to(num_epochs, trainer, train_loader, resume_from, settings, seed)
     return history.epochs
 
 
@@ -258,13 +231,10 @@ def _check_first_batch(loader: Iterable[Any], model: nn.Module) -> None:
     raise ValueError("val_loader must yield at least one batch; got an empty one: pass None to do without")
 
 
-def _print_epoch(trainer: TrainingEngine, print_every: int) -> None:
-    state = trainer.state
-    if state.epoch % print_every and state.epoch != state.max_epochs and not trainer.should_terminate:
-        return
+def _line(metrics: Mapping[str, float]) -> str:
     parts = []
     for part in ("train", "val"):
-        if f"{part}_loss" in state.metrics:
-            loss, fit, divergence = (state.metrics[f"{part}_{name}"] for name in ("loss", "recon_loss", "kl_loss"))
+        if f"{part}_loss" in metrics:
+            loss, fit, divergence = (metrics[f"{part}_{name}"] for name in ("loss", "recon_loss", "kl_loss"))
             parts.append(f"{part} {loss:.4f} (reconstruction {fit:.4f}, KL {divergence:.4f})")
-    print_line(f"Epoch {state.epoch}/{state.max_epochs} | {' | '.join(parts)}")
+    return " | ".join(parts)

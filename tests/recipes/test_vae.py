@@ -386,8 +386,11 @@ def test_a_setting_out_of_range_is_refused_by_name_and_nothing_is_touched(tmp_pa
 def test_a_resume_with_other_settings_is_refused(tmp_path, setting, message):
     train(num_epochs=3, checkpoint_dir=tmp_path)
     settings = {"num_epochs": 6, "resume_from": tmp_path / "checkpoint_epoch_3.pt", **setting}
+    model = small(9)
+    before = weights(model)
     with pytest.raises(ValueError, match=message):
-        train(**settings)
+        train(model, **settings)
+    assert equal(before, weights(model))
 
 
 def test_a_resume_from_something_else_is_refused_and_the_model_not_touched(tmp_path):
