@@ -54,9 +54,18 @@ from ignite_recipes.models import (
 )
 from ignite_recipes.plotting import plot_history
 from ignite_recipes.randomness import set_seed
-from ignite_recipes.recipes import train_variational_autoencoder
+from ignite_recipes.recipes import (
+    FAST_TRAINING,
+    MEMORY_CONSTRAINED_TRAINING,
+    STABLE_TRAINING,
+    train_model_advanced,
+    train_variational_autoencoder,
+)
 
 __all__ = [
+    "FAST_TRAINING",
+    "MEMORY_CONSTRAINED_TRAINING",
+    "STABLE_TRAINING",
     "BestCheckpoint",
     "CheckpointError",
     "Checkpointing",
@@ -103,6 +112,7 @@ __all__ = [
     "save_for_inference",
     "set_seed",
     "split_train_val",
+    "train_model_advanced",
     "train_variational_autoencoder",
     "vae_losses",
     "write_checkpoint",

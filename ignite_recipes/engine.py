@@ -74,8 +74,9 @@ class TrainingEngine(KeyedEngine):
         self.window_losses: list[Tensor] = []
         self._window_weight, self._first_size = 0.0, 0
         self._updated_at = 0
-        self._steps_owed = 0
-        self.state_dict_user_keys.extend(["seed", "closed_epochs", "optimizer_steps", "skipped_steps"])
+        self.state_dict_user_keys.extend(
+            ["seed", "closed_epochs", "optimizer_steps", "skipped_steps", "steps_owed", "learning_rate"]
+        )
         self.add_event_handler(Events.EPOCH_STARTED, _open_epoch)
         self.add_event_handler(Events.EPOCH_COMPLETED, _finish_window)
         self.add_event_handler(Events.EPOCH_COMPLETED, _close_epoch)
@@ -105,6 +106,8 @@ class TrainingEngine(KeyedEngine):
             return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
             state.iteration = self._updated_at  # what failed has changed nothing: it is still to be done
+            if self.precision is not None:
+                self.precision.abandon_step()
             raise
 
     def _is_at_end(self, end: int | None) -> bool:
@@ -177,7 +180,7 @@ class TrainingEngine(KeyedEngine):
         """
         self.state.optimizer_steps -= 1
         self.state.skipped_steps += 1
-        self._steps_owed += 1
+        self.state.steps_owed += 1
         self.fire(TrainEvents.OPTIMIZER_STEP_SKIPPED)
 
     # The step, in the order of the drawing in events.py.
@@ -247,8 +250,8 @@ class TrainingEngine(KeyedEngine):
             self.fire(TrainEvents.OPTIMIZER_STEP_SKIPPED)
             return
         self.state.optimizer_steps += 1
-        if self._steps_owed:
-            self._steps_owed -= 1
+        if self.state.steps_owed:
+            self.state.steps_owed -= 1
         else:
             self.fire(TrainEvents.OPTIMIZER_STEP_COMPLETED)
 
@@ -295,6 +298,9 @@ def _open_epoch(engine: TrainingEngine) -> None:
     if isinstance(loader, KeyedLoader):
         loader.epoch = state.epoch
         loader.start = state.iteration % state.epoch_length if state.epoch_length else 0
+        if not loader.start:
+            state.learning_rate = float(engine.optimizer.param_groups[0]["lr"])
+    state.metrics["learning_rate"] = state.learning_rate
     engine._dataloader_iter = None  # each epoch is a pass of its own, also where epoch_length is not the loader's
     engine._begin_window()
 

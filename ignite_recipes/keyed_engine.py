@@ -31,6 +31,9 @@ class TrainingState(State):
         num_samples: of the batch at hand.
         grad_norm: the total gradient norm before clipping, once a handler has measured it in this step.
         optimizer_steps, skipped_steps: since the run began.
+        steps_owed: OPTIMIZER_STEP_COMPLETED events still to be withheld, for steps that were dropped after
+            theirs was fired.
+        learning_rate: of the first parameter group in the first step of the epoch at hand; also a metric.
         closed_epochs: epochs whose end, with all its decisions, is behind us.
     """
 
@@ -40,9 +43,11 @@ class TrainingState(State):
         self.losses: Mapping[str, Tensor] | None = None
         self.num_samples = 0
         self.grad_norm: Tensor | None = None
+        self.learning_rate = 0.0
         self.closed_epochs = 0
         self.optimizer_steps = 0
         self.skipped_steps = 0
+        self.steps_owed = 0
 
 
 class KeyedEngine(Engine):

@@ -94,7 +94,8 @@ class InputAugmentation:
         if _event(trainer) == TrainEvents.INPUTS_READY:
             state.inputs = self.augment(state.inputs)
         elif isinstance(state.batch, (list, tuple)):
-            state.batch = type(state.batch)([self.augment(state.batch[0]), *state.batch[1:]])
+            items = [self.augment(state.batch[0]), *state.batch[1:]]
+            state.batch = type(state.batch)(*items) if hasattr(state.batch, "_fields") else type(state.batch)(items)
         else:
             state.batch = self.augment(state.batch)
 

@@ -1,5 +1,6 @@
 """Save a run at the end of its epochs."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Checkpointing:
         every: int = 1,
     ) -> None:
         if every < 1:
-            raise ValueError(f"save_every must be at least one epoch; got {every}")
+            raise ValueError(f"every must be at least one epoch; got {every}")
         self.folder, self.filename, self.every = Path(folder), filename, every
 
     def __repr__(self) -> str:
@@ -72,7 +73,7 @@ class BestCheckpoint:
     """Write the whole run to one file whenever its metric is the best so far.
 
     Runs:   trainer, CHECKPOINT_READY.
-    Reads:  ``state.metrics[metric]``; NaN is never best.
+    Reads:  ``state.metrics[metric]``; what is not finite is never best.
     Writes: ``path``.
     Keeps:  the best value and its epoch.
 
@@ -103,15 +104,16 @@ class BestCheckpoint:
 
     def attach(self, trainer: Engine) -> "BestCheckpoint":
         """Save the best epochs of ``trainer``; errors as for :meth:`Checkpointing.attach`."""
+        ours = _require_ours(trainer, self)
         _prepare(self.path.parent)
-        _require_ours(trainer, self).keep_state("best_checkpoint", self)
+        ours.keep_state("best_checkpoint", self)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
         return self
 
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if this epoch is the best."""
         value = read_metric(trainer, self.metric)
-        if value != value or (self.best is not None and not self._is_better(value)):
+        if not math.isfinite(value) or (self.best is not None and not self._is_better(value)):
             return
         self.best, self.best_epoch = value, trainer.state.epoch
         write_checkpoint(run_state(trainer), self.path)

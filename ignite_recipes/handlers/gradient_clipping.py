@@ -16,6 +16,8 @@ __all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm", "total_n
 
 logger = logging.getLogger(__name__)
 
+_EPSILON = 1e-6  # what torch adds to the norm that it divides by
+
 
 def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     """The norm of all gradients taken as one vector, a 0-d tensor on the first one's device."""
@@ -59,8 +61,9 @@ def clip_grad_norm(
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, norm_type, error_if_nonfinite)
-    # A norm of 0 makes torch's factor 1: the gradients pass unchanged, NaN included.
-    torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm.where(norm.isfinite(), 0))
+    # Half the bound makes torch's factor 1: such gradients pass unchanged, NaN included.
+    passing = max_norm / 2 - _EPSILON
+    torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm.where(norm.isfinite(), passing))
     return norm
 
 

@@ -20,6 +20,7 @@ class History:
 
     Args:
         names: of the metrics; each gets a list, which stays empty if there is no such metric.
+        optional: of metrics that get a list only when there is one.
 
     >>> trainer = Engine(lambda engine, batch: None)
     >>> history = History(["loss"]).attach(trainer)
@@ -29,8 +30,9 @@ class History:
     {'loss': [0.5, 0.5]}
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], optional: Iterable[str] = ()) -> None:
         self.epochs: dict[str, list[float]] = {name: [] for name in names}
+        self._optional = tuple(optional)
 
     def __repr__(self) -> str:
         return f"History({', '.join(self.epochs)})"
@@ -44,9 +46,10 @@ class History:
 
     def __call__(self, trainer: Engine) -> None:
         """Take note of the epoch that has just ended."""
-        for name, values in self.epochs.items():
-            if name in trainer.state.metrics:
-                values.append(float(trainer.state.metrics[name]))
+        metrics = trainer.state.metrics
+        for name in (*self.epochs, *(name for name in self._optional if name not in self.epochs)):
+            if name in metrics:
+                self.epochs.setdefault(name, []).append(float(metrics[name]))
 
     def state_dict(self) -> dict[str, Any]:
         """The lists."""

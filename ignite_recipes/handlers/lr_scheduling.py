@@ -61,8 +61,8 @@ class LearningRateScheduler:
     cosine     CosineAnnealingLR    ``T_max=50`` epochs
     step       StepLR               ``step_size=10`` epochs; ``gamma``, else ``factor=0.5``
     exp        ExponentialLR        ``gamma=0.95``
-    onecycle   OneCycleLR           ``max_lr`` = 10 times the optimizer's; ``total_steps``, or
-                                    ``epochs`` and ``steps_per_epoch``, or ``T_max=50`` steps
+    onecycle   OneCycleLR           ``max_lr`` = the optimizer's rate, the peak; ``total_steps``,
+                                    or ``epochs`` and ``steps_per_epoch``, or ``T_max=50`` steps
     ========== ==================== ========================================================
 
     Runs:   trainer. onecycle: OPTIMIZER_STEP_COMPLETED; the others: METRICS_READY (another Engine:
@@ -121,7 +121,7 @@ class LearningRateScheduler:
         elif scheduler_type == "exp":
             chosen["gamma"] = _DEFAULT_GAMMA if gamma is None else gamma
         else:
-            chosen.setdefault("max_lr", [10 * group["lr"] for group in optimizer.param_groups])
+            chosen.setdefault("max_lr", [group["lr"] for group in optimizer.param_groups])
             if not {"total_steps", "epochs", "steps_per_epoch"} & set(chosen):
                 chosen["total_steps"] = T_max
         self.scheduler: LRScheduler = torch_scheduler(optimizer, **chosen)

@@ -64,6 +64,7 @@ class MixedPrecisionTrainer:
         if self.active and self.dtype == torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
         self._scale = self.scaler.get_scale() if self.scaler else 1.0
+        self._unscaled = False
 
     def __repr__(self) -> str:
         return f"MixedPrecisionTrainer({self.dtype if self.active else 'float32'})"
@@ -85,6 +86,15 @@ class MixedPrecisionTrainer:
         """Bring the gradients to their true size; before clipping or looking at them."""
         if self.scaler:
             self.scaler.unscale_(optimizer)
+            self._unscaled = True
+
+    def abandon_step(self) -> None:
+        """Forget a step that an error has cut short between unscaling and stepping; the scale stays as it is."""
+        if self.scaler and self._unscaled:
+            state = self.scaler.state_dict()
+            self.scaler.update()  # the only public way to make the scaler ready for another unscaling
+            self.scaler.load_state_dict(state)
+        self._unscaled = False
 
     def step_optimizer(self, optimizer: Optimizer, *, drop: bool = False) -> bool:
         """Step, unless a gradient overflowed, and adapt the scale.
@@ -99,7 +109,8 @@ class MixedPrecisionTrainer:
         """
         if not drop:
             self.scaler.step(optimizer) if self.scaler else optimizer.step()
-        if self.scaler is None:
+        unscaled, self._unscaled = self._unscaled, False
+        if self.scaler is None or (drop and not unscaled):
             return not drop
         self.scaler.update()
         # The scale shrinks exactly when a gradient overflowed; torch has no other public way to ask.

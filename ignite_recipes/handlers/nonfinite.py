@@ -129,7 +129,7 @@ class NonFiniteGuard:
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         if trainer.precision is not None and trainer.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
-        if trainer.veto_lag:
+        if trainer.veto_lag and (trainer.precision is None or trainer.precision.scaler is None):
             self._defer(trainer, loss, norm)
         elif not self.check(loss, norm=norm, where=where):
             trainer.veto = True
@@ -137,8 +137,7 @@ class NonFiniteGuard:
     def _defer(self, trainer: TrainingEngine, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
-        if trainer.precision is None or trainer.precision.scaler is None:  # a scaler drops the step itself
-            trainer.veto = flag > 0
+        trainer.veto = flag > 0
         arrived = None
         if flag.device.type != "cpu":
             on_host = torch.empty((), pin_memory=True)
@@ -150,14 +149,19 @@ class NonFiniteGuard:
             self._read_oldest(trainer)
 
     def _read_oldest(self, trainer: TrainingEngine) -> None:
-        iteration, flag, arrived = self._outstanding.popleft()
-        if arrived is not None:
-            arrived.synchronize()
-        kinds = int(flag)
+        iteration, flag, event = self._outstanding.popleft()
+        kinds = self._arrived(flag, event)
         epoch = math.ceil(iteration / trainer.state.epoch_length) if trainer.state.epoch_length else trainer.state.epoch
         self._judge(kinds < 2, kinds % 2 == 0, f"epoch {epoch}, iteration {iteration}", "not finite")
         if not self.finite and trainer.can_defer_veto:
             trainer.report_late_skip()
+
+    @staticmethod
+    def _arrived(flag: Tensor, event: Any) -> int:
+        """The flag's value on the host: 2 for a loss that is not finite, plus 1 for gradients that are not."""
+        if event is not None:
+            event.synchronize()
+        return int(flag)
 
     def _judge(self, loss_is_finite: bool, norm_is_finite: bool, where: str, loss: str) -> None:
         self.finite = loss_is_finite and norm_is_finite
@@ -191,9 +195,11 @@ class NonFiniteGuard:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """How many steps were dropped, and how many of them last in a row."""
-        return {"num_skipped": self.num_skipped, "consecutive": self._consecutive}
+        """How many steps were dropped, how many of them last in a row, and what is still on its way to the host."""
+        outstanding = [(iteration, self._arrived(flag, event)) for iteration, flag, event in self._outstanding]
+        return {"num_skipped": self.num_skipped, "consecutive": self._consecutive, "outstanding": outstanding}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting from there."""
         self.num_skipped, self._consecutive = state["num_skipped"], state["consecutive"]
+        self._outstanding = deque((n, torch.tensor(float(kinds)), None) for n, kinds in state["outstanding"])

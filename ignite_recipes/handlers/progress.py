@@ -16,7 +16,8 @@ class ProgressBar:
     It redraws ten times a second at most and never reads a number from the device. Where its output is
     neither a terminal nor a notebook (a pipe, a log file) it shows nothing.
 
-    Runs:   trainer; STARTED, ITERATION_COMPLETED, EPOCH_COMPLETED, COMPLETED, EXCEPTION_RAISED.
+    Runs:   trainer; STARTED, ITERATION_COMPLETED, EPOCH_COMPLETED, TERMINATE, COMPLETED,
+            EXCEPTION_RAISED.
     Reads:  ``state.metrics`` of the epochs that have ended.
     Writes: standard error.
     Keeps:  nothing; a resumed run's bar begins where the run does.
@@ -42,6 +43,7 @@ class ProgressBar:
         trainer.add_event_handler(Events.STARTED, self._open)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._show_metrics)
+        trainer.add_event_handler(Events.TERMINATE, self._close)
         trainer.add_event_handler(Events.COMPLETED, self._close)
         if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure
             trainer.add_event_handler(Events.EXCEPTION_RAISED, self._close)
@@ -62,7 +64,7 @@ class ProgressBar:
         self._bar.set_postfix(known, refresh=False)
         self._bar.set_description_str(f"epoch {min(state.epoch + 1, state.max_epochs or 1)}/{state.max_epochs}")
 
-    def _close(self, *_: object) -> None:  # of COMPLETED, and of EXCEPTION_RAISED with its exception
+    def _close(self, *_: object) -> None:  # EXCEPTION_RAISED brings its exception
         if self._bar is not None:
             self._bar.close()
 

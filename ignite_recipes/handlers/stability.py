@@ -108,12 +108,12 @@ class TrainingStability:
 def _report(tensors: Iterable[Tensor], what: str) -> dict[str, float]:
     rows = []
     for tensor in tensors:
-        size = tensor.float().abs()
-        finite = size.isfinite()
-        kept = size.where(finite, 0)
+        exact = torch.float32 if tensor.device.type == "mps" else torch.float64
+        finite = tensor.isfinite()
+        kept = tensor.abs().where(finite, 0).to(exact)
         largest = kept.max() if kept.numel() else kept.sum()
         counts = (finite.sum(), tensor.isnan().sum(), tensor.isinf().sum())
-        rows.append(torch.stack([largest, kept.sum(), *(count.float() for count in counts)]).double().cpu())
+        rows.append(torch.stack([largest, kept.sum(), *(count.to(exact) for count in counts)]).double().cpu())
     table = torch.stack(rows) if rows else torch.zeros(1, 5, dtype=torch.float64)
     total, finite_count, nans, infinities = table[:, 1:].sum(0).tolist()
     return {

@@ -1,5 +1,17 @@
 """Recipes: one function per task, each the whole job."""
 
+from ignite_recipes.recipes.supervised import (
+    FAST_TRAINING,
+    MEMORY_CONSTRAINED_TRAINING,
+    STABLE_TRAINING,
+    train_model_advanced,
+)
 from ignite_recipes.recipes.vae import train_variational_autoencoder
 
-__all__ = ["train_variational_autoencoder"]
+__all__ = [
+    "FAST_TRAINING",
+    "MEMORY_CONSTRAINED_TRAINING",
+    "STABLE_TRAINING",
+    "train_model_advanced",
+    "train_variational_autoencoder",
+]

@@ -26,7 +26,7 @@ def gradients_of(model):
 
 def torch_one_cycle(lr, total_steps, steps):
     optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr)
-    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, 10 * lr, total_steps)
+    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps)
     for _ in range(steps):
         optimizer.step()
         scheduler.step()

@@ -1,0 +1,300 @@
+"""Train a network on inputs and targets, with everything on."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from ignite_recipes.devices import as_device
+from ignite_recipes.engine import create_trainer
+from ignite_recipes.evaluation import create_evaluator
+from ignite_recipes.handlers import (
+    BestCheckpoint,
+    Checkpointing,
+    DataAugmentation,
+    EarlyStopping,
+    History,
+    InputAugmentation,
+    LearningRateScheduler,
+    TrainingStability,
+    add_noise,
+)
+from ignite_recipes.recipes.assembly import (
+    Attachable,
+    attach_last,
+    decide,
+    fused_adam,
+    guard_steps,
+    measure,
+    train_to,
+)
+from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive
+
+__all__ = [
+    "FAST_TRAINING",
+    "MEMORY_CONSTRAINED_TRAINING",
+    "STABLE_TRAINING",
+    "train_model_advanced",
+]
+
+FAST_TRAINING: dict[str, Any] = {
+    "use_scheduler": True,
+    "scheduler_type": "onecycle",
+    "gradient_clip": None,
+    "use_mixed_precision": True,
+    "use_augmentation": False,
+    "early_stop_patience": 5,
+}
+"""Quick experiments: ``train_model_advanced(model, loader, **FAST_TRAINING)``."""
+
+STABLE_TRAINING: dict[str, Any] = {
+    "use_scheduler": True,
+    "scheduler_type": "plateau",
+    "gradient_clip": 1.0,
+    "use_mixed_precision": False,
+    "use_augmentation": True,
+    "early_stop_patience": 15,
+    "check_stability": True,
+}
+"""For production."""
+
+MEMORY_CONSTRAINED_TRAINING: dict[str, Any] = {
+    "use_scheduler": True,
+    "scheduler_type": "cosine",
+    "gradient_clip": 0.5,
+    "use_mixed_precision": True,
+    "use_augmentation": False,
+    "early_stop_patience": 10,
+}
+"""For little memory on the accelerator."""
+
+AUGMENTATION_NOISE = 0.05  # standard deviation on vectors, in the units of the inputs
+STABILITY_EVERY = 10  # epochs
+IGNORED_CLASS = -100  # torch's label for "does not count"
+
+
+def train_model_advanced(
+    model: nn.Module,
+    train_loader: Iterable[Any],
+    val_loader: Iterable[Any] | None = None,
+    criterion: Callable[[Any, Any], Tensor] | None = None,
+    epochs: int = 100,
+    learning_rate: float = 0.001,
+    device: str | torch.device | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    model_name: str = "model",
+    use_scheduler: bool = True,
+    scheduler_type: str = "plateau",
+    gradient_clip: float | None = 1.0,
+    use_mixed_precision: bool = True,
+    use_augmentation: bool | Callable[[Any], Any] = False,
+    early_stop_patience: int | None = 10,
+    check_stability: bool = False,
+    verbose: bool = True,
+    *,
+    resume_from: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    accumulation_steps: int = 1,
+    precision: str | None = None,
+    non_finite: str = "raise",
+    metadata: Mapping[str, Any] | None = None,
+    progress: bool = False,
+    handlers: Sequence[Attachable] = (),
+) -> dict[str, Any]:
+    """Train with Adam on batches of inputs and targets; the model ends with its best weights.
+
+    Best is the lowest validation loss, or without a validation set the lowest training loss; a plateau
+    schedule and early stopping watch the same. Losses are means over samples. Integer targets are classes,
+    and their accuracy, in percent, is reported too.
+
+    Args:
+        model: ``model(inputs)`` gives the outputs.
+        train_loader: batches ``(inputs, targets)``.
+        val_loader: likewise; None trains without validation.
+        criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; None is
+            the mean squared error for float targets and the cross-entropy for classes.
+        epochs: the epoch to train to, counted from 1, also on a resume.
+        learning_rate: of Adam, to begin with; of a one-cycle schedule the peak.
+        device: None or ``"auto"`` is the best one there is.
+        checkpoint_dir: where ``{model_name}_best.pt`` and ``{model_name}_latest.pt`` are written, both whole
+            runs; None writes nothing.
+        model_name: begins the names of the files.
+        use_scheduler: change the learning rate during the training.
+        scheduler_type: ``"plateau"``, ``"cosine"`` (over ``epochs``), ``"step"``, ``"exp"`` or ``"onecycle"``
+            (over all steps), as in :class:`LearningRateScheduler`.
+        gradient_clip: bound of the gradients' total norm; None does not clip.
+        use_mixed_precision: float16 with loss scaling on an accelerator; nothing on a CPU.
+        use_augmentation: True adds noise to vectors (N, D), and noise, time and frequency masks to
+            spectrograms (N, ..., frequency, time); a function of the inputs is called instead.
+        early_stop_patience: epochs without improvement after which to stop; None trains to the end.
+        check_stability: log the size of gradients and weights every 10 epochs.
+        verbose: print a line an epoch.
+        resume_from: a checkpoint of this function: goes on exactly where that run was, to ``epochs``; the
+            other settings must be those of that run.
+        seed: of everything random in the run; None draws one from torch's global generator, or takes that
+            of the run that is resumed. The model arrives initialised.
+        accumulation_steps: batches per optimizer step.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"`` instead of what ``use_mixed_precision`` gives.
+        non_finite: ``"raise"`` or ``"skip"``, as in :class:`NonFiniteGuard`.
+        metadata: plain values to be kept in the checkpoints, beside the recipe's own.
+        progress: show a progress bar on standard error.
+        handlers: more handlers, attached to the trainer behind the recipe's own; objects with
+            ``attach(trainer)``.
+
+    Returns:
+        ``best_val_loss`` (of training without a validation set), ``best_epoch`` (from 1), ``epochs_trained``
+        (since the first), ``stopped_early``, ``training_time`` in seconds (of this call), and ``history``:
+        ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, an entry
+        an epoch. A learning rate is that of the epoch's first step.
+
+    Raises:
+        ValueError: for a setting out of its range, an empty loader, batches, targets or labels that do not
+            fit the model's outputs, or a resume with other settings.
+        TypeError: if ``criterion`` gives no single number.
+        NonFiniteError: for a loss or gradient that is not finite.
+        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+    """
+    check_count(epochs=epochs)
+    check_positive(learning_rate=learning_rate)
+    device = as_device(device)
+    if precision is None:
+        precision = "float16" if use_mixed_precision and device.type != "cpu" else "float32"
+    check_choice(precision=(precision, PRECISIONS))
+    settings = {
+        "learning_rate": learning_rate,
+        "scheduler": scheduler_type if use_scheduler else None,
+        "gradient_clip": gradient_clip,
+        "precision": precision,
+        "accumulation_steps": accumulation_steps,
+    }
+    model = model.to(device)
+    optimizer = fused_adam(model, device, learning_rate)
+    loss = _SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
+    trainer = create_trainer(model, optimizer, loss, device=device, seed=seed, accumulation_steps=accumulation_steps)
+    trainer.metadata = {**settings, **(metadata or {})}
+    history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy"])
+
+    # One step, in the order in which it happens.
+    loss.check_batches_of(trainer)
+    if use_augmentation:
+        InputAugmentation(use_augmentation if callable(use_augmentation) else _augment).attach(trainer)
+    guard_steps(trainer, precision=precision, max_grad_norm=gradient_clip, non_finite=non_finite)
+
+    # One epoch: measure, decide, save.
+    watched = "train_loss"
+    if val_loader is not None:
+        evaluator = create_evaluator(model, loss, device=device)
+        loss.check_batches_of(evaluator)
+        measure(trainer, evaluator, val_loader)
+        watched = "val_loss"
+    if check_stability:
+        TrainingStability(every=STABILITY_EVERY).attach(trainer)
+    if use_scheduler:
+        length = _cycle_length(scheduler_type, train_loader, epochs, accumulation_steps)
+        LearningRateScheduler(optimizer, scheduler_type, T_max=length).attach(trainer, watched)
+    # Without early stopping the best weights are kept all the same, by a patience that cannot be used up.
+    best = EarlyStopping(early_stop_patience if early_stop_patience is not None else 2**62, 0.0, verbose=False)
+    best.attach(trainer, watched)
+    decide(trainer, history, _line, print_every=1 if verbose else None, progress=progress)
+    attach_last(trainer, handlers, *_savers(checkpoint_dir, model_name, watched))
+
+    began = time.monotonic()
+    train_to(epochs, trainer, train_loader, resume_from, settings, seed)
+    return {
+        "best_val_loss": best.best_loss,
+        "best_epoch": best.best_epoch,
+        "epochs_trained": len(history.epochs["train_loss"]),
+        "stopped_early": best.stopped_epoch is not None,
+        "training_time": time.monotonic() - began,
+        "history": history.epochs,
+    }
+
+
+class _SupervisedLoss:
+    """The criterion, checked, and the accuracy where targets are classes."""
+
+    def __init__(self, criterion: Callable[[Any, Any], Tensor] | None) -> None:
+        self.criterion = criterion
+        self._num_classes: int | None = None
+
+    def __call__(self, model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
+        outputs, targets = model(inputs), batch[1]
+        is_classes = isinstance(targets, Tensor) and not targets.is_floating_point()
+        if is_classes and isinstance(outputs, Tensor) and outputs.dim() > 1 and self._num_classes is None:
+            self._num_classes = outputs.shape[1]
+            self._check_labels(targets)  # later batches are checked before they go to the device
+        with torch.autocast(targets.device.type, enabled=False):
+            loss = self._loss(outputs.float() if isinstance(outputs, Tensor) else outputs, targets, is_classes)
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise TypeError(f"criterion must give a single number, a mean over the samples; got {got}")
+        if self._num_classes is None or targets.dim() != outputs.dim() - 1:
+            return {"loss": loss}
+        return {"loss": loss, "accuracy": 100 * (outputs.argmax(1) == targets).float().mean()}
+
+    def _loss(self, outputs: Any, targets: Tensor, is_classes: bool) -> Tensor:
+        if self.criterion is not None:
+            return self.criterion(outputs, targets)
+        if is_classes:
+            return cross_entropy(outputs, targets)
+        if outputs.shape != targets.shape:
+            raise ValueError(
+                f"outputs and float targets must have one shape, or their differences mean nothing; got "
+                f"{tuple(outputs.shape)} and {tuple(targets.shape)}: reshape one, or pass a criterion"
+            )
+        return mse_loss(outputs, targets.float())
+
+    def check_batches_of(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
+
+    def _check_batch(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        if not isinstance(batch, (list, tuple)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
+            raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {type(batch).__name__}")
+        if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
+            self._check_labels(batch[1])
+
+    def _check_labels(self, labels: Tensor) -> None:
+        known = labels[labels != getattr(self.criterion, "ignore_index", IGNORED_CLASS)]
+        if len(known) and not (known.min() >= 0 and known.max() < (self._num_classes or 0)):
+            raise ValueError(
+                f"class labels must be from 0 to {(self._num_classes or 0) - 1}, the model's outputs less one; got "
+                f"{known.min().item()} to {known.max().item()}: renumber the classes or widen the last layer"
+            )
+
+    def __repr__(self) -> str:
+        return "check of batches and labels"
+
+
+def _augment(inputs: Tensor) -> Tensor:
+    if inputs.dim() > 2:
+        return DataAugmentation().augment_audio_features(inputs)
+    return add_noise(inputs, AUGMENTATION_NOISE, None, None)
+
+
+def _cycle_length(scheduler_type: str, loader: Any, epochs: int, accumulation_steps: int) -> int:
+    """How long a schedule is: onecycle in optimizer steps, cosine in epochs."""
+    if scheduler_type != "onecycle":
+        return epochs
+    if not hasattr(loader, "__len__"):
+        raise ValueError("onecycle must know its length beforehand: give a loader with a length, or another schedule")
+    return epochs * -(-len(loader) // accumulation_steps)
+
+
+def _savers(folder: str | os.PathLike[str] | None, name: str, watched: str) -> list[Attachable]:
+    if folder is None:
+        return []
+    best = BestCheckpoint(Path(folder) / f"{name}_best.pt", watched)
+    return [best, Checkpointing(folder, f"{name}_latest.pt")]
+
+
+def _line(metrics: Mapping[str, float]) -> str:
+    names = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate")
+    words = [f"{name.replace('_', ' ')} {metrics[name]:.4g}" for name in names if name in metrics]
+    return " | ".join(words)

@@ -1,0 +1,172 @@
+"""Which epochs are written, which one is the best, and what is refused before the first hour."""
+
+import math
+import os
+
+import pytest
+from ignite.engine import Engine, Events
+
+from ignite_recipes import BestCheckpoint, Checkpointing, EarlyStopping, TrainEvents, read_checkpoint, restore_run
+
+NAN = math.nan
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+WRITTEN = [  # every, epochs, epoch after which something stops the run, epochs written
+    (1, 3, None, [1, 2, 3]),
+    (2, 5, None, [2, 4, 5]),
+    (2, 4, None, [2, 4]),
+    (10, 3, None, [3]),
+    (2, 9, 3, [2, 3]),
+    (2, 9, 4, [2, 4]),
+]
+
+
+@pytest.mark.parametrize(("every", "epochs", "stop", "written"), WRITTEN)
+def test_writes_every_so_many_epochs_and_the_last_and_removes_nothing(task, tmp_path, every, epochs, stop, written):
+    (tmp_path / "checkpoint_epoch_99.pt").touch()
+    trainer = task.trainer()
+    checkpointing = Checkpointing(tmp_path, every=every)
+    assert checkpointing.attach(trainer) is checkpointing
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: engine.terminate() if engine.state.epoch == stop else None
+    )
+    trainer.run(task.batches, max_epochs=epochs)
+    assert files(tmp_path) == sorted(f"checkpoint_epoch_{epoch}.pt" for epoch in [*written, 99])
+    assert [read_checkpoint(tmp_path / f"checkpoint_epoch_{epoch}.pt")["epoch"] for epoch in written] == written
+
+
+def test_the_epoch_at_which_early_stopping_decides_is_written_with_that_decision(task, tmp_path):
+    trainer = task.scripted([1.0, 2.0, 3.0])
+    EarlyStopping(patience=1, verbose=False).attach(trainer)
+    Checkpointing(tmp_path, every=5).attach(trainer)
+    trainer.run(task.batches, max_epochs=9)
+    assert files(tmp_path) == ["checkpoint_epoch_2.pt"]
+    assert (
+        read_checkpoint(tmp_path / "checkpoint_epoch_2.pt")["run"]["handlers"]["early_stopping"]["stopped_epoch"] == 2
+    )
+
+
+def test_a_filename_without_an_epoch_holds_the_last_one(task, tmp_path):
+    trainer = task.trainer()
+    Checkpointing(tmp_path / "new" / "folder", "latest.pt").attach(trainer)
+    trainer.run(task.batches, max_epochs=3)
+    assert files(tmp_path / "new" / "folder") == ["latest.pt"]
+    assert read_checkpoint(tmp_path / "new" / "folder" / "latest.pt")["epoch"] == 3
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_saving_changes_nothing_about_the_training(task, tmp_path, every):
+    trainer, plain = task.trainer(), task.trainer()
+    Checkpointing(tmp_path, every=every).attach(trainer)
+    trainer.run(task.batches, max_epochs=3)
+    plain.run(task.batches, max_epochs=3)
+    assert task.same(task.weights(trainer.model), task.weights(plain.model))
+
+
+@pytest.mark.parametrize("every", [0, -2])
+def test_an_impossible_rhythm_is_refused_by_the_name_of_its_argument(tmp_path, every):
+    with pytest.raises(ValueError, match=f"^every must be at least one epoch; got {every}"):
+        Checkpointing(tmp_path, every=every)
+
+
+BEST = [  # what, mode, values, epochs in which the file is written
+    ("falling", "min", [3.0, 2.0, 1.0], [1, 2, 3]),
+    ("rising", "min", [1.0, 2.0, 3.0], [1]),
+    ("equal is not better", "min", [1.0, 1.0, 0.5], [1, 3]),
+    ("NaN is never best", "min", [NAN, 2.0, NAN, 1.0], [2, 4]),
+    ("nothing but NaN", "min", [NAN, NAN], []),
+    ("infinity is never best", "min", [math.inf, NAN, 2.0], [3]),
+    ("larger is better", "max", [0.5, 0.4, NAN, 0.6], [1, 4]),
+    ("minus infinity is never best", "max", [-math.inf, -5.0], [2]),
+    ("the smallest change counts", "min", [1.0, math.nextafter(1.0, 0.0)], [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("mode", "values", "written"), [case[1:] for case in BEST], ids=[case[0] for case in BEST])
+def test_the_best_is_written_on_improvement_only(task, tmp_path, mode, values, written):
+    trainer = task.scripted(values)
+    path = tmp_path / "best.pt"
+    best = BestCheckpoint(path, mode=mode)
+    assert best.attach(trainer) is best
+    epochs, weights = [], {}
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def remove(engine):
+        path.unlink(missing_ok=True)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def remember(engine):
+        weights[engine.state.epoch] = task.weights(engine.model)
+
+    def look(engine):
+        if path.exists():
+            contents = read_checkpoint(path)
+            epochs.append(contents["epoch"])
+            assert task.same(dict(contents["model_state_dict"]), weights[engine.state.epoch])
+            assert contents["val_loss"] == values[engine.state.epoch - 1]
+
+    trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, look)
+    trainer.run(task.batches, max_epochs=len(values))
+    assert epochs == written
+    assert best.best_epoch == (written[-1] if written else None)
+    assert best.best == (values[written[-1] - 1] if written else None)
+
+
+def test_a_resumed_run_does_not_replace_a_better_file(task, tmp_path):
+    first, second = task.scripted([1.0, 2.0]), task.scripted([3.0, 0.5])
+    BestCheckpoint(tmp_path / "best.pt").attach(first)
+    Checkpointing(tmp_path).attach(first)
+    first.run(task.batches, max_epochs=2)
+    best = BestCheckpoint(tmp_path / "best.pt").attach(second)
+    restore_run(second, tmp_path / "checkpoint_epoch_2.pt")
+    second.run(task.batches, max_epochs=3)
+    assert (best.best, best.best_epoch, read_checkpoint(tmp_path / "best.pt")["epoch"]) == (1.0, 1, 1)
+    second.run(task.batches, max_epochs=4)
+    assert (best.best, best.best_epoch, read_checkpoint(tmp_path / "best.pt")["epoch"]) == (0.5, 4, 4)
+
+
+def test_the_metric_may_be_a_function_and_a_missing_one_names_the_known(task, tmp_path):
+    trainer = task.scripted([5.0, 5.0], metric="other")
+    best = BestCheckpoint(tmp_path / "best.pt", lambda engine: -engine.state.epoch).attach(trainer)
+    trainer.run(task.batches, max_epochs=2)
+    assert (best.best, best.best_epoch) == (-2.0, 2)
+    trainer = task.scripted([5.0], metric="other")
+    BestCheckpoint(tmp_path / "best.pt").attach(trainer)
+    with pytest.raises(RuntimeError, match=r"'val_loss'.*there are: .*other\. "):
+        trainer.run(task.batches, max_epochs=1)
+
+
+def test_an_unknown_mode_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'min' or 'max'; got 'up'"):
+        BestCheckpoint(tmp_path / "best.pt", mode="up")
+
+
+MAKERS = [Checkpointing, lambda folder: BestCheckpoint(folder / "best.pt")]
+both = pytest.mark.parametrize("make", MAKERS, ids=["Checkpointing", "BestCheckpoint"])
+
+
+@both
+def test_an_engine_of_ones_own_is_refused_with_the_remedy_and_nothing_is_made(tmp_path, make):
+    with pytest.raises(
+        RuntimeError, match=r"create_trainer.*save_checkpoint\(\.\.\.\) in a handler of EPOCH_COMPLETED"
+    ):
+        make(tmp_path / "new").attach(Engine(lambda engine, batch: None))
+    assert files(tmp_path) == []
+
+
+@both
+def test_a_folder_that_cannot_be_made_is_refused_when_it_is_attached(task, tmp_path, make):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        make(tmp_path / "file").attach(task.trainer())
+
+
+@both
+def test_a_folder_that_cannot_be_written_to_is_refused_when_it_is_attached(task, tmp_path, monkeypatch, make):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
+    with pytest.raises(PermissionError, match=r"must be written to .*read-only"):
+        make(tmp_path).attach(task.trainer())

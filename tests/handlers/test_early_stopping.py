@@ -1,0 +1,336 @@
+"""When it stops, which epoch it calls the best, and that the best epoch's weights really come back."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ignite_recipes import (
+    EarlyStopping,
+    EpochAverages,
+    History,
+    LearningRateScheduler,
+    TrainEvents,
+    Validation,
+    create_evaluator,
+    restore_run,
+    run_state,
+    write_checkpoint,
+)
+
+NAN, INF = math.nan, math.inf
+VALUES = st.lists(st.one_of(st.integers(-4, 4).map(float), st.sampled_from([NAN, INF, -INF])), max_size=12)
+law = settings(deadline=None, max_examples=100)
+
+# what happens, settings beside patience=2 and min_delta=0, values, index where it stops, index of the best, the best
+CASES = [
+    ("always better", {}, [3.0, 2.0, 1.0], None, 2, 1.0),
+    ("never better", {}, [1.0, 2.0, 3.0], 2, 0, 1.0),
+    ("equal is not better", {}, [1.0, 1.0, 1.0], 2, 0, 1.0),
+    ("patience counts in a row", {}, [3.0, 4.0, 2.0, 4.0, 1.0, 4.0], None, 4, 1.0),
+    ("patience of one", {"patience": 1}, [2.0, 1.0, 1.5], 2, 1, 1.0),
+    ("NaN first", {}, [NAN, 2.0, 1.0, 1.5, 1.6], 4, 2, 1.0),
+    ("NaN uses up patience", {}, [2.0, NAN, NAN], 2, 0, 2.0),
+    ("NaN does not spoil what follows", {}, [2.0, NAN, 1.0, 1.5], None, 2, 1.0),
+    ("all NaN", {}, [NAN, NAN], 1, None, INF),
+    ("infinity is not an improvement", {}, [INF, INF], 1, None, INF),
+    ("infinity, then a number", {}, [INF, 5.0, INF], None, 1, 5.0),
+    ("minus infinity is the best there is", {}, [-INF, -1.0, -2.0], 2, 0, -INF),
+    ("negative values", {}, [-1.0, -2.0, -1.5, -1.5], 3, 1, -2.0),
+    ("exactly min_delta is too little", {"min_delta": 0.25}, [1.0, 0.75, 0.75], 2, 0, 1.0),
+    ("a little more than min_delta", {"min_delta": 0.25}, [1.0, 0.75, 0.7499], None, 2, 0.7499),
+    ("small steps add up against the best", {"min_delta": 0.25}, [1.0, 0.875, 0.625, 0.5], None, 2, 0.625),
+    ("the default min_delta", {"min_delta": 1e-4}, [1.0, 0.99995, 0.99991], 2, 0, 1.0),
+    ("larger is better", {"mode": "max"}, [0.1, 0.5, 0.4, 0.5], 3, 1, 0.5),
+    ("larger by exactly min_delta", {"mode": "max", "min_delta": 0.25}, [0.5, 0.75, 0.75], 2, 0, 0.5),
+    ("larger by a little more", {"mode": "max", "min_delta": 0.25}, [0.5, 0.75, 0.7501], None, 2, 0.7501),
+    ("larger, NaN first", {"mode": "max"}, [NAN, -3.0, -4.0], None, 1, -3.0),
+    ("larger, all minus infinity", {"mode": "max"}, [-INF, -INF], 1, None, -INF),
+    ("tensors", {}, [torch.tensor(1.0), torch.tensor(2.0), torch.tensor(NAN)], 2, 0, 1.0),
+]
+
+
+def quiet(**kwargs):
+    defaults = {"patience": 2, "min_delta": 0.0, "restore_best_weights": False, "verbose": False}
+    return EarlyStopping(**(defaults | kwargs))
+
+
+def judge(stopping, values, start=0):
+    """The index of the epoch at which it asks to stop, or None."""
+    return next((e for e, value in enumerate(values, start) if stopping.on_epoch_end(e, value)), None)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "values", "stop", "best_epoch", "best"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_stops_and_knows_the_best(kwargs, values, stop, best_epoch, best):
+    stopping = quiet(**kwargs)
+    assert judge(stopping, values) == stop
+    last_best = -1 if best_epoch is None else best_epoch
+    assert stopping.get_best_metrics() == {
+        "best_loss": best,
+        "best_epoch": best_epoch,
+        "stopped_epoch": stop,
+        "patience_used": len(values) - 1 - last_best,
+    }
+    assert isinstance(stopping.best_loss, float)
+
+
+def test_once_it_has_stopped_it_goes_on_asking_to():
+    stopping = quiet()
+    assert judge(stopping, [1.0, 2.0, 2.0]) == 2
+    assert stopping.on_epoch_end(3, 0.0)
+    assert (stopping.best_loss, stopping.stopped_epoch) == (1.0, 2)
+
+
+@law
+@given(values=VALUES)
+def test_minimising_is_maximising_the_negative(values):
+    smaller, larger = quiet(), quiet(mode="max")
+    assert judge(smaller, values) == judge(larger, [-value for value in values])
+    assert (smaller.best_loss, smaller.best_epoch) == (-larger.best_loss, larger.best_epoch)
+
+
+@law
+@given(values=VALUES.filter(bool))
+def test_without_min_delta_the_best_is_the_first_minimum_of_what_it_saw(values):
+    stopping = quiet(patience=4)
+    stop = judge(stopping, values)
+    seen = values if stop is None else values[: stop + 1]
+    finite_minimum = min((value for value in seen if value < INF), default=None)
+    assert stopping.best_loss == (INF if finite_minimum is None else finite_minimum)
+    assert stopping.best_epoch == (None if finite_minimum is None else seen.index(finite_minimum))
+
+
+BAD_VALUES = [("patience", 0), ("patience", -1), ("min_delta", -1e-9), ("min_delta", NAN), ("mode", "up")]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES)
+def test_bad_values_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must .*got {value!r}"):
+        EarlyStopping(**{name: value})
+
+
+@pytest.mark.parametrize(("verbose", "lines"), [(True, 1), (False, 0)])
+def test_prints_one_line_when_it_stops_and_nothing_before(capsys, verbose, lines):
+    stopping = quiet(verbose=verbose)
+    judge(stopping, [1.0, 2.0])
+    assert capsys.readouterr().out == ""
+    judge(stopping, [2.0], start=2)
+    out = capsys.readouterr().out
+    assert out.count("\n") == lines
+    assert ("epoch 2" in out and "no improvement on 1 for 2 epochs" in out) == verbose
+
+
+# The weights, by hand.
+
+
+def a_net():
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+
+def train(model):
+    """Change every weight and every buffer, as an epoch of training does."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+        model(torch.randn(5, 2))
+
+
+def test_by_hand_the_best_epochs_weights_and_buffers_come_back(task):
+    model = a_net()
+    stopping = quiet(restore_best_weights=True)
+    stopping.set_model(model)
+    snapshots = []
+    for epoch, loss in enumerate([3.0, 1.0, 2.0, NAN]):
+        train(model)
+        snapshots.append(task.weights(model))
+        if stopping.on_epoch_end(epoch, loss):
+            break
+        assert task.same(task.weights(model), snapshots[epoch])
+    assert epoch == 3
+    assert task.same(task.weights(model), snapshots[1])
+    assert model[1].num_batches_tracked == 2
+
+
+def test_what_it_keeps_is_a_copy(task):
+    model = a_net()
+    stopping = quiet(restore_best_weights=True, patience=1)
+    stopping.set_model(model)
+    stopping.on_epoch_end(0, 1.0)
+    best = task.weights(model)
+    for epoch in (1, 2):  # also after the weights were given back once
+        train(model)
+        assert stopping.on_epoch_end(epoch, 2.0)
+        assert task.same(task.weights(model), best)
+
+
+def test_without_restoring_no_model_is_needed_and_none_is_touched(task):
+    model = a_net()
+    stopping = quiet()
+    stopping.set_model(model)
+    stopping.on_epoch_end(0, 1.0)
+    train(model)
+    last = task.weights(model)
+    assert judge(stopping, [2.0, 2.0], start=1) == 2
+    assert task.same(task.weights(model), last)
+    assert stopping.state_dict()["best_weights"] is None
+
+
+def test_without_a_model_to_restore_it_says_set_model():
+    with pytest.raises(RuntimeError, match=r"set_model\(model\).*restore_best_weights=False"):
+        quiet(restore_best_weights=True).on_epoch_end(0, 1.0)
+    with pytest.raises(RuntimeError, match="set_model"):
+        quiet(restore_best_weights=True).attach(Engine(lambda engine, batch: None))
+
+
+def test_a_compiled_models_weights_are_kept_under_plain_names():
+    model = a_net()
+    wrapper = nn.Module()
+    wrapper._orig_mod = model
+    stopping = quiet(restore_best_weights=True)
+    stopping.set_model(wrapper)
+    stopping.on_epoch_end(0, 1.0)
+    assert list(stopping.state_dict()["best_weights"]) == list(model.state_dict())
+
+
+@law
+@given(values=VALUES, cut=st.integers(0, 12))
+def test_saving_and_loading_at_any_epoch_equals_never_stopping(task, values, cut):
+    def play(values, start, state=None):
+        model = nn.Linear(1, 1, bias=False)
+        stopping = quiet(patience=3, restore_best_weights=True)
+        stopping.set_model(model)
+        if state is not None:
+            stopping.load_state_dict(state)
+        asked = []
+        for epoch, value in enumerate(values, start):
+            with torch.no_grad():
+                model.weight.fill_(epoch)
+            asked.append((stopping.on_epoch_end(epoch, value), model.weight.item()))
+        return stopping, asked
+
+    whole, asked = play(values, 0)
+    first, before = play(values[:cut], 0)
+    second, after = play(values[cut:], len(values[:cut]), task.filed(first.state_dict()))
+    assert before + after == asked
+    assert task.same(second.state_dict(), whole.state_dict())
+
+
+# Attached.
+
+RUNS = [  # what happens, values, epochs asked for, epochs trained, best epoch
+    ("stops", [3.0, 1.0, 2.0, 2.0, 0.0], 5, 4, 2),
+    ("ends by itself", [3.0, 1.0, 2.0], 3, 3, 2),
+    ("ends at its best", [3.0, 2.0, 1.0], 3, 3, 3),
+    ("stops with nothing ever measured", [NAN, NAN, 1.0], 3, 2, 2),
+]
+
+
+@pytest.mark.parametrize(("values", "asked", "trained", "best"), [r[1:] for r in RUNS], ids=[r[0] for r in RUNS])
+def test_attached_the_best_weights_come_back_after_the_last_checkpoint(task, values, asked, trained, best):
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    trainer = task.scripted(values, model=model)
+    at_end, at_checkpoint = [], []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: at_end.append(task.weights(model)))
+    stopping = quiet(restore_best_weights=True).attach(trainer)
+    trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: at_checkpoint.append(task.weights(model)))
+    trainer.run(task.batches, max_epochs=asked)
+    assert trainer.state.epoch == trained == len(at_end)
+    assert task.same(at_checkpoint, at_end)
+    assert task.same(task.weights(model), at_end[best - 1])
+    assert not task.same(at_end[0], at_end[1])
+    assert stopping.stopped_epoch == (trained if trained < asked else None)
+
+
+def test_attached_without_restoring_the_last_weights_stay(task):
+    trainer = task.scripted([1.0, 2.0, 2.0])
+    quiet().attach(trainer)
+    last = []
+    trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: last.append(task.weights(trainer.model)))
+    trainer.run(task.batches, max_epochs=9)
+    assert task.same(task.weights(trainer.model), last[2])
+
+
+def test_a_metric_that_is_computed_after_it_was_attached_is_still_seen(task):
+    trainer = task.trainer()
+    stopping = quiet(restore_best_weights=True).attach(trainer)
+    Validation(_evaluator(task, trainer.model), task.batches).attach(trainer)
+    history = History(["val_loss"]).attach(trainer)
+    trainer.run(task.batches, max_epochs=3)
+    assert stopping.best_loss == min(history.epochs["val_loss"])
+
+
+def _evaluator(task, model):
+    evaluator = create_evaluator(model, task.loss_fn)
+    EpochAverages().attach(evaluator)
+    return evaluator
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_on_an_engine_of_ones_own_a_function_gives_the_metric(task, events):
+    model = task.model()
+    engine = task.own_engine(model, torch.optim.SGD(model.parameters(), lr=0.1), events=events)
+    values, snapshots = iter([3.0, 1.0, 2.0, 2.0, 0.0]), []
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: snapshots.append(task.weights(model)))
+    stopping = quiet(restore_best_weights=True).attach(engine, lambda engine: next(values), model=model)
+    engine.run(task.batches, max_epochs=5)
+    assert (engine.state.epoch, stopping.stopped_epoch, stopping.best_epoch) == (4, 4, 2)
+    assert task.same(task.weights(model), snapshots[1])
+
+
+def test_a_missing_metric_is_an_error_that_names_the_known_ones(task):
+    trainer = task.scripted([1.0], metric="val_accuracy")
+    trainer.state.metrics["train_loss"] = 0.5
+    quiet().attach(trainer, "val_loss")
+    with pytest.raises(RuntimeError, match=r"'val_loss'.*there are: .*train_loss, val_accuracy\. Attach"):
+        trainer.run(task.batches, max_epochs=1)
+
+
+def test_a_stopped_run_that_is_resumed_stops_at_once_and_returns_its_best_weights(task, tmp_path):
+    def make():
+        trainer = task.scripted([1.0, 2.0, 2.0])
+        return trainer, quiet(restore_best_weights=True).attach(trainer)
+
+    trainer, _ = make()
+    trainer.add_event_handler(
+        TrainEvents.CHECKPOINT_READY, lambda: write_checkpoint(run_state(trainer), tmp_path / "run.pt")
+    )
+    trainer.run(task.batches, max_epochs=9)
+    resumed, stopping = make()
+    restore_run(resumed, tmp_path / "run.pt")
+    assert not task.same(task.weights(resumed.model), task.weights(trainer.model))  # the file has the last weights
+    resumed.add_event_handler(Events.ITERATION_STARTED, lambda: pytest.fail("it went on training"))
+    resumed.run(task.batches, max_epochs=9)
+    assert (resumed.state.epoch, stopping.stopped_epoch) == (3, 3)
+    assert task.same(task.weights(resumed.model), task.weights(trainer.model))
+
+
+CONFLICTS = [("max", "min", "val_loss"), ("min", "max", "val_loss"), ("min", "min", "train_loss")]
+
+
+@pytest.mark.parametrize(("plateau_mode", "mode", "metric"), CONFLICTS)
+@pytest.mark.parametrize("schedule_first", [True, False])
+def test_a_plateau_schedule_that_disagrees_about_what_is_better_is_refused(
+    task, plateau_mode, mode, metric, schedule_first
+):
+    trainer = task.trainer()
+    schedule = LearningRateScheduler(trainer.optimizer, "plateau", mode=plateau_mode)
+    attach = [lambda: schedule.attach(trainer, "val_loss"), lambda: quiet(mode=mode).attach(trainer, metric)]
+    first, second = attach if schedule_first else attach[::-1]
+    first()
+    with pytest.raises(ValueError, match="same metric in the same direction"):
+        second()
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("plateau", "max"), ("cosine", "min")])
+def test_a_schedule_that_agrees_or_watches_nothing_is_welcome(task, kind, mode):
+    trainer = task.scripted([1.0, 2.0])
+    LearningRateScheduler(trainer.optimizer, kind, mode=mode).attach(trainer)
+    stopping = quiet(mode="max").attach(trainer)
+    trainer.run(task.batches, max_epochs=2)
+    assert stopping.best_loss == 2.0

@@ -1,0 +1,267 @@
+"""Each type follows torch's own trajectory, by hand and attached, and never runs ahead of the optimizer."""
+
+import re
+
+import pytest
+import torch
+from ignite.engine import Events
+from torch.optim import lr_scheduler as torchs
+
+from ignite_recipes import LearningRateScheduler, NonFiniteGuard, TrainEvents, restore_run, run_state, write_checkpoint
+
+METRICS = [3.0, 2.0, 2.5, 2.0, 2.2, 1.0, 1.5, float("nan"), 1.2, 1.1, 1.3, 1.0]
+CYCLE = {"max_lr": 0.5, "total_steps": 13, "pct_start": 0.25}
+TYPES = {  # type: settings of ours, and torch's own scheduler with the same ones
+    "plateau": ({"patience": 1, "factor": 0.3}, lambda o: torchs.ReduceLROnPlateau(o, patience=1, factor=0.3)),
+    "cosine": ({"T_max": 5, "eta_min": 0.01}, lambda o: torchs.CosineAnnealingLR(o, T_max=5, eta_min=0.01)),
+    "step": ({"step_size": 2, "gamma": 0.3}, lambda o: torchs.StepLR(o, step_size=2, gamma=0.3)),
+    "exp": ({"gamma": 0.9}, lambda o: torchs.ExponentialLR(o, gamma=0.9)),
+    "onecycle": (CYCLE, lambda o: torchs.OneCycleLR(o, **CYCLE)),
+}
+DOCUMENTED = {"patience": 5, "factor": 0.5, "T_max": 50, "gamma": 0.95}
+DEFAULTS = [  # settings of ours, and what torch is given by them
+    ({}, lambda o: torchs.ReduceLROnPlateau(o, patience=5, factor=0.5)),
+    ({"scheduler_type": "cosine"}, lambda o: torchs.CosineAnnealingLR(o, T_max=50)),
+    ({"scheduler_type": "exp"}, lambda o: torchs.ExponentialLR(o, gamma=0.95)),
+    ({"scheduler_type": "step"}, lambda o: torchs.StepLR(o, step_size=10, gamma=0.5)),
+    ({"scheduler_type": "step", "factor": 0.2}, lambda o: torchs.StepLR(o, step_size=10, gamma=0.2)),
+    ({"scheduler_type": "step", "factor": 0.2, "gamma": 0.7}, lambda o: torchs.StepLR(o, step_size=10, gamma=0.7)),
+    ({"scheduler_type": "onecycle", "total_steps": 30}, lambda o: torchs.OneCycleLR(o, max_lr=0.1, total_steps=30)),
+    (
+        {"scheduler_type": "onecycle", "epochs": 5, "steps_per_epoch": 6},
+        lambda o: torchs.OneCycleLR(o, max_lr=0.1, total_steps=30),
+    ),
+    *(
+        ({"scheduler_type": kind, **DOCUMENTED}, make)
+        for kind, make in {
+            "plateau": lambda o: torchs.ReduceLROnPlateau(o, patience=5, factor=0.5),
+            "cosine": lambda o: torchs.CosineAnnealingLR(o, T_max=50),
+            "step": lambda o: torchs.StepLR(o, step_size=10, gamma=0.95),
+            "exp": lambda o: torchs.ExponentialLR(o, gamma=0.95),
+        }.items()
+    ),
+    (
+        {"scheduler_type": "onecycle", **DOCUMENTED, "total_steps": 30},
+        lambda o: torchs.OneCycleLR(o, max_lr=0.1, total_steps=30),
+    ),
+    ({"scheduler_type": "onecycle", **DOCUMENTED}, lambda o: torchs.OneCycleLR(o, max_lr=0.1, total_steps=50)),
+]
+
+every_type = pytest.mark.parametrize("kind", TYPES)
+
+
+def an_optimizer(lr=0.1):
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
+
+
+def ours(optimizer, kind):
+    return LearningRateScheduler(optimizer, kind, **TYPES[kind][0])
+
+
+def rates(optimizer, step, metrics):
+    """The learning rate before each metric is known, and after the last."""
+    seen = [optimizer.param_groups[0]["lr"]]
+    for metric in metrics:
+        optimizer.step()
+        step(metric)
+        seen.append(optimizer.param_groups[0]["lr"])
+    return seen
+
+
+def torchs_step(scheduler):
+    takes_metric = isinstance(scheduler, torchs.ReduceLROnPlateau)
+    return scheduler.step if takes_metric else lambda metric: scheduler.step()
+
+
+def torchs_rates(make, metrics, lr=0.1):
+    optimizer = an_optimizer(lr)
+    return rates(optimizer, torchs_step(make(optimizer)), metrics)
+
+
+@every_type
+def test_by_hand_it_follows_torch(kind):
+    optimizer = an_optimizer()
+    schedule = ours(optimizer, kind)
+    seen = rates(optimizer, schedule.step, METRICS)
+    assert seen == torchs_rates(TYPES[kind][1], METRICS)
+    assert len(set(seen)) > 2
+    assert schedule.get_lr() == seen[-1]
+    assert type(schedule.get_lr()) is float
+
+
+@pytest.mark.parametrize(("settings", "make"), DEFAULTS)
+def test_defaults_and_all_documented_keywords_at_once(settings, make):
+    optimizer = an_optimizer()
+    metrics = [1.0] * 25
+    assert rates(optimizer, LearningRateScheduler(optimizer, **settings).step, metrics) == torchs_rates(make, metrics)
+
+
+def test_the_metric_may_be_a_tensor_and_is_needed_by_plateau_only():
+    schedule = ours(an_optimizer(), "plateau")
+    for value in (1.0, 2.0, 2.0):
+        schedule.step(torch.tensor(value))
+    assert schedule.get_lr() == 0.1 * 0.3
+    with pytest.raises(ValueError, match=r"step\(val_loss\)"):
+        schedule.step()
+    optimizer = an_optimizer()
+    step = ours(optimizer, "step").step
+    assert rates(optimizer, lambda metric: step(), METRICS) == torchs_rates(TYPES["step"][1], METRICS)
+
+
+REFUSED = [
+    ({"scheduler_type": "linear"}, ValueError, "plateau, cosine, step, exp, onecycle; got 'linear'"),
+    ({"warmup": 3}, TypeError, "unknown setting warmup; the settings are: patience, factor, T_max, gamma, .*max_lr.*"),
+    ({"verbose": True, "speed": 1}, TypeError, "unknown setting speed, verbose"),
+    ({"factor": 0.0}, ValueError, "factor must be positive.*got 0.0"),
+    ({"factor": float("nan")}, ValueError, "factor must be positive"),
+    ({"scheduler_type": "onecycle", "epochs": 5}, ValueError, "steps_per_epoch"),
+]
+
+
+@pytest.mark.parametrize(("settings", "error", "message"), REFUSED)
+def test_what_it_does_not_know_is_refused_naming_the_choices(settings, error, message):
+    with pytest.raises(error, match=message):
+        LearningRateScheduler(an_optimizer(), **settings)
+
+
+# Attached.
+
+
+def attached(task, kind, metrics=METRICS, batches=3, **settings):
+    """A trainer of ours under a schedule, and the list of rates its steps were taken with."""
+    model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = task.scripted(metrics, model=model, optimizer=optimizer)
+    schedule = LearningRateScheduler(optimizer, kind, **{**TYPES[kind][0], **settings}).attach(trainer)
+    seen = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(schedule.get_lr()))
+    return trainer, schedule, seen
+
+
+@every_type
+def test_attached_it_follows_torch_over_epochs_or_steps(task, kind):
+    trainer, schedule, seen = attached(task, kind)
+    trainer.run(task.batches[:3], max_epochs=4)
+    expected = torchs_rates(TYPES[kind][1], METRICS[:12] if kind == "onecycle" else METRICS[:4])
+    per_step = expected[:-1] if kind == "onecycle" else [rate for rate in expected[:-1] for _ in range(3)]
+    assert seen == per_step
+    assert schedule.get_lr() == expected[-1]
+
+
+def test_attached_plateau_watches_the_metric_it_is_told(task):
+    trainer = task.scripted([1.0, 2.0, 3.0], metric="accuracy")
+    schedule = LearningRateScheduler(trainer.optimizer, "plateau", patience=0, factor=0.5, mode="max")
+    schedule.attach(trainer, "accuracy")
+    trainer.run(task.batches, max_epochs=3)
+    assert schedule.get_lr() == 0.1
+    trainer = task.trainer()
+    schedule = LearningRateScheduler(trainer.optimizer, "plateau", patience=0, factor=0.5)
+    schedule.attach(trainer, lambda engine: float(engine.state.epoch))
+    trainer.run(task.batches, max_epochs=3)
+    assert schedule.get_lr() == 0.1 * 0.5**2
+
+
+def test_attached_plateau_without_its_metric_names_the_known_ones(task):
+    trainer = task.scripted([1.0], metric="train_loss")
+    ours(trainer.optimizer, "plateau").attach(trainer)
+    with pytest.raises(RuntimeError, match=r"'val_loss'.*there are: .*train_loss\. Attach"):
+        trainer.run(task.batches, max_epochs=1)
+
+
+def test_a_dropped_step_does_not_advance_the_cycle(task):
+    trainer, schedule, seen = attached(task, "onecycle")
+    NonFiniteGuard("skip").attach(trainer)
+    good = task.batches
+    trainer.run([good[0], task.nan_batch, good[1], task.nan_batch, good[2]], max_epochs=2)
+    expected = torchs_rates(TYPES["onecycle"][1], [0] * 6)
+    assert schedule.scheduler.last_epoch == trainer.state.optimizer_steps == 6
+    assert seen == [expected[i] for i in (0, 1, 1, 2, 2, 3, 4, 4, 5, 5)]
+
+
+@pytest.mark.parametrize("kind", ["plateau", "cosine", "step", "exp"])
+def test_an_epoch_without_any_step_does_not_advance_the_schedule(task, kind):
+    trainer, schedule, _ = attached(task, kind)
+    ends = []
+
+    @trainer.on(TrainEvents.OPTIMIZER_STEP_STARTED)
+    def drop_in_epochs_1_and_3(engine):
+        engine.veto = engine.state.epoch in (1, 3)
+
+    trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: ends.append(schedule.get_lr()))
+    trainer.run(task.batches[:3], max_epochs=6)
+    expected = torchs_rates(TYPES[kind][1], [METRICS[epoch] for epoch in (1, 3, 4, 5)])
+    assert ends == [expected[i] for i in (0, 1, 1, 2, 3, 4)]
+
+
+def test_with_accumulation_the_cycle_advances_once_an_update(task):
+    model = task.model()
+    trainer = task.trainer(model, accumulation_steps=3)
+    schedule = LearningRateScheduler(trainer.optimizer, "onecycle", total_steps=20).attach(trainer)
+    trainer.run(task.batches, max_epochs=3)
+    assert schedule.scheduler.last_epoch == 6
+
+
+def test_beyond_the_end_of_the_cycle_the_last_rate_holds(task):
+    trainer, _, seen = attached(task, "onecycle", total_steps=5)
+    trainer.run(task.batches[:3], max_epochs=4)
+    assert seen[4:] == [seen[4]] * 8
+    assert seen[4] < seen[0] < max(seen)
+
+
+def test_by_hand_too_a_cycle_that_has_ended_holds_its_last_rate():
+    optimizer = an_optimizer()
+    schedule = LearningRateScheduler(optimizer, "onecycle", total_steps=4)
+    seen = rates(optimizer, schedule.step, [None] * 9)
+    assert seen[4:] == [seen[3]] * 6
+    assert seen[:4] == torchs_rates(lambda o: torchs.OneCycleLR(o, max_lr=0.1, total_steps=4), [None] * 3)
+
+
+@every_type
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_run_that_is_resumed_after_any_epoch_follows_the_same_trajectory(task, tmp_path, kind, cut):
+    whole, _, expected = attached(task, kind)
+    whole.run(task.batches[:3], max_epochs=4)
+    first, _, before = attached(task, kind)
+    first.run(task.batches[:3], max_epochs=cut)
+    write_checkpoint(run_state(first), tmp_path / "run.pt")
+    second, _, after = attached(task, kind, METRICS[cut:])
+    restore_run(second, tmp_path / "run.pt")
+    second.run(task.batches[:3], max_epochs=4)
+    assert before + after == expected
+    assert task.same(task.weights(second.model), task.weights(whole.model))
+
+
+@every_type
+@pytest.mark.parametrize("cut", range(1, 12, 3))
+def test_by_hand_saving_and_loading_anywhere_changes_nothing(task, kind, cut):
+    first, second = an_optimizer(), an_optimizer()
+    one, two = ours(first, kind), ours(second, kind)
+    seen = rates(first, one.step, METRICS[:cut])
+    second.load_state_dict(task.filed(first.state_dict()))
+    two.load_state_dict(task.filed(one.state_dict()))
+    seen += rates(second, two.step, METRICS[cut:])[1:]
+    assert seen == torchs_rates(TYPES[kind][1], METRICS)
+
+
+@pytest.mark.parametrize("events", [True, False])
+@every_type
+def test_on_an_engine_of_ones_own_it_follows_torch_too(task, kind, events):
+    model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    engine = task.own_engine(model, optimizer, events=events)
+    schedule, seen, metrics = ours(optimizer, kind), [], iter(METRICS)
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(schedule.get_lr()))
+    assert schedule.attach(engine, lambda engine: next(metrics)) is schedule
+    engine.run(task.batches[:3], max_epochs=4)
+    expected = torchs_rates(TYPES[kind][1], METRICS[:12] if kind == "onecycle" else METRICS[:4])
+    assert seen == (expected[:-1] if kind == "onecycle" else [rate for rate in expected[:-1] for _ in range(3)])
+
+
+def test_a_schedule_of_another_optimizer_is_refused(task):
+    with pytest.raises(RuntimeError, match="the trainer's own optimizer"):
+        ours(an_optimizer(), "step").attach(task.trainer())
+
+
+def test_a_state_of_another_type_is_refused():
+    with pytest.raises(ValueError, match=re.escape("the saved schedule is 'step', this one is 'exp'")):
+        ours(an_optimizer(), "exp").load_state_dict(ours(an_optimizer(), "step").state_dict())
