@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -101,7 +102,9 @@ class LearningRateScheduler:
         **settings: Any,
     ) -> None:
         if scheduler_type not in _TORCH:
-            raise ValueError(f"scheduler_type must be one of {', '.join(_TORCH)}; got {scheduler_type!r}")
+            near = get_close_matches(str(scheduler_type), _TORCH, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"scheduler_type must be one of {', '.join(_TORCH)}; got {scheduler_type!r}{hint}")
         known = {name for _, names in _TORCH.values() for name in names}
         if unknown := sorted(set(settings) - known):
             choices = ", ".join(["patience", "factor", "T_max", "gamma", *sorted(known)])

@@ -1,15 +1,21 @@
-"""Every class example of the advanced document, changed only in its import line, its data and its device."""
+"""Every example of the advanced document, changed only in its import line, its data and its device."""
+
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn, optim
 
 from ignite_recipes import (
+    FAST_TRAINING,
+    MEMORY_CONSTRAINED_TRAINING,
+    STABLE_TRAINING,
     DataAugmentation,
     GradientClipper,
     LearningRateScheduler,
     MixedPrecisionTrainer,
     TrainingStability,
+    train_model_advanced,
 )
 
 train_loader = [(torch.randn(8, 3), torch.randn(8, 1)) for _ in range(3)]
@@ -174,3 +180,81 @@ def test_stability_checks(model, capsys):
     assert weight_stats["max_weight"] == max(p.abs().max() for p in model.parameters())
     assert grad_stats["nan_grads"] == grad_stats["inf_grads"] == weight_stats["nan_weights"] == 0
     assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+def test_complete_example(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    val_loader, criterion = train_loader, nn.MSELoss()
+
+    # Train with all advanced features
+    results = train_model_advanced(
+        model=model,
+        train_loader=train_loader,
+        val_loader=val_loader,
+        criterion=criterion,
+        epochs=100,
+        learning_rate=0.001,
+        device="cpu",
+        checkpoint_dir=Path("./checkpoints"),
+        model_name="emotion_recognizer",
+        # Advanced features
+        use_scheduler=True,
+        scheduler_type="plateau",
+        gradient_clip=1.0,
+        use_mixed_precision=True,
+        use_augmentation=True,
+        early_stop_patience=10,
+        check_stability=True,
+        verbose=True,
+    )
+
+    print(f"Best validation loss: {results['best_val_loss']}")
+    print(f"Best epoch: {results['best_epoch']}")
+
+    assert f"Best epoch: {results['best_epoch']}" in capsys.readouterr().out
+    assert (tmp_path / "checkpoints/emotion_recognizer_best.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "config"),
+    [
+        (
+            FAST_TRAINING,
+            {
+                "use_scheduler": True,
+                "scheduler_type": "onecycle",
+                "gradient_clip": None,
+                "use_mixed_precision": True,
+                "use_augmentation": False,
+                "early_stop_patience": 5,
+            },
+        ),
+        (
+            STABLE_TRAINING,
+            {
+                "use_scheduler": True,
+                "scheduler_type": "plateau",
+                "gradient_clip": 1.0,
+                "use_mixed_precision": False,  # More stable
+                "use_augmentation": True,
+                "early_stop_patience": 15,
+                "check_stability": True,
+            },
+        ),
+        (
+            MEMORY_CONSTRAINED_TRAINING,
+            {
+                "use_scheduler": True,
+                "scheduler_type": "cosine",
+                "gradient_clip": 0.5,
+                "use_mixed_precision": True,  # Saves memory
+                "use_augmentation": False,
+                "early_stop_patience": 10,
+            },
+        ),
+    ],
+    ids=["fast", "stable", "memory"],
+)
+def test_presets(model, preset, config):
+    assert preset == config
+    assert train_model_advanced(model, train_loader, epochs=3, verbose=False, **preset)["epochs_trained"] == 3
