@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
-from ignite.engine import Events, State
+from ignite.engine import Engine, Events, State
 from ignite.engine.events import RemovableEventHandle
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,7 +17,7 @@ from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_generators
 
-__all__ = ["Stateful", "TrainingEngine", "create_trainer", "unwrap"]
+__all__ = ["Stateful", "TrainingEngine", "create_trainer", "keep_state", "unwrap"]
 
 
 class Stateful(Protocol):
@@ -287,6 +287,18 @@ class TrainingEngine(KeyedEngine):
         """The gradients of the optimizer's parameters that have one."""
         groups = self.optimizer.param_groups
         return [p.grad for group in groups for p in group["params"] if p.grad is not None]
+
+
+def keep_state(engine: Engine, name: str, handler: Any) -> None:
+    """Enter a handler's state in a trainer of ours; any engine refuses one that is attached to it already.
+
+    Raises:
+        RuntimeError: if it is: a handler that is attached twice counts everything twice.
+    """
+    if isinstance(engine, TrainingEngine):
+        engine.keep_state(name, handler)
+    elif callable(handler) and engine.has_event_handler(handler):
+        raise RuntimeError(f"{handler!r} is attached to this engine already; attach each handler once")
 
 
 # The trainer's own handlers: plain functions, so that describe() shows them by name.

@@ -46,8 +46,11 @@ __all__ = ["DRAWING", "TrainEvents", "describe", "require_event"]
 class TrainEvents(EventEnum):
     """The moments of a training step and of an epoch's end that Ignite has no event for.
 
-    A user's own Engine registers them with ``engine.register_events(*TrainEvents)`` and fires the ones it
-    has with ``engine.fire_event(TrainEvents.GRADIENTS_READY)`` and so on; handlers then attach to it as to ours.
+    A user's own Engine registers those that it fires, and fires them in its update function::
+
+        engine.register_events(TrainEvents.GRADIENTS_READY, TrainEvents.OPTIMIZER_STEP_COMPLETED)
+        ...
+        engine.fire_event(TrainEvents.GRADIENTS_READY)  # between backward() and step()
     """
 
     INPUTS_READY = "inputs_ready"
@@ -102,7 +105,7 @@ def require_event(engine: Engine, event: Any, handler: object, remedy: str) -> N
     if event not in engine._allowed_events:
         raise RuntimeError(
             f"{type(handler).__name__} runs at {event.name}, which this engine does not fire. If its update "
-            f"function fires it, say so with engine.register_events(*TrainEvents); otherwise {remedy}"
+            f"function fires it, say so with engine.register_events(TrainEvents.{event.name}); otherwise {remedy}"
         )
 
 

@@ -7,7 +7,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from ignite_recipes.batches import count_samples
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import keep_state
 from ignite_recipes.handlers.step_buffer import StepBuffer
 from ignite_recipes.keyed_engine import TrainingState
 
@@ -47,8 +47,7 @@ class EpochAverages:
 
     def attach(self, engine: Engine) -> "EpochAverages":
         """Attach to a trainer or an evaluator, ours or any other whose output is a dict of 0-d tensors."""
-        if isinstance(engine, TrainingEngine):
-            engine.keep_state("epoch_averages", self)
+        keep_state(engine, "epoch_averages", self)
         engine.add_event_handler(Events.EPOCH_STARTED, self._reset)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)

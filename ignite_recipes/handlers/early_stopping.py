@@ -9,7 +9,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.engine import TrainingEngine, unwrap
+from ignite_recipes.engine import TrainingEngine, keep_state, unwrap
 from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
 
 __all__ = ["EarlyStopping"]
@@ -133,7 +133,7 @@ class EarlyStopping:
         self._require_model()
         if isinstance(trainer, TrainingEngine):
             trainer.watch(metric, self.mode)
-            trainer.keep_state("early_stopping", self)
+        keep_state(trainer, "early_stopping", self)
         self._metric = metric
         trainer.add_event_handler(Events.STARTED, self._stop_again)
         trainer.add_event_handler(decision_event(trainer), self)

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents, require_event
 from ignite_recipes.handlers.step_buffer import StepBuffer
 
@@ -101,7 +101,8 @@ class GradientClipper:
         self._buffer = StepBuffer(self._fold)
         self._last: Tensor | None = None
         self._parameters: list[Tensor] = []
-        # Steps, clipped, finite norms, their sum, the largest: on the device until they are asked for.
+        self.num_steps = 0
+        # Clipped, finite norms, their sum, the largest: on the device until they are asked for.
         self._totals: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -111,6 +112,7 @@ class GradientClipper:
         """Clip a model's gradients, or those of some parameters; the norm before, a 0-d tensor."""
         parameters = model.parameters() if isinstance(model, nn.Module) else model
         norm = clip_grad_norm(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
+        self.num_steps += 1
         self._last = norm.detach()
         self._buffer.add([self._last])
         return norm
@@ -123,11 +125,11 @@ class GradientClipper:
         with a finite norm.
         """
         self._buffer.flush()
-        steps, clipped, finite, total, largest = [0.0] * 5 if self._totals is None else self._totals.tolist()
+        clipped, finite, total, largest = [0.0] * 4 if self._totals is None else self._totals.tolist()
         return {
-            "num_steps": int(steps),
+            "num_steps": self.num_steps,
             "num_clipped": int(clipped),
-            "clip_ratio": clipped / steps if steps else 0.0,
+            "clip_ratio": clipped / self.num_steps if self.num_steps else 0.0,
             "mean_norm": total / finite if finite else 0.0,
             "max_norm": largest,
             "last_norm": 0.0 if self._last is None else self._last.item(),
@@ -141,8 +143,7 @@ class GradientClipper:
         """
         require_event(trainer, TrainEvents.GRADIENTS_READY, self, "call clip(model) between backward() and step().")
         self._parameters = _parameters(trainer, model)
-        if isinstance(trainer, TrainingEngine):
-            trainer.keep_state("gradient_clipping", self)
+        keep_state(trainer, "gradient_clipping", self)
         trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
         return self
 
@@ -156,7 +157,6 @@ class GradientClipper:
         kept = norms.where(finite, 0)
         block = torch.stack(
             [
-                weights.sum(),
                 ((norms > self.max_norm) & finite).sum().to(norms.dtype),
                 finite.sum().to(norms.dtype),
                 kept.sum(),
@@ -164,17 +164,18 @@ class GradientClipper:
             ]
         )
         if self._totals is not None:
-            block[:4] += self._totals[:4]
-            block[4] = torch.maximum(block[4], self._totals[4])
+            block[:3] += self._totals[:3]
+            block[3] = torch.maximum(block[3], self._totals[3])
         self._totals = block
 
     def state_dict(self) -> dict[str, Any]:
         """The statistics."""
-        return {"totals": self._totals, "last": self._last, "buffer": self._buffer.state_dict()}
+        buffer = self._buffer.state_dict()
+        return {"num_steps": self.num_steps, "totals": self._totals, "last": self._last, "buffer": buffer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting from there."""
-        self._totals, self._last = state["totals"], state["last"]
+        self.num_steps, self._totals, self._last = state["num_steps"], state["totals"], state["last"]
         self._buffer.load_state_dict(state["buffer"])
 
 
@@ -221,7 +222,6 @@ class GradientClipCallback:
         self.clipper = GradientClipper(max_norm, norm_type, error_if_nonfinite)
         self.verbose = verbose
         self._model: nn.Module | None = None
-        self._calls = 0
 
     def __repr__(self) -> str:
         return f"GradientClipCallback(max_norm={self.clipper.max_norm:g}, norm_type={self.clipper.norm_type:g})"
@@ -239,8 +239,7 @@ class GradientClipCallback:
         if self._model is None:
             raise RuntimeError("GradientClipCallback must know its model: call set_model(model) first")
         norm = self.clipper.clip(self._model)
-        self._calls += 1
-        if self.verbose and self._calls % self.LOG_EVERY == 0:
+        if self.verbose and self.clipper.num_steps % self.LOG_EVERY == 0:
             self._log()
         return norm
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ignite.engine import Engine
 
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import keep_state
 from ignite_recipes.handlers.metric import decision_event
 
 __all__ = ["History"]
@@ -39,8 +39,7 @@ class History:
 
     def attach(self, trainer: Engine) -> "History":
         """Collect from ``trainer``."""
-        if isinstance(trainer, TrainingEngine):
-            trainer.keep_state("history", self)
+        keep_state(trainer, "history", self)
         trainer.add_event_handler(decision_event(trainer), self)
         return self
 

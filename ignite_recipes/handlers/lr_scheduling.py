@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
 
@@ -181,7 +181,7 @@ class LearningRateScheduler:
                 raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
             if self.scheduler_type == "plateau":
                 trainer.watch(metric, self.mode)
-            trainer.keep_state("lr_scheduling", self)
+        keep_state(trainer, "lr_scheduling", self)
         if not per_step:
             trainer.add_event_handler(decision_event(trainer), self)
         elif TrainEvents.OPTIMIZER_STEP_COMPLETED in trainer._allowed_events:

@@ -15,9 +15,8 @@ Metric = str | Callable[[Engine], float]
 
 
 def decision_event(engine: Engine) -> Any:
-    """Where a handler decides on an epoch: METRICS_READY where the engine fires it, else EPOCH_COMPLETED."""
-    ours = isinstance(engine, TrainingEngine) or TrainEvents.METRICS_READY in engine._allowed_events
-    return TrainEvents.METRICS_READY if ours else Events.EPOCH_COMPLETED
+    """Where a handler decides on an epoch: METRICS_READY of our trainer, EPOCH_COMPLETED of another Engine."""
+    return TrainEvents.METRICS_READY if isinstance(engine, TrainingEngine) else Events.EPOCH_COMPLETED
 
 
 def read_metric(engine: Engine, metric: Metric) -> float:

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents, require_event
 from ignite_recipes.handlers.gradient_clipping import total_norm
 
@@ -37,7 +37,8 @@ class NonFiniteGuard:
     its scale has fallen below 1.
 
     Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
-            GRADIENTS_READY, attach it last); EPOCH_COMPLETED to read what is outstanding.
+            GRADIENTS_READY, attach it last); EPOCH_COMPLETED to read what is outstanding; INPUTS_READY to
+            keep a copy of running statistics, if the model has any, which a dropped step gets back.
     Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping
             has measured it.
     Stops:  with :class:`NonFiniteError` under policy ``"raise"``; under ``"skip"`` only when a whole epoch of
@@ -67,7 +68,9 @@ class NonFiniteGuard:
         self.finite = True
         self._consecutive = 0
         self._model: nn.Module | None = None
-        self._parameters: list[Tensor] = []
+        # A forward pass updates running statistics before anybody can know that it was not finite.
+        self._buffers: list[Tensor] = []
+        self._kept: list[Tensor] = []
         # (iteration, flag on its way to the host, event that says it has arrived)
         self._outstanding: deque[tuple[int, Tensor, Any]] = deque()
 
@@ -89,9 +92,12 @@ class NonFiniteGuard:
             NonFiniteError: under policy ``"raise"``, if something is not finite.
         """
         norm = total_norm(gradients) if norm is None else norm
-        loss_value, norm_value = 0.0 if loss is None else loss.item(), norm.item()
-        self._judge(math.isfinite(loss_value), math.isfinite(norm_value), where, f"{loss_value:g}")
+        self._judge(*self._is_finite(loss, norm), where, "" if loss is None else f"{loss.item():g}")
         return self.finite
+
+    @staticmethod
+    def _is_finite(loss: Tensor | None, norm: Tensor) -> tuple[bool, bool]:
+        return loss is None or math.isfinite(loss.item()), math.isfinite(norm.item())
 
     def attach(self, trainer: Engine, model: nn.Module | None = None) -> "NonFiniteGuard":
         """Guard every step of ``trainer``; an engine that is not ours must name the ``model``.
@@ -101,7 +107,10 @@ class NonFiniteGuard:
         """
         if isinstance(trainer, TrainingEngine):
             self._model = trainer.model
-            trainer.keep_state("nonfinite_guard", self)
+            keep_state(trainer, "nonfinite_guard", self)
+            self._buffers = [buffer for buffer in trainer.model.buffers() if buffer.is_floating_point()]
+            if self._buffers:
+                trainer.add_event_handler(TrainEvents.INPUTS_READY, self._keep_buffers)
             trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
             return self
@@ -111,6 +120,7 @@ class NonFiniteGuard:
         if model is None:
             raise RuntimeError("an engine of your own does not say what to guard: pass attach(trainer, model)")
         self._model = model
+        keep_state(trainer, "nonfinite_guard", self)
         trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
         return self
 
@@ -131,13 +141,32 @@ class NonFiniteGuard:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
         if trainer.veto_lag and (trainer.precision is None or trainer.precision.scaler is None):
             self._defer(trainer, loss, norm)
-        elif not self.check(loss, norm=norm, where=where):
+            return
+        is_finite = self._is_finite(loss, norm)
+        if is_finite != (True, True):
+            self._restore_buffers()
             trainer.veto = True
+        self._judge(*is_finite, where, f"{loss.item():g}")
+
+    def _keep_buffers(self, trainer: TrainingEngine) -> None:
+        """Copy the model's running statistics as they are before the forward passes of a window."""
+        if trainer.window_losses:
+            return
+        if self._kept:
+            torch._foreach_copy_(self._kept, self._buffers)
+        else:
+            self._kept = [buffer.clone() for buffer in self._buffers]
+
+    def _restore_buffers(self, is_bad: Tensor | None = None) -> None:
+        """Put them back; with a flag on the device, only where it is set."""
+        for buffer, kept in zip(self._buffers, self._kept, strict=True):
+            buffer.copy_(kept if is_bad is None else torch.where(is_bad, kept, buffer))
 
     def _defer(self, trainer: TrainingEngine, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
         trainer.veto = flag > 0
+        self._restore_buffers(trainer.veto)
         arrived = None
         if flag.device.type != "cpu":
             on_host = torch.empty((), pin_memory=True)

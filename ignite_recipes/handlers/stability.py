@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import keep_state
 
 __all__ = ["TrainingStability"]
 
@@ -82,8 +82,7 @@ class TrainingStability:
         self._model = model if model is not None else getattr(trainer, "model", None)
         if self._model is None:
             raise RuntimeError("an engine of your own does not say what to check: pass attach(trainer, model)")
-        if isinstance(trainer, TrainingEngine):
-            trainer.keep_state("stability", self)
+        keep_state(trainer, "stability", self)
         trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self)
         return self
 

@@ -16,6 +16,7 @@ from ignite_recipes import (
     NonFiniteError,
     NonFiniteGuard,
     TrainEvents,
+    create_trainer,
     restore_run,
     run_state,
     write_checkpoint,
@@ -409,3 +410,39 @@ def test_saving_and_loading_goes_on_counting(task):
 def test_another_policy_is_refused(policy):
     with pytest.raises(ValueError, match=f"'raise' or 'skip'; got {policy!r}"):
         NonFiniteGuard(policy)
+
+
+@pytest.mark.parametrize("lag", [0, 3], ids=["at once", "deferred"])
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_a_dropped_step_gives_running_statistics_back(lag, accumulation_steps):
+    good, bad = torch.randn(8, 2), torch.full((8, 2), float("nan"))
+
+    def run(batches):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, fused=True)
+        trainer = create_trainer(
+            model,
+            optimizer,
+            lambda m, x, b: {"loss": m(x).square().mean()},
+            accumulation_steps=accumulation_steps,
+        )
+        trainer.veto_lag = lag
+        NonFiniteGuard("skip").attach(trainer)
+        trainer.run([batch for batch in batches for _ in range(accumulation_steps)])
+        return [value.clone() for value in model.state_dict().values() if value.is_floating_point()]
+
+    with_bad, without = run([good, bad, good]), run([good, good])
+    assert all(torch.equal(a, b) for a, b in zip(with_bad, without, strict=True))
+
+
+def test_an_error_leaves_running_statistics_as_they_were():
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+    trainer = create_trainer(
+        model, torch.optim.SGD(model.parameters(), 0.1), lambda m, x, b: {"loss": m(x).square().mean()}
+    )
+    NonFiniteGuard().attach(trainer)
+    with pytest.raises(NonFiniteError):
+        trainer.run([torch.full((8, 2), float("nan"))])
+    assert torch.equal(model[0].running_mean, torch.zeros(2))
+    assert torch.equal(model[0].running_var, torch.ones(2))
