@@ -1,6 +1,7 @@
 """Models, and what can be said about any model."""
 
 from ignite_recipes.models.inference import extract_embeddings, save_for_inference
+from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.summary import count_parameters, print_model_summary
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 
@@ -8,6 +9,7 @@ __all__ = [
     "VariationalAutoencoder",
     "count_parameters",
     "extract_embeddings",
+    "multilayer_perceptron",
     "print_model_summary",
     "save_for_inference",
     "vae_losses",

@@ -1,0 +1,103 @@
+"""What every recipe's command does around its training: an experiment of its own, or one that is resumed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from ignite_recipes.checkpoint import newest_checkpoint
+from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.handlers import BestCheckpoint, Checkpointing
+
+__all__ = ["checkpoint_to_resume", "experiment_parser", "run_experiment", "savers"]
+
+_OF_THE_COMMAND = ("runs_dir", "resume")  # where the experiment is; no settings of it
+_FREE_ON_RESUME = ("epochs", "device")
+
+
+def experiment_parser(command: str, description: str) -> ArgumentParser:
+    """A parser with the options that every recipe's command has."""
+    options = new_parser(
+        command,
+        f"{description} Every run is an experiment with its settings, checkpoints, curves and model in a folder "
+        "of its own.",
+    )
+    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    options.add_argument("--resume", type=str | None, help="go on with this experiment, e.g. exp5, to its epochs")
+    options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
+    options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
+    options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
+    return options
+
+
+def run_experiment(
+    command: str,
+    parser: ArgumentParser,
+    argv: Sequence[str],
+    load: Callable[[dict[str, Any]], Any],
+    train: Callable[[ExperimentManager, dict[str, Any], Any], str],
+) -> str:
+    """Parse, load the data, make or reopen the experiment, and train.
+
+    Args:
+        command: the recipe's name.
+        parser: of :func:`experiment_parser`.
+        argv: the command's arguments.
+        load: makes the data from the settings; a mistake there leaves no experiment behind.
+        train: from the experiment, the settings and the data; says in one line what was reached.
+    """
+    settings = parse_settings(parser, argv)
+    if settings["resume"] is not None:
+        experiment, settings = _reopen(command, parser, argv, settings)
+        data = load(settings)
+    else:
+        if settings.get("file") is not None:
+            settings["file"] = str(Path(settings["file"]).resolve())
+        data = load(settings)
+        experiment = ExperimentManager(settings["runs_dir"], settings={"recipe": command, **_own(settings)})
+    try:
+        return train(experiment, settings, data)
+    except Exception:
+        experiment.discard_unused()
+        raise
+    except KeyboardInterrupt:
+        where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {settings['runs_dir']}"
+        name = Path(experiment.experiment_dir).name
+        raise KeyboardInterrupt(f"stopped; go on with: ignite-recipes {command} --resume {name}{where}") from None
+
+
+def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]) -> Path | None:
+    """The newest sound checkpoint of an experiment that is resumed; None starts at its first epoch."""
+    return newest_checkpoint(experiment.checkpoints_dir) if settings["resume"] is not None else None
+
+
+def savers(experiment: ExperimentManager, settings: dict[str, Any], best: BestCheckpoint) -> list[Any]:
+    """The handlers that write an experiment's checkpoints: the best, those that are kept, the latest."""
+    folder, every = experiment.checkpoints_dir, settings["save_every"]
+    kept = [] if every is None else [Checkpointing(folder, "epoch_{epoch}.pt", every=every)]
+    return [best, *kept, Checkpointing(folder, "latest_checkpoint.pt")]
+
+
+def _own(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _OF_THE_COMMAND}
+
+
+def _reopen(
+    command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]
+) -> tuple[ExperimentManager, dict[str, Any]]:
+    """An experiment and its own settings; only its end and its device may be changed."""
+    experiment = ExperimentManager(given["runs_dir"], resume_exp=given["resume"])
+    own = experiment.settings()
+    if own.pop("recipe", None) != command:
+        raise ValueError(f"{experiment.experiment_dir} is not an experiment of the command {command}")
+    settings = parse_settings(parser, argv, own)
+    changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
+    if changed:
+        raise ValueError(
+            f"--resume goes on with the experiment's own settings; {', '.join(changed)} cannot be changed. "
+            "Start a new experiment for that"
+        )
+    experiment.write_settings({"recipe": command, **_own(settings)})
+    return experiment, settings

@@ -1,0 +1,96 @@
+"""``ignite-recipes supervised``: train a classifier of the digits, with everything on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_parser, run_experiment, savers
+from ignite_recipes.cli.options import add_options
+from ignite_recipes.data import create_dataloaders, load_digits_matrix
+from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.handlers import BestCheckpoint
+from ignite_recipes.models.mlp import multilayer_perceptron
+from ignite_recipes.plotting import plot_history
+from ignite_recipes.randomness import set_seed
+from ignite_recipes.recipes import train_model_advanced
+
+__all__ = ["HELP", "main", "parser"]
+
+HELP = "train a classifier of the digits, with everything on"
+
+_PASSED = [
+    "learning_rate",
+    "use_scheduler",
+    "scheduler_type",
+    "gradient_clip",
+    "use_mixed_precision",
+    "check_stability",
+    "accumulation_steps",
+    "precision",
+    "non_finite",
+]
+
+
+def parser() -> ArgumentParser:
+    """The command's options."""
+    options = experiment_parser(
+        "supervised", "Train a small network on scikit-learn's digits, a stratified fifth of them for validation."
+    )
+    add_options(options, train_model_advanced, ["epochs", "early_stop_patience"], {"early_stop_patience": "patience"})
+    add_options(options, train_model_advanced, _PASSED)
+    options.add_argument("--use-augmentation", type=bool, default=False, help="add noise to the inputs")
+    add_options(options, create_dataloaders, ["batch_size", "num_workers"])
+    add_options(options, multilayer_perceptron, ["hidden_dimension", "num_layers", "dropout_rate"])
+    return options
+
+
+def main(argv: Sequence[str]) -> str:
+    """Train; what was reached, as one line."""
+    return run_experiment("supervised", parser(), argv, _load, _train)
+
+
+def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset, Tensor]:
+    """The digits to train on and those to validate on, and the latters' labels."""
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits_matrix()
+    parts = train_test_split(range(len(labels)), test_size=0.2, stratify=labels, random_state=settings["seed"])
+    train, val = (TensorDataset(images[part], labels[part]) for part in parts)
+    return train, val, labels[parts[1]]
+
+
+def _train(
+    experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset, Tensor]
+) -> str:
+    train, val, labels = data
+    loaders = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
+    set_seed(settings["seed"])
+    sizes = {name: settings[name] for name in ("hidden_dimension", "num_layers", "dropout_rate")}
+    model = multilayer_perceptron(64, 10, **sizes)
+    best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
+    result = train_model_advanced(
+        model,
+        *loaders,
+        epochs=settings["epochs"],
+        device=settings["device"],
+        early_stop_patience=settings["patience"],
+        use_augmentation=settings["use_augmentation"],
+        resume_from=checkpoint_to_resume(experiment, settings),
+        seed=settings["seed"],
+        progress=True,
+        handlers=savers(experiment, settings, best),
+        **{name: settings[name] for name in _PASSED},
+    )
+    history, epoch = result["history"], result["best_epoch"]
+    plot_history(history, "cross-entropy, nats").savefig(experiment.plot_file)
+    accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
+    verdict = "better" if accuracy > guess else "no better"
+    return (
+        f"Validation accuracy {accuracy:.2f}% at epoch {epoch} of {result['epochs_trained']}, {verdict} than the "
+        f"{guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
+        f"{experiment.experiment_dir}"
+    )
