@@ -1,6 +1,6 @@
 """What can be done with a batch whatever it is made of: tensors in lists, tuples and mappings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,18 +18,23 @@ def count_samples(batch: Any) -> int:
     """The number of samples in a batch: the length of the first tensor found in it.
 
     Raises:
-        TypeError: if there is none; say how to count with the ``batch_size`` keyword then.
+        TypeError: if there is none; a trainer can be told how to count with ``batch_size=``.
     """
-    if isinstance(batch, Tensor) and batch.dim() > 0:
-        return len(batch)
-    if isinstance(batch, (list, tuple)) and batch:
-        return count_samples(batch[0])
-    if isinstance(batch, Mapping) and batch:
-        return count_samples(next(iter(batch.values())))
+    for tensor in _tensors(batch):
+        if tensor.dim() > 0:
+            return len(tensor)
     raise TypeError(
         f"a batch must hold a tensor whose length is its number of samples; got {type(batch).__name__}: "
-        "say how to count with the keyword batch_size=lambda batch: ..."
+        "say how to count with create_trainer(..., batch_size=lambda batch: ...)"
     )
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, (list, tuple, Mapping)):
+        for item in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from _tensors(item)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -10,11 +10,13 @@ damaged or hostile, but reading it runs no code.
 """
 
 import copy
+import enum
 import errno
 import logging
 import os
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +41,20 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+
+# What zipfile, zlib and torch raise for files that are cut short, damaged or of another kind.
+_UNSOUND = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
 
 
 class CheckpointError(RuntimeError):
@@ -91,8 +107,10 @@ _LEAVES = (str, bytes, bool, int, float, complex, type(None), Tensor, torch.Size
 
 def _plain(value: Any, place: str) -> Any:
     """The value with NumPy's scalars as Python's; what ``weights_only`` would refuse to read is refused now."""
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
+        return _plain(value.item(), place)
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, place)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, _LEAVES):
@@ -135,7 +153,7 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
             f"{str(path)!r} holds objects other than tensors and plain values; it was refused and nothing in it "
             "was run. Only load files of a source you trust, and convert them to a plain state_dict first"
         ) from error
-    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
+    except _UNSOUND as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{str(path)!r} is not a sound checkpoint ({reason}): it was cut short, damaged, or is another kind "
@@ -238,20 +256,41 @@ def _check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.P
 
 
 def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The checkpoint of the latest epoch in a folder that is sound, or None; damaged ones are logged."""
+    """The sound checkpoint of a whole run that is of the latest epoch, or None if the folder holds no ``.pt`` file.
+
+    Damaged files are passed over with a warning in the log.
+
+    Raises:
+        CheckpointError: if there are files, and none is sound.
+    """
+    files = [path for path in Path(folder).glob("*.pt") if path.is_file()]
     sound: list[tuple[int, float, Path]] = []
-    for path in Path(folder).glob("*.pt"):
+    for path in files:
         try:
-            epoch = read_checkpoint(path)["epoch"]
-        except (CheckpointError, KeyError) as error:
+            contents = read_checkpoint(path)
+        except CheckpointError as error:
             logger.warning("passed over: %s", error)
         else:
-            sound.append((epoch, path.stat().st_mtime, path))
+            if isinstance(contents.get("run"), Mapping) and isinstance(contents.get("epoch"), int):
+                sound.append((contents["epoch"], path.stat().st_mtime, path))
+    if files and not sound:
+        raise CheckpointError(
+            f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is sound: start a new run"
+        )
     return max(sound)[2] if sound else None
 
 
 def run_state(trainer: TrainingEngine) -> dict[str, Any]:
-    """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to go on exactly."""
+    """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to go on exactly.
+
+    Raises:
+        RuntimeError: inside an accumulation window, whose gradients no checkpoint holds.
+    """
+    if trainer.window_losses:
+        raise RuntimeError(
+            f"a run can be saved between optimizer steps only; {len(trainer.window_losses)} batches of an accumulation "
+            "window are done: save at OPTIMIZER_STEP_COMPLETED or at the end of an epoch"
+        )
     handlers = {name: handler.state_dict() for name, handler in trainer.stateful.items()}
     return {
         "epoch": trainer.state.epoch,
@@ -297,7 +336,7 @@ def restore_run(
     """
     contents = read_checkpoint(path)
     run = contents.get("run")
-    if not isinstance(run, Mapping):
+    if not isinstance(run, Mapping) or not {"engine", "handlers"} <= set(run) or "epoch" not in contents:
         raise CheckpointError(
             f"{os.fspath(path)!r} holds weights but not a whole run, so no run can go on from it exactly: "
             "load_checkpoint(path, model) loads the weights"
@@ -307,14 +346,21 @@ def restore_run(
     _check_goes_on(contents, path, num_epochs, epoch_length, seed)
     handlers = {name: h for name, h in trainer.stateful.items() if name in run["handlers"]}
     for name in sorted(set(run["handlers"]) ^ set(trainer.stateful)):
-        where = "in the checkpoint" if name in run["handlers"] else "attached to the trainer"
-        logger.warning("%s is only %s: it does not go on from the run that is resumed", name, where)
+        if name in run["handlers"]:
+            logger.info("%s of the run that is resumed is not attached: its state is left out", name)
+        else:
+            logger.warning("%s was not attached in the run that is resumed: it starts afresh", name)
     parts: dict[str, Any] = {"model": unwrap(trainer.model), "optimizer": trainer.optimizer, **handlers}
-    states = {"model": contents["model_state_dict"], "optimizer": contents["optimizer_state_dict"], **run["handlers"]}
+    states = {
+        "model": contents["model_state_dict"],
+        "optimizer": contents.get("optimizer_state_dict"),
+        **run["handlers"],
+    }
     before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
     try:
         for name, part in parts.items():
             part.load_state_dict(states[name])
+        name = "engine"
         trainer.load_state_dict(run["engine"])
     except Exception as error:
         for name, part in parts.items():

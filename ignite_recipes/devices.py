@@ -31,7 +31,7 @@ def as_device(device: "str | torch.device | None") -> torch.device:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:1', 'mps' or the like; got {device!r}") from error
-    if found.type not in ("cpu", "meta") and not _has(found):
+    if found.type != "cpu" and not _has(found):
         raise ValueError(f"this machine has no device {str(found)!r}; {get_device().type!r} is its best one")
     return found
 
@@ -39,6 +39,6 @@ def as_device(device: "str | torch.device | None") -> torch.device:
 def _has(device: torch.device) -> bool:
     try:
         module = torch.get_device_module(device)
-    except RuntimeError:  # a kind that this build of torch knows by name only
+    except (RuntimeError, AttributeError):  # a kind that this build of torch knows by name only
         return False
     return bool(module.is_available()) and (device.index or 0) < module.device_count()

@@ -1,5 +1,6 @@
 """The training step itself, once for every recipe, and the engine that runs it."""
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
@@ -18,6 +19,19 @@ from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_generators
 
 __all__ = ["Stateful", "TrainingEngine", "create_trainer", "keep_state", "unwrap"]
+
+
+# What of the state a checkpoint holds, besides Ignite's own counters.
+_COUNTERS = (
+    "seed",
+    "opened_epochs",
+    "closed_epochs",
+    "epoch_start",
+    "optimizer_steps",
+    "skipped_steps",
+    "steps_owed",
+    "learning_rate",
+)
 
 
 class Stateful(Protocol):
@@ -73,10 +87,8 @@ class TrainingEngine(KeyedEngine):
         self.veto_lag = 0 if device.type == "cpu" else 4
         self.window_losses: list[Tensor] = []
         self._window_weight, self._first_size = 0.0, 0
-        self._updated_at = 0
-        self.state_dict_user_keys.extend(
-            ["seed", "closed_epochs", "optimizer_steps", "skipped_steps", "steps_owed", "learning_rate"]
-        )
+        self._updated_at = self._saved_epoch = 0
+        self.state_dict_user_keys.extend(_COUNTERS)
         self.add_event_handler(Events.EPOCH_STARTED, _open_epoch)
         self.add_event_handler(Events.EPOCH_COMPLETED, _finish_window)
         self.add_event_handler(Events.EPOCH_COMPLETED, _close_epoch)
@@ -95,30 +107,53 @@ class TrainingEngine(KeyedEngine):
         an epoch goes on with the next batch of that epoch, and an exception always reaches the caller.
         """
         state = self.state
-        self._updated_at = state.iteration
-        if state.epoch_length and state.max_epochs is not None:
-            state.epoch = state.iteration // state.epoch_length
+        if state.max_epochs is None and state.max_iters is None:  # a first run, or one that is to start anew
+            state.opened_epochs = state.closed_epochs = state.epoch_start = 0
+        else:
+            if self.window_losses:  # stopped inside an accumulation window, whose gradients are gone
+                state.iteration = self._updated_at
+            state.epoch = self._epochs_behind
             self._check_same_length(data, epoch_length)
-            if self._is_at_end(state.max_epochs if max_epochs is None else max_epochs):
+            if self._is_at_end(max_epochs or state.max_epochs, max_iters or state.max_iters):
                 self._fire_event(Events.COMPLETED)
                 return state
+        self._updated_at = state.iteration
         try:
             return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
             state.iteration = self._updated_at  # what failed has changed nothing: it is still to be done
+            self.window_losses = []
             if self.precision is not None:
                 self.precision.abandon_step()
             raise
 
-    def _is_at_end(self, end: int | None) -> bool:
-        """Close the epoch whose last step was taken but whose end was not reached; whether that ends the run."""
-        if self.state.epoch > self.state.closed_epochs:
-            self.should_terminate = False
-            with preserve_generators(self.device):
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As Ignite's; the epoch is the one that was closed last, however long epochs were."""
+        super().load_state_dict(state_dict)
+        self.state.epoch, self._saved_epoch = self._epochs_behind, self.state.closed_epochs
+
+    def _is_at_end(self, max_epochs: int | None, max_iters: int | None) -> bool:
+        """Do what was left undone at an epoch's end; whether that, or an end that is reached, ends the run."""
+        state = self.state
+        self.should_terminate = False
+        with preserve_generators(self.device):
+            if state.opened_epochs > state.closed_epochs and self.position == state.epoch_length:
+                state.epoch = state.opened_epochs
                 self._fire_event(Events.EPOCH_COMPLETED)
-            if self.should_terminate:
-                return True
-        return self.state.epoch == end
+            elif state.closed_epochs > self._saved_epoch:  # the last save has failed
+                _save_epoch(self)
+        is_last_epoch = max_epochs is not None and state.epoch == max_epochs
+        return bool(self.should_terminate) or is_last_epoch or state.iteration == max_iters
+
+    @property
+    def _epochs_behind(self) -> int:
+        opened, closed = self.state.opened_epochs, self.state.closed_epochs
+        return closed if opened == closed else opened - 1
+
+    @property
+    def position(self) -> int:
+        """Batches of the epoch at hand that are done."""
+        return self.state.iteration - self.state.epoch_start
 
     def _check_same_length(self, data: Iterable[Any] | None, epoch_length: int | None) -> None:
         length = epoch_length or (data is not None and self._get_data_length(data))
@@ -134,16 +169,13 @@ class TrainingEngine(KeyedEngine):
         """As Ignite's; but an epoch is closed (metrics decided on, then saved) after all its handlers."""
         handle = super().add_event_handler(event_name, handler, *args, **kwargs)
         self._event_handlers[Events.EPOCH_COMPLETED].sort(key=lambda entry: entry[0] is _close_epoch)
+        # A checkpoint holds what every other handler of its event has come to.
+        savers: list[Any] = self._event_handlers[TrainEvents.CHECKPOINT_READY]
+        savers.sort(key=lambda entry: getattr(entry[0], "saves_last", False))
         return handle
 
     def keep_state(self, name: str, handler: Stateful) -> None:
-        """Enter a handler whose state belongs to the run. A second one of a name gets a number behind it.
-
-        Raises:
-            RuntimeError: if this very handler is attached already: it would count everything twice.
-        """
-        if any(known is handler for known in self.stateful.values()):
-            raise RuntimeError(f"{handler!r} is attached to this trainer already; attach each handler once")
+        """Enter an object whose state belongs to the run. A second one of a name gets a number behind it."""
         number = 2
         unique = name
         while unique in self.stateful:
@@ -206,7 +238,7 @@ class TrainingEngine(KeyedEngine):
 
         loss = self._weigh(loss)
         (loss if precision is None else precision.scale_loss(loss)).backward()
-        output = {name: value.detach() for name, value in losses.items()}
+        output = {name: torch.as_tensor(value).detach() for name, value in losses.items()}
         self.window_losses.append(output["loss"])
         self.fire(TrainEvents.BACKWARD_COMPLETED)
 
@@ -229,8 +261,7 @@ class TrainingEngine(KeyedEngine):
         return loss * weight
 
     def _window_is_full(self) -> bool:
-        state = self.state
-        at_end = state.epoch_length is not None and state.iteration % state.epoch_length == 0
+        at_end = self.position == self.state.epoch_length
         return at_end or len(self.window_losses) == self.accumulation_steps
 
     def _update(self) -> None:
@@ -289,16 +320,21 @@ class TrainingEngine(KeyedEngine):
         return [p.grad for group in groups for p in group["params"] if p.grad is not None]
 
 
+_attached: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
 def keep_state(engine: Engine, name: str, handler: Any) -> None:
-    """Enter a handler's state in a trainer of ours; any engine refuses one that is attached to it already.
+    """Enter the state of a handler that is being attached in a trainer of ours, and refuse a second attachment.
 
     Raises:
-        RuntimeError: if it is: a handler that is attached twice counts everything twice.
+        RuntimeError: if it is attached already, to this engine or another: it would count twice, or bring one
+            run's state into another.
     """
+    if handler in _attached:
+        raise RuntimeError(f"{handler!r} is attached to an engine already; make a new one for each attachment")
+    _attached.add(handler)
     if isinstance(engine, TrainingEngine):
         engine.keep_state(name, handler)
-    elif callable(handler) and engine.has_event_handler(handler):
-        raise RuntimeError(f"{handler!r} is attached to this engine already; attach each handler once")
 
 
 # The trainer's own handlers: plain functions, so that describe() shows them by name.
@@ -306,26 +342,33 @@ def keep_state(engine: Engine, name: str, handler: Any) -> None:
 
 def _open_epoch(engine: TrainingEngine) -> None:
     state = engine.state
-    loader = state.dataloader
-    if isinstance(loader, KeyedLoader):
-        loader.epoch = state.epoch
-        loader.start = state.iteration % state.epoch_length if state.epoch_length else 0
-        if not loader.start:
-            state.learning_rate = float(engine.optimizer.param_groups[0]["lr"])
+    if state.opened_epochs < state.epoch:
+        state.opened_epochs, state.epoch_start = state.epoch, state.iteration
+        state.learning_rate = float(engine.optimizer.param_groups[0]["lr"])
     state.metrics["learning_rate"] = state.learning_rate
-    engine._dataloader_iter = None  # each epoch is a pass of its own, also where epoch_length is not the loader's
+    loader: Any = state.dataloader
+    if isinstance(loader, KeyedLoader):
+        loader.enter(state.epoch, engine.position)
+    # Each epoch is a pass of its own, also where its length is not the loader's; Ignite would divide to know
+    # how much of it is done, which terminate_epoch() makes wrong.
+    engine._dataloader_iter, engine._init_iter = None, engine.position
     engine._begin_window()
 
 
 def _finish_window(engine: TrainingEngine) -> None:
-    if engine.window_losses:  # only a loader without a length ends an epoch inside a window
+    if engine.window_losses:  # a loader without a length, or terminate_epoch(), ends an epoch inside a window
         engine._update()
 
 
 def _close_epoch(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.METRICS_READY)
     engine.state.closed_epochs = engine.state.epoch
+    _save_epoch(engine)
+
+
+def _save_epoch(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.CHECKPOINT_READY)
+    engine._saved_epoch = engine.state.epoch
 
 
 def create_trainer(
@@ -360,10 +403,15 @@ def create_trainer(
     Raises:
         ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, or there is no such device.
     """
-    if accumulation_steps < 1:
-        raise ValueError(f"accumulation_steps must be at least one batch; got {accumulation_steps}")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
+        raise ValueError(f"accumulation_steps must be a whole number, at least one batch; got {accumulation_steps}")
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if not trained:
         raise ValueError("the model must have a parameter to train; got none that requires a gradient")
+    if not any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"]):
+        raise ValueError("the optimizer must have parameters of the model; got another model's: make it for this one")
+    if seed is not None and not isinstance(seed, int):
+        raise ValueError(f"seed must be a whole number, or None; got {seed!r}")
     target = as_device(device)
     seed = draw_seed() if seed is None else seed
     return TrainingEngine(

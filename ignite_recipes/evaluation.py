@@ -77,6 +77,8 @@ def create_evaluator(
 ) -> EvaluationEngine:
     """An Ignite Engine that computes a model's losses without training it, in float32.
 
-    Arguments as in :func:`create_trainer`. Ignite's metrics can be attached to it as to any evaluator.
+    Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed. Ignite's metrics can be
+    attached to it as to any evaluator.
     """
-    return EvaluationEngine(model, loss_fn, as_device(device), seed, get_inputs, batch_size)
+    target = as_device(device)
+    return EvaluationEngine(model.to(target), loss_fn, target, seed, get_inputs, batch_size)

@@ -48,8 +48,8 @@ class ExperimentManager:
 
         try:
             content = yaml.safe_load(Path(self.config_file).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            content = error
+        except (yaml.YAMLError, UnicodeDecodeError, FileNotFoundError):
+            content = None
         if not isinstance(content, dict):
             raise ValueError(f"{self.config_file} must hold the settings of an experiment; it is damaged")
         return content

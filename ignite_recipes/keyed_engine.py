@@ -34,7 +34,8 @@ class TrainingState(State):
         steps_owed: OPTIMIZER_STEP_COMPLETED events still to be withheld, for steps that were dropped after
             theirs was fired.
         learning_rate: of the first parameter group in the first step of the epoch at hand; also a metric.
-        closed_epochs: epochs whose end, with all its decisions, is behind us.
+        opened_epochs, closed_epochs: epochs that have begun, and whose end, with all its decisions, is behind us.
+        epoch_start: the iteration before the first one of the epoch that was opened last.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class TrainingState(State):
         self.num_samples = 0
         self.grad_norm: Tensor | None = None
         self.learning_rate = 0.0
-        self.closed_epochs = 0
+        self.opened_epochs = self.closed_epochs = self.epoch_start = 0
         self.optimizer_steps = 0
         self.skipped_steps = 0
         self.steps_owed = 0
@@ -79,8 +80,11 @@ class KeyedEngine(Engine):
         epoch_length: int | None = None,
     ) -> State:
         """Run over ``data``, leaving the global random generators as they were found."""
+        if max_epochs is not None and max_epochs < 1:
+            raise ValueError(f"max_epochs must be at least 1; got {max_epochs}")
         if data is None:
-            return super().run(data, max_epochs, max_iters, epoch_length)
+            with preserve_generators(self.device):
+                return super().run(data, max_epochs, max_iters, epoch_length)
         if not isinstance(data, Iterable):
             raise TypeError(f"data must be a loader or another iterable of batches; got {type(data).__name__}")
         if self._get_data_length(data) == 0:

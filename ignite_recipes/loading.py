@@ -1,7 +1,10 @@
 """Make any loader of batches repeatable: what it yields depends on the seed and the position only."""
 
+import functools
 import itertools
 import random
+import types
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,9 +19,10 @@ __all__ = ["KeyedLoader"]
 class KeyedLoader:
     """A loader whose order, augmentation and workers are a pure function of (seed, purpose, epoch, fetch).
 
-    Before an epoch it seeds the global generators and every generator that the loader, its samplers and its
-    data set hold, calls their ``set_epoch`` where there is one, and restarts persistent workers, whose
-    generators would otherwise run on from the epoch before. Before every fetch it seeds them again.
+    Before an epoch it seeds the global generators and every generator that it can find in the loader, its
+    samplers, its data set and its transforms, calls their ``set_epoch`` where there is one, and restarts
+    persistent workers, whose generators would otherwise run on from the epoch before. Before every fetch it
+    seeds them again. What a function has closed over it cannot find.
 
     Args:
         loader: a ``DataLoader`` or any iterable of batches that can be iterated anew for each epoch.
@@ -26,42 +30,59 @@ class KeyedLoader:
         purpose: a word that keeps the loaders of one run apart, e.g. ``"train"`` and ``"validation"``.
         device: its generator is seeded too.
 
-    Set ``epoch`` (from 1) and ``start`` (batches of this epoch that are already used) before iterating;
-    the used batches are fetched again under their own keys and thrown away.
+    Raises:
+        TypeError: for an iterator, which could be gone through only once.
+
+    :meth:`enter` says which epoch comes next and how many of its batches are already used: those are fetched
+    again under their own keys and thrown away.
 
     >>> batches = KeyedLoader(torch.utils.data.DataLoader(range(4), shuffle=True), seed=0)
-    >>> [b.item() for b in batches] == [b.item() for b in batches]
+    >>> first = [batch.item() for batch in batches]
+    >>> batches.enter(1)
+    >>> [batch.item() for batch in batches] == first
     True
     """
 
     def __init__(
         self, loader: Iterable[Any], seed: int, purpose: str = "train", device: torch.device | None = None
     ) -> None:
+        if isinstance(loader, Iterator):
+            raise TypeError(
+                f"a loader must give its batches anew for every epoch; got a {type(loader).__name__}, which gives "
+                "them once: pass a DataLoader, or list(...) of the batches"
+            )
         self.loader, self.seed, self.purpose, self.device = loader, seed, purpose, device
-        self.epoch, self.start = 1, 0
+        self.enter(1)
+
+    def enter(self, epoch: int, start: int = 0) -> None:
+        """Iterate over ``epoch`` (from 1) next, behind its first ``start`` batches."""
+        self.epoch, self.start = epoch, start
+        self._passes = 0  # more than one only where an epoch is longer than the loader
 
     def __len__(self) -> int:
         return len(self.loader)  # type: ignore[arg-type]  # a loader without a length raises TypeError, as it should
 
     def __iter__(self) -> Iterator[Any]:
-        parts = list(_parts(self.loader))
-        generators = [value for part in parts for value in vars(part).values() if _is_generator(value)]
-        self._seed(generators, "epoch")
+        parts = list(_reachable(self.loader))
+        generators = [part for part in parts if isinstance(part, _GENERATORS)]
+        self._seed(generators, "epoch", self._passes)
         for part in parts:
             if callable(set_epoch := getattr(part, "set_epoch", None)):
                 set_epoch(self.epoch)
-        if getattr(self.loader, "persistent_workers", False):
-            # Drops the workers of the epoch before; torch has no public way to restart them.
-            self.loader._iterator = None  # type: ignore[attr-defined]
+            if getattr(part, "persistent_workers", False):
+                part._iterator = None  # drops the workers of the epoch before; torch has no public way to
         batches = iter(self.loader)
         for fetch in itertools.count():
-            self._seed(generators, "fetch", fetch)
+            self._seed(generators, "fetch", self._passes, fetch)
             try:
                 batch = next(batches)
             except StopIteration:
-                return
+                break
             if fetch >= self.start:
                 yield batch
+        if fetch == 0:
+            raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
+        self._passes, self.start = self._passes + 1, max(0, self.start - fetch)
 
     def _seed(self, generators: list[Any], place: str, *position: int) -> None:
         seed = derive_seed(self.seed, f"{self.purpose} {place}", self.epoch, *position)
@@ -70,26 +91,37 @@ class KeyedLoader:
             _seed_own(generator, seed)
 
 
-def _parts(loader: Iterable[Any]) -> Iterator[Any]:
-    """The loader, its samplers, its data set and its transforms, and what those wrap."""
-    waiting: list[Any] = [loader]
-    seen: set[int] = set()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen or not hasattr(part, "__dict__") or isinstance(part, type):
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+_PLAIN = (str, bytes, int, float, torch.Tensor, np.ndarray, type, types.ModuleType, types.FunctionType)
+_MOST = 1000  # items of a list, and objects altogether: data are no place for generators
+
+
+def _reachable(loader: Iterable[Any]) -> Iterator[Any]:
+    """The loader and the objects that it holds, and those that they hold: samplers, data sets, transforms."""
+    waiting: deque[Any] = deque([loader])
+    seen: dict[int, Any] = {}  # keeps them alive, so that no two share an id
+    while waiting and len(seen) < _MOST:
+        part = waiting.popleft()
+        if part is None or isinstance(part, _PLAIN) or id(part) in seen:
             continue
-        seen.add(id(part))
+        seen[id(part)] = part
         yield part
-        waiting += [getattr(part, name, None) for name in _PLACES]
-        waiting += getattr(part, "datasets", None) or ()  # of a ConcatDataset
+        waiting.extend(_held_by(part))
 
 
-_PLACES = ("batch_sampler", "sampler", "dataset", "collate_fn", "transform", "target_transform", "transforms")
-
-
-def _is_generator(value: Any) -> bool:
-    kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-    return isinstance(value, kinds)
+def _held_by(part: Any) -> Iterable[Any]:
+    if isinstance(part, _GENERATORS):
+        return ()
+    if isinstance(part, (list, tuple, set)):
+        return itertools.islice(part, _MOST)
+    if isinstance(part, dict):
+        return itertools.islice(part.values(), _MOST)
+    if isinstance(part, functools.partial):
+        return (part.func, *part.args, *part.keywords.values())
+    if isinstance(part, types.MethodType):
+        return (part.__self__,)
+    slots = [name for kind in type(part).__mro__ for name in getattr(kind, "__slots__", ())]
+    return (*(getattr(part, name, None) for name in slots), *getattr(part, "__dict__", {}).values())
 
 
 def _seed_own(generator: Any, seed: int) -> None:

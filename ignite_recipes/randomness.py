@@ -88,7 +88,7 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
     >>> torch.equal(first, torch.rand(3))
     True
     """
-    if not 0 <= seed < 2**64:
+    if not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {seed}")
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)

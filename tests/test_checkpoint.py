@@ -1,5 +1,6 @@
 """A checkpoint is the old one or the new one, never half of one; reading it runs nothing and breaks nothing."""
 
+import enum
 import io
 import os
 import pickle
@@ -271,7 +272,37 @@ def test_handlers_that_came_or_went_are_named_in_the_log(tmp_path, caplog):
     write_checkpoint(run_state(first), tmp_path / "run.pt")
     History(["train_loss"]).attach(second)
     restore_run(second, tmp_path / "run.pt")
-    assert "history is only attached to the trainer" in caplog.text
+    assert "history was not attached in the run" in caplog.text
+
+
+def test_a_run_cannot_be_saved_inside_an_accumulation_window():
+    trainer = trainer_of()
+    trainer.window_losses = [torch.ones(())]
+    with pytest.raises(RuntimeError, match="between optimizer steps only; 1 batches"):
+        run_state(trainer)
+
+
+class Color(enum.IntEnum):
+    RED = 1
+
+
+def test_members_of_enumerations_are_saved_as_their_values(tmp_path):
+    write_checkpoint({"model_state_dict": {}, "color": Color.RED}, tmp_path / "c.pt")
+    assert read_checkpoint(tmp_path / "c.pt")["color"] == 1
+
+
+def test_every_bit_flip_is_found_or_harmless(tmp_path):
+    path = tmp_path / "m.pt"
+    write_checkpoint({"model_state_dict": {"w": torch.arange(4.0)}, "epoch": 7}, path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        try:
+            contents = read_checkpoint(path)
+        except CheckpointError:
+            continue
+        assert contents["epoch"] == 7
+        assert torch.equal(contents["model_state_dict"]["w"], torch.arange(4.0))
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
@@ -283,10 +314,21 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 
 def test_the_newest_sound_checkpoint_is_found(tmp_path, caplog):
+    def save(epoch, path):
+        run = {"engine": {}, "handlers": {}}
+        write_checkpoint({"epoch": epoch, "model_state_dict": {}, "run": run}, tmp_path / path)
+
     for epoch in (1, 2, 10):
-        save_checkpoint(model_of(), None, epoch, 0.0, 0.0, tmp_path / f"epoch_{epoch}.pt")
+        save(epoch, f"epoch_{epoch}.pt")
+    save_checkpoint(model_of(), None, 99, 0.0, 0.0, tmp_path / "weights_alone.pt")
+    (tmp_path / "folder.pt").mkdir()
+    (tmp_path / "dangling.pt").symlink_to(tmp_path / "nowhere.pt")
     assert newest_checkpoint(tmp_path) == tmp_path / "epoch_10.pt"
     _truncated(tmp_path / "epoch_10.pt")
     assert newest_checkpoint(tmp_path) == tmp_path / "epoch_2.pt"
     assert "epoch_10.pt" in caplog.text
     assert newest_checkpoint(tmp_path / "nowhere") is None
+    for path in ("epoch_1.pt", "epoch_2.pt"):
+        _truncated(tmp_path / path)
+    with pytest.raises(CheckpointError, match="none of the 4 checkpoints"):
+        newest_checkpoint(tmp_path)

@@ -1,5 +1,6 @@
 """The step computes what a hand-written loop computes, in the order of the drawing, and can always go on."""
 
+import contextlib
 import copy
 import gc
 import weakref
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ignite_recipes import (
+    Checkpointing,
     EpochAverages,
     TrainEvents,
     Validation,
@@ -238,7 +240,7 @@ def test_stopped_after_any_step_and_run_again_it_ends_the_same(k):
     whole, expected = new()
     whole.run(loader(8, shuffle=True), max_epochs=4)
     stopped, metrics = new()
-    stopped.add_event_handler(Events.ITERATION_COMPLETED(once=k), stopped.terminate)
+    stopped.add_event_handler(Events.ITERATION_COMPLETED(once=k), lambda: stopped.terminate())
     stopped.run(loader(8, shuffle=True), max_epochs=4)
     assert stopped.state.iteration == k
     stopped.run(loader(8, shuffle=True), max_epochs=4)
@@ -263,6 +265,108 @@ def test_after_an_exception_the_run_goes_on_with_the_step_that_failed(event, ste
             broken.run(loader(4, shuffle=True), max_epochs=2)
     broken.run(loader(4, shuffle=True), max_epochs=2)
     assert equal(weights(whole.model), weights(broken.model))
+
+
+def stopped_and_run_again(stop, steps=1, epochs=3, **arguments):
+    """Weights, metrics and counts of a run that is stopped by ``stop(trainer)`` and run again."""
+    trainer, metrics = trainer_of(accumulation_steps=steps), []
+    EpochAverages("train_").attach(trainer)
+    trainer.add_event_handler(TrainEvents.METRICS_READY, lambda: metrics.append(trainer.state.metrics["train_loss"]))
+    arguments = arguments or {"max_epochs": epochs}
+    if stop is not None:
+        stop(trainer)
+        with contextlib.suppress(InterruptedError):
+            trainer.run(loader(shuffle=True), **arguments)
+    trainer.run(loader(shuffle=True), **arguments)
+    return weights(trainer.model), metrics, trainer.state.iteration, trainer.state.optimizer_steps
+
+
+def terminate_at(k):
+    times = [1]
+
+    def terminate(trainer):
+        if trainer.state.iteration == k and times:
+            times.pop()
+            trainer.terminate()
+
+    return lambda trainer: trainer.add_event_handler(Events.ITERATION_COMPLETED, terminate)
+
+
+def fail_at(k):
+    failures = [InterruptedError()]
+
+    def fail(trainer):
+        if trainer.state.iteration == k and failures:
+            raise failures.pop()
+
+    return lambda trainer: trainer.add_event_handler(TrainEvents.LOSSES_READY, fail)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4])
+@pytest.mark.parametrize("k", range(1, 13))
+@pytest.mark.parametrize("stop", [terminate_at, fail_at])
+def test_stopped_inside_an_accumulation_window_it_begins_the_window_again(stop, k, steps):
+    whole, again = stopped_and_run_again(None, steps), stopped_and_run_again(stop(k), steps)
+    assert equal(whole[0], again[0])
+    assert whole[1:] == again[1:]
+
+
+def test_a_limit_in_iterations_can_be_moved_on():
+    whole, parts = trainer_of(), trainer_of()
+    whole.run(loader(shuffle=True), max_iters=14)
+    parts.run(loader(shuffle=True), max_iters=7)
+    parts.run(loader(shuffle=True), max_iters=14)
+    assert parts.state.iteration == 14
+    assert equal(weights(whole.model), weights(parts.model))
+
+
+def test_an_epoch_ended_by_terminate_epoch_does_not_shorten_the_next():
+    trainer, lengths = trainer_of(accumulation_steps=2), []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: trainer.terminate_epoch())
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: lengths.append(trainer.position))
+    trainer.run(loader(), max_epochs=3)
+    assert lengths == [3, 6, 6]
+    assert trainer.state.optimizer_steps == 2 + 3 + 3
+
+
+def test_an_exception_in_the_first_epoch_of_a_loader_without_a_length_loses_nothing():
+    class Unsized:
+        def __iter__(self):
+            return iter(loader())
+
+    whole, broken = trainer_of(), trainer_of()
+    whole.run(Unsized(), max_epochs=2)
+    fail_at(4)(broken)
+    with pytest.raises(InterruptedError):
+        broken.run(Unsized(), max_epochs=2)
+    broken.run(Unsized(), max_epochs=2)
+    assert broken.state.iteration == 12
+    assert equal(weights(whole.model), weights(broken.model))
+
+
+def test_a_save_that_failed_is_made_when_the_run_goes_on(tmp_path):
+    trainer, failures, saved = trainer_of(), [OSError("disk full")], []
+
+    @trainer.on(TrainEvents.CHECKPOINT_READY)
+    def save():
+        if trainer.state.epoch == 2 and failures:
+            raise failures.pop()
+        saved.append(trainer.state.epoch)
+
+    with pytest.raises(OSError, match="disk full"):
+        trainer.run(loader(), max_epochs=2)
+    trainer.run(loader(), max_epochs=2)
+    assert saved == [1, 2]
+
+
+def test_the_checkpoint_is_written_last_whenever_it_was_attached(tmp_path):
+    trainer, order = trainer_of(), []
+    saver = Checkpointing(tmp_path)
+    saver.save = lambda trainer: order.append("save")
+    saver.attach(trainer)
+    trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: order.append("best"))
+    trainer.run(loader())
+    assert order == ["best", "save"]
 
 
 def test_an_epoch_whose_end_failed_is_ended_again():
@@ -376,15 +480,17 @@ def test_a_loss_function_that_gives_no_single_loss_is_refused(losses, got):
     ("settings", "message"),
     [
         ({"accumulation_steps": 0}, "at least one batch; got 0"),
+        ({"accumulation_steps": 2.5}, "at least one batch; got 2.5"),
+        ({"seed": "abc"}, "seed must be a whole number"),
         ({"device": "nowhere"}, "device must be"),
         ({"model": nn.Sequential(nn.ReLU(), nn.Linear(3, 1).requires_grad_(False))}, "a parameter to train"),
     ],
-    ids=["no accumulation", "no device", "nothing to train"],
+    ids=str,
 )
 def test_settings_out_of_range_are_refused(settings, message):
     model = settings.pop("model", None) or linear()
     with pytest.raises(ValueError, match=message):
-        create_trainer(model, torch.optim.SGD(linear().parameters(), 0.1), squared_error, **settings)
+        create_trainer(model, torch.optim.SGD(model.parameters(), 0.1), squared_error, **settings)
 
 
 def test_an_empty_loader_is_refused_and_what_is_no_loader():

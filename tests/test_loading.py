@@ -1,5 +1,6 @@
 """What a KeyedLoader yields depends on seed, epoch and position only, whatever the loader is made of."""
 
+import functools
 import random
 
 import numpy as np
@@ -59,7 +60,7 @@ LOADERS = {
 
 def _epoch(loader, epoch, start=0, seed=3):
     keyed = loader if isinstance(loader, KeyedLoader) else KeyedLoader(loader, seed)
-    keyed.epoch, keyed.start = epoch, start
+    keyed.enter(epoch, start)
     return [batch.tolist() for batch in keyed]
 
 
@@ -79,6 +80,90 @@ def test_an_epoch_is_the_same_first_or_after_others_in_this_loader_or_a_new_one(
 @pytest.mark.parametrize("start", [1, 4, 5])
 def test_starting_inside_an_epoch_yields_its_tail(name, start):
     assert _epoch(LOADERS[name](), 2, start) == _epoch(LOADERS[name](), 2)[start:]
+
+
+def test_an_epoch_longer_than_the_loader_goes_on_in_another_order_and_resumes_inside():
+    def passes(start):
+        keyed = KeyedLoader(DataLoader(torch.arange(10.0), 2, shuffle=True), 3)
+        keyed.enter(2, start)
+        return [batch.tolist() for _ in range(3) for batch in keyed]
+
+    whole = passes(0)
+    assert len(whole) == 15
+    assert whole[:5] != whole[5:10]
+    assert passes(7) == whole[7:]
+
+
+def test_generators_are_found_wherever_an_object_keeps_them():
+    class Noise:
+        def __init__(self):
+            self.rng = np.random.default_rng()
+
+        def __call__(self, x):
+            return x + self.rng.random()
+
+    class Slotted:
+        __slots__ = ("rng",)
+
+        def __init__(self):
+            self.rng = random.Random()
+
+        def __call__(self, x):
+            return x + self.rng.random()
+
+    class Data(Dataset):
+        def __init__(self, *augment):
+            self.augment = list(augment)
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, k):
+            x = torch.tensor(float(k))
+            for function in self.augment:
+                x = function(x)
+            return x
+
+    def collate(noise, rows):
+        return noise(torch.stack(rows))
+
+    class Wrapper:
+        def __init__(self, loader):
+            self.inner = loader
+
+        def __iter__(self):
+            return iter(self.inner)
+
+    def loaders():
+        yield DataLoader(Data(Noise(), Slotted()), 2, shuffle=True)
+        yield DataLoader(Data(), 2, collate_fn=functools.partial(collate, Noise()))
+        yield DataLoader(Data(), 2, collate_fn=Collate(Noise()))
+        yield Wrapper(DataLoader(Data(Noise()), 2, shuffle=True, generator=torch.Generator()))
+
+    class Collate:
+        def __init__(self, noise):
+            self.noise = {"noise": noise}
+
+        def __call__(self, rows):
+            return self.noise["noise"](torch.stack(rows))
+
+    for one, two in zip(loaders(), loaders(), strict=True):
+        assert _epoch(one, 1) == _epoch(two, 1)
+
+
+@pytest.mark.parametrize("loader", [iter([1, 2]), (k for k in range(3))], ids=["iterator", "generator"])
+def test_what_can_be_gone_through_only_once_is_refused(loader):
+    with pytest.raises(TypeError, match="anew for every epoch"):
+        KeyedLoader(loader, 0)
+
+
+def test_an_epoch_without_a_batch_is_an_error():
+    class Empty:
+        def __iter__(self):
+            return iter([])
+
+    with pytest.raises(ValueError, match="at least one batch"):
+        list(KeyedLoader(Empty(), 0))
 
 
 def test_two_purposes_of_one_run_draw_differently():
@@ -125,4 +210,4 @@ def test_generators_of_nested_data_sets_and_transforms_are_found():
 def test_length_is_the_loaders():
     assert len(KeyedLoader([1, 2, 3], 0)) == 3
     with pytest.raises(TypeError):
-        len(KeyedLoader(iter([1]), 0))
+        len(KeyedLoader(Plain(), 0))

@@ -48,7 +48,7 @@ def _answer(argv: list[str]) -> int:
 
 
 def _complain(error: BaseException, code: int) -> int:
-    message = str(error) or type(error).__name__
+    message = str(error) or ("stopped" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
     if isinstance(error, OSError) and error.strerror:
         message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     print(f"ignite-recipes: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201

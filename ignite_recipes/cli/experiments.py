@@ -1,10 +1,12 @@
 """What every recipe's command does around its training: an experiment of its own, or one that is resumed."""
 
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from ignite.engine import Engine, Events
+from jsonargparse import ArgumentError, ArgumentParser
 
 from ignite_recipes.checkpoint import newest_checkpoint
 from ignite_recipes.cli.options import new_parser, parse_settings
@@ -24,6 +26,8 @@ def experiment_parser(command: str, description: str) -> ArgumentParser:
         f"{description} Every run is an experiment with its settings, checkpoints, curves and model in a folder "
         "of its own.",
     )
+    # In every config.yaml, so that one experiment's settings can be the --config of another.
+    options.add_argument("--recipe", type=str, default=command, help=SUPPRESS)
     options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
     options.add_argument("--resume", type=str | None, help="go on with this experiment, e.g. exp5, to its epochs")
     options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
@@ -49,18 +53,18 @@ def run_experiment(
         train: from the experiment, the settings and the data; says in one line what was reached.
     """
     settings = parse_settings(parser, argv)
-    if settings["resume"] is not None:
+    is_new = settings["resume"] is None
+    if is_new:
+        data = load(settings)
+        experiment = ExperimentManager(settings["runs_dir"], settings=_own(settings))
+    else:
         experiment, settings = _reopen(command, parser, argv, settings)
         data = load(settings)
-    else:
-        if settings.get("file") is not None:
-            settings["file"] = str(Path(settings["file"]).resolve())
-        data = load(settings)
-        experiment = ExperimentManager(settings["runs_dir"], settings={"recipe": command, **_own(settings)})
     try:
         return train(experiment, settings, data)
     except Exception:
-        experiment.discard_unused()
+        if is_new:
+            experiment.discard_unused()
         raise
     except KeyboardInterrupt:
         where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {settings['runs_dir']}"
@@ -73,11 +77,21 @@ def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]
     return newest_checkpoint(experiment.checkpoints_dir) if settings["resume"] is not None else None
 
 
+class _KeepSettings:
+    """Write an experiment's settings when its run begins, and not before they have proved to be usable."""
+
+    def __init__(self, experiment: ExperimentManager, settings: dict[str, Any]) -> None:
+        self.experiment, self.settings = experiment, settings
+
+    def attach(self, trainer: Engine) -> None:
+        trainer.add_event_handler(Events.STARTED, lambda: self.experiment.write_settings(_own(self.settings)))
+
+
 def savers(experiment: ExperimentManager, settings: dict[str, Any], best: BestCheckpoint) -> list[Any]:
-    """The handlers that write an experiment's checkpoints: the best, those that are kept, the latest."""
+    """The handlers that write an experiment's settings and checkpoints: the best, those kept, the latest."""
     folder, every = experiment.checkpoints_dir, settings["save_every"]
     kept = [] if every is None else [Checkpointing(folder, "epoch_{epoch}.pt", every=every)]
-    return [best, *kept, Checkpointing(folder, "latest_checkpoint.pt")]
+    return [_KeepSettings(experiment, settings), best, *kept, Checkpointing(folder, "latest_checkpoint.pt")]
 
 
 def _own(settings: dict[str, Any]) -> dict[str, Any]:
@@ -90,8 +104,19 @@ def _reopen(
     """An experiment and its own settings; only its end and its device may be changed."""
     experiment = ExperimentManager(given["runs_dir"], resume_exp=given["resume"])
     own = experiment.settings()
-    if own.pop("recipe", None) != command:
+    if own.get("recipe") != command:
         raise ValueError(f"{experiment.experiment_dir} is not an experiment of the command {command}")
+    empty = [
+        name
+        for name, value in parser.get_defaults().as_dict().items()
+        if value is not None and own.get(name, "") is None
+    ]
+    try:
+        parser.parse_object(own)
+    except ArgumentError as error:
+        raise ValueError(f"{experiment.config_file} does not hold the settings of this command: {error}") from error
+    if empty:
+        raise ValueError(f"{experiment.config_file} must give a value to {', '.join(empty)}; got none")
     settings = parse_settings(parser, argv, own)
     changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
     if changed:
@@ -99,5 +124,4 @@ def _reopen(
             f"--resume goes on with the experiment's own settings; {', '.join(changed)} cannot be changed. "
             "Start a new experiment for that"
         )
-    experiment.write_settings({"recipe": command, **_own(settings)})
     return experiment, settings

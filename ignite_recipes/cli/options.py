@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from docstring_parser import parse
@@ -48,6 +49,14 @@ def parse_settings(
 ) -> dict[str, Any]:
     """The settings that the arguments and their ``--config`` file make, over ``defaults``."""
     parser.set_defaults(dict(defaults or {}))
-    settings = parser.parse_args(list(argv)).as_dict()
+    settings = parser.parse_args([_with_hyphens(word) for word in argv]).as_dict()
     settings.pop("config")
+    if settings.get("file") is not None:
+        settings["file"] = str(Path(settings["file"]).resolve())
     return settings
+
+
+def _with_hyphens(word: str) -> str:
+    """``--learning_rate`` as ``--learning-rate``: settings are named both ways, in files and on the command line."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else word

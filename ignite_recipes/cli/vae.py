@@ -79,6 +79,8 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         handlers=savers(experiment, settings, best),
         **{name: settings[name] for name in (*_PASSED, "precision", "non_finite")},
     )
+    if best.best is None or not best.path.is_file():
+        raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite validation loss: nothing was exported")
     load_checkpoint(best.path, model)
     save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names)
     plot_history(history).savefig(experiment.plot_file)

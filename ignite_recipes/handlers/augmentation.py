@@ -46,8 +46,8 @@ def add_noise(
 
 
 def _check_level(name: str, value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"{name} must not be negative, it is a standard deviation; got {value}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must not be negative or infinite, it is a standard deviation; got {value}")
 
 
 def _check_float(data: Tensor) -> None:

@@ -7,7 +7,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from ignite_recipes.batches import count_samples
-from ignite_recipes.engine import keep_state
+from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.handlers.step_buffer import StepBuffer
 from ignite_recipes.keyed_engine import TrainingState
 
@@ -40,6 +40,7 @@ class EpochAverages:
         self.prefix, self.skip_nonfinite = prefix, skip_nonfinite
         self._names: list[str] = []
         self._sums: Tensor | None = None  # (K + 1,): the losses' weighted sums, then the number of samples
+        self._batches = 0  # of the epoch at hand
         self._buffer = StepBuffer(self._fold)
 
     def __repr__(self) -> str:
@@ -60,13 +61,17 @@ class EpochAverages:
             self._names = list(output)
         state = engine.state
         n = state.num_samples if isinstance(state, TrainingState) else count_samples(state.batch)
-        self._buffer.add([output[name] for name in self._names], n)
+        self._buffer.add([torch.as_tensor(output[name]) for name in self._names], n)
+        self._batches += 1
 
     def _reset(self, engine: Engine) -> None:
-        state = engine.state
-        if not state.epoch_length or state.iteration % state.epoch_length == 0:  # not on a resume inside an epoch
-            self._sums = None
+        done = engine.position if isinstance(engine, TrainingEngine) else 0
+        if not done:
+            self._sums, self._batches = None, 0
             self._buffer.clear()
+        elif self._batches > done:  # a run that goes on has gone back to the start of an accumulation window
+            self._buffer.drop_last(self._batches - done)
+            self._batches = done
 
     def _fold(self, values: Tensor, weights: Tensor) -> None:
         weighted = values * weights[:, None]
@@ -74,7 +79,7 @@ class EpochAverages:
             finite = values.isfinite().all(1)
             weighted, weights = weighted.where(finite[:, None], 0), weights.where(finite, 0)
         block = torch.cat([weighted.sum(0), weights.sum()[None]])
-        self._sums = block if self._sums is None else self._sums + block
+        self._sums = block if self._sums is None else self._sums.to(block.device) + block
 
     def _read(self, engine: Engine) -> None:
         self._buffer.flush()
@@ -86,9 +91,10 @@ class EpochAverages:
 
     def state_dict(self) -> dict[str, Any]:
         """Names, sums and the steps not summed yet."""
-        return {"names": list(self._names), "sums": self._sums, "buffer": self._buffer.state_dict()}
+        buffer = self._buffer.state_dict()
+        return {"names": list(self._names), "sums": self._sums, "batches": self._batches, "buffer": buffer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on in the middle of the epoch that was saved."""
-        self._names, self._sums = list(state["names"]), state["sums"]
+        self._names, self._sums, self._batches = list(state["names"]), state["sums"], state["batches"]
         self._buffer.load_state_dict(state["buffer"])

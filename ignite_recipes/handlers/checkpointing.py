@@ -8,7 +8,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from ignite_recipes.checkpoint import run_state, write_checkpoint
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.handlers.metric import Metric, read_metric
 
@@ -19,17 +19,21 @@ class Checkpointing:
     """Write the whole run to a file every few epochs, and at its end.
 
     Runs:   trainer, CHECKPOINT_READY: after every decision of the epoch; attach it last.
-    Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint`; removes nothing.
-    Keeps:  nothing.
+    Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint`.
+    Keeps:  the epochs whose files it is to remove when newer ones are written.
 
     Args:
         folder: made if missing.
         filename: ``{epoch}`` stands for the epoch's number, from 1.
         every: epochs between two files.
+        keep: how many files of this run to keep, the newest; None keeps all. Files of other runs are left
+            alone, and an old file is removed only when a newer one is safely written.
 
     Raises:
-        ValueError: if ``every`` is below 1.
+        ValueError: if ``every`` or ``keep`` is below 1.
     """
+
+    saves_last = True  # its files hold the state of the other handlers of CHECKPOINT_READY
 
     def __init__(
         self,
@@ -37,10 +41,14 @@ class Checkpointing:
         filename: str = "checkpoint_epoch_{epoch}.pt",
         *,
         every: int = 1,
+        keep: int | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"every must be at least one epoch; got {every}")
-        self.folder, self.filename, self.every = Path(folder), filename, every
+        if keep is not None and keep < 1:
+            raise ValueError(f"keep must be at least one file, or None for all; got {keep}")
+        self.folder, self.filename, self.every, self.keep = Path(folder), filename, every, keep
+        self._written: list[int] = []
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.filename!r}, every={self.every})"
@@ -54,6 +62,7 @@ class Checkpointing:
         """
         _require_ours(trainer, self)
         _prepare(self.folder)
+        keep_state(trainer, "checkpointing", self)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
         return self
 
@@ -66,7 +75,26 @@ class Checkpointing:
 
     def save(self, trainer: TrainingEngine) -> Path:
         """Save now; the path of the file."""
-        return write_checkpoint(run_state(trainer), self.folder / self.filename.format(epoch=trainer.state.epoch))
+        epoch = trainer.state.epoch
+        if self.keep is None:
+            return write_checkpoint(run_state(trainer), self._path(epoch))
+        written = [*(other for other in self._written if other != epoch), epoch]
+        self._written = written[-self.keep :]
+        path = write_checkpoint(run_state(trainer), self._path(epoch))
+        for old in written[: -self.keep]:
+            self._path(old).unlink(missing_ok=True)
+        return path
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / self.filename.format(epoch=epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs whose files are to be removed some day."""
+        return {"written": list(self._written)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on removing what an earlier part of the run has written."""
+        self._written = list(state["written"])
 
 
 class BestCheckpoint:
@@ -104,9 +132,9 @@ class BestCheckpoint:
 
     def attach(self, trainer: Engine) -> "BestCheckpoint":
         """Save the best epochs of ``trainer``; errors as for :meth:`Checkpointing.attach`."""
-        ours = _require_ours(trainer, self)
+        _require_ours(trainer, self)
         _prepare(self.path.parent)
-        ours.keep_state("best_checkpoint", self)
+        keep_state(trainer, "best_checkpoint", self)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
         return self
 
@@ -137,10 +165,9 @@ def _prepare(folder: Path) -> None:
         raise PermissionError(f"checkpoints must be written to {str(folder)!r}, which is read-only here")
 
 
-def _require_ours(trainer: Engine, handler: object) -> TrainingEngine:
+def _require_ours(trainer: Engine, handler: object) -> None:
     if not isinstance(trainer, TrainingEngine):
         raise RuntimeError(
             f"{type(handler).__name__} needs a trainer of create_trainer, which knows all of its state; with an "
             "engine of your own call save_checkpoint(...) in a handler of EPOCH_COMPLETED"
         )
-    return trainer

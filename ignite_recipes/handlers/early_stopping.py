@@ -63,8 +63,8 @@ class EarlyStopping:
         *,
         mode: str = "min",
     ) -> None:
-        if patience < 1:
-            raise ValueError(f"patience must be at least one epoch; got {patience}")
+        if not isinstance(patience, int) or patience < 1:
+            raise ValueError(f"patience must be a whole number, at least one epoch; got {patience}")
         if not min_delta >= 0:
             raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta}")
         if mode not in ("min", "max"):
@@ -77,6 +77,7 @@ class EarlyStopping:
         self.stopped_epoch: int | None = None
         self._model: nn.Module | None = None
         self._best_weights: dict[str, Any] | None = None
+        self._last_weights: dict[str, Any] | None = None
         self._metric: Metric = "val_loss"
 
     def __repr__(self) -> str:
@@ -123,7 +124,7 @@ class EarlyStopping:
             model: whose weights to keep; by default the trainer's own, or that of :meth:`set_model`.
 
         Raises:
-            RuntimeError: if there is no model to restore, or it is attached to this trainer already.
+            RuntimeError: if there is no model to restore, or it is attached already.
             ValueError: if another handler of the trainer watches another metric, or the other way.
         """
         if model is None and self._model is None:
@@ -137,7 +138,7 @@ class EarlyStopping:
         self._metric = metric
         trainer.add_event_handler(Events.STARTED, self._stop_again)
         trainer.add_event_handler(decision_event(trainer), self)
-        trainer.add_event_handler(Events.COMPLETED, self._restore)
+        trainer.add_event_handler(Events.COMPLETED, self._give_best_back)
         return self
 
     def __call__(self, trainer: Engine) -> None:
@@ -192,7 +193,15 @@ class EarlyStopping:
         if self._best_weights is not None and self._model is not None:
             self._model.load_state_dict(self._best_weights)
 
+    def _give_best_back(self) -> None:
+        if self._best_weights is not None and self._model is not None:
+            self._last_weights = copy.deepcopy(self._model.state_dict())
+            self._restore()
+
     def _stop_again(self, trainer: Engine) -> None:
+        if self._last_weights is not None and self._model is not None:  # the same trainer goes on
+            self._model.load_state_dict(self._last_weights)
+            self._last_weights = None
         if self.stopped_epoch is not None:
             trainer.terminate()
 

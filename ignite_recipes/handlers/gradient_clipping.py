@@ -164,8 +164,9 @@ class GradientClipper:
             ]
         )
         if self._totals is not None:
-            block[:3] += self._totals[:3]
-            block[3] = torch.maximum(block[3], self._totals[3])
+            before = self._totals.to(block.device)
+            block[:3] += before[:3]
+            block[3] = torch.maximum(block[3], before[3])
         self._totals = block
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine import TrainingEngine, keep_state
 
 __all__ = ["MixedPrecisionTrainer"]
 
@@ -133,7 +133,7 @@ class MixedPrecisionTrainer:
             raise RuntimeError(f"the trainer has {trainer.precision!r} already; a step has one precision")
         if self.active:
             trainer.precision = self
-            trainer.keep_state("mixed_precision", self)
+            keep_state(trainer, "mixed_precision", self)
         return self
 
     def state_dict(self) -> dict[str, Any]:

@@ -71,8 +71,8 @@ class NonFiniteGuard:
         # A forward pass updates running statistics before anybody can know that it was not finite.
         self._buffers: list[Tensor] = []
         self._kept: list[Tensor] = []
-        # (iteration, flag on its way to the host, event that says it has arrived)
-        self._outstanding: deque[tuple[int, Tensor, Any]] = deque()
+        # (epoch, iteration, flag on its way to the host, event that says it has arrived)
+        self._outstanding: deque[tuple[int, int, Tensor, Any]] = deque()
 
     def __repr__(self) -> str:
         return f"NonFiniteGuard({self.policy!r})"
@@ -173,14 +173,13 @@ class NonFiniteGuard:
             flag = on_host.copy_(flag, non_blocking=True)
             arrived = torch.Event(trainer.device)
             arrived.record()
-        self._outstanding.append((trainer.state.iteration, flag, arrived))
+        self._outstanding.append((trainer.state.epoch, trainer.state.iteration, flag, arrived))
         if len(self._outstanding) > trainer.veto_lag:
             self._read_oldest(trainer)
 
     def _read_oldest(self, trainer: TrainingEngine) -> None:
-        iteration, flag, event = self._outstanding.popleft()
+        epoch, iteration, flag, event = self._outstanding.popleft()
         kinds = self._arrived(flag, event)
-        epoch = math.ceil(iteration / trainer.state.epoch_length) if trainer.state.epoch_length else trainer.state.epoch
         self._judge(kinds < 2, kinds % 2 == 0, f"epoch {epoch}, iteration {iteration}", "not finite")
         if not self.finite and trainer.can_defer_veto:
             trainer.report_late_skip()
@@ -225,10 +224,12 @@ class NonFiniteGuard:
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were dropped, how many of them last in a row, and what is still on its way to the host."""
-        outstanding = [(iteration, self._arrived(flag, event)) for iteration, flag, event in self._outstanding]
+        outstanding = [(epoch, n, self._arrived(flag, event)) for epoch, n, flag, event in self._outstanding]
         return {"num_skipped": self.num_skipped, "consecutive": self._consecutive, "outstanding": outstanding}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting from there."""
         self.num_skipped, self._consecutive = state["num_skipped"], state["consecutive"]
-        self._outstanding = deque((n, torch.tensor(float(kinds)), None) for n, kinds in state["outstanding"])
+        self._outstanding = deque(
+            (epoch, n, torch.tensor(float(kinds)), None) for epoch, n, kinds in state["outstanding"]
+        )

@@ -59,6 +59,8 @@ class ProgressBar:
         self._bar.update()
 
     def _show_metrics(self, trainer: Engine) -> None:
+        if self._bar is None:
+            return
         state = trainer.state
         known = {name: f"{state.metrics[name]:.4g}" for name in self.metrics if name in state.metrics}
         self._bar.set_postfix(known, refresh=False)

@@ -13,7 +13,7 @@ Fold = Callable[[Tensor, Tensor], None]
 
 
 class StepBuffer:
-    """Rows of 0-d tensors, one row a step, handed to ``fold`` in blocks of 256.
+    """Rows of 0-d tensors, one row a step, handed to ``fold`` in blocks of 128.
 
     Appending to a list costs under a microsecond and never makes the host wait, where adding each number
     to a running sum costs a small kernel, 7 microseconds, per number and step.
@@ -29,7 +29,7 @@ class StepBuffer:
     [6.0]
     """
 
-    BLOCK = 256
+    BLOCK = 128
 
     def __init__(self, fold: Fold) -> None:
         self.fold = fold
@@ -40,33 +40,42 @@ class StepBuffer:
         """Append one step's numbers, 0-d tensors on one device."""
         self.rows.append(row)
         self.weights.append(weight)
-        if len(self.rows) == self.BLOCK:
-            self.flush()
+        if len(self.rows) == 2 * self.BLOCK:  # the newest block can still be taken back
+            self._fold_first()
 
     def flush(self) -> None:
         """Fold what is there; before reading a result."""
-        if not self.rows:
-            return
-        values = self._stacked()
+        while self.rows:
+            self._fold_first()
+
+    def drop_last(self, count: int) -> None:
+        """Take back the newest rows, a block of them at most."""
+        keep = len(self.rows) - count
+        self.rows, self.weights = self.rows[:keep], self.weights[:keep]
+
+    def _fold_first(self) -> None:
+        """Fold the oldest block."""
+        values = self._stacked(self.rows[: self.BLOCK])
         # Filled on the device: copying a list there would make the host wait.
-        runs = [(weight, len(list(group))) for weight, group in groupby(self.weights)]
+        runs = [(weight, len(list(group))) for weight, group in groupby(self.weights[: self.BLOCK])]
         weights = torch.cat([values.new_full((length,), weight) for weight, length in runs])
-        self.clear()
+        self.rows, self.weights = self.rows[self.BLOCK :], self.weights[self.BLOCK :]
         self.fold(values, weights)
 
     def clear(self) -> None:
         """Forget what has not been folded."""
         self.rows, self.weights = [], []
 
-    def _stacked(self) -> Tensor:
-        first = self.rows[0][0]
-        exact = torch.float32 if first.device.type == "mps" else torch.float64
-        columns = [torch.stack([row[k] for row in self.rows]).to(exact) for k in range(len(self.rows[0]))]
+    @staticmethod
+    def _stacked(rows: list[Sequence[Tensor]]) -> Tensor:
+        device = rows[-1][0].device  # rows of a run that was resumed come from the host
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        columns = [torch.stack([row[k].to(device) for row in rows]).to(exact) for k in range(len(rows[0]))]
         return torch.stack(columns, dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows as they are. Folding them early would change the order of summation, hence the last bit."""
-        return {"values": self._stacked() if self.rows else None, "weights": list(self.weights)}
+        return {"values": self._stacked(self.rows) if self.rows else None, "weights": list(self.weights)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the rows of :meth:`state_dict`."""

@@ -1,5 +1,6 @@
 """Use a trained model: embeddings of a data set, and a file that needs none of this code."""
 
+import copy
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ def extract_embeddings(model: nn.Module, loader: Iterable[Any]) -> Tensor:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        parts = [model.embed(first_item(batch).to(device)).cpu() for batch in loader]  # type: ignore[operator]
+        parts = [model.embed(first_item(batch).to(device).float()).cpu() for batch in loader]  # type: ignore[operator]
     finally:
         for module, mode in modes:
             module.training = mode
@@ -79,18 +80,19 @@ def save_for_inference(
         feature_names: of the D columns, e.g. species; by default their numbers.
 
     Raises:
+        TypeError: for another model.
         ValueError: if the number of names is not the model's ``input_dimension``, or ``path`` ends otherwise.
     """
     path = Path(path)
     if path.suffix != ".pt2":
         raise ValueError(f"the file must end in .pt2, torch's ending for exported programs; got {path.name!r}")
     plain = unwrap(model)
-    assert isinstance(plain, VariationalAutoencoder)
+    if not isinstance(plain, VariationalAutoencoder):
+        raise TypeError(f"only a VariationalAutoencoder can be saved so; got {type(plain).__name__}: use torch.export")
     names = [str(k) for k in range(plain.input_dimension)] if feature_names is None else list(feature_names)
     if len(names) != plain.input_dimension:
         raise ValueError(f"feature_names must name the model's {plain.input_dimension} features; got {len(names)}")
-    copied = VariationalAutoencoder(plain.input_dimension, plain.latent_dimension, plain.hidden_dimension)
-    copied.load_state_dict(plain.state_dict())
+    copied = copy.deepcopy(plain).cpu().requires_grad_(False)
     rows = torch.export.Dim.DYNAMIC
     example = torch.zeros(2, plain.input_dimension)
     program = torch.export.export(_Inference(copied).eval(), (example,), dynamic_shapes=({0: rows},))

@@ -80,6 +80,8 @@ def _print_epoch(trainer: TrainingEngine, line: Callable[[Mapping[str, float]], 
 def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers: Attachable) -> None:
     """The user's own handlers, then those that save."""
     for handler in (*handlers, *savers):
+        if not callable(getattr(handler, "attach", None)):
+            raise TypeError(f"a handler must have a method attach(trainer); got {handler!r}")
         handler.attach(trainer)
 
 

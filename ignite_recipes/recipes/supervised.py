@@ -172,12 +172,15 @@ def train_model_advanced(
         "gradient_clip": gradient_clip,
         "precision": precision,
         "accumulation_steps": accumulation_steps,
+        "augmentation": bool(use_augmentation),
+        "early_stop_patience": early_stop_patience,
+        "non_finite": non_finite,
     }
     model = model.to(device)
     optimizer = fused_adam(model, device, learning_rate)
     loss = _SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
     trainer = create_trainer(model, optimizer, loss, device=device, seed=seed, accumulation_steps=accumulation_steps)
-    trainer.metadata = {**settings, **(metadata or {})}
+    trainer.metadata = {**(metadata or {}), **settings}
     history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy"])
 
     # One step, in the order in which it happens.

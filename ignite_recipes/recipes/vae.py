@@ -112,6 +112,9 @@ def train_variational_autoencoder(
         "learning_rate": learning_rate,
         "accumulation_steps": accumulation_steps,
         "precision": precision,
+        "max_grad_norm": max_grad_norm,
+        "patience": patience,
+        "non_finite": non_finite,
     }
     device = as_device(device)
     model = model.to(device)
@@ -124,7 +127,7 @@ def train_variational_autoencoder(
         accumulation_steps=accumulation_steps,
         get_inputs=_vectors,
     )
-    trainer.metadata = {**settings, **(metadata or {})}
+    trainer.metadata = {**(metadata or {}), **settings}
     history = History(HISTORY)
 
     # One step, in the order in which it happens.

@@ -153,6 +153,62 @@ def test_a_resume_with_another_setting_is_refused_and_named(capsys):
     assert "noise_std cannot be changed" in err
 
 
+def test_a_refused_resume_changes_nothing(capsys):
+    vae(capsys, "--epochs", "2")
+    for arguments in (["--device", "nonsense"], ["--epochs", "1"]):
+        before = settings_of("exp1")
+        assert run(capsys, "vae", "--resume", "exp1", *arguments)[0] == 2
+        assert settings_of("exp1") == before
+    for path in Path("runs/exp1/checkpoints").iterdir():
+        path.unlink()
+    assert run(capsys, "vae", "--resume", "exp1", "--device", "nonsense")[0] == 2
+    assert Path("runs/exp1/config.yaml").exists()
+
+
+def test_a_resume_whose_checkpoints_are_all_damaged_is_refused(capsys):
+    vae(capsys, "--epochs", "1")
+    for path in Path("runs/exp1/checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-50])
+    code, _, err = run(capsys, "vae", "--resume", "exp1", "--epochs", "2")
+    assert code == 2
+    assert "none of the 2 checkpoints" in err
+
+
+@pytest.mark.parametrize("line", ["seed: null", "epochs: many", "colour: red", "[1"])
+def test_settings_that_were_spoilt_by_hand_are_named(capsys, line):
+    vae(capsys, "--epochs", "1")
+    config = Path("runs/exp1/config.yaml")
+    config.write_text(config.read_text() + line + "\n")
+    code, _, err = run(capsys, "vae", "--resume", "exp1")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "config.yaml" in err
+
+
+def test_an_experiments_settings_can_be_the_config_of_another(capsys):
+    vae(capsys, "--epochs", "1", "--noise-std", "0.3")
+    assert run(capsys, "vae", "--config", "runs/exp1/config.yaml", "--seed", "5")[0] == 0
+    assert settings_of("exp2") == {**settings_of("exp1"), "seed": 5}
+
+
+def test_options_may_be_spelt_as_in_the_file(capsys):
+    assert vae(capsys, "--epochs", "1", "--noise_std=0.2")[0] == 0
+    assert settings_of("exp1")["noise_std"] == 0.2
+
+
+def test_the_supervised_command_trains_resumes_and_beats_guessing(capsys):
+    code, out, err = run(capsys, "supervised", "--epochs", "6", "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "better than the" in out.splitlines()[-1]
+    assert Path("runs/exp1/training_curves.png").exists()
+    code, out, _ = run(capsys, "supervised", "--resume", "exp1", "--epochs", "7")
+    assert code == 0
+    assert "Epoch 7/7" in out
+    code, _, err = run(capsys, "vae", "--resume", "exp1")
+    assert code == 2
+    assert "not an experiment of the command vae" in err
+
+
 def test_a_diverging_run_is_one_line_and_exit_code_1(capsys):
     code, _, err = vae(capsys, "--epochs", "30", "--learning-rate", "1e18")
     assert code == 1

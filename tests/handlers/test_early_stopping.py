@@ -340,6 +340,6 @@ def test_on_an_engine_of_ones_own_it_needs_no_event_of_ours_and_is_attached_once
     trainer = Engine(lambda engine, batch: None)
     trainer.register_events(*TrainEvents)  # though it fires none of them
     stopping = EarlyStopping(1, restore_best_weights=False, verbose=False).attach(trainer, lambda engine: 1.0)
-    with pytest.raises(RuntimeError, match="attached to this engine already"):
+    with pytest.raises(RuntimeError, match="attached to an engine already"):
         stopping.attach(trainer, lambda engine: 1.0)
     assert trainer.run([0], max_epochs=5).epoch == 2

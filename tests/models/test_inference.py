@@ -41,6 +41,7 @@ torch.save(program(torch.load({str(tmp_path / "x.pt")!r})), {str(tmp_path / "out
 """
     subprocess.run([sys.executable, "-c", reader], check=True, cwd=tmp_path)
     embeddings, reconstructions = torch.load(tmp_path / "out.pt")
+    assert not reconstructions.requires_grad
     torch.testing.assert_close(embeddings, model.embed(X))
     torch.testing.assert_close(reconstructions, model.decode(model.embed(X)))
 

@@ -1,0 +1,98 @@
+"""How good a prediction of traffic is, next to two that need no training."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ignite_recipes.data.traffic import TrafficArrays
+
+__all__ = ["baseline_reports", "traffic_report"]
+
+
+def traffic_report(outputs: tuple[Tensor, Tensor, Tensor, Tensor], arrays: TrafficArrays) -> dict[str, float]:
+    """What this field reads of a prediction of N windows.
+
+    Args:
+        outputs: path (N, T, F), traffic (N, 1), class logits (N, classes) and transmission logits (N, T), as of
+            :class:`~ignite_recipes.models.traffic.TrafficPredictor`.
+        arrays: the eight arrays of the windows.
+
+    Returns:
+        ``traffic_mse``; ``accuracy`` and quadratic weighted ``kappa`` of the class, the latter 0 where it is
+        undefined, as with one class only; ``precision``, ``recall`` and ``f1`` of the flags, predicted at a
+        probability above 0.5, and 0 where there is none to divide by.
+
+    Raises:
+        ValueError: if the outputs are not of these windows.
+
+    >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))
+    >>> outputs = (windows.targets, torch.tensor([[0.0], [0.5]]), torch.eye(2), torch.tensor([[1.0], [2.0]]))
+    >>> traffic_report(outputs, windows)
+    {'traffic_mse': 0.125, 'accuracy': 1.0, 'kappa': 1.0, 'precision': 0.5, 'recall': 1.0, 'f1': 0.666...}
+    """
+    _, traffic, class_logits, transmission_logits = outputs
+    return _report(traffic, class_logits.argmax(1, keepdim=True), transmission_logits > 0, arrays)
+
+
+def baseline_reports(train: TrafficArrays, val: TrafficArrays) -> dict[str, dict[str, float]]:
+    """The reports of two predictions that need no training, on the windows to validate on.
+
+    ``last window`` expects the source's traffic again, and the number of transmissions that is nearest to it.
+    ``mean`` expects the average traffic of the windows to train on, and the number nearest to that. Either
+    expects all flags of a window where its traffic is above 0.5, else none: the eight arrays do not hold the
+    flags of the source.
+
+    Args:
+        train: the eight arrays that the mean is taken of.
+        val: those to predict.
+
+    >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))
+    >>> {name: report["traffic_mse"] for name, report in baseline_reports(windows, windows).items()}
+    {'last window': 0.0, 'mean': 0.25}
+    """
+    mean = train.target_traffic.double().mean().float().expand_as(val.source_traffic)
+    len_target = val.transmissions.shape[1]
+    return {
+        name: _report(traffic, (traffic * len_target).round(), (traffic > 0.5).expand_as(val.transmissions), val)
+        for name, traffic in (("last window", val.source_traffic), ("mean", mean))
+    }
+
+
+def _report(traffic: Tensor, classes: Tensor, flags: Tensor, arrays: TrafficArrays) -> dict[str, float]:
+    from sklearn.metrics import cohen_kappa_score
+
+    pairs = {
+        "traffic": (traffic, arrays.target_traffic),
+        "class": (classes, arrays.target_class),
+        "transmissions": (flags, arrays.transmissions),
+    }
+    for name, (predicted, truth) in pairs.items():
+        if predicted.shape != truth.shape:
+            raise ValueError(
+                f"the {name} predicted must be of shape {tuple(truth.shape)}, as the arrays'; got "
+                f"{tuple(predicted.shape)}: predict exactly the windows that are reported on"
+            )
+    predicted_class, true_class = _numbers(classes), _numbers(arrays.target_class)
+    # Named, since sklearn counts the distance of two classes in the classes that occur.
+    labels = np.arange(max(predicted_class.max(), true_class.max(), arrays.transmissions.shape[1]) + 1)
+    occurring = np.union1d(predicted_class, true_class)
+    kappa = 0.0
+    if len(occurring) > 1:
+        kappa = float(cohen_kappa_score(true_class, predicted_class, labels=labels, weights="quadratic"))
+    is_sent = arrays.transmissions.to(flags.device) > 0.5
+    hits, predicted_flags, true_flags = (int(x.sum()) for x in (flags & is_sent, flags, is_sent))
+    error = traffic.double() - arrays.target_traffic.to(traffic.device).double()
+    return {
+        "traffic_mse": error.square().mean().item(),
+        "accuracy": float((predicted_class == true_class).mean()),
+        "kappa": kappa,
+        "precision": hits / max(predicted_flags, 1),
+        "recall": hits / max(true_flags, 1),
+        "f1": 2 * hits / max(predicted_flags + true_flags, 1),
+    }
+
+
+def _numbers(classes: Tensor) -> Any:
+    return classes.detach().to("cpu", torch.int64).flatten().numpy()

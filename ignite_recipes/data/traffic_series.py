@@ -1,0 +1,205 @@
+"""Windows to train on and windows to validate on: of a CSV file, or of the real CO2 series of statsmodels."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ignite_recipes.data.send_on_delta import learn_limits, scale_context, send_on_delta
+from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows, to_tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["load_co2", "load_traffic_csv", "split_in_time"]
+
+WEEKS = 52
+FILTER = 4
+
+
+def load_traffic_csv(
+    path: str | Path,
+    len_source: int,
+    len_target: int,
+    deadband: float | None = None,
+    flag_column: str | None = None,
+    time_column: str | None = None,
+    val_size: float = 0.2,
+) -> tuple[TrafficArrays, TrafficArrays, list[str]]:
+    """Windows of a CSV file with one sample per row, equally spaced in time; the last rows are for validation.
+
+    No window has samples of both sides, and the limits that scale the context to [0, 1] are learnt from the
+    training rows only: a later value outside them is clamped, with a warning.
+
+    Args:
+        path: the file, with a line of column names.
+        len_source, len_target: S and T, samples of the windows.
+        deadband: transmit by send-on-delta, in parts of a feature's range; for a file without flags.
+        flag_column: the column of flags, 1 where the sample was transmitted, else 0.
+        time_column: the column of times, which must increase. All columns but these two are context.
+        val_size: the part of the rows for validation, in (0, 1).
+
+    Returns:
+        The windows to train on, those to validate on, and the names of the F features.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a column is missing or not of numbers, a value is missing, time does not increase, not
+            exactly one of the deadband and the flag column is given, or a side is shorter than a window.
+    """
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path must be a CSV file; there is none at {path}")
+    if (deadband is None) == (flag_column is None):
+        raise ValueError(
+            "exactly one of deadband and flag_column must be given; "
+            f"got deadband={deadband!r} and flag_column={flag_column!r}: name the column of flags if there is one"
+        )
+    frame = pd.read_csv(path)
+    for role, column in (("flag_column", flag_column), ("time_column", time_column)):
+        if column is not None and column not in frame:
+            raise ValueError(f"{role} must be a column of {path}; got {column!r}, and the file has {list(frame)}")
+    if time_column is not None:
+        _check_time(frame[time_column], path)
+    names = [str(name) for name in frame if name not in (flag_column, time_column)]
+    values = _numbers(frame, [*names, *([] if flag_column is None else [flag_column])], path)
+    context = values[:, : len(names)]
+    flags = None if flag_column is None else values[:, -1]
+    train, val = _scaled_and_split(context, flags, names, len_source, len_target, deadband, val_size)
+    return train, val, names
+
+
+def load_co2(
+    len_source: int = 10, len_target: int = 5, deadband: float = 0.06, val_size: float = 0.2
+) -> tuple[TrafficArrays, TrafficArrays, list[str]]:
+    """Windows of the weekly CO2 at Mauna Loa, 1958 to 2001, as send-on-delta would transmit it.
+
+    The series ships with statsmodels; nothing is downloaded. Its 59 missing weeks are interpolated in time.
+    It rises by 55 ppm, so limits learnt from the first years would not hold: the trend is taken out, by
+    causal filters that a sensor could run. The two features are means over the last 4 weeks, against the
+    noise of single measurements (a week's is as large as its change), of (1) the difference from the mean of
+    the last 52 weeks and (2) the change within 13 weeks. Both keep to their training range to the end.
+
+    Args:
+        len_source, len_target: S and T, weeks of the windows.
+        deadband: in parts of a feature's range; the default transmits four weeks in ten.
+        val_size: the part of the weeks, the last ones, for validation, in (0, 1).
+
+    Returns:
+        The windows to train on, those to validate on, and the names of the two features.
+
+    Raises:
+        ModuleNotFoundError: without statsmodels.
+        ValueError: as :func:`load_traffic_csv`.
+    """
+    try:
+        from statsmodels.datasets import co2
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the CO2 series needs statsmodels: pip install 'ignite-recipes[examples]', or pass a CSV file"
+        ) from error
+
+    import pandas as pd
+
+    weekly = co2.load_pandas().data["co2"].interpolate("time")
+    features = {"seasonal": weekly - weekly.rolling(WEEKS).mean(), "change": weekly.diff(13)}
+    context = pd.DataFrame(features).rolling(FILTER).mean().dropna()
+    names = list(features)
+    return (
+        *_scaled_and_split(context.to_numpy(), None, names, len_source, len_target, deadband, val_size),
+        names,
+    )
+
+
+def split_in_time(
+    context: Any, transmissions: Any, len_source: int, len_target: int, num_train: int
+) -> tuple[TrafficArrays, TrafficArrays]:
+    """The windows of the first ``num_train`` samples and those of the others: views of one series.
+
+    Windows with samples of both sides are left out; the last transmitted sample of a window to validate on
+    may be one of the training side, as it is for the receiver.
+
+    Args:
+        context: (L, F) floats.
+        transmissions: (L,) flags.
+        len_source, len_target: S and T, samples of the windows.
+        num_train: samples of the training side.
+
+    Raises:
+        ValueError: if a side is shorter than a window, or as :func:`~ignite_recipes.data.make_traffic_windows`.
+
+    >>> train, val = split_in_time(torch.rand(20, 2), torch.ones(20), 3, 2, num_train=12)
+    >>> len(train.sources), len(val.sources)
+    (8, 4)
+    """
+    length, num_samples = len_source + len_target, len(context)
+    if min(num_train, num_samples - num_train) < length:
+        raise ValueError(
+            f"both sides must have at least len_source + len_target = {length} samples; got {num_train} to train on "
+            f"and {num_samples - num_train} to validate on: use a longer series, shorter windows or another val_size"
+        )
+    windows = make_traffic_windows(context, transmissions, len_source, len_target)
+    sides = (slice(num_train - length + 1), slice(num_train, None))
+    train, val = (TrafficArrays(*(array[side] for array in windows)) for side in sides)
+    return train, val
+
+
+def _scaled_and_split(
+    context: Any,
+    flags: Any,
+    names: Sequence[str],
+    len_source: int,
+    len_target: int,
+    deadband: float | None,
+    val_size: float,
+) -> tuple[TrafficArrays, TrafficArrays]:
+    """The windows of both sides, by the given flags or else by send-on-delta."""
+    if not 0 < val_size < 1:
+        raise ValueError(f"val_size must be a part of the samples, in (0, 1); got {val_size!r}")
+    num_train = len(context) - round(val_size * len(context))
+    limits = learn_limits(context[: max(num_train, 1)])
+    scaled: torch.Tensor
+    if deadband is not None:
+        scaled, flags = send_on_delta(context, deadband, limits, feature_names=names)
+    else:
+        scaled = scale_context(context, limits, feature_names=names)
+    return split_in_time(scaled, to_tensor("flags", flags), len_source, len_target, num_train)
+
+
+def _check_time(column: "pd.Series[Any]", path: str | Path) -> None:
+    import pandas as pd
+
+    is_number = pd.api.types.is_numeric_dtype(column)
+    with warnings.catch_warnings():  # of text in no common format, which is missing then
+        warnings.simplefilter("ignore", UserWarning)
+        times = column if is_number else pd.to_datetime(column, errors="coerce", utc=True)
+    increases = times.notna() & (times.diff().isna() | (times > times.shift()))
+    if not increases.all():
+        row = int(np.argmin(increases.to_numpy()))
+        raise ValueError(
+            f"column {column.name} of {path} must hold increasing times; got {column.iloc[row]!r} in row {row}: "
+            "sort the rows by time and drop those without one"
+        )
+
+
+def _numbers(frame: "pd.DataFrame", names: list[str], path: str | Path) -> Any:
+    import pandas as pd
+
+    dtypes = frame[names].dtypes
+    if wrong := [name for name, dtype in dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]:
+        raise ValueError(
+            f"the columns of {path} must hold numbers, but for time_column; got text in {wrong}: "
+            "name the time_column, and leave other text out of the file"
+        )
+    values = frame[names].to_numpy(dtype=np.float64)
+    if not (finite := np.isfinite(values)).all():
+        row, column = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"column {names[column]} of {path} must hold a finite number in every row; got {values[row, column]} in "
+            f"row {row}: fill the gaps, for instance by pandas' interpolate"
+        )
+    return values
