@@ -89,9 +89,9 @@ class TrainingEngine(KeyedEngine):
         self._window_weight, self._first_size = 0.0, 0
         self._updated_at = self._saved_epoch = 0
         self.state_dict_user_keys.extend(_COUNTERS)
-        self.add_event_handler(Events.EPOCH_STARTED, _open_epoch)
-        self.add_event_handler(Events.EPOCH_COMPLETED, _finish_window)
-        self.add_event_handler(Events.EPOCH_COMPLETED, _close_epoch)
+        self.add_event_handler(Events.EPOCH_STARTED, begin_epoch)
+        self.add_event_handler(Events.EPOCH_COMPLETED, finish_last_window)
+        self.add_event_handler(Events.EPOCH_COMPLETED, decide_and_save)
 
     def run(
         self,
@@ -168,7 +168,7 @@ class TrainingEngine(KeyedEngine):
     ) -> RemovableEventHandle:
         """As Ignite's; but an epoch is closed (metrics decided on, then saved) after all its handlers."""
         handle = super().add_event_handler(event_name, handler, *args, **kwargs)
-        self._event_handlers[Events.EPOCH_COMPLETED].sort(key=lambda entry: entry[0] is _close_epoch)
+        self._event_handlers[Events.EPOCH_COMPLETED].sort(key=lambda entry: entry[0] is decide_and_save)
         # A checkpoint holds what every other handler of its event has come to.
         savers: list[Any] = self._event_handlers[TrainEvents.CHECKPOINT_READY]
         savers.sort(key=lambda entry: getattr(entry[0], "saves_last", False))
@@ -340,7 +340,7 @@ def keep_state(engine: Engine, name: str, handler: Any) -> None:
 # The trainer's own handlers: plain functions, so that describe() shows them by name.
 
 
-def _open_epoch(engine: TrainingEngine) -> None:
+def begin_epoch(engine: TrainingEngine) -> None:
     state = engine.state
     if state.opened_epochs < state.epoch:
         state.opened_epochs, state.epoch_start = state.epoch, state.iteration
@@ -355,12 +355,12 @@ def _open_epoch(engine: TrainingEngine) -> None:
     engine._begin_window()
 
 
-def _finish_window(engine: TrainingEngine) -> None:
+def finish_last_window(engine: TrainingEngine) -> None:
     if engine.window_losses:  # a loader without a length, or terminate_epoch(), ends an epoch inside a window
         engine._update()
 
 
-def _close_epoch(engine: TrainingEngine) -> None:
+def decide_and_save(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.METRICS_READY)
     engine.state.closed_epochs = engine.state.epoch
     _save_epoch(engine)

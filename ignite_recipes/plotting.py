@@ -44,6 +44,7 @@ def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per v
     names = [key.removeprefix("train_") for key, values in history.items() if key.startswith("train_") and values]
     if not names:
         raise ValueError("a history must hold at least one epoch of a train_ list; got none")
+    epochs = len(history[f"train_{names[0]}"])
     names += ["learning_rate"] if history.get("learning_rate") else []
     figure = Figure(figsize=(4.2 * len(names), 3.4), dpi=150, layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -55,7 +56,8 @@ def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per v
         axes.set_title(_TITLES.get(name, name))
         axes.set_xlabel("epoch")
         axes.set_ylabel({"accuracy": "%", "learning_rate": ""}.get(name, unit))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_xlim(1, epochs) if epochs > 1 else axes.set_xticks([1])
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)

@@ -49,12 +49,12 @@ def test_describe_prints_handlers_in_the_order_in_which_they_run():
     text = io.StringIO()
     describe(trainer, text)
     assert text.getvalue().splitlines() == [
-        "  EPOCH_STARTED                 _open_epoch",
+        "  EPOCH_STARTED                 begin_epoch",
         "      GRADIENTS_READY           report, on some only",
         "                                GradientClipper(max_norm=1, norm_type=2)",
         "    ITERATION_COMPLETED         <lambda>",
-        "  EPOCH_COMPLETED               _finish_window",
-        "                                _close_epoch",
+        "  EPOCH_COMPLETED               finish_last_window",
+        "                                decide_and_save",
         "COMPLETED                       report",
     ]
 

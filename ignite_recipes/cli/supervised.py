@@ -89,8 +89,9 @@ def _train(
     plot_history(history, "cross-entropy, nats").savefig(experiment.plot_file)
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
+    early = " (stopped early)" if result["stopped_early"] else ""
     return (
-        f"Validation accuracy {accuracy:.2f}% at epoch {epoch} of {result['epochs_trained']}, {verdict} than the "
+        f"Validation accuracy {accuracy:.2f}% at epoch {epoch} of {result['epochs_trained']}{early}, {verdict} than the "
         f"{guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
         f"{experiment.experiment_dir}"
     )

@@ -84,7 +84,6 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     load_checkpoint(best.path, model)
     save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names)
     plot_history(history).savefig(experiment.plot_file)
-    return (
-        f"Best validation loss {best.best:.3f} nats per vector, at epoch {best.best_epoch} of "
-        f"{len(history['val_loss'])}; model, curves and checkpoints are in {experiment.experiment_dir}"
-    )
+    trained = len(history["val_loss"])
+    early = ", stopped early" if trained < settings["epochs"] else ""
+    return f"Best validation loss {best.best:.3f} nats per vector, at epoch {best.best_epoch} of {trained}{early}; model, curves and checkpoints are in {experiment.experiment_dir}"

@@ -68,6 +68,7 @@ def clip_grad_norm(
 
 
 def _check_norms(max_norm: float, norm_type: float) -> None:
+    norm_type = float(norm_type)  # torch takes "inf" too
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive, in the units of the gradient norm; got {max_norm}")
     if not norm_type > 0:
@@ -97,7 +98,7 @@ class GradientClipper:
 
     def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> None:
         _check_norms(max_norm, norm_type)
-        self.max_norm, self.norm_type, self.error_if_nonfinite = max_norm, norm_type, error_if_nonfinite
+        self.max_norm, self.norm_type, self.error_if_nonfinite = max_norm, float(norm_type), error_if_nonfinite
         self._buffer = StepBuffer(self._fold)
         self._last: Tensor | None = None
         self._parameters: list[Tensor] = []

@@ -3,14 +3,17 @@
 from ignite_recipes.models.inference import extract_embeddings, save_for_inference
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.summary import count_parameters, print_model_summary
+from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 
 __all__ = [
+    "TrafficPredictor",
     "VariationalAutoencoder",
     "count_parameters",
     "extract_embeddings",
     "multilayer_perceptron",
     "print_model_summary",
     "save_for_inference",
+    "traffic_losses",
     "vae_losses",
 ]
