@@ -91,7 +91,7 @@ def _train(
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""
     return (
-        f"Validation accuracy {accuracy:.2f}% at epoch {epoch} of {result['epochs_trained']}{early}, {verdict} than the "
-        f"{guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
+        f"Validation accuracy {accuracy:.2f}% at epoch {epoch} of {result['epochs_trained']}{early}, {verdict} than "
+        f"the {guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
         f"{experiment.experiment_dir}"
     )

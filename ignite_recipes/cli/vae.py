@@ -86,4 +86,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     plot_history(history).savefig(experiment.plot_file)
     trained = len(history["val_loss"])
     early = ", stopped early" if trained < settings["epochs"] else ""
-    return f"Best validation loss {best.best:.3f} nats per vector, at epoch {best.best_epoch} of {trained}{early}; model, curves and checkpoints are in {experiment.experiment_dir}"
+    return (
+        f"Best validation loss {best.best:.3f} nats per vector, at epoch {best.best_epoch} of {trained}{early}; "
+        f"model, curves and checkpoints are in {experiment.experiment_dir}"
+    )
