@@ -70,8 +70,13 @@ from ignite_recipes.recipes import (
     FAST_TRAINING,
     MEMORY_CONSTRAINED_TRAINING,
     STABLE_TRAINING,
+    getDefaultModelParams,
     train_model_advanced,
+    train_one_epoch,
     train_variational_autoencoder,
+    trainModel,
+    trainModelByDefaultSetting,
+    validate_model,
 )
 
 __all__ = [
@@ -115,6 +120,7 @@ __all__ = [
     "create_trainer",
     "describe",
     "extract_embeddings",
+    "getDefaultModelParams",
     "get_device",
     "learn_limits",
     "load_checkpoint",
@@ -136,9 +142,13 @@ __all__ = [
     "split_train_val",
     "traffic_losses",
     "traffic_report",
+    "trainModel",
+    "trainModelByDefaultSetting",
     "train_model_advanced",
+    "train_one_epoch",
     "train_variational_autoencoder",
     "vae_losses",
+    "validate_model",
     "write_checkpoint",
     "write_example_ebd",
 ]

@@ -8,13 +8,13 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ignite_recipes._version import __version__
 from ignite_recipes.checkpoint import CheckpointError
-from ignite_recipes.cli import supervised, vae
+from ignite_recipes.cli import supervised, traffic, vae
 from ignite_recipes.handlers.nonfinite import NonFiniteError
 
 __all__ = ["main"]
 
 _DESCRIPTION = "Train a model with one of the recipes; every run is kept as an experiment and can be resumed."
-_COMMANDS = {"vae": vae, "supervised": supervised}
+_COMMANDS = {"vae": vae, "supervised": supervised, "traffic": traffic}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ignite_recipes.data.send_on_delta import learn_limits, scale_context, send_on_delta
+from ignite_recipes.data.deadband import learn_limits, scale_context, send_on_delta
 from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows, to_tensor
 
 if TYPE_CHECKING:

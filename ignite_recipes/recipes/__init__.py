@@ -6,12 +6,24 @@ from ignite_recipes.recipes.supervised import (
     STABLE_TRAINING,
     train_model_advanced,
 )
+from ignite_recipes.recipes.traffic import (
+    getDefaultModelParams,
+    train_one_epoch,
+    trainModel,
+    trainModelByDefaultSetting,
+    validate_model,
+)
 from ignite_recipes.recipes.vae import train_variational_autoencoder
 
 __all__ = [
     "FAST_TRAINING",
     "MEMORY_CONSTRAINED_TRAINING",
     "STABLE_TRAINING",
+    "getDefaultModelParams",
+    "trainModel",
+    "trainModelByDefaultSetting",
     "train_model_advanced",
+    "train_one_epoch",
     "train_variational_autoencoder",
+    "validate_model",
 ]

@@ -1,6 +1,7 @@
 """The command trains, keeps what it made, resumes, and answers a mistake with one line and exit code 2."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -207,6 +208,23 @@ def test_the_supervised_command_trains_resumes_and_beats_guessing(capsys):
     code, _, err = run(capsys, "vae", "--resume", "exp1")
     assert code == 2
     assert "not an experiment of the command vae" in err
+
+
+def test_the_traffic_command_trains_on_the_co2_series_and_on_a_csv_file_and_resumes(capsys):
+    code, out, err = run(capsys, "traffic", "--epochs", "12", "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "better than both baselines" in out.splitlines()[-1]
+    assert Path("runs/exp1/training_curves.png").exists()
+    code, out, _ = run(capsys, "traffic", "--resume", "exp1", "--epochs", "13")
+    assert code == 0
+    assert "Epoch 13/13" in out
+    rows = [f"{k},{math.sin(k / 9):.4f},{math.cos(k / 7):.4f},{int(k % 3 == 0)}" for k in range(300)]
+    Path("series.csv").write_text("\n".join(["time,a,b,sent", *rows]) + "\n")
+    small = ["--epochs", "2", "--device", "cpu", "--time-column", "time", "--hidden-size", "8"]
+    assert run(capsys, "traffic", "series.csv", *small, "--flag-column", "sent")[0] == 0
+    code, _, err = run(capsys, "traffic", "missing.csv")
+    assert code == 2
+    assert "missing.csv" in err
 
 
 def test_a_diverging_run_is_one_line_and_exit_code_1(capsys):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, precision_score, recall_score
 from torch.utils.data import DataLoader, Subset
 
-from ignite_recipes.data.send_on_delta import learn_limits, scale_context, send_on_delta
+from ignite_recipes.data.deadband import learn_limits, scale_context, send_on_delta
 from ignite_recipes.data.traffic import (
     TrafficArrays,
     TrafficDataset,
@@ -146,7 +146,7 @@ def test_send_on_delta_is_never_further_off_than_the_deadband(length, num_featur
 def test_send_on_delta_goes_on_from_chunk_to_chunk(monkeypatch):
     context = np.random.default_rng(0).random((100, 2))
     expected = send_on_delta(context, 0.3)
-    monkeypatch.setattr("ignite_recipes.data.send_on_delta.CHUNK", 7)
+    monkeypatch.setattr("ignite_recipes.data.deadband.CHUNK", 7)
     for got, wanted in zip(send_on_delta(context, 0.3), expected, strict=True):
         assert torch.equal(got, wanted)
 

@@ -1,0 +1,368 @@
+"""Train a predictor of the traffic that a sender who transmits only changes will cause."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from ignite_recipes.data.traffic import TrafficDataset, collate_traffic
+from ignite_recipes.devices import as_device
+from ignite_recipes.engine import create_trainer
+from ignite_recipes.evaluation import create_evaluator
+from ignite_recipes.handlers import (
+    BestCheckpoint,
+    Checkpointing,
+    EarlyStopping,
+    EpochAverages,
+    History,
+    LearningRateScheduler,
+)
+from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
+from ignite_recipes.randomness import derive_seed, preserve_generators, seed_generators
+from ignite_recipes.recipes.assembly import Attachable, attach_last, decide, fused_adam, guard_steps, measure, train_to
+from ignite_recipes.recipes.settings import check_count, check_positive
+
+__all__ = [
+    "getDefaultModelParams",
+    "trainModel",
+    "trainModelByDefaultSetting",
+    "train_one_epoch",
+    "validate_model",
+]
+
+COMPONENTS = ("traffic", "classification", "transmission", "context")
+LAMBDAS = ("lambda_traffic_class", "lambda_transmission", "lambda_context")
+SIZES = ("input_size", "output_size", "num_classes", "hidden_size", "num_layers", "dropout_rate", "dt", "degree")
+KEPT_CHECKPOINTS = 3
+
+
+def getDefaultModelParams(
+    len_source: int,
+    len_target: int,
+    dataset: Sequence[Any] | TrafficDataset,
+    batch_size: int = 1024,
+    learning_rate: float = 1e-3,
+    dropout_rate: float = 0.2,
+) -> dict[str, Any]:
+    """The parameters of :func:`trainModel`, all of them, to be changed as one likes.
+
+    Args:
+        len_source: S, samples of the window that is seen.
+        len_target: T, samples of the window whose traffic is predicted.
+        dataset: the eight arrays, whose number of features the model gets.
+        batch_size: windows per batch.
+        learning_rate: initial, of Adam.
+        dropout_rate: probability of dropping a hidden unit in training.
+
+    Returns:
+        Of the training: ``batch_size, learning_rate, use_mixed_precision`` (float16 on an accelerator),
+        ``gradient_clip`` (bound of the gradients' norm), ``early_stop_patience`` (epochs), ``use_scheduler,
+        scheduler_gamma, scheduler_step_size`` (factor and epochs of the learning rate's decay),
+        ``weight_decay, num_epochs, seed``, and the losses' weights ``lambda_traffic_class,
+        lambda_transmission, lambda_context``. Of the data: ``num_workers`` (used only for data sets that are
+        not in memory, which they slow down), ``pin_memory``. Of the files: ``save_checkpoints,
+        checkpoint_dir``. Of the model: ``input_size, output_size, num_classes, hidden_size, num_layers,
+        dropout_rate, dt, degree, len_source, len_target``, as in :class:`TrafficPredictor`.
+
+    >>> from ignite_recipes import make_traffic_windows
+    >>> windows = make_traffic_windows(torch.rand(30, 2), torch.ones(30), 10, 5)
+    >>> getDefaultModelParams(10, 5, windows)["early_stop_patience"]
+    10
+    """
+    return {
+        "input_size": (dataset.arrays if isinstance(dataset, TrafficDataset) else dataset)[0].shape[-1],
+        "output_size": len_target,
+        "num_classes": len_target + 1,
+        "hidden_size": 64,
+        "num_layers": 5,
+        "dropout_rate": dropout_rate,
+        "dt": 0.01,
+        "degree": 3,
+        "len_source": len_source,
+        "len_target": len_target,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "num_epochs": 50,
+        "use_mixed_precision": True,
+        "gradient_clip": 1.0,
+        "early_stop_patience": 10,
+        "use_scheduler": True,
+        "scheduler_gamma": 0.95,
+        "scheduler_step_size": 5,
+        "weight_decay": 1e-4,
+        "num_workers": 4,
+        "pin_memory": True,
+        "seed": 42,
+        "save_checkpoints": True,
+        "checkpoint_dir": "checkpoints",
+        "lambda_traffic_class": 100.0,
+        "lambda_transmission": 500.0,
+        "lambda_context": 100.0,
+    }
+
+
+def trainModelByDefaultSetting(
+    len_source: int,
+    len_target: int,
+    trainData: Any,
+    testData: Any,
+    verbose: bool = True,
+) -> tuple[TrafficPredictor, dict[str, Any], dict[str, Any]]:
+    """:func:`trainModel` with the parameters of :func:`getDefaultModelParams`."""
+    parameters = getDefaultModelParams(len_source, len_target, trainData)
+    return trainModel(parameters, trainData, testData, verbose)
+
+
+def trainModel(
+    parameters: Mapping[str, Any],
+    trainData: Sequence[Any] | TrafficDataset,
+    testData: Sequence[Any] | TrafficDataset,
+    verbose: bool = True,
+    *,
+    device: str | torch.device | None = None,
+    resume_from: str | os.PathLike[str] | None = None,
+    non_finite: str = "raise",
+    accumulation_steps: int = 1,
+    progress: bool = False,
+    handlers: Sequence[Attachable] = (),
+) -> tuple[TrafficPredictor, dict[str, Any], dict[str, Any]]:
+    """Train a :class:`TrafficPredictor` with Adam; it is returned with the weights of its best epoch.
+
+    Best is the lowest validation loss, which early stopping watches too. Losses are means over windows.
+
+    Args:
+        parameters: as of :func:`getDefaultModelParams`; those that are left out have its values.
+        trainData, testData: the eight arrays, in the documented order, of training and validation.
+        verbose: print a line an epoch.
+        device: None or ``"auto"`` is the best one there is.
+        resume_from: a checkpoint of this function: goes on exactly where that run was, to ``num_epochs``;
+            the other parameters must be those of that run.
+        non_finite: ``"raise"`` or ``"skip"``, as in :class:`NonFiniteGuard`.
+        accumulation_steps: batches per optimizer step.
+        progress: show a progress bar on standard error.
+        handlers: more handlers, attached to the trainer behind the recipe's own.
+
+    Returns:
+        The model; ``histories`` with ``train_loss, val_loss, learning_rate`` and ``loss_components``
+        (``traffic, classification, transmission, context``, of the validation data), an entry an epoch; and
+        ``info`` with ``best_epoch`` (from 1), ``best_val_loss, total_epochs_trained, stopped_early``.
+        ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``.
+
+    Raises:
+        ValueError: for arrays that are not sound, unknown parameters or those out of their range, a source
+            too short for the polynomial, or a resume with other parameters.
+        NonFiniteError: for a loss or gradient that is not finite.
+        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+    """
+    train_set, val_set = _dataset(trainData), _dataset(testData)
+    p = _complete(parameters, train_set)
+    target = as_device(device)
+    model = _new_model(p).to(target)
+    loss = _loss(p)
+    optimizer = fused_adam(model, target, p["learning_rate"], p["weight_decay"])
+    trainer = create_trainer(
+        model,
+        optimizer,
+        loss,
+        device=target,
+        seed=p["seed"],
+        accumulation_steps=accumulation_steps,
+        get_inputs=_inputs,
+    )
+    settings = {name: value for name, value in p.items() if name not in _FREE_ON_RESUME}
+    trainer.metadata = {**settings, "non_finite": non_finite, "accumulation_steps": accumulation_steps}
+    history = History(["train_loss", "val_loss", "learning_rate", *(f"val_{name}" for name in COMPONENTS)])
+
+    # One step, in the order in which it happens.
+    precision = "float16" if p["use_mixed_precision"] and target.type != "cpu" else "float32"
+    guard_steps(trainer, precision=precision, max_grad_norm=p["gradient_clip"], non_finite=non_finite)
+
+    # One epoch: measure, decide, save.
+    evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs)
+    measure(trainer, evaluator, _loader(val_set, p, shuffle=False))
+    if p["use_scheduler"]:
+        LearningRateScheduler(optimizer, "step", gamma=p["scheduler_gamma"], step_size=p["scheduler_step_size"]).attach(
+            trainer
+        )
+    patience = p["early_stop_patience"]
+    stopping = EarlyStopping(2**62 if patience is None else patience, 0.0, verbose=False).attach(trainer)
+    decide(trainer, history, partial(_line, stopping), print_every=1 if verbose else None, progress=progress)
+    attach_last(trainer, handlers, *_savers(p))
+
+    with _high_precision_matmul():
+        train_to(
+            p["num_epochs"], trainer, _loader(train_set, p, shuffle=True), resume_from, trainer.metadata, p["seed"]
+        )
+    return model, _histories(history), _info(stopping, history)
+
+
+def train_one_epoch(
+    model: nn.Module,
+    loader: Iterable[Any],
+    optimizer: Optimizer,
+    *,
+    device: str | torch.device | None = "cpu",
+    parameters: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> dict[str, float]:
+    """Train for one pass over a loader, with the step of :func:`trainModel`.
+
+    Args:
+        model: a :class:`TrafficPredictor`.
+        loader: batches of the eight arrays.
+        optimizer: of the model.
+        device: where to.
+        parameters: of the losses' weights, ``gradient_clip`` and ``use_mixed_precision``, as in
+            :func:`getDefaultModelParams`; defaults where left out.
+        seed: of shuffling and dropout; None draws one.
+
+    Returns:
+        Means over the windows: ``loss, traffic, classification, transmission, context``.
+
+    Raises:
+        NonFiniteError: for a loss or gradient that is not finite.
+    """
+    p = {"gradient_clip": 1.0, "use_mixed_precision": True, **_default_lambdas(), **(parameters or {})}
+    trainer = create_trainer(model, optimizer, _loss(p), device=device, seed=seed, get_inputs=_inputs)
+    precision = "float16" if p["use_mixed_precision"] and trainer.device.type != "cpu" else "float32"
+    guard_steps(trainer, precision=precision, max_grad_norm=p["gradient_clip"], non_finite="raise")
+    trainer.run(loader, max_epochs=1)
+    return {name: trainer.state.metrics[f"train_{name}"] for name in ("loss", *COMPONENTS)}
+
+
+def validate_model(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    device: str | torch.device | None = "cpu",
+    parameters: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """The losses of a model on a loader, without training it; arguments and result as in :func:`train_one_epoch`."""
+    evaluator = create_evaluator(
+        model, _loss({**_default_lambdas(), **(parameters or {})}), device=device, get_inputs=_inputs
+    )
+    EpochAverages().attach(evaluator)
+    return dict(evaluator.run(loader).metrics)
+
+
+# What a resume may change: where it ends, how it is fetched and where it is kept.
+_FREE_ON_RESUME = ("num_epochs", "num_workers", "pin_memory", "save_checkpoints", "checkpoint_dir", "seed")
+
+
+def _dataset(data: Sequence[Any] | TrafficDataset) -> TrafficDataset:
+    return data if isinstance(data, TrafficDataset) else TrafficDataset(data)
+
+
+def _complete(parameters: Mapping[str, Any], dataset: TrafficDataset) -> dict[str, Any]:
+    """The parameters with defaults for those that are left out, checked by name and value."""
+    length = parameters.get("len_source", dataset.len_source), parameters.get("len_target", dataset.len_target)
+    defaults = getDefaultModelParams(*length, dataset)
+    for name in parameters:
+        if name not in defaults:
+            near = get_close_matches(str(name), defaults, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the parameters are: {', '.join(defaults)}"
+            raise ValueError(f"unknown parameter {name!r}; {hint}")
+    p = {**defaults, **parameters}
+    check_count(num_epochs=p["num_epochs"], batch_size=p["batch_size"])
+    check_positive(learning_rate=p["learning_rate"], scheduler_gamma=p["scheduler_gamma"])
+    if not p["weight_decay"] >= 0:
+        raise ValueError(f"weight_decay must not be negative; got {p['weight_decay']}")
+    found = {"len_source": dataset.len_source, "len_target": dataset.len_target, "input_size": dataset.num_features}
+    for name, value in found.items():
+        if p[name] != value:
+            raise ValueError(f"{name} must be that of the data, {value}; got {p[name]}")
+    if p["output_size"] != p["len_target"] or p["num_classes"] <= p["len_target"]:
+        raise ValueError(
+            f"output_size must be len_target = {p['len_target']} and num_classes at least one more; got "
+            f"{p['output_size']} and {p['num_classes']}"
+        )
+    return p
+
+
+def _new_model(p: Mapping[str, Any]) -> TrafficPredictor:
+    """A model whose weights depend on the seed alone; the global generators stay as they are."""
+    with preserve_generators():
+        seed_generators(derive_seed(p["seed"], "initial weights"))
+        return TrafficPredictor(**{name: p[name] for name in SIZES}, len_source=p["len_source"])
+
+
+def _loader(dataset: TrafficDataset, p: Mapping[str, Any], *, shuffle: bool) -> DataLoader[Any]:
+    # Data in memory are fetched faster than a worker's batch is handed over, so num_workers is for other data.
+    return DataLoader(
+        dataset,
+        p["batch_size"],
+        shuffle=shuffle,
+        collate_fn=collate_traffic,
+        pin_memory=p["pin_memory"] and torch.cuda.is_available(),
+        # A batch norm cannot learn from a single window.
+        drop_last=shuffle and len(dataset) > 1 and len(dataset) % p["batch_size"] == 1,
+    )
+
+
+def _inputs(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+    sources, _, last_transmitted, source_traffic, *_ = batch
+    return sources, last_transmitted, source_traffic
+
+
+def _default_lambdas() -> dict[str, float]:
+    return {"lambda_traffic_class": 100.0, "lambda_transmission": 500.0, "lambda_context": 100.0}
+
+
+def _loss(p: Mapping[str, Any]) -> Callable[[nn.Module, Any, Any], dict[str, Tensor]]:
+    weights = {name: p[name] for name in LAMBDAS}
+
+    def loss(model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
+        return traffic_losses(model(*inputs), batch, **weights)
+
+    return loss
+
+
+def _savers(p: Mapping[str, Any]) -> list[Attachable]:
+    if not p["save_checkpoints"]:
+        return []
+    folder = Path(p["checkpoint_dir"])
+    return [BestCheckpoint(folder / "best_model.pt"), Checkpointing(folder, keep=KEPT_CHECKPOINTS)]
+
+
+@contextmanager
+def _high_precision_matmul() -> Iterator[None]:
+    """TensorFloat-32 where there is one, for the time of the training."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _line(stopping: EarlyStopping, metrics: Mapping[str, float]) -> str:
+    best = " ⭐" if stopping.wait == 0 else ""
+    patience = "" if stopping.patience == 2**62 else f" | patience {stopping.wait}/{stopping.patience}"
+    return (
+        f"{datetime.now():%Y-%m-%d %H:%M:%S} | train {metrics['train_loss']:.4f} | val {metrics['val_loss']:.4f}{best}"
+        f"{patience} | learning rate {metrics['learning_rate']:.3g}"
+    )
+
+
+def _histories(history: History) -> dict[str, Any]:
+    epochs = history.epochs
+    named = {name: epochs[name] for name in ("train_loss", "val_loss", "learning_rate")}
+    return {**named, "loss_components": {name: epochs[f"val_{name}"] for name in COMPONENTS}}
+
+
+def _info(stopping: EarlyStopping, history: History) -> dict[str, Any]:
+    return {
+        "best_epoch": stopping.best_epoch,
+        "best_val_loss": stopping.best_loss,
+        "total_epochs_trained": len(history.epochs["train_loss"]),
+        "stopped_early": stopping.stopped_epoch is not None,
+    }
