@@ -1,6 +1,7 @@
 """The command ``ignite-recipes``: one subcommand per recipe, each a thin caller of its function."""
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ _COMMANDS = {"vae": vae, "supervised": supervised, "traffic": traffic}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code: 0, 1 for a run that failed, 2 for a mistake of the user, 130 for Ctrl-C."""
+    """Run the command; 0, or 1 for a run that failed, 2 for a mistake of the user, 130 or 143 for a signal."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)  # to standard error
     try:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ArgumentError, CheckpointError, OSError, ValueError) as error:
         return _complain(error, 2)
     except KeyboardInterrupt as interrupt:
-        return _complain(interrupt, 130)
+        return _complain(interrupt, 128 + getattr(interrupt, "signum", signal.SIGINT))
     return 0
 
 

@@ -1,5 +1,6 @@
 """What every recipe's command does around its training: an experiment of its own, or one that is resumed."""
 
+import signal
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,10 +67,12 @@ def run_experiment(
         if is_new:
             experiment.discard_unused()
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {settings['runs_dir']}"
         name = Path(experiment.experiment_dir).name
-        raise KeyboardInterrupt(f"stopped; go on with: ignite-recipes {command} --resume {name}{where}") from None
+        told = Stopped(f"stopped; go on with: ignite-recipes {command} --resume {name}{where}")
+        told.signum = getattr(interrupt, "signum", signal.SIGINT)
+        raise told from None
 
 
 def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]) -> Path | None:
@@ -87,11 +90,59 @@ class _KeepSettings:
         trainer.add_event_handler(Events.STARTED, lambda: self.experiment.write_settings(_own(self.settings)))
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal has asked to stop; ``signum`` is which."""
+
+    signum: int = signal.SIGINT
+
+
+class _StopOnSignal:
+    """Leave after the step at hand when SIGINT (Ctrl-C) or SIGTERM comes; a second one leaves at once.
+
+    Python raises KeyboardInterrupt wherever it happens to be, also where it is swallowed, in a destructor for
+    instance: the signal would be lost.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def attach(self, trainer: Engine) -> None:
+        trainer.add_event_handler(Events.STARTED, self._listen)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._leave)
+        trainer.add_event_handler(Events.COMPLETED, self._restore)
+        trainer.add_event_handler(Events.EXCEPTION_RAISED, self._restore)
+
+    def _listen(self) -> None:
+        self._before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def _note(self, signum: int, frame: Any) -> None:
+        self._received = signum
+        self._restore()
+
+    def _leave(self) -> None:
+        if self._received is not None:
+            stopped = Stopped()
+            stopped.signum = self._received
+            raise stopped
+
+    def _restore(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
+
+
 def savers(experiment: ExperimentManager, settings: dict[str, Any], best: BestCheckpoint) -> list[Any]:
-    """The handlers that write an experiment's settings and checkpoints: the best, those kept, the latest."""
+    """The handlers that write an experiment's settings and checkpoints, and stop it when a signal comes."""
     folder, every = experiment.checkpoints_dir, settings["save_every"]
     kept = [] if every is None else [Checkpointing(folder, "epoch_{epoch}.pt", every=every)]
-    return [_KeepSettings(experiment, settings), best, *kept, Checkpointing(folder, "latest_checkpoint.pt")]
+    return [
+        _KeepSettings(experiment, settings),
+        _StopOnSignal(),
+        best,
+        *kept,
+        Checkpointing(folder, "latest_checkpoint.pt"),
+    ]
 
 
 def _own(settings: dict[str, Any]) -> dict[str, Any]:

@@ -246,16 +246,19 @@ def test_help_and_version(capsys, arguments):
         assert "standard deviation of the Gaussian noise" in " ".join(out.split())
 
 
-def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_ctrl_c_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signal_says_how_to_go_on(
+    tmp_path, signum, code
+):
     command = [sys.executable, "-m", "ignite_recipes", "vae", *SMALL, "--epochs", "100000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     latest = tmp_path / "runs/exp1/checkpoints/latest_checkpoint.pt"
     deadline = time.monotonic() + 60
     while not latest.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.splitlines() == ["ignite-recipes: stopped; go on with: ignite-recipes vae --resume exp1"]
     assert "Epoch 1/100000" in out
     assert "\r" not in out + err
