@@ -5,8 +5,6 @@ from ignite_recipes.checkpoint import (
     CheckpointError,
     load_checkpoint,
     read_checkpoint,
-    restore_run,
-    run_state,
     save_checkpoint,
     write_checkpoint,
 )
@@ -78,6 +76,7 @@ from ignite_recipes.recipes import (
     trainModelByDefaultSetting,
     validate_model,
 )
+from ignite_recipes.run_state import restore_run, run_state
 
 __all__ = [
     "FAST_TRAINING",

@@ -9,10 +9,8 @@ It holds only tensors and plain values and is read with ``torch.load(weights_onl
 damaged or hostile, but reading it runs no code.
 """
 
-import copy
 import enum
 import errno
-import logging
 import os
 import pickle
 import zipfile
@@ -27,20 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ignite_recipes.engine import TrainingEngine, unwrap
+from ignite_recipes.engine import unwrap
 
 __all__ = [
     "CheckpointError",
+    "check_fits",
     "load_checkpoint",
-    "newest_checkpoint",
     "read_checkpoint",
-    "restore_run",
-    "run_state",
     "save_checkpoint",
     "write_checkpoint",
 ]
-
-logger = logging.getLogger(__name__)
 
 
 # What zipfile, zlib and torch raise for files that are cut short, damaged or of another kind.
@@ -220,7 +214,7 @@ def load_checkpoint(
             though one is asked for. Model and optimizer are then as they were before.
     """
     contents = read_checkpoint(filepath, "cpu" if device is None else device)
-    _check_fits(model, contents["model_state_dict"], filepath)
+    check_fits(model, contents["model_state_dict"], filepath)
     if optimizer is not None:
         _load_optimizer(optimizer, contents.get("optimizer_state_dict"), filepath)
     unwrap(model).load_state_dict(contents["model_state_dict"])
@@ -238,7 +232,7 @@ def _load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLik
         ) from error
 
 
-def _check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.PathLike[str]) -> None:
+def check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.PathLike[str]) -> None:
     """Refuse weights of another architecture before a single one is loaded."""
     own = unwrap(model).state_dict()
     problems = [f"{name} is missing" for name in own if name not in saved]
@@ -253,153 +247,3 @@ def _check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.P
             f"{os.fspath(filepath)!r} is of another architecture than the model: {'; '.join(problems[:3])}{more}. "
             "Make the model with the sizes it was saved with"
         )
-
-
-def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The sound checkpoint of a whole run that is of the latest epoch, or None if the folder holds no ``.pt`` file.
-
-    Damaged files are passed over with a warning in the log.
-
-    Raises:
-        CheckpointError: if there are files, and none is sound.
-    """
-    files = [path for path in Path(folder).glob("*.pt") if path.is_file()]
-    sound: list[tuple[int, float, Path]] = []
-    for path in files:
-        try:
-            contents = read_checkpoint(path)
-        except CheckpointError as error:
-            logger.warning("passed over: %s", error)
-        else:
-            if isinstance(contents.get("run"), Mapping) and isinstance(contents.get("epoch"), int):
-                sound.append((contents["epoch"], path.stat().st_mtime, path))
-    if files and not sound:
-        raise CheckpointError(
-            f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is sound: start a new run"
-        )
-    return max(sound)[2] if sound else None
-
-
-def run_state(trainer: TrainingEngine) -> dict[str, Any]:
-    """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to go on exactly.
-
-    Raises:
-        RuntimeError: inside an accumulation window, whose gradients no checkpoint holds.
-    """
-    if trainer.window_losses:
-        raise RuntimeError(
-            f"a run can be saved between optimizer steps only; {len(trainer.window_losses)} batches of an accumulation "
-            "window are done: save at OPTIMIZER_STEP_COMPLETED or at the end of an epoch"
-        )
-    handlers = {name: handler.state_dict() for name, handler in trainer.stateful.items()}
-    return {
-        "epoch": trainer.state.epoch,
-        "model_state_dict": unwrap(trainer.model).state_dict(),
-        "optimizer_state_dict": trainer.optimizer.state_dict(),
-        "train_loss": trainer.state.metrics.get("train_loss"),
-        "val_loss": trainer.state.metrics.get("val_loss"),
-        "history": handlers.get("history", {}).get("epochs"),
-        "metadata": trainer.metadata,
-        "run": {"engine": dict(trainer.state_dict()), "handlers": handlers},
-    }
-
-
-def restore_run(
-    trainer: TrainingEngine,
-    path: str | os.PathLike[str],
-    *,
-    settings: Mapping[str, Any] | None = None,
-    num_epochs: int | None = None,
-    epoch_length: int | None = None,
-    seed: int | None = None,
-) -> dict[str, Any]:
-    """Put a trainer, its model, its optimizer and its handlers where the run of ``path`` was.
-
-    Attach the handlers first. Either all of it is restored or, if anything does not fit, nothing.
-
-    Args:
-        trainer: of ``create_trainer``, with the handlers of that run.
-        path: a checkpoint of a whole run.
-        settings: what must be as it was, compared with the file's ``metadata`` under the same names.
-        num_epochs: to which epoch the run is to go on; must not lie behind it.
-        epoch_length: batches an epoch; if given, must be the run's.
-        seed: if given, must be the run's.
-
-    Returns:
-        What the file holds.
-
-    Raises:
-        FileNotFoundError, CheckpointError: as for :func:`load_checkpoint`; also if the file holds weights
-            only and not a whole run.
-        ValueError: if a setting, the batches an epoch or the seed differ from that run's, or it is past
-            ``num_epochs``.
-    """
-    contents = read_checkpoint(path)
-    run = contents.get("run")
-    if not isinstance(run, Mapping) or not {"engine", "handlers"} <= set(run) or "epoch" not in contents:
-        raise CheckpointError(
-            f"{os.fspath(path)!r} holds weights but not a whole run, so no run can go on from it exactly: "
-            "load_checkpoint(path, model) loads the weights"
-        )
-    _check_fits(trainer.model, contents["model_state_dict"], path)
-    _check_same(settings or {}, contents.get("metadata") or {}, path)
-    _check_goes_on(contents, path, num_epochs, epoch_length, seed)
-    handlers = {name: h for name, h in trainer.stateful.items() if name in run["handlers"]}
-    for name in sorted(set(run["handlers"]) ^ set(trainer.stateful)):
-        if name in run["handlers"]:
-            logger.info("%s of the run that is resumed is not attached: its state is left out", name)
-        else:
-            logger.warning("%s was not attached in the run that is resumed: it starts afresh", name)
-    parts: dict[str, Any] = {"model": unwrap(trainer.model), "optimizer": trainer.optimizer, **handlers}
-    states = {
-        "model": contents["model_state_dict"],
-        "optimizer": contents.get("optimizer_state_dict"),
-        **run["handlers"],
-    }
-    before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
-    try:
-        for name, part in parts.items():
-            part.load_state_dict(states[name])
-        name = "engine"
-        trainer.load_state_dict(run["engine"])
-    except Exception as error:
-        for name, part in parts.items():
-            part.load_state_dict(before[name])
-        raise CheckpointError(
-            f"{os.fspath(path)!r} does not fit this run ({name}: {error}): resume with the settings it was made with"
-        ) from error
-    return contents
-
-
-def _check_same(settings: Mapping[str, Any], saved: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    changed = [
-        f"{name} is {value!r}, the run's is {saved[name]!r}"
-        for name, value in settings.items()
-        if name in saved and saved[name] != value
-    ]
-    if changed:
-        raise ValueError(
-            f"a run must be resumed with its own settings, but of {os.fspath(path)!r} {'; '.join(changed)}. "
-            "Pass the run's, or start a new run from its weights (load_checkpoint)"
-        )
-
-
-def _check_goes_on(
-    contents: Mapping[str, Any],
-    path: str | os.PathLike[str],
-    num_epochs: int | None,
-    epoch_length: int | None,
-    seed: int | None,
-) -> None:
-    epoch, engine, name = contents["epoch"], contents["run"]["engine"], os.fspath(path)
-    if num_epochs is not None and num_epochs < epoch:
-        raise ValueError(
-            f"num_epochs counts from the first epoch and must be at least {epoch}, where {name!r} is; got {num_epochs}"
-        )
-    if epoch_length not in (None, engine["epoch_length"]):
-        raise ValueError(
-            f"the loader must have the {engine['epoch_length']} batches an epoch of {name!r}; got {epoch_length}: "
-            "resume with the same data and batch size"
-        )
-    if seed not in (None, engine["seed"]):
-        raise ValueError(f"seed must be that of the run that is resumed, {engine['seed']}, or None; got {seed}")

@@ -48,6 +48,7 @@ LAYERS = [
     {"keyed_engine"},
     {"engine", "evaluation"},
     {"checkpoint", "models"},
+    {"run_state"},
     {"handlers"},
     {"recipes"},
     {"cli"},

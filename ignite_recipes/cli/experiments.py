@@ -9,10 +9,10 @@ from typing import Any
 from ignite.engine import Engine, Events
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ignite_recipes.checkpoint import newest_checkpoint
 from ignite_recipes.cli.options import new_parser, parse_settings
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing
+from ignite_recipes.run_state import newest_checkpoint
 
 __all__ = ["checkpoint_to_resume", "experiment_parser", "run_experiment", "savers"]
 

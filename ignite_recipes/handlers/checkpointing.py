@@ -7,10 +7,11 @@ from typing import Any
 
 from ignite.engine import Engine
 
-from ignite_recipes.checkpoint import run_state, write_checkpoint
+from ignite_recipes.checkpoint import write_checkpoint
 from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.handlers.metric import Metric, read_metric
+from ignite_recipes.run_state import run_state
 
 __all__ = ["BestCheckpoint", "Checkpointing"]
 

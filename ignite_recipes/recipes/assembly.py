@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from ignite_recipes.checkpoint import restore_run
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.evaluation import EvaluationEngine
 from ignite_recipes.handlers import (
@@ -23,6 +22,7 @@ from ignite_recipes.handlers import (
 from ignite_recipes.handlers.metric import decision_event
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.recipes.settings import PRECISIONS
+from ignite_recipes.run_state import restore_run
 
 __all__ = ["Attachable", "attach_last", "decide", "fused_adam", "guard_steps", "measure", "train_to"]
 
