@@ -219,8 +219,6 @@ class TrainingEngine(KeyedEngine):
 
     def _step(self, batch: Any) -> dict[str, Tensor]:
         state, model, precision = self.state, self.model, self.precision
-        assert state.seed is not None
-        seed_generators(derive_seed(state.seed, "step", state.iteration), self.device)
         if not model.training:
             model.train()
         if not self.window_losses:
@@ -229,8 +227,11 @@ class TrainingEngine(KeyedEngine):
         batch = to_device(batch, self.device)
         state.num_samples = self.batch_size(batch)
         state.inputs = self.get_inputs(batch)
-        self.fire(TrainEvents.INPUTS_READY)
+        if self._event_handlers[TrainEvents.INPUTS_READY]:
+            self._seed("inputs")
+            self._fire_event(TrainEvents.INPUTS_READY)
 
+        self._seed("step")  # whatever was drawn so far, dropout draws the same
         with nullcontext() if precision is None else precision.autocast():
             losses = state.losses = self.loss_fn(model, state.inputs, batch)
         loss = check_loss(losses)
@@ -246,6 +247,10 @@ class TrainingEngine(KeyedEngine):
             self._update()
         state.inputs = state.losses = None  # frees the activations before the next forward
         return output
+
+    def _seed(self, place: str) -> None:
+        assert self.state.seed is not None
+        seed_generators(derive_seed(self.state.seed, place, self.state.iteration), self.device)
 
     def _weigh(self, loss: Tensor) -> Tensor:
         """The batch's share of its accumulation window: its samples, in units of the window's first batch.

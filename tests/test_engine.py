@@ -219,8 +219,8 @@ def test_looking_does_not_change_the_training():
         Validation(evaluator, loader(shuffle=True)).attach(trainer)
 
     def draw(trainer):
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: torch.rand(7))
-        trainer.add_event_handler(Events.EPOCH_STARTED, lambda: torch.rand(7))
+        for event in (Events.ITERATION_COMPLETED, Events.EPOCH_STARTED, *TrainEvents):
+            trainer.add_event_handler(event, lambda: torch.rand(7))
 
     assert equal(run(), run(validate))
     assert equal(run(), run(draw))
