@@ -232,7 +232,7 @@ def train_one_epoch(
     Raises:
         NonFiniteError: for a loss or gradient that is not finite.
     """
-    p = {"gradient_clip": 1.0, "use_mixed_precision": True, **_default_lambdas(), **(parameters or {})}
+    p = {"gradient_clip": 1.0, "use_mixed_precision": True, **(parameters or {})}
     trainer = create_trainer(model, optimizer, _loss(p), device=device, seed=seed, get_inputs=_inputs)
     precision = "float16" if p["use_mixed_precision"] and trainer.device.type != "cpu" else "float32"
     guard_steps(trainer, precision=precision, max_grad_norm=p["gradient_clip"], non_finite="raise")
@@ -248,9 +248,7 @@ def validate_model(
     parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """The losses of a model on a loader, without training it; arguments and result as in :func:`train_one_epoch`."""
-    evaluator = create_evaluator(
-        model, _loss({**_default_lambdas(), **(parameters or {})}), device=device, get_inputs=_inputs
-    )
+    evaluator = create_evaluator(model, _loss(parameters or {}), device=device, get_inputs=_inputs)
     EpochAverages().attach(evaluator)
     return dict(evaluator.run(loader).metrics)
 
@@ -315,12 +313,8 @@ def _inputs(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
     return sources, last_transmitted, source_traffic
 
 
-def _default_lambdas() -> dict[str, float]:
-    return {"lambda_traffic_class": 100.0, "lambda_transmission": 500.0, "lambda_context": 100.0}
-
-
 def _loss(p: Mapping[str, Any]) -> Callable[[nn.Module, Any, Any], dict[str, Tensor]]:
-    weights = {name: p[name] for name in LAMBDAS}
+    weights = {name: p[name] for name in LAMBDAS if name in p}  # traffic_losses has the defaults
 
     def loss(model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
         return traffic_losses(model(*inputs), batch, **weights)
