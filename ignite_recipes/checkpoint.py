@@ -9,14 +9,14 @@ It holds only tensors and plain values and is read with ``torch.load(weights_onl
 damaged or hostile, but reading it runs no code.
 """
 
+import copy
 import enum
-import errno
 import os
 import pickle
 import zipfile
-import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +26,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ignite_recipes.engine import unwrap
+from ignite_recipes.files import replace_file
 
 __all__ = [
     "CheckpointError",
     "check_fits",
     "load_checkpoint",
+    "load_optimizer",
+    "misfits",
     "read_checkpoint",
     "save_checkpoint",
+    "unchanged_on_error",
     "write_checkpoint",
 ]
 
 
-# What zipfile, zlib and torch raise for files that are cut short, damaged or of another kind.
-_UNSOUND = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    LookupError,
-    AttributeError,
-    TypeError,
-)
+_FOLDER = 0x10  # in the attributes of a zip file's entry, which no checksum covers
+
+AVERAGED = "ema_model_state_dict"
+"""The key of the weights' moving average in a checkpoint."""
 
 
 class CheckpointError(RuntimeError):
@@ -58,42 +54,15 @@ class CheckpointError(RuntimeError):
 def write_checkpoint(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Write ``contents`` to ``path`` so that the file is at every moment either the old one or the new one.
 
-    The new file is written beside the old one, flushed to the disk, and only then renamed over it. Missing
-    folders are made.
+    The new file is written beside the old one, flushed to the disk, and only then renamed over it
+    (:func:`~ignite_recipes.files.replace_file`). Missing folders are made.
 
     Raises:
         TypeError: for a value that could not be read back safely, naming its place.
         OSError: if it cannot be written; what was there before is still there.
     """
-    path = Path(path)
     plain = _plain(contents, "checkpoint")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: the next write removes what a kill left
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(plain, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a power cut, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
-            raise
-    finally:
-        os.close(handle)
+    return replace_file(path, lambda file: torch.save(plain, file))
 
 
 _LEAVES = (str, bytes, bool, int, float, complex, type(None), Tensor, torch.Size, torch.dtype, torch.device)
@@ -139,15 +108,19 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch itself does not compare the checksums it writes
+            # Of an entry that is marked as a folder torch reads nothing, and leaves the memory as it finds it.
+            folders = [entry.filename for entry in archive.infolist() if entry.external_attr & _FOLDER]
         if damaged:
             raise zipfile.BadZipFile(f"{damaged} has another checksum than when it was written")
+        if folders:
+            raise zipfile.BadZipFile(f"{folders[0]} is marked as a folder")
         contents = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{str(path)!r} holds objects other than tensors and plain values; it was refused and nothing in it "
             "was run. Only load files of a source you trust, and convert them to a plain state_dict first"
         ) from error
-    except _UNSOUND as error:
+    except Exception as error:  # what zipfile and torch raise for damaged files is not documented
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{str(path)!r} is not a sound checkpoint ({reason}): it was cut short, damaged, or is another kind "
@@ -199,6 +172,8 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: Optimizer | None = None,
     device: str | torch.device | None = None,
+    *,
+    averaged: bool | None = False,
 ) -> dict[str, Any]:
     """Load a checkpoint into a model, and its optimizer, and return all that the file holds.
 
@@ -207,43 +182,98 @@ def load_checkpoint(
         model: of the architecture that was saved. It stays on its device.
         optimizer: of that model; gets its moments and settings back.
         device: where the tensors of the returned dict lie; the CPU by default.
+        averaged: load the weights' moving average, which files of runs with one hold too; None does if it is there.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if the file is not sound, is of another architecture, or has no optimizer state
-            though one is asked for. Model and optimizer are then as they were before.
+        CheckpointError: if the file is not sound, is of another architecture, or has no optimizer state or no
+            average though one is asked for. Model and optimizer are then as they were before.
     """
     contents = read_checkpoint(filepath, "cpu" if device is None else device)
-    check_fits(model, contents["model_state_dict"], filepath)
-    if optimizer is not None:
-        _load_optimizer(optimizer, contents.get("optimizer_state_dict"), filepath)
-    unwrap(model).load_state_dict(contents["model_state_dict"])
+    weights = contents["model_state_dict"]
+    if averaged or (averaged is None and AVERAGED in contents):
+        weights = contents.get(AVERAGED)
+        if not isinstance(weights, Mapping):
+            raise CheckpointError(f"{os.fspath(filepath)!r} holds no moving average: load it with averaged=False")
+    check_fits(model, weights, filepath)
+    with unchanged_on_error(filepath, model, optimizer):
+        if optimizer is not None:
+            load_optimizer(optimizer, contents.get("optimizer_state_dict"), filepath)
+        unwrap(model).load_state_dict(weights)
     return contents
-
-
-def _load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLike[str]) -> None:
-    if state is None:
-        raise CheckpointError(f"{os.fspath(filepath)!r} holds no optimizer state: load it with optimizer=None")
-    try:
-        optimizer.load_state_dict(state)
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{os.fspath(filepath)!r} is of another optimizer ({error}): make one for the same parameters"
-        ) from error
 
 
 def check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.PathLike[str]) -> None:
     """Refuse weights of another architecture before a single one is loaded."""
-    own = unwrap(model).state_dict()
-    problems = [f"{name} is missing" for name in own if name not in saved]
-    problems += [f"{name} is unknown to the model" for name in saved if name not in own]
-    for name, value in own.items():
-        other = saved.get(name)
-        if isinstance(value, Tensor) and isinstance(other, Tensor) and value.shape != other.shape:
-            problems.append(f"{name} is {tuple(other.shape)}, the model's is {tuple(value.shape)}")
+    problems = list(misfits(model, saved).values())
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
             f"{os.fspath(filepath)!r} is of another architecture than the model: {'; '.join(problems[:3])}{more}. "
             "Make the model with the sizes it was saved with"
         )
+
+
+def misfits(model: nn.Module, saved: Mapping[str, Any]) -> dict[str, str]:
+    """What keeps saved weights from being loaded into a model: the name of each entry, and what is wrong with it.
+
+    >>> misfits(nn.Linear(2, 1), {"weight": torch.zeros(1, 3), "bias": torch.zeros(1)})
+    {'weight': "weight is (1, 3), the model's is (1, 2)"}
+    """
+    own = unwrap(model).state_dict()
+    problems = {name: f"{name} is missing" for name in own if name not in saved}
+    problems |= {name: f"{name} is unknown to the model" for name in saved if name not in own}
+    for name, value in own.items():
+        if name in problems or not isinstance(value, Tensor):
+            continue
+        other = saved[name]
+        if not isinstance(other, Tensor):
+            problems[name] = f"{name} is a {type(other).__name__}, the model's is a tensor"
+        elif value.shape != other.shape:
+            problems[name] = f"{name} is {tuple(other.shape)}, the model's is {tuple(value.shape)}"
+    return problems
+
+
+def load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLike[str]) -> None:
+    """Load an optimizer's state, and refuse one of another optimizer.
+
+    Raises:
+        CheckpointError: if there is none or it does not fit; use it inside :func:`unchanged_on_error`.
+    """
+    name = os.fspath(filepath)
+    if state is None:
+        raise CheckpointError(f"{name!r} holds no optimizer state: load it with optimizer=None")
+    try:
+        optimizer.load_state_dict(state)
+        # torch compares only the numbers of parameters; without a setting of its own the next step would fail.
+        lacking = {key for group in optimizer.param_groups for key in optimizer.defaults.keys() - group.keys()}
+        if lacking:
+            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
+    except Exception as error:
+        raise CheckpointError(
+            f"{name!r} is of another optimizer ({error}): make one for the same parameters"
+        ) from error
+
+
+@contextmanager
+def unchanged_on_error(
+    filepath: str | os.PathLike[str], model: nn.Module | None = None, optimizer: Optimizer | None = None
+) -> Iterator[None]:
+    """Load a file inside the block: if that fails, model and optimizer are again as they were before it.
+
+    Raises:
+        CheckpointError: in the place of whatever error a model or an optimizer raises while it loads.
+    """
+    plain = None if model is None else unwrap(model)
+    weights = None if plain is None else copy.deepcopy(plain.state_dict())
+    state = {} if optimizer is None else {"state": optimizer.state, "param_groups": optimizer.param_groups}
+    try:
+        yield
+    except BaseException as error:
+        if plain is not None and weights is not None:
+            plain.load_state_dict(weights)
+        if optimizer is not None:
+            vars(optimizer).update(state)  # torch puts new ones in their place and leaves these as they are
+        if isinstance(error, CheckpointError) or not isinstance(error, Exception):
+            raise
+        raise CheckpointError(f"{os.fspath(filepath)!r} cannot be loaded into the model ({error})") from error

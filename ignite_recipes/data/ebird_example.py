@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.data.kerala_birds import BIRDS, PLACES
+from ignite_recipes.files import replace_file
 
 __all__ = ["EBD_COLUMNS", "write_example_ebd"]
 
@@ -102,23 +104,13 @@ def write_example_ebd(
         raise ValueError(f"num_checklists must be at least 1; got {num_checklists}")
     if release not in ("current", "older"):
         raise ValueError(f"release must be 'current' or 'older'; got {release!r}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     checklists = _draw_checklists(rng, num_checklists)
     found = _draw_species(rng, checklists)
     columns = [name for name in EBD_COLUMNS if release == "current" or name not in OLDER_LACKS]
     names = [OLDER_NAMES.get(name, name) if release == "older" else name for name in columns]
-    # Aside first: a file of this name is complete, even if the writing is cut short.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write("\t".join(names) + "\t\n")
-            file.writelines(_lines(rng, checklists, found, columns))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
+    lines = chain(["\t".join(names) + "\t\n"], _lines(rng, checklists, found, columns))
+    return replace_file(path, lambda file: file.writelines(line.encode() for line in lines))
 
 
 def _draw_checklists(rng: np.random.Generator, n: int) -> Checklists:

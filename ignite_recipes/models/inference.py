@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.batches import first_item
 from ignite_recipes.engine import unwrap
+from ignite_recipes.files import replace_file
 from ignite_recipes.models.vae import VariationalAutoencoder
 
 __all__ = ["extract_embeddings", "save_for_inference"]
@@ -96,8 +97,6 @@ def save_for_inference(
     rows = torch.export.Dim.DYNAMIC
     example = torch.zeros(2, plain.input_dimension)
     program = torch.export.export(_Inference(copied).eval(), (example,), dynamic_shapes=({0: rows},))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.pt2")
-    torch.export.save(program, temporary, extra_files={"features.json": json.dumps(names)})
-    os.replace(temporary, path)
-    return path
+    return replace_file(
+        path, lambda file: torch.export.save(program, file, extra_files={"features.json": json.dumps(names)})
+    )
