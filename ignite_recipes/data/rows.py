@@ -134,26 +134,34 @@ def create_dataloaders(
     >>> [len(batch) for batch in train_loader], [len(batch) for batch in val_loader]
     ([4, 4], [2])
     """
-    batch_size = _whole_number("batch_size", batch_size, minimum=1)
-    num_workers = _whole_number("num_workers", num_workers, minimum=0)
     _check_datasets(train, val)
+    train_loader = create_dataloader(train, batch_size, num_workers, pin_memory, shuffle=True)
+    if val is None:
+        return train_loader, None
+    return train_loader, create_dataloader(val, batch_size, num_workers, pin_memory, shuffle=False)
 
-    def loader(dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            num_workers=num_workers,
-            collate_fn=collate_rows,
-            pin_memory=pin_memory and _can_pin(),
-        )
 
-    return loader(train, shuffle=True), None if val is None else loader(val, shuffle=False)
+def create_dataloader(
+    dataset: Dataset[Any], batch_size: int, num_workers: int, pin_memory: bool, *, shuffle: bool
+) -> DataLoader[Any]:
+    """One loader of a data set that fetches a whole batch by ``__getitems__``; nothing is dropped.
+
+    Raises:
+        ValueError: if a number is too small.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=whole_number("batch_size", batch_size, minimum=1),
+        shuffle=shuffle,
+        num_workers=whole_number("num_workers", num_workers, minimum=0),
+        collate_fn=collate_rows,
+        pin_memory=pin_memory and _can_pin(),
+    )
 
 
 def collate_rows(batch: Any) -> Any:
-    """A batch that was fetched as one tensor as it is, single samples by torch's default."""
-    return batch if isinstance(batch, Tensor) else default_collate(batch)
+    """A batch that was fetched at once, a tensor or a tuple of them, as it is; a list of samples as torch does."""
+    return batch if isinstance(batch, (Tensor, tuple)) else default_collate(batch)
 
 
 def _can_pin() -> bool:
@@ -249,7 +257,7 @@ def _draw_groups(groups: NDArray[np.int64], wanted: int, random_seed: int) -> ND
     return is_val[numbers]
 
 
-def _whole_number(name: str, value: int, minimum: int) -> int:
+def whole_number(name: str, value: int, minimum: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:

@@ -1,0 +1,277 @@
+"""Data sets of labelled images, and random transforms of those that are trained on."""
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+from torch.utils.data import DataLoader, Dataset
+
+from ignite_recipes.data.digits import load_digits_matrix
+from ignite_recipes.data.rows import create_dataloader, whole_number
+from ignite_recipes.randomness import derive_seed
+from ignite_recipes.registry import Registry
+
+__all__ = ["BaseDataset", "DatasetRegistry", "ImageDataset", "RandomAffine", "Transform", "digits"]
+
+
+class Transform(Protocol):
+    """What changes a batch of training images at random: a function, or an object that can be called."""
+
+    num_draws: int
+    """K, random numbers that it needs for each image."""
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Images (B, C, H, W) float32 in [0, 1] and numbers (B, K) in [0, 1) -> images; no other randomness."""
+
+
+class RandomAffine:
+    """Shift, turn and resize each image a little; bilinear, and black where it comes from outside.
+
+    Each of the four draws of an image goes evenly from one end of its range to the other: across, down, turn,
+    and the logarithm of the factor.
+
+    Args:
+        shift: at most, either way, as a fraction of the image's width and height.
+        rotation: at most, either way, in degrees.
+        scale: an image grows or shrinks by a factor of at most 1 + ``scale``.
+
+    Raises:
+        ValueError: if a strength is out of its range.
+
+    >>> image = torch.eye(3).expand(1, 1, 3, 3)
+    >>> RandomAffine(shift=1 / 3, rotation=0, scale=0)(image, torch.tensor([[0.0, 0.5, 0.5, 0.5]]))
+    tensor([[[[0., 0., 0.],
+              [1., 0., 0.],
+              [0., 1., 0.]]]])
+    """
+
+    num_draws = 4
+
+    def __init__(self, *, shift: float = 0.1, rotation: float = 10.0, scale: float = 0.1) -> None:
+        if not 0 <= shift < 1:
+            raise ValueError(f"shift must be a fraction of the image's side, in [0, 1); got {shift}")
+        if not 0 <= rotation <= 180:
+            raise ValueError(f"rotation must be in degrees, from 0 to 180; got {rotation}")
+        if not 0 <= scale < math.inf:
+            raise ValueError(f"scale must be 0 for images of one size, 0.1 for a tenth; got {scale}")
+        self.shift, self.rotation, self.scale = shift, rotation, scale
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Transform each image (B, C, H, W) by its four draws (B, 4)."""
+        height, width = images.shape[-2:]
+        across, down, turn, growth = (2 * draws - 1).T[:, :, None, None]  # (B, 1, 1) each, in [-1, 1)
+        cos, sin = (math.radians(self.rotation) * turn).cos(), (math.radians(self.rotation) * turn).sin()
+        factor = (1 + self.scale) ** growth
+        # Where each pixel of the result comes from, in pixels from the centre. Each by itself and not by a matrix
+        # product, as in affine_grid, whose last bits could depend on the size of the batch.
+        x = torch.arange(width) - (width - 1) / 2 - self.shift * width * across  # (B, 1, W)
+        y = (torch.arange(height) - (height - 1) / 2)[:, None] - self.shift * height * down  # (B, H, 1)
+        sources = ((cos * x - sin * y) / factor * (2 / width), (sin * x + cos * y) / factor * (2 / height))
+        return grid_sample(images, torch.stack(sources, dim=-1), align_corners=False).clamp_(0, 1)
+
+    def __repr__(self) -> str:
+        return f"RandomAffine(shift={self.shift}, rotation={self.rotation}, scale={self.scale})"
+
+
+_TRANSFORMS = {"affine": RandomAffine}
+
+
+class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Labelled images; a list of them is fetched by one indexing operation, and only then becomes float.
+
+    Args:
+        images: (N, C, H, W), bytes, or floats in [0, 1].
+        labels: (N,), whole numbers from 0.
+        transform: of the images that are fetched; see :class:`BaseDataset`.
+        seed: of the transform's random draws.
+
+    Raises:
+        TypeError, ValueError: if the images, the labels or the transform are not such.
+
+    >>> dataset = ImageDataset(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8), torch.tensor([1, 0, 2]))
+    >>> images, labels = dataset.__getitems__([2, 0])
+    >>> images.shape, images.unique(), labels
+    (torch.Size([2, 1, 2, 2]), tensor([0.2000]), tensor([2, 1]))
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Transform | str | None = None, seed: int = 0) -> None:
+        self.images, self.labels = _checked_images(images), _checked_labels(labels, len(images))
+        self.transform, self.seed = _checked_transform(transform), seed
+        self.reapply_transforms(0)
+
+    def reapply_transforms(self, epoch: int) -> None:
+        """Draw new numbers for the transform, a function of (seed, epoch) only, one row per image."""
+        epoch = whole_number("epoch", epoch, minimum=0)
+        num_draws = 0 if self.transform is None else self.transform.num_draws
+        # A generator of its own, so that neither prefetching nor what else is drawn can change them.
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "transforms", epoch))
+        self.draws = torch.rand(len(self), num_draws, generator=generator)  # (N, K)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """The images of one batch, (B, C, H, W) float32 in [0, 1], and their labels, (B,) int64."""
+        rows = torch.from_numpy(np.asarray(indices, dtype=np.int64))  # quicker than torch reads a list
+        images = self.images[rows].float()
+        if self.images.dtype == torch.uint8:
+            images /= 255
+        if self.transform is not None:
+            images = self.transform(images, self.draws[rows])
+        return images, self.labels[rows]
+
+
+class BaseDataset:
+    """A data set of labelled images in two parts, to train on and to validate on, kept in memory as it comes.
+
+    Only training images are transformed, each by its own row of random draws: what an image looks like is a
+    function of the seed, the epoch of the last :meth:`reapply_transforms` and its place in the data set, and
+    not of the order, the batch or the worker it is fetched in.
+
+    Args:
+        train_images, val_images: (N, C, H, W), bytes, or floats in [0, 1].
+        train_labels, val_labels: (N,), the class of each image, from 0.
+        name: of the data set, for logs.
+        num_classes: by default one more than the highest label.
+        transform: of training images: None, ``"affine"`` for :class:`RandomAffine` with its own strengths, or a
+            function of images (B, C, H, W) and draws (B, K) in [0, 1) that has its K as attribute ``num_draws``.
+        seed: of the transform's random draws.
+
+    Raises:
+        TypeError, ValueError: if images, labels and classes do not go together, or the transform is none.
+
+    >>> images, labels = torch.rand(10, 1, 8, 8), torch.arange(10) % 3
+    >>> dataset = BaseDataset(images[:8], labels[:8], images[8:], labels[8:], name="noise")
+    >>> dataset.num_classes, dataset.input_shape
+    (3, (1, 8, 8))
+    >>> train_loader, val_loader = dataset.get_dataloaders(batch_size=5)
+    >>> [len(labels) for images, labels in train_loader]
+    [5, 3]
+    """
+
+    def __init__(
+        self,
+        train_images: Tensor,
+        train_labels: Tensor,
+        val_images: Tensor,
+        val_labels: Tensor,
+        *,
+        name: str,
+        num_classes: int | None = None,
+        transform: Transform | str | None = "affine",
+        seed: int = 0,
+    ) -> None:
+        self.train = ImageDataset(train_images, train_labels, transform, seed)
+        self.val = ImageDataset(val_images, val_labels)
+        self.name = name
+        channels, height, width = self.train.images.shape[1:]
+        self.input_shape: tuple[int, int, int] = (channels, height, width)
+        highest = int(max(self.train.labels.max(), self.val.labels.max()))
+        self.num_classes = highest + 1 if num_classes is None else num_classes
+        if self.train.images.shape[1:] != self.val.images.shape[1:]:
+            raise ValueError(
+                f"training and validation images must be of one shape (C, H, W); got {self.input_shape} and "
+                f"{tuple(self.val.images.shape[1:])} in {name}: resize them"
+            )
+        if self.num_classes <= highest:
+            raise ValueError(f"labels must be below num_classes, {num_classes}; got {highest} in {name}")
+
+    def get_dataloaders(
+        self, batch_size: int = 64, num_workers: int = 0, pin_memory: bool = False
+    ) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]]]:
+        """Loaders of images (B, C, H, W) float32 in [0, 1] and labels (B,): all of them, training ones shuffled.
+
+        Args:
+            batch_size: images per batch; the last batch may be shorter.
+            num_workers: processes that fetch batches; with 0 the caller's own does, mostly the quickest here.
+            pin_memory: fetch into page-locked memory, for quicker copies to an accelerator; nothing without one.
+
+        Raises:
+            ValueError: if a number is too small.
+        """
+        return (
+            create_dataloader(self.train, batch_size, num_workers, pin_memory, shuffle=True),
+            create_dataloader(self.val, batch_size, num_workers, pin_memory, shuffle=False),
+        )
+
+    def reapply_transforms(self, epoch: int) -> None:
+        """Transform the training images anew, from the next time that a loader is iterated over.
+
+        Without a call, each image keeps its first transform, that of epoch 0, in every epoch. Call it between
+        two epochs, with the number of the one that comes; workers see it when they are started.
+        """
+        self.train.reapply_transforms(epoch)
+
+
+DatasetRegistry: Registry[BaseDataset] = Registry("data set")
+
+
+@DatasetRegistry.register("digits")
+def digits(*, transform: Transform | str | None = "affine", seed: int = 0, split_seed: int = 0) -> BaseDataset:
+    """Scikit-learn's 1,797 images of handwritten digits, (1, 8, 8); 360 for validation; nothing is downloaded.
+
+    Args:
+        transform: of the training images; see :class:`BaseDataset`.
+        seed: of the transform's random draws.
+        split_seed: of the split, which has the same part of each digit on either side.
+
+    >>> dataset = digits()
+    >>> len(dataset.train), len(dataset.val), dataset.input_shape, dataset.num_classes
+    (1437, 360, (1, 8, 8), 10)
+    """
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load_digits_matrix()
+    rows = torch.arange(len(labels)).numpy()
+    train, val = train_test_split(rows, stratify=labels.numpy(), test_size=0.2, random_state=split_seed)
+    images = pixels.view(-1, 1, 8, 8)
+    return BaseDataset(
+        images[train], labels[train], images[val], labels[val], name="digits", transform=transform, seed=seed
+    )
+
+
+def _checked_images(images: Tensor) -> Tensor:
+    if not isinstance(images, Tensor) or not (images.dtype == torch.uint8 or images.is_floating_point()):
+        kind = f"{type(images).__name__} of {getattr(images, 'dtype', 'no dtype')}"
+        raise TypeError(f"images must be a tensor of bytes or floats; got {kind}: torch.from_numpy makes one")
+    if images.ndim != 4 or not images.numel():
+        raise ValueError(
+            f"images must be (N, C, H, W), and at least one; got shape {tuple(images.shape)}: where there is no "
+            "channel, images.unsqueeze(1) adds it"
+        )
+    if images.is_floating_point() and not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError(f"floats of images must be in [0, 1]; got {images.min():g} to {images.max():g}: scale them")
+    return images.detach()
+
+
+def _checked_labels(labels: Tensor, n: int) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
+        kind = f"{type(labels).__name__} of {getattr(labels, 'dtype', 'no dtype')}"
+        raise TypeError(f"labels must be a tensor of whole numbers; got {kind}")
+    if labels.shape != (n,):
+        raise ValueError(f"labels must be one for each of the {n} images, ({n},); got shape {tuple(labels.shape)}")
+    if labels.min() < 0:
+        raise ValueError(f"labels must count from 0; got {int(labels.min())}")
+    return labels.long()
+
+
+def _checked_transform(transform: Transform | str | None) -> Transform | None:
+    if isinstance(transform, str):
+        if transform not in _TRANSFORMS:
+            raise ValueError(
+                f"transform must be None, a function or one of {', '.join(_TRANSFORMS)}; got {transform!r}"
+            )
+        return _TRANSFORMS[transform]()
+    if transform is not None and not (callable(transform) and hasattr(transform, "num_draws")):
+        raise TypeError(
+            "transform must be a function of images and draws with an attribute num_draws, the random numbers it "
+            f"needs for each image; got {transform!r}: set it, e.g. to 0"
+        )
+    return transform
