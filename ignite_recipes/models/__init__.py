@@ -1,5 +1,6 @@
 """Models, and what can be said about any model."""
 
+from ignite_recipes.models.images import LeNet, ModelRegistry, MyNet
 from ignite_recipes.models.inference import extract_embeddings, save_for_inference
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.summary import count_parameters, print_model_summary
@@ -7,6 +8,9 @@ from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 
 __all__ = [
+    "LeNet",
+    "ModelRegistry",
+    "MyNet",
     "TrafficPredictor",
     "VariationalAutoencoder",
     "count_parameters",
