@@ -1,19 +1,25 @@
 """Make any loader of batches repeatable: what it yields depends on the seed and the position only."""
 
 import functools
+import hashlib
 import itertools
+import logging
 import random
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
+from ignite_recipes.batches import tensors_in
 from ignite_recipes.randomness import derive_seed, seed_generators
 
 __all__ = ["KeyedLoader"]
+
+logger = logging.getLogger(__name__)
 
 
 class KeyedLoader:
@@ -34,7 +40,9 @@ class KeyedLoader:
         TypeError: for an iterator, which could be gone through only once.
 
     :meth:`enter` says which epoch comes next and how many of its batches are already used: those are fetched
-    again under their own keys and thrown away.
+    again under their own keys and thrown away. If the last of them is not the batch that it was, a warning in the
+    log says so. A loader other than torch's that has ``state_dict`` and ``load_state_dict`` is put back by them
+    instead.
 
     >>> batches = KeyedLoader(torch.utils.data.DataLoader(range(4), shuffle=True), seed=0)
     >>> first = [batch.item() for batch in batches]
@@ -54,10 +62,20 @@ class KeyedLoader:
         self.loader, self.seed, self.purpose, self.device = loader, seed, purpose, device
         self.enter(1)
 
-    def enter(self, epoch: int, start: int = 0) -> None:
-        """Iterate over ``epoch`` (from 1) next, behind its first ``start`` batches."""
-        self.epoch, self.start = epoch, start
+    def enter(self, epoch: int, start: int = 0, place: Mapping[str, Any] | None = None) -> None:
+        """Iterate over ``epoch`` (from 1) next, behind its first ``start`` batches; ``place`` is of :meth:`place`."""
+        self.epoch, self.start, self._place = epoch, start, place or {}
         self._passes = 0  # more than one only where an epoch is longer than the loader
+
+    def place(self, last_batch: Any) -> dict[str, Any]:
+        """What a checkpoint inside an epoch notes of the loader, besides how many batches it gave."""
+        state = self.loader.state_dict() if self._has_own_state else None  # type: ignore[attr-defined]
+        return {"last_batch": digest(last_batch), "state": state}
+
+    @property
+    def _has_own_state(self) -> bool:
+        methods = (getattr(self.loader, name, None) for name in ("state_dict", "load_state_dict"))
+        return not isinstance(self.loader, DataLoader) and all(map(callable, methods))
 
     def __len__(self) -> int:
         return len(self.loader)  # type: ignore[arg-type]  # a loader without a length raises TypeError, as it should
@@ -71,8 +89,12 @@ class KeyedLoader:
                 set_epoch(self.epoch)
             if getattr(part, "persistent_workers", False):
                 part._iterator = None  # drops the workers of the epoch before; torch has no public way to
+        first = 0
+        if self._has_own_state and self._place.get("state") is not None:
+            self.loader.load_state_dict(self._place["state"])  # type: ignore[attr-defined]
+            first = self.start
         batches = iter(self.loader)
-        for fetch in itertools.count():
+        for fetch in itertools.count(first):
             self._seed(generators, "fetch", self._passes, fetch)
             try:
                 batch = next(batches)
@@ -80,6 +102,14 @@ class KeyedLoader:
                 break
             if fetch >= self.start:
                 yield batch
+            elif fetch == self.start - 1 and self._place.get("last_batch") not in (None, digest(batch)):
+                logger.warning(
+                    "the loader gives another batch %d of epoch %d than before the run was stopped: from here on it is "
+                    "not the same run. Its data have changed, or it draws from a generator that cannot be found: keep "
+                    "that in an attribute, or give the loader state_dict() and load_state_dict()",
+                    self.start,
+                    self.epoch,
+                )
         if fetch == 0:
             raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
         self._passes, self.start = self._passes + 1, max(0, self.start - fetch)
@@ -89,6 +119,18 @@ class KeyedLoader:
         seed_generators(seed, self.device)
         for generator in generators:
             _seed_own(generator, seed)
+
+
+def digest(batch: Any) -> str:
+    """A fingerprint of a batch's dense tensors: of shapes, types and every bit."""
+    fingerprint = hashlib.blake2b(digest_size=8)
+    for tensor in tensors_in(batch):
+        if tensor.layout != torch.strided:
+            continue
+        bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        fingerprint.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        fingerprint.update(bits.numpy().data)
+    return fingerprint.hexdigest()
 
 
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)

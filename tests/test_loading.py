@@ -6,8 +6,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 
+from ignite_recipes import create_trainer, restore_run, run_state, write_checkpoint
 from ignite_recipes.loading import KeyedLoader
 
 
@@ -211,3 +213,83 @@ def test_length_is_the_loaders():
     assert len(KeyedLoader([1, 2, 3], 0)) == 3
     with pytest.raises(TypeError):
         len(KeyedLoader(Plain(), 0))
+
+
+class Hidden:
+    """Batches drawn by a generator that only a closure holds: nothing can seed it."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(torch.seed())
+        self.draw = lambda: torch.rand(4, 1, generator=generator)
+
+    def __len__(self):
+        return 5
+
+    def __iter__(self):
+        return iter([self.draw() for _ in range(5)])
+
+
+class Stateful(Hidden):
+    """The same, with a state of its own."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(9)
+        self.hidden = lambda: generator
+        self.given = self.start = 0
+
+    def __iter__(self):
+        self.given, self.start = self.start, 0
+        while self.given < 5:
+            self.given += 1
+            yield torch.rand(4, 1, generator=self.hidden())
+
+    def state_dict(self):
+        return {"generator": self.hidden().get_state(), "given": self.given}
+
+    def load_state_dict(self, state):
+        self.hidden().set_state(state["generator"])
+        self.start = state["given"]
+
+
+def trained(loader, folder, *, resume=False, stop=None):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1, 1)
+    loss = lambda m, x, batch: {"loss": m(x).square().mean()}  # noqa: E731
+    trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss, seed=2)
+    if resume:
+        restore_run(trainer, folder / "run.pt")
+    if stop is not None:
+
+        @trainer.on(Events.ITERATION_COMPLETED(once=stop))
+        def leave():
+            write_checkpoint(run_state(trainer), folder / "run.pt")
+            trainer.terminate()
+
+    trainer.run(loader, max_epochs=2)
+    return [parameter.tolist() for parameter in model.parameters()]
+
+
+def test_a_loader_whose_generator_cannot_be_found_is_told_by_its_other_batches(tmp_path, caplog):
+    trained(Hidden(), tmp_path, stop=3)
+    trained(Hidden(), tmp_path, resume=True)
+    assert "another batch 3 of epoch 1" in caplog.text
+    assert "state_dict()" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "loader", [lambda: DataLoader(torch.rand(20, 1), 4, shuffle=True), lambda: [torch.ones(4, 1)] * 5]
+)
+def test_a_loader_that_gives_the_same_batches_is_not_warned_of(tmp_path, caplog, loader):
+    torch.manual_seed(1)
+    loader = loader()
+    trained(loader, tmp_path, stop=3)
+    trained(loader, tmp_path, resume=True)
+    assert caplog.text == ""
+
+
+def test_a_loader_with_a_state_of_its_own_is_put_back_by_it(tmp_path, caplog):
+    expected = trained(Stateful(), tmp_path)
+    for stop in (1, 3, 8):
+        trained(Stateful(), tmp_path, stop=stop)
+        assert trained(Stateful(), tmp_path, resume=True) == expected
+    assert caplog.text == ""
