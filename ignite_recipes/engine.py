@@ -1,9 +1,11 @@
 """The training step itself, once for every recipe, and the engine that runs it."""
 
+import copy
+import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from ignite.engine import Engine, Events, State
@@ -13,12 +15,23 @@ from torch.optim import Optimizer
 
 from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device
+from ignite_recipes.environment import deterministic_algorithms
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_generators
 
-__all__ = ["Stateful", "TrainingEngine", "create_trainer", "keep_state", "unwrap"]
+__all__ = [
+    "Stateful",
+    "TrainingEngine",
+    "WeightSwap",
+    "copy_weights",
+    "create_trainer",
+    "keep_state",
+    "load_weights",
+    "runs_first",
+    "unwrap",
+]
 
 
 # What of the state a checkpoint holds, besides Ignite's own counters.
@@ -46,6 +59,85 @@ def unwrap(model: nn.Module) -> nn.Module:
     return getattr(model, "_orig_mod", model)
 
 
+def copy_weights(model: nn.Module, kept: dict[str, Any]) -> dict[str, Any]:
+    """Copy a model's weights and buffers into ``kept``, and into the memory of an earlier copy that it holds."""
+    own = unwrap(model).state_dict()
+    fits = [name for name, value in own.items() if _is_alike(value, kept.get(name))]
+    if fits:
+        torch._foreach_copy_([kept[name] for name in fits], [own[name] for name in fits])
+    for name in own.keys() - set(fits):
+        value = own[name]
+        kept[name] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    return {name: kept[name] for name in own}
+
+
+def _is_alike(value: Any, other: Any) -> bool:
+    if not isinstance(value, Tensor) or not isinstance(other, Tensor):
+        return False
+    return (value.shape, value.dtype, value.device) == (other.shape, other.dtype, other.device)
+
+
+@torch.no_grad()
+def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
+    """As ``load_state_dict``, but in one operation for all tensors; ``weights`` must hold every name."""
+    model = unwrap(model)
+    own = model.state_dict(keep_vars=True)
+    tensors = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    if own and all(id(value) in tensors for value in own.values()):
+        torch._foreach_copy_(list(own.values()), [weights[name] for name in own])
+    else:  # it has state that is no tensor, or that only its own load_state_dict knows how to load
+        model.load_state_dict(weights)
+
+
+class WeightSwap:
+    """Other weights in a model for a while, and then its own again; in place, in memory that is taken once.
+
+    Args:
+        model: whose parameters and buffers to overwrite; its optimizer and gradients are not touched.
+
+    Attributes:
+        is_in: whether the model holds other weights at the moment.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = unwrap(model)
+        self.is_in = False
+        self._own: dict[str, Any] = {}
+
+    def put_in(self, weights: Mapping[str, Any]) -> None:
+        """Load ``weights`` into the model; its own are kept the first time, and not those that come in between."""
+        if not self.is_in:
+            self._own = copy_weights(self.model, self._own)
+            self.is_in = True
+        load_weights(self.model, weights)
+
+    def take_out(self) -> None:
+        """Put the model's own weights back, if it holds others."""
+        if self.is_in:
+            load_weights(self.model, self._own)
+            self.is_in = False
+
+    def forget(self) -> None:
+        """What the model holds now are its own weights."""
+        self.is_in = False
+
+    def own_weights(self) -> dict[str, Any]:
+        """The state dict that the model has without other weights in it; like torch's, not a copy."""
+        weights = self.model.state_dict()
+        if self.is_in:
+            weights.update(self._own)
+        return weights
+
+
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+
+def runs_first(handler: _Handler) -> _Handler:
+    """Mark a function, or a method, that runs before the other handlers of its event, whenever it is attached."""
+    handler.runs_first = True  # type: ignore[attr-defined]
+    return handler
+
+
 class TrainingEngine(KeyedEngine):
     """The trainer that :func:`create_trainer` makes: an Ignite Engine that runs our training step.
 
@@ -57,6 +149,8 @@ class TrainingEngine(KeyedEngine):
         metadata: plain values that its checkpoints hold besides, e.g. a recipe's settings.
         veto: what a handler of OPTIMIZER_STEP_STARTED sets to drop the step: True, or a 0-d tensor on the
             device that is nonzero where the step must be dropped.
+        recover: called with the trainer and an exception that ends its run; may put the run back to where it can
+            go on, and return True.
         state: a :class:`TrainingState`.
     """
 
@@ -72,22 +166,27 @@ class TrainingEngine(KeyedEngine):
         accumulation_steps: int,
         get_inputs: Callable[[Any], Any],
         batch_size: Callable[[Any], int],
+        deterministic: bool = False,
     ) -> None:
         super().__init__(type(self)._step, device, seed)
         self.register_events(*TrainEvents)
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.accumulation_steps = accumulation_steps
         self.get_inputs, self.batch_size = get_inputs, batch_size
+        self.deterministic = deterministic
         self.precision: Any = None
         self.stateful: dict[str, Stateful] = {}
         self.metadata: dict[str, Any] = {}
         self.monitored: tuple[Any, str] | None = None
         self.veto: bool | Tensor = False
+        self.recover: Callable[[TrainingEngine, BaseException], bool] | None = None
         # Steps until the host asks an accelerator whether a step was finite; 0 is at once.
         self.veto_lag = 0 if device.type == "cpu" else 4
         self.window_losses: list[Tensor] = []
         self._window_weight, self._first_size = 0.0, 0
         self._updated_at = self._saved_epoch = 0
+        self._loader_place: Mapping[str, Any] | None = None  # of a run that was restored inside an epoch
+        self._swap = WeightSwap(model)
         self.state_dict_user_keys.extend(_COUNTERS)
         self.add_event_handler(Events.EPOCH_STARTED, begin_epoch)
         self.add_event_handler(Events.EPOCH_COMPLETED, finish_last_window)
@@ -104,8 +203,21 @@ class TrainingEngine(KeyedEngine):
 
         Unlike Ignite's: a run that has reached its end goes straight to COMPLETED instead of starting
         anew on the trained weights (``state.max_epochs = None`` asks for that), one that was stopped inside
-        an epoch goes on with the next batch of that epoch, and an exception always reaches the caller.
+        an epoch goes on with the next batch of that epoch, and an exception always reaches the caller, unless a
+        handler can recover from it.
         """
+        while True:
+            try:
+                self.take_back()
+                return self._run(data, max_epochs, max_iters, epoch_length)
+            except BaseException as error:
+                self.take_back()
+                if not isinstance(error, Exception) or self.recover is None or not self.recover(self, error):
+                    raise
+
+    def _run(
+        self, data: Iterable[Any] | None, max_epochs: int | None, max_iters: int | None, epoch_length: int | None
+    ) -> State:
         state = self.state
         if state.max_epochs is None and state.max_iters is None:  # a first run, or one that is to start anew
             state.opened_epochs = state.closed_epochs = state.epoch_start = 0
@@ -119,7 +231,8 @@ class TrainingEngine(KeyedEngine):
                 return state
         self._updated_at = state.iteration
         try:
-            return super().run(data, max_epochs, max_iters, epoch_length)
+            with deterministic_algorithms(self.deterministic):
+                return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
             state.iteration = self._updated_at  # what failed has changed nothing: it is still to be done
             self.window_losses = []
@@ -131,6 +244,32 @@ class TrainingEngine(KeyedEngine):
         """As Ignite's; the epoch is the one that was closed last, however long epochs were."""
         super().load_state_dict(state_dict)
         self.state.epoch, self._saved_epoch = self._epochs_behind, self.state.closed_epochs
+        self._swap.forget()
+
+    def hand_over(self, weights: Mapping[str, Any]) -> None:
+        """Put other weights into the model, for those who look at it or get it; the trained ones are kept.
+
+        A handler of COMPLETED decides so with which weights the model leaves the run; the last one prevails. One
+        of EPOCH_COMPLETED decides on which weights the epoch is measured. The trained ones come back by
+        themselves: after METRICS_READY, before an exception reaches anybody, and when the run goes on. Then they
+        replace what the model holds: call :meth:`take_back` before you load weights of your own into it.
+
+        Args:
+            weights: of all names of the model's state dict.
+        """
+        self._swap.put_in(weights)
+
+    def take_back(self) -> None:
+        """Put the trained weights back into the model, if it holds others."""
+        self._swap.take_out()
+
+    def trained_weights(self) -> dict[str, Any]:
+        """The state dict of the trained weights, also while the model holds others."""
+        return self._swap.own_weights()
+
+    def _handle_exception(self, error: BaseException) -> None:
+        self.take_back()
+        super()._handle_exception(error)
 
     def _is_at_end(self, max_epochs: int | None, max_iters: int | None) -> bool:
         """Do what was left undone at an epoch's end; whether that, or an end that is reached, ends the run."""
@@ -139,11 +278,19 @@ class TrainingEngine(KeyedEngine):
         with preserve_generators(self.device):
             if state.opened_epochs > state.closed_epochs and self.position == state.epoch_length:
                 state.epoch = state.opened_epochs
+                state.metrics["learning_rate"] = state.learning_rate
                 self._fire_event(Events.EPOCH_COMPLETED)
             elif state.closed_epochs > self._saved_epoch:  # the last save has failed
                 _save_epoch(self)
         is_last_epoch = max_epochs is not None and state.epoch == max_epochs
         return bool(self.should_terminate) or is_last_epoch or state.iteration == max_iters
+
+    def count_from(self, epoch: int, epoch_length: int) -> None:
+        """Count as if ``epoch`` epochs of so many batches were behind, for weights that come from elsewhere."""
+        state = self.state
+        state.epoch = state.opened_epochs = state.closed_epochs = self._saved_epoch = state.max_epochs = epoch
+        state.epoch_start = state.iteration = epoch * epoch_length
+        state.epoch_length = epoch_length
 
     @property
     def _epochs_behind(self) -> int:
@@ -154,6 +301,22 @@ class TrainingEngine(KeyedEngine):
     def position(self) -> int:
         """Batches of the epoch at hand that are done."""
         return self.state.iteration - self.state.epoch_start
+
+    def loader_place(self) -> dict[str, Any] | None:
+        """What a checkpoint notes of the loader, inside an epoch."""
+        loader: Any = self.state.dataloader
+        if not isinstance(loader, KeyedLoader) or not 0 < self.position < (self.state.epoch_length or math.inf):
+            return None if self._loader_place is None else dict(self._loader_place)
+        return loader.place(self.state.batch)
+
+    def restore_loader_place(self, place: Mapping[str, Any] | None) -> None:
+        """Enter the epoch at hand where the loader was then."""
+        self._loader_place = place
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether a checkpoint taken now, inside an epoch, can be resumed from exactly."""
+        return not self.window_losses and self.position < (self.state.epoch_length or math.inf)
 
     def _check_same_length(self, data: Iterable[Any] | None, epoch_length: int | None) -> None:
         length = epoch_length or (data is not None and self._get_data_length(data))
@@ -166,12 +329,14 @@ class TrainingEngine(KeyedEngine):
     def add_event_handler(
         self, event_name: Any, handler: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
-        """As Ignite's; but an epoch is closed (metrics decided on, then saved) after all its handlers."""
+        """As Ignite's; but a handler can say that it ``runs_first`` or ``saves_last`` of its event.
+
+        An epoch is closed (metrics decided on, then saved) after all its handlers. A checkpoint holds what every
+        other handler of its event has come to.
+        """
         handle = super().add_event_handler(event_name, handler, *args, **kwargs)
-        self._event_handlers[Events.EPOCH_COMPLETED].sort(key=lambda entry: entry[0] is decide_and_save)
-        # A checkpoint holds what every other handler of its event has come to.
-        savers: list[Any] = self._event_handlers[TrainEvents.CHECKPOINT_READY]
-        savers.sort(key=lambda entry: getattr(entry[0], "saves_last", False))
+        for handlers in self._event_handlers.values():
+            handlers.sort(key=lambda entry: _place(entry[0]))
         return handle
 
     def keep_state(self, name: str, handler: Stateful) -> None:
@@ -232,8 +397,7 @@ class TrainingEngine(KeyedEngine):
             self._fire_event(TrainEvents.INPUTS_READY)
 
         self._seed("step")  # whatever was drawn so far, dropout draws the same
-        with nullcontext() if precision is None else precision.autocast():
-            losses = state.losses = self.loss_fn(model, state.inputs, batch)
+        losses = state.losses = self._forward(model, batch)
         loss = check_loss(losses)
         self.fire(TrainEvents.LOSSES_READY)
 
@@ -247,6 +411,15 @@ class TrainingEngine(KeyedEngine):
             self._update()
         state.inputs = state.losses = None  # frees the activations before the next forward
         return output
+
+    def _forward(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+        with nullcontext() if self.precision is None else self.precision.autocast():
+            return self.loss_fn(model, self.state.inputs, batch)
+
+    def repeat_forward(self) -> Mapping[str, Tensor]:
+        """The losses of the batch at hand once more, from the same inputs and the same random numbers."""
+        self._seed("step")
+        return self._forward(unwrap(self.model), to_device(self.state.batch, self.device))
 
     def _seed(self, place: str) -> None:
         assert self.state.seed is not None
@@ -353,13 +526,15 @@ def begin_epoch(engine: TrainingEngine) -> None:
     state.metrics["learning_rate"] = state.learning_rate
     loader: Any = state.dataloader
     if isinstance(loader, KeyedLoader):
-        loader.enter(state.epoch, engine.position)
+        loader.enter(state.epoch, engine.position, engine._loader_place)
+        engine._loader_place = None
     # Each epoch is a pass of its own, also where its length is not the loader's; Ignite would divide to know
     # how much of it is done, which terminate_epoch() makes wrong.
     engine._dataloader_iter, engine._init_iter = None, engine.position
     engine._begin_window()
 
 
+@runs_first
 def finish_last_window(engine: TrainingEngine) -> None:
     if engine.window_losses:  # a loader without a length, or terminate_epoch(), ends an epoch inside a window
         engine._update()
@@ -367,8 +542,15 @@ def finish_last_window(engine: TrainingEngine) -> None:
 
 def decide_and_save(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.METRICS_READY)
+    engine.take_back()
     engine.state.closed_epochs = engine.state.epoch
     _save_epoch(engine)
+
+
+def _place(handler: Callable[..., Any]) -> tuple[bool, bool, bool]:
+    """By what the handlers of an event are sorted: False comes before True."""
+    is_first, is_last = getattr(handler, "runs_first", False), getattr(handler, "saves_last", False)
+    return handler is decide_and_save, is_last, not is_first
 
 
 def _save_epoch(engine: TrainingEngine) -> None:
@@ -386,6 +568,7 @@ def create_trainer(
     accumulation_steps: int = 1,
     get_inputs: Callable[[Any], Any] = first_item,
     batch_size: Callable[[Any], int] = count_samples,
+    deterministic: bool = False,
 ) -> TrainingEngine:
     """An Ignite Engine that trains ``model`` with the step drawn in :mod:`ignite_recipes.events`.
 
@@ -404,6 +587,8 @@ def create_trainer(
             the window, also for a short last batch and for the short window at the end of an epoch.
         get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
         batch_size: counts the samples of a batch; by default the length of its first tensor.
+        deterministic: run with algorithms only that give the same bits in every process
+            (:func:`deterministic_algorithms`).
 
     Raises:
         ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, or there is no such device.
@@ -420,5 +605,5 @@ def create_trainer(
     target = as_device(device)
     seed = draw_seed() if seed is None else seed
     return TrainingEngine(
-        model.to(target), optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size
+        model.to(target), optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic
     )

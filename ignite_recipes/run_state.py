@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ignite_recipes.checkpoint import CheckpointError, check_fits, read_checkpoint
+from ignite_recipes.checkpoint import AVERAGED, CheckpointError, check_fits, read_checkpoint
 from ignite_recipes.engine import TrainingEngine, unwrap
+from ignite_recipes.environment import environment, environment_changes
 
-__all__ = ["newest_checkpoint", "restore_run", "run_state"]
+__all__ = ["load_run_state", "newest_checkpoint", "restore_run", "run_state"]
 
 logger = logging.getLogger(__name__)
 
 
 def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The sound checkpoint of a whole run that is of the latest epoch, or None if the folder holds no ``.pt`` file.
+    """The sound checkpoint of a whole run that got farthest, or None if the folder holds no ``.pt`` file.
 
     Damaged files are passed over with a warning in the log.
 
@@ -24,24 +25,37 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         CheckpointError: if there are files, and none is sound.
     """
     files = [path for path in Path(folder).glob("*.pt") if path.is_file()]
-    sound: list[tuple[int, float, Path]] = []
+    sound: list[tuple[tuple[int, int], float, Path]] = []
     for path in files:
         try:
             contents = read_checkpoint(path)
         except CheckpointError as error:
             logger.warning("passed over: %s", error)
         else:
-            if isinstance(contents.get("run"), Mapping) and isinstance(contents.get("epoch"), int):
-                sound.append((contents["epoch"], path.stat().st_mtime, path))
+            if (progress := _progress(contents)) is not None:
+                sound.append((progress, path.stat().st_mtime, path))
     if files and not sound:
         raise CheckpointError(
             f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is sound: start a new run"
         )
-    return max(sound)[2] if sound else None
+    return max(sound)[-1] if sound else None
+
+
+def _progress(contents: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How far a whole run was: its iterations and closed epochs. None for a file that holds weights only."""
+    run = contents.get("run")
+    engine = run.get("engine") if isinstance(run, Mapping) else None
+    if not isinstance(engine, Mapping):
+        return None
+    iteration, epochs = engine.get("iteration"), engine.get("closed_epochs")
+    return (iteration, epochs) if isinstance(iteration, int) and isinstance(epochs, int) else None
 
 
 def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to go on exactly.
+
+    Its ``model_state_dict`` are the trained weights, also when the model was handed over with others: the best
+    ones or averaged ones. The latter, if there is an average, are ``ema_model_state_dict``.
 
     Raises:
         RuntimeError: inside an accumulation window, whose gradients no checkpoint holds.
@@ -52,15 +66,18 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
             "window are done: save at OPTIMIZER_STEP_COMPLETED or at the end of an epoch"
         )
     handlers = {name: handler.state_dict() for name, handler in trainer.stateful.items()}
+    averaged = handlers.get("ema", {}).get("weights")  # the same tensors in both places are in a file once
     return {
         "epoch": trainer.state.epoch,
-        "model_state_dict": unwrap(trainer.model).state_dict(),
+        "model_state_dict": trainer.trained_weights(),
+        **({} if averaged is None else {AVERAGED: averaged}),
         "optimizer_state_dict": trainer.optimizer.state_dict(),
         "train_loss": trainer.state.metrics.get("train_loss"),
         "val_loss": trainer.state.metrics.get("val_loss"),
         "history": handlers.get("history", {}).get("epochs"),
         "metadata": trainer.metadata,
-        "run": {"engine": dict(trainer.state_dict()), "handlers": handlers},
+        "environment": environment(trainer.device, trainer.deterministic),
+        "run": {"engine": dict(trainer.state_dict()), "handlers": handlers, "loader": trainer.loader_place()},
     }
 
 
@@ -104,31 +121,53 @@ def restore_run(
     check_fits(trainer.model, contents["model_state_dict"], path)
     _check_same(settings or {}, contents.get("metadata") or {}, path)
     _check_goes_on(contents, path, num_epochs, epoch_length, seed)
-    handlers = {name: h for name, h in trainer.stateful.items() if name in run["handlers"]}
     for name in sorted(set(run["handlers"]) ^ set(trainer.stateful)):
         if name in run["handlers"]:
             logger.info("%s of the run that is resumed is not attached: its state is left out", name)
         else:
             logger.warning("%s was not attached in the run that is resumed: it starts afresh", name)
-    parts: dict[str, Any] = {"model": unwrap(trainer.model), "optimizer": trainer.optimizer, **handlers}
+    parts = _parts(trainer, run["handlers"])
+    before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+    try:
+        load_run_state(trainer, contents)
+    except Exception as error:
+        for name, part in parts.items():
+            part.load_state_dict(before[name])
+        raise CheckpointError(
+            f"{os.fspath(path)!r} does not fit this run ({error}): resume with the settings it was made with"
+        ) from error
+    here = environment(trainer.device, trainer.deterministic)
+    changes = environment_changes(contents.get("environment") or {}, here)
+    if changes:
+        logger.warning("%s goes on, but its last bits may differ: %s", os.fspath(path), "; ".join(changes))
+    return contents
+
+
+def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None:
+    """Load a run's state as :func:`run_state` gives it; what raises in between leaves it half done.
+
+    Raises:
+        ValueError: naming the part that does not fit.
+    """
+    run = contents["run"]
     states = {
         "model": contents["model_state_dict"],
         "optimizer": contents.get("optimizer_state_dict"),
         **run["handlers"],
     }
-    before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
-    try:
-        for name, part in parts.items():
-            part.load_state_dict(states[name])
-        name = "engine"
-        trainer.load_state_dict(run["engine"])
-    except Exception as error:
-        for name, part in parts.items():
-            part.load_state_dict(before[name])
-        raise CheckpointError(
-            f"{os.fspath(path)!r} does not fit this run ({name}: {error}): resume with the settings it was made with"
-        ) from error
-    return contents
+    parts = {**_parts(trainer, run["handlers"]), "engine": trainer}
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(run["engine"] if part is trainer else states[name])
+        except Exception as error:
+            raise ValueError(f"{name}: {error}") from error
+    trainer.restore_loader_place(run.get("loader"))
+
+
+def _parts(trainer: TrainingEngine, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """All that has a state of its own, in the order in which it is loaded, but the engine."""
+    handlers = {name: handler for name, handler in trainer.stateful.items() if name in saved}
+    return {"model": unwrap(trainer.model), "optimizer": trainer.optimizer, **handlers}
 
 
 def _check_same(settings: Mapping[str, Any], saved: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

@@ -85,7 +85,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 def test_the_newest_sound_checkpoint_is_found(tmp_path, caplog):
     def save(epoch, path):
-        run = {"engine": {}, "handlers": {}}
+        run = {"engine": {"iteration": 5 * epoch, "closed_epochs": epoch}, "handlers": {}}
         write_checkpoint({"epoch": epoch, "model_state_dict": {}, "run": run}, tmp_path / path)
 
     for epoch in (1, 2, 10):

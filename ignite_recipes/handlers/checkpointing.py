@@ -1,11 +1,12 @@
-"""Save a run at the end of its epochs."""
+"""Save a run at the end of its epochs, and inside them."""
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from ignite_recipes.checkpoint import write_checkpoint
 from ignite_recipes.engine import TrainingEngine, keep_state
@@ -13,13 +14,14 @@ from ignite_recipes.events import TrainEvents
 from ignite_recipes.handlers.metric import Metric, read_metric
 from ignite_recipes.run_state import run_state
 
-__all__ = ["BestCheckpoint", "Checkpointing"]
+__all__ = ["BestCheckpoint", "Checkpointing", "SaveInside"]
 
 
 class Checkpointing:
-    """Write the whole run to a file every few epochs, and at its end.
+    """Write the whole run to a file every few epochs, at its end, and if asked for inside epochs.
 
-    Runs:   trainer, CHECKPOINT_READY: after every decision of the epoch; attach it last.
+    Runs:   trainer, CHECKPOINT_READY: after every decision of the epoch, and ITERATION_COMPLETED if there are to
+            be files inside epochs; behind other handlers, whenever it was attached.
     Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint`.
     Keeps:  the epochs whose files it is to remove when newer ones are written.
 
@@ -29,9 +31,11 @@ class Checkpointing:
         every: epochs between two files.
         keep: how many files of this run to keep, the newest; None keeps all. Files of other runs are left
             alone, and an old file is removed only when a newer one is safely written.
+        every_iterations: save inside epochs too, every so many iterations, or at the end of the accumulation
+            window that is open then; None does not. Such a file has the number of the epoch that it is in.
 
     Raises:
-        ValueError: if ``every`` or ``keep`` is below 1.
+        ValueError: if ``every``, ``keep`` or ``every_iterations`` is below 1.
     """
 
     saves_last = True  # its files hold the state of the other handlers of CHECKPOINT_READY
@@ -43,12 +47,14 @@ class Checkpointing:
         *,
         every: int = 1,
         keep: int | None = None,
+        every_iterations: int | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"every must be at least one epoch; got {every}")
         if keep is not None and keep < 1:
             raise ValueError(f"keep must be at least one file, or None for all; got {keep}")
         self.folder, self.filename, self.every, self.keep = Path(folder), filename, every, keep
+        self._inside = None if every_iterations is None else SaveInside(every_iterations, self.save)
         self._written: list[int] = []
 
     def __repr__(self) -> str:
@@ -65,6 +71,8 @@ class Checkpointing:
         _prepare(self.folder)
         keep_state(trainer, "checkpointing", self)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
+        if self._inside is not None:
+            self._inside.attach(trainer)
         return self
 
     def __call__(self, trainer: TrainingEngine) -> None:
@@ -96,6 +104,48 @@ class Checkpointing:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on removing what an earlier part of the run has written."""
         self._written = list(state["written"])
+
+
+class SaveInside:
+    """Call a function that saves every few iterations, wherever an epoch can be cut there.
+
+    It can be cut behind an optimizer step that is not the last one of its epoch: gradients of an open
+    accumulation window are in no checkpoint, and an epoch that is all trained has still to be closed.
+
+    Runs:   trainer, ITERATION_COMPLETED, behind other handlers.
+    Keeps:  nothing.
+
+    Args:
+        every: iterations.
+        save: is given the trainer.
+
+    Raises:
+        ValueError: if ``every`` is below 1.
+    """
+
+    saves_last = True
+
+    def __init__(self, every: int, save: Callable[[TrainingEngine], Any]) -> None:
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every_iterations must be a whole number of at least 1, or None; got {every!r}")
+        self.every, self.save = every, save
+        self._is_due = False
+
+    def __repr__(self) -> str:
+        return f"SaveInside(every={self.every} iterations)"
+
+    def attach(self, trainer: Engine) -> "SaveInside":
+        """Save the run of ``trainer`` inside its epochs; errors as for :meth:`Checkpointing.attach`."""
+        _require_ours(trainer, self)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
+        return self
+
+    def __call__(self, trainer: TrainingEngine) -> None:
+        """Save, if it is time to and possible."""
+        self._is_due |= trainer.state.iteration % self.every == 0
+        if self._is_due and trainer.can_be_cut:
+            self._is_due = False
+            self.save(trainer)
 
 
 class BestCheckpoint:

@@ -1,6 +1,5 @@
 """Stop a run whose metric has ceased to improve, and give its best weights back."""
 
-import copy
 import logging
 import math
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.engine import TrainingEngine, keep_state, unwrap
+from ignite_recipes.engine import TrainingEngine, WeightSwap, copy_weights, keep_state, load_weights, unwrap
 from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
 
 __all__ = ["EarlyStopping"]
@@ -24,13 +23,15 @@ class EarlyStopping:
     min_delta``). NaN never improves and uses up patience.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metric);
-            COMPLETED to restore, so that the last checkpoint holds the last weights.
+            COMPLETED to restore: checkpoints hold the trained weights, also those that are taken afterwards, and
+            a run that goes on does so from those.
     Reads:  ``state.metrics[metric]``.
     Stops:  ``trainer.terminate()``; a run that had stopped stops again at once when it is resumed.
     Keeps:  best value and epoch, epochs waited, the epoch it stopped at, the best weights.
 
     Args:
-        patience: epochs without improvement after which to stop, at least 1.
+        patience: epochs without improvement after which to stop, at least 1; None never stops, and only gives
+            the best weights back.
         min_delta: the least change that counts as an improvement, in the metric's units.
         restore_best_weights: keep a copy of the best weights, buffers included, and load it when training
             stops; attached to a trainer, also when training ends by itself.
@@ -56,14 +57,14 @@ class EarlyStopping:
 
     def __init__(
         self,
-        patience: int = 10,
+        patience: int | None = 10,
         min_delta: float = 1e-4,
         restore_best_weights: bool = True,
         verbose: bool = True,
         *,
         mode: str = "min",
     ) -> None:
-        if not isinstance(patience, int) or patience < 1:
+        if patience is not None and (not isinstance(patience, int) or patience < 1):
             raise ValueError(f"patience must be a whole number, at least one epoch; got {patience}")
         if not min_delta >= 0:
             raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta}")
@@ -77,7 +78,7 @@ class EarlyStopping:
         self.stopped_epoch: int | None = None
         self._model: nn.Module | None = None
         self._best_weights: dict[str, Any] | None = None
-        self._last_weights: dict[str, Any] | None = None
+        self._swap: WeightSwap | None = None  # None on a trainer of ours, which itself keeps the trained weights
         self._metric: Metric = "val_loss"
 
     def __repr__(self) -> str:
@@ -132,9 +133,11 @@ class EarlyStopping:
         if model is not None:
             self.set_model(model)
         self._require_model()
-        if isinstance(trainer, TrainingEngine):
+        if isinstance(trainer, TrainingEngine) and self.patience is not None:
             trainer.watch(metric, self.mode)
         keep_state(trainer, "early_stopping", self)
+        if self._model is not None and not self._is_of(trainer):
+            self._swap = WeightSwap(self._model)
         self._metric = metric
         trainer.add_event_handler(Events.STARTED, self._stop_again)
         trainer.add_event_handler(decision_event(trainer), self)
@@ -155,7 +158,7 @@ class EarlyStopping:
             self._keep_weights()
             return False
         self.wait += 1
-        if self.wait < self.patience:
+        if self.patience is None or self.wait < self.patience:
             return False
         self.stopped_epoch = epoch
         message = f"Early stopping at epoch {epoch}: no improvement on {self.best_loss:g} for {self.wait} epochs"
@@ -177,31 +180,23 @@ class EarlyStopping:
             )
 
     def _keep_weights(self) -> None:
-        if not self.restore_best_weights or self._model is None:
-            return
-        kept = self._best_weights or {}
-        for name, value in self._model.state_dict().items():
-            if not isinstance(value, Tensor):
-                kept[name] = copy.deepcopy(value)
-            elif name in kept and kept[name].shape == value.shape:
-                kept[name].copy_(value)  # into the memory of the last best epoch
-            else:
-                kept[name] = value.detach().clone()
-        self._best_weights = kept
+        if self.restore_best_weights and self._model is not None:
+            self._best_weights = copy_weights(self._model, self._best_weights or {})
 
     def _restore(self) -> None:
         if self._best_weights is not None and self._model is not None:
-            self._model.load_state_dict(self._best_weights)
+            load_weights(self._model, self._best_weights)
 
-    def _give_best_back(self) -> None:
-        if self._best_weights is not None and self._model is not None:
-            self._last_weights = copy.deepcopy(self._model.state_dict())
-            self._restore()
+    def _is_of(self, trainer: Engine) -> bool:
+        return isinstance(trainer, TrainingEngine) and unwrap(trainer.model) is self._model
+
+    def _give_best_back(self, trainer: Any) -> None:
+        if self._best_weights is not None:
+            (self._swap.put_in if self._swap is not None else trainer.hand_over)(self._best_weights)
 
     def _stop_again(self, trainer: Engine) -> None:
-        if self._last_weights is not None and self._model is not None:  # the same trainer goes on
-            self._model.load_state_dict(self._last_weights)
-            self._last_weights = None
+        if self._swap is not None:  # the same trainer goes on
+            self._swap.take_out()
         if self.stopped_epoch is not None:
             trainer.terminate()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents, require_event
-from ignite_recipes.handlers.step_buffer import StepBuffer
+from ignite_recipes.metrics import StepBuffer
 
 __all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm", "total_norm"]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    CyclicLR,
     ExponentialLR,
     LRScheduler,
     OneCycleLR,
@@ -75,7 +76,9 @@ class LearningRateScheduler:
 
     Args:
         optimizer: whose learning rate to change.
-        scheduler_type: ``"plateau"``, ``"cosine"``, ``"step"``, ``"exp"`` or ``"onecycle"``.
+        scheduler_type: ``"plateau"``, ``"cosine"``, ``"step"``, ``"exp"`` or ``"onecycle"``; or a torch
+            scheduler of that optimizer, of any kind: OneCycleLR and CyclicLR advance with every step, the
+            others with every epoch.
         patience, factor, T_max, gamma, settings: as above, and every other argument of the torch scheduler.
 
     Raises:
@@ -94,13 +97,21 @@ class LearningRateScheduler:
     def __init__(
         self,
         optimizer: Optimizer,
-        scheduler_type: str = "plateau",
+        scheduler_type: str | LRScheduler = "plateau",
         patience: int = 5,
         factor: float = 0.5,
         T_max: int = 50,  # noqa: N803  # torch's name
         gamma: float | None = None,
         **settings: Any,
     ) -> None:
+        self.optimizer = optimizer
+        self._metric: Metric = "val_loss"
+        self._steps_seen = 0
+        if isinstance(scheduler_type, LRScheduler):
+            if scheduler_type.optimizer is not optimizer:
+                raise ValueError("the schedule must be of the same optimizer; got another one's")
+            self.scheduler, self.scheduler_type = scheduler_type, type(scheduler_type).__name__
+            return
         if scheduler_type not in _TORCH:
             near = get_close_matches(str(scheduler_type), _TORCH, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -111,7 +122,7 @@ class LearningRateScheduler:
             raise TypeError(f"unknown setting {', '.join(unknown)}; the settings are: {choices}")
         if not factor > 0:
             raise ValueError(f"factor must be positive, it multiplies the learning rate; got {factor}")
-        self.optimizer, self.scheduler_type = optimizer, scheduler_type
+        self.scheduler_type = scheduler_type
         torch_scheduler, names = _TORCH[scheduler_type]
         chosen = {name: settings[name] for name in names if name in settings}
         if scheduler_type == "plateau":
@@ -127,12 +138,20 @@ class LearningRateScheduler:
             chosen.setdefault("max_lr", [group["lr"] for group in optimizer.param_groups])
             if not {"total_steps", "epochs", "steps_per_epoch"} & set(chosen):
                 chosen["total_steps"] = T_max
-        self.scheduler: LRScheduler = torch_scheduler(optimizer, **chosen)
-        self._metric: Metric = "val_loss"
-        self._steps_seen = 0
+        self.scheduler = torch_scheduler(optimizer, **chosen)
 
     def __repr__(self) -> str:
         return f"LearningRateScheduler({self.scheduler_type!r})"
+
+    @property
+    def is_plateau(self) -> bool:
+        """Whether it watches a metric."""
+        return isinstance(self.scheduler, ReduceLROnPlateau)
+
+    @property
+    def is_per_step(self) -> bool:
+        """Whether it advances with every optimizer step and not with every epoch."""
+        return isinstance(self.scheduler, (OneCycleLR, CyclicLR))
 
     @property
     def mode(self) -> str:
@@ -152,7 +171,7 @@ class LearningRateScheduler:
         """
         if isinstance(self.scheduler, OneCycleLR) and self.scheduler.last_epoch + 1 >= self.scheduler.total_steps:
             return
-        if self.scheduler_type != "plateau":
+        if not self.is_plateau:
             self.scheduler.step()
             return
         if metric is None:
@@ -175,14 +194,13 @@ class LearningRateScheduler:
             ValueError: if another handler of the trainer watches another metric, or the other way.
         """
         self._metric = metric
-        per_step = self.scheduler_type == "onecycle"
         if isinstance(trainer, TrainingEngine):
             if trainer.optimizer is not self.optimizer:
                 raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
-            if self.scheduler_type == "plateau":
+            if self.is_plateau:
                 trainer.watch(metric, self.mode)
         keep_state(trainer, "lr_scheduling", self)
-        if not per_step:
+        if not self.is_per_step:
             trainer.add_event_handler(decision_event(trainer), self)
         elif TrainEvents.OPTIMIZER_STEP_COMPLETED in trainer._allowed_events:
             trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_COMPLETED, self)
@@ -192,11 +210,18 @@ class LearningRateScheduler:
 
     def __call__(self, trainer: Engine) -> None:
         """Advance after a step or an epoch, as the type has it."""
-        if isinstance(trainer, TrainingEngine) and self.scheduler_type != "onecycle":
+        if isinstance(trainer, TrainingEngine) and not self.is_per_step:
             steps, self._steps_seen = self._steps_seen, trainer.state.optimizer_steps
             if steps == self._steps_seen:
                 return
-        self.step(read_metric(trainer, self._metric) if self.scheduler_type == "plateau" else None)
+        self.step(read_metric(trainer, self._metric) if self.is_plateau else None)
+
+    def scale_learning_rate(self, factor: float) -> None:
+        """Multiply all that the schedule computes rates from, beside what the optimizer's groups hold."""
+        for part in (self.scheduler, *getattr(self.scheduler, "_schedulers", ())):
+            for name in ("base_lrs", "max_lrs", "_last_lr"):
+                if hasattr(part, name):
+                    setattr(part, name, [rate * factor for rate in getattr(part, name)])
 
     def state_dict(self) -> dict[str, Any]:
         """Torch's own state of the schedule, and its type."""
@@ -215,4 +240,6 @@ class LearningRateScheduler:
         if state["type"] != self.scheduler_type:
             raise ValueError(f"the saved schedule is {state['type']!r}, this one is {self.scheduler_type!r}")
         self.scheduler.load_state_dict(state["scheduler"])
+        # Torch warns of a schedule that steps before its optimizer; this one's has, in an earlier process.
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self._steps_seen = state["steps_seen"]

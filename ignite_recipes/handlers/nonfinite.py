@@ -10,9 +10,11 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.engine import TrainingEngine, keep_state
+from ignite_recipes.batches import tensors_in
+from ignite_recipes.engine import TrainingEngine, keep_state, unwrap
 from ignite_recipes.events import TrainEvents, require_event
 from ignite_recipes.handlers.gradient_clipping import total_norm
+from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, first_nonfinite_output
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
 
@@ -108,7 +110,7 @@ class NonFiniteGuard:
         if isinstance(trainer, TrainingEngine):
             self._model = trainer.model
             keep_state(trainer, "nonfinite_guard", self)
-            self._buffers = [buffer for buffer in trainer.model.buffers() if buffer.is_floating_point()]
+            self._buffers = list(trainer.model.buffers())
             if self._buffers:
                 trainer.add_event_handler(TrainEvents.INPUTS_READY, self._keep_buffers)
             trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
@@ -143,10 +145,23 @@ class NonFiniteGuard:
             self._defer(trainer, loss, norm)
             return
         is_finite = self._is_finite(loss, norm)
+        said = f"{loss.item():g}"
         if is_finite != (True, True):
+            said += self._origin(trainer)
             self._restore_buffers()
             trainer.veto = True
-        self._judge(*is_finite, where, f"{loss.item():g}")
+        self._judge(*is_finite, where, said)
+
+    def _origin(self, trainer: TrainingEngine) -> str:
+        """Where the batch at hand ceases to be finite, found by computing its loss again; once, for the first time."""
+        if self.num_skipped or trainer.window_losses[-1].isfinite():
+            return ""
+        if not all(t.isfinite().all() for t in tensors_in(trainer.state.inputs) if t.is_floating_point()):
+            return "; its inputs are not finite"
+        name = first_nonfinite_output(unwrap(trainer.model), trainer.repeat_forward)
+        if name is None:
+            return "; all outputs of modules are finite, the loss function's own numbers are not"
+        return f"; it began in the output of {name}"
 
     def _keep_buffers(self, trainer: TrainingEngine) -> None:
         """Copy the model's running statistics as they are before the forward passes of a window."""
@@ -206,10 +221,8 @@ class NonFiniteGuard:
 
     def _culprit(self) -> str:
         """The first parameter whose gradient is not finite, where it still is there to be seen."""
-        for name, parameter in [] if self._model is None else self._model.named_parameters():
-            if parameter.grad is not None and not parameter.grad.isfinite().all():
-                return f"the gradient of {name}"
-        return "the norm of the gradients"
+        name = None if self._model is None else first_nonfinite_gradient(self._model)
+        return "the norm of the gradients" if name is None else f"the gradient of {name}"
 
     def _finish_epoch(self, trainer: TrainingEngine) -> None:
         while self._outstanding:

@@ -37,9 +37,11 @@ HANDLERS = {
         refuses=("bare", "events"),
     ),
     "Checkpointing": case(lambda t: handlers.Checkpointing(t.folder, keep=2), refuses=("bare", "events")),
+    "Curves": case(lambda t: handlers.Curves(t.folder / "curves.png", t.folder / "log.csv")),
     "DataAugmentation": case(lambda t: handlers.DataAugmentation()),
     "EarlyStopping": case(lambda t: handlers.EarlyStopping(patience=3, verbose=False)),
     "EpochAverages": case(lambda t: handlers.EpochAverages("again_")),
+    "ExponentialMovingAverage": case(lambda t: handlers.ExponentialMovingAverage(0.9)),
     "GradientClipCallback": case(lambda t: handlers.GradientClipCallback(0.1), refuses=("bare",)),
     "GradientClipper": case(lambda t: handlers.GradientClipper(0.1), refuses=("bare",)),
     "History": case(lambda t: handlers.History(["val_loss"])),
@@ -51,6 +53,11 @@ HANDLERS = {
     "NoiseAugmentation": case(lambda t: handlers.NoiseAugmentation(0.2, None, None)),
     "NonFiniteGuard": case(lambda t: handlers.NonFiniteGuard("skip"), refuses=("bare",), bad_batch=True),
     "ProgressBar": case(lambda t: handlers.ProgressBar()),
+    "Rollback": case(lambda t: handlers.Rollback(), refuses=("bare", "events")),
+    "SaveInside": case(lambda t: handlers.SaveInside(3, run_state), refuses=("bare", "events")),
+    "StopOnSignal": case(lambda t: handlers.StopOnSignal()),
+    "TensorBoardLog": case(lambda t: handlers.TensorBoardLog(t.folder)),
+    "TrainingLog": case(lambda t: handlers.TrainingLog(t.folder / "log.csv")),
     "TrainingStability": case(lambda t: handlers.TrainingStability(every=1)),
     "Validation": case(lambda t: handlers.Validation(an_evaluator(t), t.task.batches[:1], prefix="other_")),
 }
@@ -62,7 +69,7 @@ every_stateful_handler = pytest.mark.parametrize("name", STATEFUL)
 
 def test_every_exported_handler_is_in_the_table():
     exported = {name: getattr(handlers, name) for name in handlers.__all__}
-    classes = {n for n, value in exported.items() if isinstance(value, type) and not issubclass(value, Exception)}
+    classes = {n for n, value in exported.items() if isinstance(value, type) and not issubclass(value, BaseException)}
     assert classes == set(HANDLERS)
     assert all(getattr(ignite_recipes, name) is value for name, value in exported.items())
 
@@ -111,8 +118,9 @@ def a_run(task, folder, name):
 
 
 def restored(task, folder, name):
-    """A fresh handler on a fresh trainer, and the state of one that has trained for two epochs, as from a file."""
+    """A fresh handler on a fresh trainer, and the state of one that was stopped in its second epoch, as from a file."""
     t = a_run(task, folder, name)
+    t.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=7), t.trainer.terminate)
     t.trainer.run(t.batches, max_epochs=2)
     state = t.task.filed(t.handler.state_dict())
     fresh = a_run(task, folder, name)

@@ -343,3 +343,57 @@ def test_on_an_engine_of_ones_own_it_needs_no_event_of_ours_and_is_attached_once
     with pytest.raises(RuntimeError, match="attached to an engine already"):
         stopping.attach(trainer, lambda engine: 1.0)
     assert trainer.run([0], max_epochs=5).epoch == 2
+
+
+def long_run(task, epochs=6, pick=None):
+    """A run of ours that hands its model over with the best weights, or only a part of it."""
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = task.trainer(model, optimizer)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED,
+        lambda e: e.state.metrics.update(val_loss=[3.0, 1.0, 2.0, 2.5, 2.5, 0.5][e.state.epoch - 1]),
+    )
+    quiet(patience=None, restore_best_weights=True).attach(trainer, model=None if pick is None else model[pick])
+    trainer.run(task.batches, max_epochs=epochs)
+    return trainer
+
+
+@pytest.mark.parametrize("end", [1, 3, 4])
+@pytest.mark.parametrize("pick", [None, 0])
+def test_a_run_that_goes_on_after_its_end_goes_on_from_the_trained_weights(task, end, pick):
+    whole, parts = long_run(task, pick=pick), long_run(task, end, pick)
+    for epochs in (end, 5, 6):  # the first of them is reached already
+        parts.run(task.batches, max_epochs=epochs)
+    assert task.same(run_state(parts), run_state(whole))
+    assert task.same(task.weights(parts.model), task.weights(whole.model))
+
+
+def test_a_checkpoint_that_is_taken_after_the_end_holds_the_trained_weights(task, tmp_path):
+    whole, first, second = long_run(task), long_run(task, 4), long_run(task, 1)
+    assert not task.same(dict(run_state(first)["model_state_dict"]), task.weights(first.model))
+    write_checkpoint(run_state(first), tmp_path / "run.pt")
+    restore_run(second, tmp_path / "run.pt")
+    second.run(task.batches, max_epochs=6)
+    assert task.same(run_state(second)["run"], run_state(whole)["run"])
+    assert task.same(task.weights(second.model), task.weights(whole.model))
+
+
+def test_on_an_engine_of_ones_own_too_a_second_run_goes_on_from_the_trained_weights(task):
+    def make():
+        model = task.model().eval()  # no dropout: the numbers drawn are the user's own business
+        engine = task.own_engine(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        values = iter([3.0, 1.0, 2.0, 2.5])
+        quiet(patience=None, restore_best_weights=True).attach(engine, lambda engine: next(values), model=model)
+        ends = []
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: ends.append(task.weights(model)))
+        return engine, model, ends
+
+    (whole, expected, expected_ends), (parts, model, ends) = make(), make()
+    whole.run(task.batches, max_epochs=4)
+    parts.run(task.batches, max_epochs=3)
+    assert task.same(task.weights(model), ends[1])
+    parts.run(task.batches, max_epochs=4)
+    assert task.same(ends, expected_ends)
+    assert task.same(task.weights(model), task.weights(expected))

@@ -1,0 +1,52 @@
+"""Draw the curves of a run when it ends."""
+
+import logging
+import os
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+
+from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.handlers.training_log import read_training_log
+from ignite_recipes.plotting import plot_history
+
+__all__ = ["Curves"]
+
+logger = logging.getLogger(__name__)
+
+
+class Curves:
+    """Draw a run's log as a picture: losses, accuracy, learning rate and speed, epoch by epoch.
+
+    Runs:   trainer; COMPLETED, and EXCEPTION_RAISED of ours: a run that was stopped has its picture too.
+    Reads:  the file that :class:`TrainingLog` writes.
+    Writes: the picture; a failure to draw it is logged, and the run unharmed.
+    Keeps:  nothing.
+
+    Args:
+        path: of the picture; its ending says the format, e.g. ``.png``.
+        log: the CSV file.
+        unit: of the losses.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], log: str | os.PathLike[str], unit: str = "") -> None:
+        self.path, self.log, self.unit = Path(path), Path(log), unit
+
+    def __repr__(self) -> str:
+        return f"Curves({self.path.name!r})"
+
+    def attach(self, trainer: Engine) -> "Curves":
+        """Draw when ``trainer`` ends."""
+        trainer.add_event_handler(Events.COMPLETED, self)
+        if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure
+            trainer.add_event_handler(Events.EXCEPTION_RAISED, self)
+        return self
+
+    def __call__(self, *_: object) -> None:
+        """Draw now; nothing before the end of the first epoch."""
+        try:
+            history = read_training_log(self.log) if self.log.exists() else {}
+            if history.get("epoch"):
+                plot_history(history, self.unit).savefig(self.path)
+        except Exception as error:
+            logger.warning("%s was not drawn: %s", self.path, error)

@@ -1,0 +1,256 @@
+"""Average the weights over the steps of a training, and measure and hand over the averaged ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from ignite_recipes.checkpoint import misfits
+from ignite_recipes.engine import TrainingEngine, WeightSwap, keep_state, load_weights, runs_first, unwrap
+from ignite_recipes.events import TrainEvents
+
+__all__ = ["ExponentialMovingAverage"]
+
+
+class ExponentialMovingAverage:
+    """Keep an exponential moving average of the weights, which often does better than the last weights.
+
+    After each optimizer step ``average <- d * average + (1 - d) * weights``, from the weights before the first
+    step on; with warm-up ``d = min(decay, (1 + t) / (10 + t))``, t being the steps averaged before, so that the
+    beginning is soon forgotten. Buffers (running statistics) and whole numbers are copied. The average of
+    half-precision weights is one in float32: in their own precision it would stand still.
+
+    With ``validate`` an epoch is measured and decided on with the averaged weights: early stopping keeps those of
+    the best epoch. When the run ends the model is handed over with the averaged weights, or with those that
+    early stopping restores. The training itself stays the same to the last bit: it goes on with the trained
+    weights, and they are the ``model_state_dict`` of checkpoints, which hold the averaged ones as
+    ``ema_model_state_dict``.
+
+    Runs:   trainer, OPTIMIZER_STEP_COMPLETED (an Engine without it: ITERATION_COMPLETED); STARTED, to begin with
+            the weights of the first run; before other handlers EPOCH_COMPLETED, to validate, and COMPLETED. Other
+            Engines it only averages on: see :meth:`averaged` and :meth:`copy_to`.
+    Reads:  the model's parameters and buffers. Where an accelerator itself drops a step that is not finite, the
+            average takes the unchanged weights once more, and leaves out a later step.
+    Writes: the model, while an epoch is measured and at the end.
+    Keeps:  the averaged weights, and over how many steps.
+
+    Args:
+        decay: what an average keeps of itself in a step, in [0, 1); it looks back on about 1 / (1 - decay) steps.
+        validate: False measures the epochs with the trained weights.
+        warmup: begin with a smaller decay.
+
+    Attributes:
+        num_updates: steps averaged.
+
+    Raises:
+        ValueError: for a decay out of its range.
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> ema = ExponentialMovingAverage(0.5, warmup=False)
+    >>> ema.set_model(model)
+    >>> for _ in range(3):
+    ...     _ = nn.init.ones_(model.weight)  # the optimizer's step
+    ...     ema.update()
+    >>> with ema.averaged():
+    ...     model.weight.item()
+    0.875
+    >>> model.weight.item()
+    1.0
+
+    Reference: B. T. Polyak, A. B. Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992; the
+    warm-up is that of TensorFlow's ExponentialMovingAverage.
+    """
+
+    def __init__(self, decay: float = 0.999, *, validate: bool = True, warmup: bool = True) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), it is what the average keeps of itself in a step; got {decay}")
+        self.decay, self.validate, self.warmup = decay, validate, warmup
+        self.num_updates = 0
+        self._has_begun = False  # with the weights of the first run, and not those it was attached with
+        self._swap: WeightSwap | None = None
+        self._average: dict[str, Tensor] = {}
+        # The same tensors, beside where the model has its own (it may put another buffer in the place of one);
+        # those that are averaged and those that are copied, each kind in one operation for each dtype.
+        self._groups: dict[tuple[bool, torch.dtype], tuple[list[Tensor], list[_Place]]] = {}
+
+    def __repr__(self) -> str:
+        return f"ExponentialMovingAverage({self.decay})"
+
+    def set_model(self, model: nn.Module) -> None:
+        """Name the model whose weights are averaged; the average begins with those it has now."""
+        self._swap = WeightSwap(model)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.num_updates = 0
+        self._average, self._groups, seen = {}, {}, {}
+        for name, place in _places(self._required().model).items():
+            value = _at(place)
+            if id(value) not in seen:  # tied weights have two names
+                seen[id(value)] = average = _as_average(value)
+                averages, places = self._groups.setdefault((_is_weight(value), average.dtype), ([], []))
+                averages.append(average)
+                places.append(place)
+            self._average[name] = seen[id(value)]
+
+    def _required(self) -> WeightSwap:
+        if self._swap is None:
+            raise RuntimeError("the average must know the model whose weights it is of: call set_model(model) first")
+        return self._swap
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Average the weights as they are now; by hand, after ``optimizer.step()``.
+
+        Raises:
+            RuntimeError: if :meth:`set_model` was not called.
+        """
+        self._required()
+        decay = self.decay
+        if self.warmup:
+            decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
+        for (is_averaged, dtype), (averages, places) in self._groups.items():
+            if is_averaged:
+                weights = [_at(place).to(dtype) for place in places]  # the weights themselves, if not half precision
+                torch._foreach_lerp_(averages, weights, 1 - decay)
+            else:
+                torch._foreach_copy_(averages, [_at(place) for place in places])
+        self.num_updates += 1
+        self._has_begun = True
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside the block the model has the averaged weights, and behind it again those it had before.
+
+        So an Engine of your own validates: ``with ema.averaged(): evaluator.run(val_loader)``.
+
+        Raises:
+            RuntimeError: if :meth:`set_model` was not called.
+        """
+        swap = self._required()
+        if swap.is_in:  # a block inside a block
+            yield
+            return
+        try:
+            swap.put_in(self._named())
+            yield
+        finally:
+            swap.take_out()
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Load the averaged weights into a model of the same architecture."""
+        load_weights(model, self._named())
+
+    def _named(self) -> dict[str, Any]:
+        """The model's state dict, with the averaged weights in it."""
+        weights = self._required().model.state_dict()
+        weights.update(self._average)
+        return weights
+
+    def attach(self, trainer: Engine, model: nn.Module | None = None) -> "ExponentialMovingAverage":
+        """Average over the steps of ``trainer``.
+
+        Args:
+            trainer: ours, or any Engine whose update function steps the optimizer.
+            model: whose weights to average; by default the trainer's own, or that of :meth:`set_model`.
+
+        Raises:
+            RuntimeError: if an engine of your own names no model, or it is attached already.
+            ValueError: if a trainer of ours has another model.
+        """
+        own = trainer.model if isinstance(trainer, TrainingEngine) else None
+        if own is not None and model is not None and unwrap(model) is not unwrap(own):
+            raise ValueError(
+                "a trainer averages the weights of its own model; got another one: for a part of it call "
+                "set_model(part), and let update() handle OPTIMIZER_STEP_COMPLETED"
+            )
+        model = model if own is None else own
+        if model is None and self._swap is None:
+            raise RuntimeError("an engine of your own does not say what to average: pass attach(trainer, model)")
+        keep_state(trainer, "ema", self)
+        if model is not None and (self._swap is None or self._swap.model is not unwrap(model)):
+            self.set_model(model)
+        trainer.add_event_handler(Events.STARTED, self._begin_run)
+        has_steps = TrainEvents.OPTIMIZER_STEP_COMPLETED in trainer._allowed_events
+        step = TrainEvents.OPTIMIZER_STEP_COMPLETED if has_steps else Events.ITERATION_COMPLETED
+        trainer.add_event_handler(step, self)
+        if own is not None and self.validate:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, self._hand_over)
+        if own is not None:
+            trainer.add_event_handler(Events.COMPLETED, self._hand_over)
+        return self
+
+    def __call__(self, trainer: Engine) -> None:
+        """Average the weights after a step."""
+        self.update()
+
+    def _begin_run(self) -> None:
+        if not self._has_begun:  # weights may have been loaded since it was attached
+            self._begin()
+            self._has_begun = True
+
+    @runs_first
+    def _hand_over(self, trainer: TrainingEngine) -> None:
+        trainer.hand_over(self._named())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged weights under the model's own names, and over how many steps; like torch's, not a copy.
+
+        Raises:
+            RuntimeError: if :meth:`set_model` was not called.
+        """
+        return {
+            "num_updates": self.num_updates,
+            "has_begun": self._has_begun,
+            "weights": self._named(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on averaging from there, on the model's device.
+
+        Raises:
+            ValueError: if the average is of another model.
+            RuntimeError: if :meth:`set_model` was not called.
+        """
+        problems = list(misfits(self._required().model, state["weights"]).values())
+        if problems:
+            raise ValueError(f"the average is of another model: {'; '.join(problems[:3])}")
+        names = list(self._average)
+        torch._foreach_copy_([self._average[name] for name in names], [state["weights"][name] for name in names])
+        self.num_updates, self._has_begun = state["num_updates"], state["has_begun"]
+
+
+_Place = tuple[dict[str, Any], str]
+"""Where a module has a tensor: among its parameters or buffers, and under which name."""
+
+
+def _at(place: _Place) -> Tensor:
+    tensors, name = place
+    value: Tensor = tensors[name]
+    return value
+
+
+def _places(model: nn.Module) -> dict[str, _Place]:
+    """Where the tensors of a model's state dict are, under their names there."""
+    saved, places = model.state_dict(keep_vars=True), {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for tensors in (module._parameters, module._buffers):
+            for name, value in tensors.items():
+                full = f"{path}.{name}" if path else name
+                if value is not None and saved.get(full) is value:
+                    places[full] = (tensors, name)
+    return places
+
+
+def _is_weight(value: Tensor) -> bool:
+    return isinstance(value, nn.Parameter) and (value.is_floating_point() or value.is_complex())
+
+
+def _as_average(value: Tensor) -> Tensor:
+    """A copy, for weights in a precision that can take up small changes."""
+    dtype = torch.promote_types(value.dtype, torch.float32) if _is_weight(value) else value.dtype
+    return value.detach().to(dtype, copy=True)

@@ -1,0 +1,125 @@
+"""Go back to the last good state of a run when its numbers go wrong, and on from there with smaller steps."""
+
+import copy
+import logging
+import weakref
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from ignite_recipes.engine import TrainingEngine, keep_state
+from ignite_recipes.events import TrainEvents
+from ignite_recipes.handlers.nonfinite import NonFiniteError
+from ignite_recipes.run_state import load_run_state, run_state
+
+__all__ = ["Rollback"]
+
+logger = logging.getLogger(__name__)
+
+_RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # in an optimizer's parameter groups, the latter for schedules
+
+
+class Rollback:
+    """When a loss or gradient is not finite, put the run back to the end of its last epoch and go on more slowly.
+
+    Everything goes back: weights, optimizer, schedules, every handler, history and log. The learning rate is
+    multiplied by ``factor``, once more for every rollback to the same place, and the epoch is trained again
+    with the same batches in the same order. A batch that is bad in itself is so at any learning rate: its
+    error comes through after ``max_rollbacks``, or is avoided with ``NonFiniteGuard("skip")``.
+
+    Runs:   trainer; STARTED and CHECKPOINT_READY to keep a copy of the run, before anything is saved; when
+            ``NonFiniteGuard("raise")`` raises. EXCEPTION_RAISED and STARTED are fired for every rollback.
+    Keeps:  how often it went back; inside epochs the copy, so that a resumed run goes back to the same place.
+
+    Args:
+        factor: of the learning rate, in (0, 1).
+        max_rollbacks: how often a run may go back, at least 1; then the error reaches the caller.
+
+    Attributes:
+        num_rollbacks: so far.
+
+    Raises:
+        ValueError: for a factor or a number out of its range.
+    """
+
+    def __init__(self, factor: float = 0.5, max_rollbacks: int = 3) -> None:
+        if not 0 < factor < 1:
+            raise ValueError(f"factor must be in (0, 1), it multiplies the learning rate; got {factor}")
+        if not isinstance(max_rollbacks, int) or max_rollbacks < 1:
+            raise ValueError(f"max_rollbacks must be a whole number of at least 1; got {max_rollbacks!r}")
+        self.factor, self.max_rollbacks = factor, max_rollbacks
+        self.num_rollbacks = 0
+        self._repeated = 0  # rollbacks to the copy at hand
+        self._copy: dict[str, Any] | None = None
+        # No reference: an engine in a cycle would keep its loader's workers until the garbage collector comes.
+        self._trainer: weakref.ref[TrainingEngine] | None = None
+
+    def __repr__(self) -> str:
+        return f"Rollback(factor={self.factor}, max_rollbacks={self.max_rollbacks})"
+
+    def attach(self, trainer: Engine) -> "Rollback":
+        """Watch ``trainer``.
+
+        Raises:
+            RuntimeError: if it is not a trainer of ``create_trainer``: only that one can say all of its state.
+        """
+        if not isinstance(trainer, TrainingEngine):
+            raise RuntimeError(f"{self!r} needs a trainer of create_trainer, which knows all of its state")
+        keep_state(trainer, "rollback", self)
+        self._trainer = weakref.ref(trainer)
+        trainer.recover = self._recover
+        trainer.add_event_handler(Events.STARTED, self._begin)
+        trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self._keep)
+        return self
+
+    def _begin(self, trainer: TrainingEngine) -> None:
+        if self._copy is None:
+            self._keep(trainer)
+
+    def _keep(self, trainer: TrainingEngine) -> None:
+        self._copy, self._repeated = None, 0  # a copy holds no copy
+        state = run_state(trainer)
+        self._copy = copy.deepcopy({name: state[name] for name in ("model_state_dict", "optimizer_state_dict", "run")})
+
+    def _recover(self, trainer: TrainingEngine, error: BaseException) -> bool:
+        """Put the run back, if this is an error to do so for."""
+        if not isinstance(error, NonFiniteError) or self._copy is None:
+            return False
+        if self.num_rollbacks >= self.max_rollbacks:
+            raise NonFiniteError(f"{error}; {self.num_rollbacks} rollbacks did not help") from error
+        count, repeated, kept = self.num_rollbacks + 1, self._repeated + 1, self._copy
+        load_run_state(trainer, copy.deepcopy(kept))
+        self.num_rollbacks, self._repeated, self._copy = count, repeated, kept
+        self._slow_down(trainer, self.factor**repeated)
+        rate = trainer.optimizer.param_groups[0]["lr"]
+        logger.warning(
+            "%s. Back to the end of epoch %d, with the learning rate %g (rollback %d of at most %d)",
+            error,
+            trainer.state.closed_epochs,
+            rate,
+            count,
+            self.max_rollbacks,
+        )
+        return True
+
+    @staticmethod
+    def _slow_down(trainer: TrainingEngine, factor: float) -> None:
+        for group in trainer.optimizer.param_groups:
+            group.update({name: group[name] * factor for name in _RATES if name in group})
+        for handler in trainer.stateful.values():
+            if callable(scale := getattr(handler, "scale_learning_rate", None)):
+                scale(factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How often it went back, and the copy, unless the state that is being saved is that of the copy."""
+        trainer, kept = None if self._trainer is None else self._trainer(), self._copy
+        if trainer is not None and kept is not None and not self._repeated:
+            now, then = trainer.state_dict(), kept["run"]["engine"]
+            if all(now[name] == then[name] for name in ("iteration", "closed_epochs")):
+                kept = None
+        return {"num_rollbacks": self.num_rollbacks, "repeated": self._repeated, "copy": kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting, and go back to where the saved run would have."""
+        self.num_rollbacks, self._repeated = state["num_rollbacks"], state["repeated"]
+        self._copy = state["copy"]

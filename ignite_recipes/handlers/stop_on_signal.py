@@ -1,0 +1,106 @@
+"""Leave cleanly when the run is asked to: by Ctrl-C, or by a scheduler that takes the machine away."""
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.events import TrainEvents
+
+__all__ = ["StopOnSignal", "Stopped"]
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the run to stop, and it has: after its step and, if it saves, with a checkpoint.
+
+    Attributes:
+        signum: which signal it was.
+    """
+
+    def __init__(self, message: str = "stopped", signum: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+class StopOnSignal:
+    """On SIGINT (Ctrl-C) or SIGTERM finish the step, save, and raise :class:`Stopped`; a second one leaves at once.
+
+    Python alone raises KeyboardInterrupt wherever it happens to be: between an optimizer's two tensors, in the
+    middle of a log's row, or in a destructor, where it is lost; and SIGTERM ends a process without a word.
+
+    Runs:   trainer; STARTED to listen, until COMPLETED or EXCEPTION_RAISED; ITERATION_COMPLETED and
+            CHECKPOINT_READY to leave, behind other handlers: where an epoch cannot be cut (inside an accumulation
+            window, at its end) it goes on until it can.
+    Stops:  with :class:`Stopped`, a KeyboardInterrupt, from ``trainer.run``.
+    Keeps:  nothing. Outside the main thread, where no signal arrives, it does nothing.
+
+    Args:
+        save: is given the trainer and returns the path of the file, e.g. ``Checkpointing.save``; None leaves
+            without saving.
+
+    >>> trainer = Engine(lambda engine, batch: signal.raise_signal(signal.SIGTERM))
+    >>> _ = StopOnSignal().attach(trainer)
+    >>> try:
+    ...     _ = trainer.run([0, 1])
+    ... except Stopped as stopped:
+    ...     print(stopped, "by", stopped.signum.name)
+    stopped by SIGTERM
+    """
+
+    saves_last = True
+
+    def __init__(self, save: Callable[[TrainingEngine], Any] | None = None) -> None:
+        self.save = save
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __repr__(self) -> str:
+        return "StopOnSignal()"
+
+    def attach(self, trainer: Engine) -> "StopOnSignal":
+        """Stop ``trainer`` when asked to.
+
+        Raises:
+            RuntimeError: if there is something to save by and the trainer is not one of ``create_trainer``.
+        """
+        is_ours = isinstance(trainer, TrainingEngine)
+        if self.save is not None and not is_ours:
+            raise RuntimeError("StopOnSignal(save) needs a trainer of create_trainer, which knows all of its state")
+        trainer.add_event_handler(Events.STARTED, self._listen)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
+        trainer.add_event_handler(Events.COMPLETED, self._restore)
+        if is_ours:
+            trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self._leave)
+            trainer.add_event_handler(Events.EXCEPTION_RAISED, self._restore)
+        return self
+
+    def _listen(self) -> None:
+        self._received = None
+        if not self._before and threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def _note(self, signum: int, frame: Any) -> None:
+        self._received = signum
+        self._restore()
+
+    def __call__(self, trainer: Engine) -> None:
+        """Leave, if a signal has come and the epoch can be cut here."""
+        if self._received is not None and (self.save is None or getattr(trainer, "can_be_cut", True)):
+            self._leave(trainer)
+
+    def _leave(self, trainer: Any) -> None:
+        if self._received is None:
+            return
+        signum = signal.Signals(self._received)
+        if self.save is None:
+            raise Stopped("stopped", signum)
+        path = self.save(trainer)
+        raise Stopped(f"stopped in epoch {trainer.state.epoch}; to go on, resume from {path}", signum)
+
+    def _restore(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}

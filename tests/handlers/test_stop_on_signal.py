@@ -1,0 +1,133 @@
+"""A signal ends a run after its step, with a checkpoint from which it goes on exactly."""
+
+import signal
+import threading
+
+import pytest
+from ignite.engine import Engine, Events
+
+from ignite_recipes import (
+    Checkpointing,
+    EpochAverages,
+    History,
+    StopOnSignal,
+    Stopped,
+    TrainEvents,
+    restore_run,
+)
+
+SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+
+
+def a_run(task, folder, **settings):
+    trainer = task.trainer(**settings)
+    latest = Checkpointing(folder, "latest.pt")
+    StopOnSignal(latest.save).attach(trainer)  # first, and yet last
+    EpochAverages("train_").attach(trainer)
+    return trainer, History(["train_loss"]).attach(trainer)
+
+
+def handlers_now():
+    return [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
+
+
+@SIGNALS
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+@pytest.mark.parametrize("event", [Events.ITERATION_STARTED, TrainEvents.GRADIENTS_READY, Events.ITERATION_COMPLETED])
+def test_at_any_iteration_the_run_is_saved_and_goes_on_exactly(task, tmp_path, signum, accumulation_steps, event):
+    whole, history = a_run(task, tmp_path / "whole", accumulation_steps=accumulation_steps)
+    whole.run(task.batches, max_epochs=3)
+    before = handlers_now()
+    for moment in range(1, 9):
+        first, _ = a_run(task, tmp_path, accumulation_steps=accumulation_steps)
+        first.add_event_handler(event, raise_once_from(moment, signum))
+        with pytest.raises(Stopped, match=r"to go on, resume from .*latest\.pt") as stopped:
+            first.run(task.batches, max_epochs=3)
+        assert stopped.value.signum == signum
+        assert handlers_now() == before
+        second, resumed = a_run(task, tmp_path, accumulation_steps=accumulation_steps)
+        restore_run(second, tmp_path / "latest.pt")
+        assert moment <= second.state.iteration <= moment + 3
+        second.run(task.batches, max_epochs=3)
+        assert task.same(task.weights(second.model), task.weights(whole.model))
+        assert resumed.epochs == history.epochs
+
+
+def raise_once_from(moment, signum):
+    sent = []
+
+    def send(engine):
+        if engine.state.iteration >= moment and not sent:
+            sent.append(signum)
+            signal.raise_signal(signum)
+
+    return send
+
+
+def test_an_epoch_that_is_all_trained_is_closed_and_decided_before_it_leaves(task, tmp_path):
+    trainer, history = a_run(task, tmp_path)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=4), lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Stopped):
+        trainer.run(task.batches, max_epochs=3)
+    assert len(history.epochs["train_loss"]) == 1
+
+
+def test_a_second_signal_leaves_at_once(task, tmp_path):
+    trainer, _ = a_run(task, tmp_path)
+    reached = []
+
+    @trainer.on(Events.ITERATION_STARTED)
+    def interrupt():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the first is only noted")
+        signal.raise_signal(signal.SIGINT)
+        reached.append("never")
+
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        trainer.run(task.batches, max_epochs=1)
+    assert not isinstance(interrupted.value, Stopped)
+    assert reached == ["the first is only noted"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_signals_mean_again_what_they_meant_however_the_run_ends(task, tmp_path):
+    before = handlers_now()
+    trainer, _ = a_run(task, tmp_path)
+    during = []
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=1), lambda: during.append(handlers_now()))
+    trainer.run(task.batches, max_epochs=1)
+    assert during[0] != before
+    assert handlers_now() == before
+    with pytest.raises(TypeError):
+        trainer.run([*task.batches[:3], None], max_epochs=2)
+    assert handlers_now() == before
+
+
+def test_the_same_trainer_goes_on_after_it_was_stopped(task, tmp_path):
+    whole, _ = a_run(task, tmp_path)
+    whole.run(task.batches, max_epochs=2)
+    trainer, _ = a_run(task, tmp_path)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Stopped):
+        trainer.run(task.batches, max_epochs=2)
+    trainer.run(task.batches, max_epochs=2)
+    assert task.same(task.weights(trainer.model), task.weights(whole.model))
+
+
+def test_outside_the_main_thread_it_does_nothing(task, tmp_path):
+    trainer, _ = a_run(task, tmp_path)
+    thread = threading.Thread(target=lambda: trainer.run(task.batches, max_epochs=1))
+    thread.start()
+    thread.join()
+    assert trainer.state.epoch == 1
+
+
+def test_another_engine_is_stopped_after_its_step_but_cannot_be_saved(tmp_path):
+    done = []
+    engine = Engine(lambda engine, batch: done.append(signal.raise_signal(signal.SIGTERM)))
+    StopOnSignal().attach(engine)
+    with pytest.raises(Stopped):
+        engine.run([0, 1])
+    assert len(done) == 1
+    with pytest.raises(RuntimeError, match="needs a trainer of create_trainer"):
+        StopOnSignal(Checkpointing(tmp_path).save).attach(engine)
