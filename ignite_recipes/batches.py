@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["count_samples", "first_item", "to_device"]
+__all__ = ["count_samples", "first_item", "tensors_in", "to_device"]
 
 
 def first_item(batch: Any) -> Any:
@@ -20,7 +20,7 @@ def count_samples(batch: Any) -> int:
     Raises:
         TypeError: if there is none; a trainer can be told how to count with ``batch_size=``.
     """
-    for tensor in _tensors(batch):
+    for tensor in tensors_in(batch):
         if tensor.dim() > 0:
             return len(tensor)
     raise TypeError(
@@ -29,12 +29,13 @@ def count_samples(batch: Any) -> int:
     )
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
+def tensors_in(batch: Any) -> Iterator[Tensor]:
+    """Every tensor in nested lists, tuples and mappings, in their order."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, (list, tuple, Mapping)):
         for item in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

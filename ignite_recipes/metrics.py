@@ -1,13 +1,13 @@
-"""Keep a few numbers of every step on the device and look at many of them at once."""
+"""Means over samples of what a run measures, kept on the device and read once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["StepBuffer"]
+__all__ = ["MetricsTracker", "SampleMeans", "StepBuffer", "accuracy"]
 
 Fold = Callable[[Tensor, Tensor], None]
 
@@ -82,3 +82,136 @@ class StepBuffer:
         values = state["values"]
         self.rows = [] if values is None else [tuple(row) for row in values]
         self.weights = list(state["weights"])
+
+
+class SampleMeans:
+    """Sample-weighted means of named numbers: ``sum(n_i * x_i) / sum(n_i)`` with n_i samples in batch i.
+
+    Summed in float64 on the device; only :meth:`read` makes the host wait.
+
+    Args:
+        skip_nonfinite: leave batches out of which a number is not finite.
+
+    Attributes:
+        num_batches, num_samples: added so far.
+
+    >>> means = SampleMeans()
+    >>> means.add({"loss": torch.tensor(0.0)}, 3)
+    >>> means.add({"loss": torch.tensor(4.0)}, 1)
+    >>> means.read()
+    {'loss': 1.0}
+    """
+
+    def __init__(self, *, skip_nonfinite: bool = False) -> None:
+        self.skip_nonfinite = skip_nonfinite
+        self.num_batches = self.num_samples = 0
+        self._names: list[str] = []
+        self._sums: Tensor | None = None  # (K + 1,): the weighted sums, then the number of samples
+        self._buffer = StepBuffer(self._fold)
+
+    def add(self, values: Mapping[str, Tensor | float], num_samples: int) -> None:
+        """Take note of one batch's means: 0-d tensors, the same names each time."""
+        if not self._names:
+            self._names = list(values)
+        self._buffer.add([torch.as_tensor(values[name]) for name in self._names], num_samples)
+        self.num_batches += 1
+        self.num_samples += num_samples
+
+    def keep_first(self, num_batches: int) -> None:
+        """Take the newest batches back until so many are left."""
+        count = self.num_batches - num_batches
+        if count > 0:
+            self.num_samples -= int(sum(self._buffer.weights[-count:]))
+            self._buffer.drop_last(count)
+            self.num_batches = num_batches
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._sums, self.num_batches, self.num_samples = None, 0, 0
+        self._buffer.clear()
+
+    def read(self) -> dict[str, float]:
+        """The means; NaN where every batch was left out, nothing where there was none."""
+        self._buffer.flush()
+        if self._sums is None:
+            return {}
+        *sums, count = self._sums.tolist()
+        means = [total / count if count else float("nan") for total in sums]
+        # To 14 digits, twice what float32 holds: as many right answers, differently spread over the
+        # batches, are the same accuracy then, and no improvement on it.
+        return {name: float(f"{mean:.14g}") for name, mean in zip(self._names, means, strict=True)}
+
+    def _fold(self, values: Tensor, weights: Tensor) -> None:
+        weighted = values * weights[:, None]
+        if self.skip_nonfinite:
+            finite = values.isfinite().all(1)
+            weighted, weights = weighted.where(finite[:, None], 0), weights.where(finite, 0)
+        block = torch.cat([weighted.sum(0), weights.sum()[None]])
+        self._sums = block if self._sums is None else self._sums.to(block.device) + block
+
+    def state_dict(self) -> dict[str, Any]:
+        """Names, sums and the batches not summed yet."""
+        counts = {"batches": self.num_batches, "samples": self.num_samples}
+        return {"names": list(self._names), "sums": self._sums, **counts, "buffer": self._buffer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the batches that were saved."""
+        self._names, self._sums = list(state["names"]), state["sums"]
+        self.num_batches, self.num_samples = state["batches"], state["samples"]
+        self._buffer.load_state_dict(state["buffer"])
+
+
+def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The percentage of samples whose largest output is that of their label, as a 0-d tensor.
+
+    Args:
+        outputs: (N, C, ...), scores of C classes.
+        labels: (N, ...), integers.
+
+    >>> accuracy(torch.eye(4), torch.tensor([0, 1, 2, 0]))
+    tensor(75., dtype=torch.float64)
+    """
+    exact = torch.float32 if outputs.device.type == "mps" else torch.float64
+    return 100 * (outputs.argmax(1) == labels).to(exact).mean()
+
+
+class MetricsTracker:
+    """Loss and accuracy over many batches, by hand in a loop of your own; nothing waits for the device.
+
+    >>> tracker = MetricsTracker()
+    >>> tracker.update(0.5, torch.eye(3), torch.tensor([0, 1, 1]))
+    >>> tracker.update(torch.tensor(1.5), torch.eye(3)[:1], torch.tensor([0]))
+    >>> tracker.get_metrics()
+    {'loss': 0.75, 'accuracy': 75.0, 'total_samples': 4}
+    """
+
+    def __init__(self) -> None:
+        self._means = SampleMeans()
+
+    def update(self, loss_value: Tensor | float, outputs: Tensor, labels: Tensor) -> None:
+        """Take note of one batch.
+
+        Args:
+            loss_value: the batch's mean loss, a number or a 0-d tensor.
+            outputs: (N, C), scores of C classes.
+            labels: (N,), integers.
+
+        Raises:
+            ValueError: if labels and outputs do not belong together.
+        """
+        if outputs.dim() < 2 or labels.shape != (outputs.shape[0], *outputs.shape[2:]):
+            raise ValueError(
+                f"outputs must be (N, C) and labels (N,); got {tuple(outputs.shape)} and {tuple(labels.shape)}"
+            )
+        if not len(labels):
+            return
+        loss = torch.as_tensor(loss_value, dtype=torch.float64).detach()
+        self._means.add({"loss": loss, "accuracy": accuracy(outputs.detach(), labels)}, len(labels))
+
+    def get_metrics(self) -> dict[str, float]:
+        """``loss``, ``accuracy`` in percent, both means over the samples, and ``total_samples``; 0 without samples."""
+        return {"loss": 0.0, "accuracy": 0.0, **self._means.read(), "total_samples": self._means.num_samples}
+
+    def reset(self) -> None:
+        """Begin anew, for the next epoch."""
+        self._means.clear()
