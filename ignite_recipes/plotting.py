@@ -17,15 +17,18 @@ _TITLES = {
     "kl_loss": "KL divergence",
     "accuracy": "Accuracy",
     "learning_rate": "Learning rate",
+    "batches_per_second": "Speed",
 }
+_UNITS = {"accuracy": "%", "learning_rate": "", "batches_per_second": "batches per second"}
+_ALONE = ("learning_rate", "batches_per_second")  # neither of training nor of validation data
 
 
 def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per vector") -> "Figure":
     """Draw the curves of a training, one panel for each quantity, training and validation together.
 
     Args:
-        history: ``train_<name>`` and ``val_<name>`` lists, an entry an epoch, as recipes return them; a list
-            ``learning_rate`` gets a panel too.
+        history: ``train_<name>`` and ``val_<name>`` lists, an entry an epoch, as recipes return them; lists
+            ``learning_rate`` and ``batches_per_second`` get a panel too. :func:`read_training_log` gives all of them.
         unit: of the losses; accuracies are in percent.
 
     Returns:
@@ -45,23 +48,33 @@ def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per v
     if not names:
         raise ValueError("a history must hold at least one epoch of a train_ list; got none")
     epochs = len(history[f"train_{names[0]}"])
-    names += ["learning_rate"] if history.get("learning_rate") else []
-    figure = Figure(figsize=(4.2 * len(names), 3.4), dpi=150, layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        if name == "learning_rate":
+    names.sort(key=lambda name: name not in ("loss", "accuracy"))  # what is looked at first
+    names += [name for name in _ALONE if history.get(name)]
+    rows, columns = _grid(len(names))
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), dpi=150, layout="constrained")
+    for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
+        if name in _ALONE:
             _curve(axes, history[name], "", "black", "-")
-            axes.set_yscale("log")
+            axes.set_yscale("log") if name == "learning_rate" else axes.set_ylim(bottom=0)
         for part, (label, color, style) in _PARTS.items():
             _curve(axes, history.get(f"{part}_{name}") or [], label, color, style)
         axes.set_title(_TITLES.get(name, name))
         axes.set_xlabel("epoch")
-        axes.set_ylabel({"accuracy": "%", "learning_rate": ""}.get(name, unit))
+        axes.set_ylabel(_UNITS.get(name, unit))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlim(1, epochs) if epochs > 1 else axes.set_xticks([1])
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
+    for axes in figure.axes[len(names) :]:
+        axes.remove()
     return figure
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Rows and columns: one row for three panels, a square for four, three columns for more."""
+    columns = count if count <= 3 else 2 if count == 4 else 3
+    return -(-count // columns), columns
 
 
 def _curve(axes: "Axes", values: Sequence[float], label: str, color: str, style: str) -> None:

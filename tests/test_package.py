@@ -43,12 +43,13 @@ DOCUMENTED = [
 
 # What each layer may import, besides itself and the layers below; DESIGN draws the arrows one way.
 LAYERS = [
-    {"_version", "events", "randomness", "devices", "batches", "plotting", "experiment", "data"},
+    {"_version", "events", "randomness", "devices", "environment", "batches", "files", "metrics", "plotting", "data"},
     {"loading"},
     {"keyed_engine"},
     {"engine", "evaluation"},
     {"checkpoint", "models"},
-    {"run_state"},
+    {"run_state", "checkpoint_manager", "experiment"},
+    {"resume_check"},
     {"handlers"},
     {"recipes"},
     {"cli"},

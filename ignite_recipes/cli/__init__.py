@@ -9,26 +9,38 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ignite_recipes._version import __version__
 from ignite_recipes.checkpoint import CheckpointError
-from ignite_recipes.cli import supervised, traffic, vae
+from ignite_recipes.cli import classify, listing, resume_check, supervised, traffic, vae
+from ignite_recipes.cli.resume_check import NotExactError
+from ignite_recipes.experiment import ExperimentBusyError
 from ignite_recipes.handlers.nonfinite import NonFiniteError
 
 __all__ = ["main"]
 
 _DESCRIPTION = "Train a model with one of the recipes; every run is kept as an experiment and can be resumed."
-_COMMANDS = {"vae": vae, "supervised": supervised, "traffic": traffic}
+_COMMANDS = {
+    "vae": vae,
+    "classify": classify,
+    "supervised": supervised,
+    "traffic": traffic,
+    "list": listing,
+    "resume-check": resume_check,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0, or 1 for a run that failed, 2 for a mistake of the user, 130 or 143 for a signal."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)  # to standard error
+    to_stderr = logging.StreamHandler()
+    to_stderr.setLevel(logging.WARNING)
+    logging.basicConfig(format="%(message)s", handlers=[to_stderr])
+    logging.getLogger("ignite_recipes").setLevel(logging.INFO)  # for an experiment's run.log
     try:
         if not argv or argv[0] not in _COMMANDS:
             return _answer(argv)
         print(_COMMANDS[argv[0]].main(argv[1:]))  # noqa: T201  # the last line: what was reached
-    except NonFiniteError as error:
+    except (NonFiniteError, NotExactError) as error:
         return _complain(error, 1)
-    except (ArgumentError, CheckpointError, OSError, ValueError) as error:
+    except (ArgumentError, CheckpointError, ExperimentBusyError, OSError, ValueError) as error:
         return _complain(error, 2)
     except KeyboardInterrupt as interrupt:
         return _complain(interrupt, 128 + getattr(interrupt, "signum", signal.SIGINT))

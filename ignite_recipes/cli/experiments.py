@@ -9,14 +9,17 @@ from typing import Any
 from ignite.engine import Engine, Events
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.checkpoint import load_checkpoint
+from ignite_recipes.cli.options import new_parser, parse_settings, speak_of_options
+from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.experiment import ExperimentManager
-from ignite_recipes.handlers import BestCheckpoint, Checkpointing
+from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal, Stopped
+from ignite_recipes.recipes.assembly import recorders
 from ignite_recipes.run_state import newest_checkpoint
 
-__all__ = ["checkpoint_to_resume", "experiment_parser", "run_experiment", "savers"]
+__all__ = ["checkpoint_to_resume", "experiment_handlers", "experiment_parser", "run_experiment", "run_handlers"]
 
-_OF_THE_COMMAND = ("runs_dir", "resume")  # where the experiment is; no settings of it
+_OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration")  # where the experiment is; no settings of it
 _FREE_ON_RESUME = ("epochs", "device")
 
 
@@ -24,16 +27,26 @@ def experiment_parser(command: str, description: str) -> ArgumentParser:
     """A parser with the options that every recipe's command has."""
     options = new_parser(
         command,
-        f"{description} Every run is an experiment with its settings, checkpoints, curves and model in a folder "
+        f"{description} Every run is an experiment with its settings, log, curves and checkpoints in a folder "
         "of its own.",
     )
     # In every config.yaml, so that one experiment's settings can be the --config of another.
     options.add_argument("--recipe", type=str, default=command, help=SUPPRESS)
+    options.add_argument("--forked-from", type=str | None, help=SUPPRESS)
+    options.add_argument("--stop-at-iteration", type=int | None, help=SUPPRESS)  # what resume-check cuts a run with
     options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
     options.add_argument("--resume", type=str | None, help="go on with this experiment, e.g. exp5, to its epochs")
+    options.add_argument(
+        "--fork",
+        type=str | None,
+        help="begin a new experiment with the best weights of this one and its settings, changed as you like",
+    )
     options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
     options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
+    options.add_argument(
+        "--save-every-iterations", type=int | None, help="save inside epochs too, every so many iterations"
+    )
     return options
 
 
@@ -56,23 +69,24 @@ def run_experiment(
     settings = parse_settings(parser, argv)
     is_new = settings["resume"] is None
     if is_new:
-        data = load(settings)
-        experiment = ExperimentManager(settings["runs_dir"], settings=_own(settings))
+        experiment, settings, data = _open_new(command, parser, argv, settings, load)
     else:
         experiment, settings = _reopen(command, parser, argv, settings)
         data = load(settings)
     try:
-        return train(experiment, settings, data)
-    except Exception:
+        with experiment.lock(), experiment.log_to_file():
+            return train(experiment, settings, data)
+    except Exception as error:
         if is_new:
             experiment.discard_unused()
+        if type(error) is ValueError:
+            raise ValueError(speak_of_options(str(error))) from error
         raise
     except KeyboardInterrupt as interrupt:
         where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {settings['runs_dir']}"
         name = Path(experiment.experiment_dir).name
-        told = Stopped(f"stopped; go on with: ignite-recipes {command} --resume {name}{where}")
-        told.signum = getattr(interrupt, "signum", signal.SIGINT)
-        raise told from None
+        message = f"stopped; go on with: ignite-recipes {command} --resume {name}{where}"
+        raise Stopped(message, getattr(interrupt, "signum", signal.SIGINT)) from None
 
 
 def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]) -> Path | None:
@@ -90,58 +104,59 @@ class _KeepSettings:
         trainer.add_event_handler(Events.STARTED, lambda: self.experiment.write_settings(_own(self.settings)))
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal has asked to stop; ``signum`` is which."""
+class _StopAt:
+    """Send the process SIGTERM in a certain iteration."""
 
-    signum: int = signal.SIGINT
-
-
-class _StopOnSignal:
-    """Leave after the step at hand when SIGINT (Ctrl-C) or SIGTERM comes; a second one leaves at once.
-
-    Python raises KeyboardInterrupt wherever it happens to be, also where it is swallowed, in a destructor for
-    instance: the signal would be lost.
-    """
-
-    def __init__(self) -> None:
-        self._received: int | None = None
-        self._before: dict[int, Any] = {}
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
 
     def attach(self, trainer: Engine) -> None:
-        trainer.add_event_handler(Events.STARTED, self._listen)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._leave)
-        trainer.add_event_handler(Events.COMPLETED, self._restore)
-        trainer.add_event_handler(Events.EXCEPTION_RAISED, self._restore)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self)
 
-    def _listen(self) -> None:
-        self._before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
-
-    def _note(self, signum: int, frame: Any) -> None:
-        self._received = signum
-        self._restore()
-
-    def _leave(self) -> None:
-        if self._received is not None:
-            stopped = Stopped()
-            stopped.signum = self._received
-            raise stopped
-
-    def _restore(self, *_: object) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
+    def __call__(self, trainer: Engine) -> None:
+        if trainer.state.iteration == self.iteration:
+            signal.raise_signal(signal.SIGTERM)
 
 
-def savers(experiment: ExperimentManager, settings: dict[str, Any], best: BestCheckpoint) -> list[Any]:
-    """The handlers that write an experiment's settings and checkpoints, and stop it when a signal comes."""
+class _InitialWeights:
+    """Begin with the weights of the experiment that this one was forked from."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def attach(self, trainer: TrainingEngine) -> None:
+        load_checkpoint(self.path, trainer.model, averaged=None)
+
+
+def run_handlers(experiment: ExperimentManager, settings: dict[str, Any]) -> list[Any]:
+    """What keeps an experiment's settings, and cuts its run where it was asked to."""
+    iteration = settings["stop_at_iteration"]
+    return [_KeepSettings(experiment, settings), *([] if iteration is None else [_StopAt(iteration)])]
+
+
+def experiment_handlers(
+    experiment: ExperimentManager, settings: dict[str, Any], best: BestCheckpoint, unit: str
+) -> list[Any]:
+    """All that makes a run an experiment: first weights, settings, signals, log, curves and checkpoints.
+
+    Args:
+        experiment: whose folder gets the files.
+        settings: of the command.
+        best: saves the best epoch.
+        unit: of the losses, for the curves.
+    """
     folder, every = experiment.checkpoints_dir, settings["save_every"]
+    first = [] if experiment.initial_weights is None else [_InitialWeights(experiment.initial_weights)]
     kept = [] if every is None else [Checkpointing(folder, "epoch_{epoch}.pt", every=every)]
+    latest = Checkpointing(folder, "latest_checkpoint.pt", every_iterations=settings["save_every_iterations"])
     return [
-        _KeepSettings(experiment, settings),
-        _StopOnSignal(),
+        *first,
+        *run_handlers(experiment, settings),
+        *recorders(experiment, unit),
         best,
         *kept,
-        Checkpointing(folder, "latest_checkpoint.pt"),
+        latest,
+        StopOnSignal(latest.save),
     ]
 
 
@@ -149,30 +164,52 @@ def _own(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in _OF_THE_COMMAND}
 
 
+def _open_new(
+    command: str,
+    parser: ArgumentParser,
+    argv: Sequence[str],
+    given: dict[str, Any],
+    load: Callable[[dict[str, Any]], Any],
+) -> tuple[ExperimentManager, dict[str, Any], Any]:
+    """A new experiment, made when its data have been read; a fork has the settings of its source, but for changes."""
+    settings, source = given, given["fork"]
+    if source is not None:
+        own = _settings_of(command, parser, ExperimentManager(given["runs_dir"], resume_exp=source))
+        settings = parse_settings(parser, argv, own)
+    settings["forked_from"] = source
+    data = load(settings)
+    return ExperimentManager(given["runs_dir"], fork_exp=source, settings=_own(settings)), settings, data
+
+
 def _reopen(
     command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]
 ) -> tuple[ExperimentManager, dict[str, Any]]:
     """An experiment and its own settings; only its end and its device may be changed."""
+    if given["fork"] is not None:
+        raise ValueError("--resume goes on with an experiment and --fork begins another; give one of them")
     experiment = ExperimentManager(given["runs_dir"], resume_exp=given["resume"])
+    own = _settings_of(command, parser, experiment)
+    settings = parse_settings(parser, argv, own)
+    changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
+    if changed:
+        raise ValueError(
+            f"--resume goes on with the experiment's own settings; {', '.join(changed)} cannot be changed. "
+            f"For that begin another one with its weights: --fork {given['resume']}"
+        )
+    return experiment, settings
+
+
+def _settings_of(command: str, parser: ArgumentParser, experiment: ExperimentManager) -> dict[str, Any]:
+    """An experiment's settings, if they are those of this command."""
     own = experiment.settings()
     if own.get("recipe") != command:
         raise ValueError(f"{experiment.experiment_dir} is not an experiment of the command {command}")
-    empty = [
-        name
-        for name, value in parser.get_defaults().as_dict().items()
-        if value is not None and own.get(name, "") is None
-    ]
+    defaults = parser.get_defaults().as_dict().items()
+    empty = [name for name, value in defaults if value is not None and own.get(name, "") is None]
     try:
         parser.parse_object(own)
     except ArgumentError as error:
         raise ValueError(f"{experiment.config_file} does not hold the settings of this command: {error}") from error
     if empty:
         raise ValueError(f"{experiment.config_file} must give a value to {', '.join(empty)}; got none")
-    settings = parse_settings(parser, argv, own)
-    changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
-    if changed:
-        raise ValueError(
-            f"--resume goes on with the experiment's own settings; {', '.join(changed)} cannot be changed. "
-            "Start a new experiment for that"
-        )
-    return experiment, settings
+    return own

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from docstring_parser import parse
+from docstring_parser import DocstringStyle, parse
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
-__all__ = ["add_options", "new_parser", "parse_settings"]
+__all__ = ["add_options", "new_parser", "parameter_texts", "parse_settings", "speak_of_options"]
+
+RENAMED = {"num_epochs": "epochs", "early_stop_patience": "patience"}
+"""The same setting has one name in every command, whatever the documents call it."""
 
 
 def new_parser(command: str, description: str) -> ArgumentParser:
@@ -19,29 +22,43 @@ def new_parser(command: str, description: str) -> ArgumentParser:
     return parser
 
 
-def add_options(
-    parser: ArgumentParser, function: Callable[..., Any], names: Sequence[str], renamed: Mapping[str, str] | None = None
-) -> None:
+def add_options(parser: ArgumentParser, function: Callable[..., Any], names: Sequence[str]) -> None:
     """Add options for parameters of ``function``: type and default of its signature, help of its docstring.
 
     Args:
-        parser: gets them, as ``--learning-rate`` for ``learning_rate``.
+        parser: gets them, as ``--learning-rate`` for ``learning_rate``; some have a name of the command's own.
         function: a public function or class.
         names: of the parameters.
-        renamed: parameter -> another name for its option.
     """
     signature = inspect.signature(function)
     known = vars(sys.modules[function.__module__])
-    texts: dict[str, str] = {}
-    for item in parse(inspect.getdoc(function) or "").params:
-        texts.update(dict.fromkeys(item.arg_name.split(", "), " ".join((item.description or "").split())))
+    texts = parameter_texts(function)
     for name in names:
         parameter = signature.parameters[name]
-        option = "--" + (renamed or {}).get(name, name).replace("_", "-")
         kind = parameter.annotation
         if isinstance(kind, str):  # evaluated one by one: others name what is imported for type checkers only
             kind = eval(kind, known)
-        parser.add_argument(option, type=kind, default=parameter.default, help=texts[name].replace("%", "%%"))
+        parser.add_argument(_option(name), type=kind, default=parameter.default, help=texts[name])
+
+
+def parameter_texts(documented: Any) -> dict[str, str]:
+    """What the docstring of a function or a class says of each of its parameters or attributes."""
+    texts: dict[str, str] = {}
+    for item in parse(inspect.getdoc(documented) or "", DocstringStyle.GOOGLE).params:
+        text = " ".join((item.description or "").split()).replace("``", "").replace("%", "%%")
+        texts.update(dict.fromkeys(item.arg_name.split(", "), text))
+    return texts
+
+
+def _option(name: str) -> str:
+    return "--" + RENAMED.get(name, name).replace("_", "-")
+
+
+def speak_of_options(message: str) -> str:
+    """An error of the library, with a setting called as the command calls it."""
+    for name, option in RENAMED.items():
+        message = message.replace(name, option)
+    return message
 
 
 def parse_settings(

@@ -8,13 +8,12 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_parser, run_experiment, savers
+from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_handlers, experiment_parser, run_experiment
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import create_dataloaders, load_digits_matrix
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.models.mlp import multilayer_perceptron
-from ignite_recipes.plotting import plot_history
 from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import train_model_advanced
 
@@ -31,7 +30,9 @@ _PASSED = [
     "check_stability",
     "accumulation_steps",
     "precision",
+    "ema_decay",
     "non_finite",
+    "deterministic",
 ]
 
 
@@ -40,7 +41,7 @@ def parser() -> ArgumentParser:
     options = experiment_parser(
         "supervised", "Train a small network on scikit-learn's digits, a stratified fifth of them for validation."
     )
-    add_options(options, train_model_advanced, ["epochs", "early_stop_patience"], {"early_stop_patience": "patience"})
+    add_options(options, train_model_advanced, ["epochs", "early_stop_patience"])
     add_options(options, train_model_advanced, _PASSED)
     options.add_argument("--use-augmentation", type=bool, default=False, help="add noise to the inputs")
     add_options(options, create_dataloaders, ["batch_size", "num_workers"])
@@ -82,11 +83,10 @@ def _train(
         resume_from=checkpoint_to_resume(experiment, settings),
         seed=settings["seed"],
         progress=True,
-        handlers=savers(experiment, settings, best),
+        handlers=experiment_handlers(experiment, settings, best, "cross-entropy, nats"),
         **{name: settings[name] for name in _PASSED},
     )
     history, epoch = result["history"], result["best_epoch"]
-    plot_history(history, "cross-entropy, nats").savefig(experiment.plot_file)
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_parser, run_experiment, savers
-from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_handlers, experiment_parser, run_experiment
+from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, TrafficDataset, baseline_reports, load_co2, load_traffic_csv
 from ignite_recipes.data import traffic_report as report_of
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
-from ignite_recipes.plotting import plot_history
-from ignite_recipes.recipes import getDefaultModelParams, trainModel
+from ignite_recipes.recipes import TrafficParameters, getDefaultModelParams, trainModel
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -39,9 +38,11 @@ def parser() -> ArgumentParser:
     add_options(options, load_traffic_csv, ["flag_column", "time_column"])
     options.add_argument("--epochs", type=int, default=50, help="the epoch to train to, counted from 1")
     options.add_argument("--patience", type=int | None, default=10, help="epochs to wait before stopping")
+    texts, kinds = parameter_texts(TrafficParameters), get_type_hints(TrafficParameters)
+    add_options(options, trainModel, ["accumulation_steps", "ema_decay", "non_finite", "deterministic"])
     for name, value in _parameters().items():
         default = _BATCH_SIZE if name == "batch_size" else value
-        options.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=default, help="see trainModel")
+        options.add_argument(f"--{name.replace('_', '-')}", type=kinds[name], default=default, help=texts[name])
     return options
 
 
@@ -78,16 +79,20 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     parameters = getDefaultModelParams(settings["len_source"], settings["len_target"], train)
     parameters |= {name: settings[name] for name in (*_parameters(), "seed")}
     parameters |= {"num_epochs": settings["epochs"], "early_stop_patience": settings["patience"]}
-    model, histories, info = trainModel(
+    best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
+    model, _, info = trainModel(
         parameters | {"save_checkpoints": False},
         train,
         val,
         device=settings["device"],
         resume_from=checkpoint_to_resume(experiment, settings),
+        accumulation_steps=settings["accumulation_steps"],
+        ema_decay=settings["ema_decay"],
+        non_finite=settings["non_finite"],
+        deterministic=settings["deterministic"],
         progress=True,
-        handlers=savers(experiment, settings, BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")),
+        handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
     )
-    plot_history(histories, "weighted loss").savefig(experiment.plot_file)
     reports = {"model": _report(model, val), **baseline_reports(train, val)}
     for name, report in reports.items():
         print(f"{name:<12}", *(f"{key} {value:.3f}" for key, value in report.items()), sep="  ")  # noqa: T201

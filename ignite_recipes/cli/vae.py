@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.checkpoint import load_checkpoint
-from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_parser, run_experiment, savers
+from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_handlers, experiment_parser, run_experiment
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import (
     create_dataloaders,
@@ -19,7 +19,6 @@ from ignite_recipes.data import (
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.models import VariationalAutoencoder, save_for_inference
-from ignite_recipes.plotting import plot_history
 from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import train_variational_autoencoder
 
@@ -37,8 +36,8 @@ def parser() -> ArgumentParser:
     )
     options.add_argument("file", nargs="?", type=str | None, help="an eBird Basic Dataset (.txt, tab-separated)")
     recipe = train_variational_autoencoder
-    add_options(options, recipe, ["num_epochs"], {"num_epochs": "epochs"})
-    add_options(options, recipe, [*_PASSED, "precision", "non_finite"])
+    add_options(options, recipe, ["num_epochs"])
+    add_options(options, recipe, [*_PASSED, "precision", "ema_decay", "non_finite", "deterministic"])
     add_options(options, create_dataloaders, ["batch_size", "num_workers"])
     add_options(options, split_train_val, ["val_size"])
     add_options(options, VariationalAutoencoder, ["latent_dimension", "hidden_dimension"])
@@ -76,14 +75,13 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         seed=settings["seed"],
         metadata={"features": names},
         progress=True,
-        handlers=savers(experiment, settings, best),
-        **{name: settings[name] for name in (*_PASSED, "precision", "non_finite")},
+        handlers=experiment_handlers(experiment, settings, best, "nats per vector"),
+        **{name: settings[name] for name in (*_PASSED, "precision", "ema_decay", "non_finite", "deterministic")},
     )
     if best.best is None or not best.path.is_file():
         raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite validation loss: nothing was exported")
-    load_checkpoint(best.path, model)
+    load_checkpoint(best.path, model, averaged=None)
     save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names)
-    plot_history(history).savefig(experiment.plot_file)
     trained = len(history["val_loss"])
     early = ", stopped early" if trained < settings["epochs"] else ""
     return (

@@ -1,5 +1,6 @@
 """Recipes: one function per task, each the whole job."""
 
+from ignite_recipes.recipes.classification import Trainer
 from ignite_recipes.recipes.supervised import (
     FAST_TRAINING,
     MEMORY_CONSTRAINED_TRAINING,
@@ -7,18 +8,20 @@ from ignite_recipes.recipes.supervised import (
     train_model_advanced,
 )
 from ignite_recipes.recipes.traffic import (
-    getDefaultModelParams,
     train_one_epoch,
     trainModel,
     trainModelByDefaultSetting,
     validate_model,
 )
+from ignite_recipes.recipes.traffic_parameters import TrafficParameters, getDefaultModelParams
 from ignite_recipes.recipes.vae import train_variational_autoencoder
 
 __all__ = [
     "FAST_TRAINING",
     "MEMORY_CONSTRAINED_TRAINING",
     "STABLE_TRAINING",
+    "TrafficParameters",
+    "Trainer",
     "getDefaultModelParams",
     "trainModel",
     "trainModelByDefaultSetting",

@@ -1,30 +1,58 @@
 """What every recipe is put together from, in the order in which it happens."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+from ignite.engine import Events
 from torch import nn
 from torch.optim import Adam
 
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.evaluation import EvaluationEngine
+from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import (
+    Checkpointing,
+    Curves,
     EpochAverages,
+    ExponentialMovingAverage,
     GradientClipper,
     History,
     MixedPrecisionTrainer,
     NonFiniteGuard,
     ProgressBar,
+    Rollback,
+    StopOnSignal,
+    TensorBoardLog,
+    TrainingLog,
     Validation,
 )
 from ignite_recipes.handlers.metric import decision_event
 from ignite_recipes.handlers.progress import print_line
-from ignite_recipes.recipes.settings import PRECISIONS
+from ignite_recipes.recipes.settings import POLICIES, PRECISIONS, check_choice
 from ignite_recipes.run_state import restore_run
 
-__all__ = ["Attachable", "attach_last", "decide", "fused_adam", "guard_steps", "measure", "train_to"]
+__all__ = [
+    "COUNTS",
+    "LATEST",
+    "Attachable",
+    "attach_last",
+    "decide",
+    "fused_adam",
+    "guard_steps",
+    "measure",
+    "recorders",
+    "saves_inside",
+    "train_to",
+]
+
+logger = logging.getLogger(__name__)
+
+LATEST = "latest_checkpoint.pt"
+COUNTS = ("skipped_steps", "rollbacks")
+"""What :func:`guard_steps` counts, in histories where the policy has it."""
 
 
 class Attachable(Protocol):
@@ -39,20 +67,44 @@ def fused_adam(model: nn.Module, device: torch.device, learning_rate: float, wei
     return Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
 
-def guard_steps(trainer: TrainingEngine, *, precision: str, max_grad_norm: float | None, non_finite: str) -> None:
-    """Precision, clipping, and the guard against numbers that are not finite."""
+def guard_steps(
+    trainer: TrainingEngine,
+    *,
+    precision: str,
+    max_grad_norm: float | None,
+    non_finite: str,
+    ema_decay: float | None = None,
+) -> EpochAverages:
+    """Precision, clipping, the guard against numbers that are not finite, and averages of weights and losses.
+
+    Under a policy that goes on after such numbers, ``state.metrics`` says how often it did, since the run began:
+    ``skipped_steps`` or ``rollbacks``.
+    """
+    check_choice(non_finite=(non_finite, POLICIES))
     if precision != "float32":
         MixedPrecisionTrainer(device=trainer.device, dtype=PRECISIONS[precision]).attach(trainer)
     if max_grad_norm is not None:
         GradientClipper(max_grad_norm).attach(trainer)
-    NonFiniteGuard(non_finite).attach(trainer)
-    EpochAverages("train_", skip_nonfinite=non_finite == "skip").attach(trainer)
+    if ema_decay is not None:
+        ExponentialMovingAverage(ema_decay).attach(trainer)
+    if non_finite == "rollback":
+        rollback = Rollback().attach(trainer)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, count, "rollbacks", lambda: rollback.num_rollbacks)
+    guard = NonFiniteGuard("raise" if non_finite == "rollback" else non_finite).attach(trainer)
+    if non_finite == "skip":
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, count, "skipped_steps", lambda: guard.num_skipped)
+    return EpochAverages("train_", skip_nonfinite=non_finite == "skip").attach(trainer)
 
 
-def measure(trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any]) -> None:
-    """Validation at the end of every epoch."""
-    EpochAverages().attach(evaluator)
+def count(trainer: TrainingEngine, name: str, number: Callable[[], int]) -> None:
+    trainer.state.metrics[name] = number()
+
+
+def measure(trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any]) -> EpochAverages:
+    """Validation at the end of every epoch, and its averages."""
+    averages = EpochAverages().attach(evaluator)
     Validation(evaluator, val_loader).attach(trainer)
+    return averages
 
 
 def decide(
@@ -63,18 +115,26 @@ def decide(
     print_every: int | None,
     progress: bool,
 ) -> None:
-    """The record of an epoch: its metrics in the history, a printed line every few epochs, a progress bar."""
+    """The record of an epoch: its metrics in the history and in a line that is logged, and printed now and then."""
     history.attach(trainer)
     if progress:
         ProgressBar().attach(trainer)
-    if print_every is not None:
-        trainer.add_event_handler(decision_event(trainer), _print_epoch, line, print_every)
+    trainer.add_event_handler(decision_event(trainer), report_epoch, line, print_every)
 
 
-def _print_epoch(trainer: TrainingEngine, line: Callable[[Mapping[str, float]], str], print_every: int) -> None:
+def report_epoch(trainer: TrainingEngine, line: Callable[[Mapping[str, float]], str], print_every: int | None) -> None:
     state = trainer.state
-    if state.epoch % print_every == 0 or state.epoch == state.max_epochs or trainer.should_terminate:
-        print_line(f"Epoch {state.epoch}/{state.max_epochs} | {line(state.metrics)}")
+    text = f"Epoch {state.epoch}/{state.max_epochs} | {line(state.metrics)}"
+    logger.info(text)
+    is_last = state.epoch == state.max_epochs or trainer.should_terminate
+    if print_every is not None and (state.epoch % print_every == 0 or is_last):
+        print_line(text)
+
+
+def recorders(experiment: ExperimentManager, unit: str) -> list[Attachable]:
+    """What writes an experiment's log, TensorBoard events and curves; ``unit`` is that of the losses."""
+    log = TrainingLog(experiment.log_file)
+    return [log, TensorBoardLog(experiment.experiment_dir), Curves(experiment.plot_file, log.path, unit)]
 
 
 def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers: Attachable) -> None:
@@ -83,6 +143,12 @@ def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers
         if not callable(getattr(handler, "attach", None)):
             raise TypeError(f"a handler must have a method attach(trainer); got {handler!r}")
         handler.attach(trainer)
+
+
+def saves_inside(folder: str | os.PathLike[str], every_iterations: int | None) -> list[Attachable]:
+    """What saves ``latest_checkpoint.pt`` inside epochs: when a signal comes, and every few iterations if asked to."""
+    latest = Checkpointing(folder, LATEST, every_iterations=every_iterations)
+    return [*([] if every_iterations is None else [latest]), StopOnSignal(latest.save)]
 
 
 def train_to(

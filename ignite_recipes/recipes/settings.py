@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 
-__all__ = ["PRECISIONS", "check_choice", "check_count", "check_positive"]
+__all__ = ["POLICIES", "PRECISIONS", "check_choice", "check_count", "check_positive"]
 
 PRECISIONS: Mapping[str, torch.dtype | None] = {
     "float32": None,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+POLICIES = ("raise", "skip", "rollback")
+"""What to do at a loss or gradient that is not finite."""
 
 
 def check_count(**settings: int) -> None:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
 
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine import create_trainer
@@ -22,10 +20,12 @@ from ignite_recipes.handlers import (
     History,
     InputAugmentation,
     LearningRateScheduler,
+    StopOnSignal,
     TrainingStability,
     add_noise,
 )
 from ignite_recipes.recipes.assembly import (
+    COUNTS,
     Attachable,
     attach_last,
     decide,
@@ -35,6 +35,7 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive
+from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = [
     "FAST_TRAINING",
@@ -76,7 +77,6 @@ MEMORY_CONSTRAINED_TRAINING: dict[str, Any] = {
 
 AUGMENTATION_NOISE = 0.05  # standard deviation on vectors, in the units of the inputs
 STABILITY_EVERY = 10  # epochs
-IGNORED_CLASS = -100  # torch's label for "does not count"
 
 
 def train_model_advanced(
@@ -98,11 +98,14 @@ def train_model_advanced(
     check_stability: bool = False,
     verbose: bool = True,
     *,
+    save_every_iterations: int | None = None,
     resume_from: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     accumulation_steps: int = 1,
     precision: str | None = None,
+    ema_decay: float | None = None,
     non_finite: str = "raise",
+    deterministic: bool = False,
     metadata: Mapping[str, Any] | None = None,
     progress: bool = False,
     handlers: Sequence[Attachable] = (),
@@ -135,13 +138,20 @@ def train_model_advanced(
         early_stop_patience: epochs without improvement after which to stop; None trains to the end.
         check_stability: log the size of gradients and weights every 10 epochs.
         verbose: print a line an epoch.
+        save_every_iterations: write ``{model_name}_latest.pt`` every so many iterations too, inside epochs; None does
+            so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
         resume_from: a checkpoint of this function: goes on exactly where that run was, to ``epochs``; the
             other settings must be those of that run.
         seed: of everything random in the run; None draws one from torch's global generator, or takes that
             of the run that is resumed. The model arrives initialised.
         accumulation_steps: batches per optimizer step.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"`` instead of what ``use_mixed_precision`` gives.
-        non_finite: ``"raise"`` or ``"skip"``, as in :class:`NonFiniteGuard`.
+        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
+            weights are, and what the model ends with. None keeps none.
+        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
+            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
+            learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
+        deterministic: use algorithms only that give the same bits in every process.
         metadata: plain values to be kept in the checkpoints, beside the recipe's own.
         progress: show a progress bar on standard error.
         handlers: more handlers, attached to the trainer behind the recipe's own; objects with
@@ -174,20 +184,29 @@ def train_model_advanced(
         "accumulation_steps": accumulation_steps,
         "augmentation": bool(use_augmentation),
         "early_stop_patience": early_stop_patience,
+        "ema_decay": ema_decay,
         "non_finite": non_finite,
     }
     model = model.to(device)
     optimizer = fused_adam(model, device, learning_rate)
-    loss = _SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
-    trainer = create_trainer(model, optimizer, loss, device=device, seed=seed, accumulation_steps=accumulation_steps)
+    loss = SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
+    trainer = create_trainer(
+        model,
+        optimizer,
+        loss,
+        device=device,
+        seed=seed,
+        accumulation_steps=accumulation_steps,
+        deterministic=deterministic,
+    )
     trainer.metadata = {**(metadata or {}), **settings}
-    history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy"])
+    history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy", *COUNTS])
 
     # One step, in the order in which it happens.
     loss.check_batches_of(trainer)
     if use_augmentation:
         InputAugmentation(use_augmentation if callable(use_augmentation) else _augment).attach(trainer)
-    guard_steps(trainer, precision=precision, max_grad_norm=gradient_clip, non_finite=non_finite)
+    guard_steps(trainer, precision=precision, max_grad_norm=gradient_clip, non_finite=non_finite, ema_decay=ema_decay)
 
     # One epoch: measure, decide, save.
     watched = "train_loss"
@@ -201,11 +220,9 @@ def train_model_advanced(
     if use_scheduler:
         length = _cycle_length(scheduler_type, train_loader, epochs, accumulation_steps)
         LearningRateScheduler(optimizer, scheduler_type, T_max=length).attach(trainer, watched)
-    # Without early stopping the best weights are kept all the same, by a patience that cannot be used up.
-    best = EarlyStopping(early_stop_patience if early_stop_patience is not None else 2**62, 0.0, verbose=False)
-    best.attach(trainer, watched)
+    best = EarlyStopping(early_stop_patience, 0.0, verbose=False).attach(trainer, watched)
     decide(trainer, history, _line, print_every=1 if verbose else None, progress=progress)
-    attach_last(trainer, handlers, *_savers(checkpoint_dir, model_name, watched))
+    attach_last(trainer, handlers, *_savers(checkpoint_dir, model_name, watched, save_every_iterations))
 
     began = time.monotonic()
     train_to(epochs, trainer, train_loader, resume_from, settings, seed)
@@ -217,62 +234,6 @@ def train_model_advanced(
         "training_time": time.monotonic() - began,
         "history": history.epochs,
     }
-
-
-class _SupervisedLoss:
-    """The criterion, checked, and the accuracy where targets are classes."""
-
-    def __init__(self, criterion: Callable[[Any, Any], Tensor] | None) -> None:
-        self.criterion = criterion
-        self._num_classes: int | None = None
-
-    def __call__(self, model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
-        outputs, targets = model(inputs), batch[1]
-        is_classes = isinstance(targets, Tensor) and not targets.is_floating_point()
-        if is_classes and isinstance(outputs, Tensor) and outputs.dim() > 1 and self._num_classes is None:
-            self._num_classes = outputs.shape[1]
-            self._check_labels(targets)  # later batches are checked before they go to the device
-        with torch.autocast(targets.device.type, enabled=False):
-            loss = self._loss(outputs.float() if isinstance(outputs, Tensor) else outputs, targets, is_classes)
-        if not isinstance(loss, Tensor) or loss.dim() != 0:
-            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise TypeError(f"criterion must give a single number, a mean over the samples; got {got}")
-        if self._num_classes is None or targets.dim() != outputs.dim() - 1:
-            return {"loss": loss}
-        return {"loss": loss, "accuracy": 100 * (outputs.argmax(1) == targets).float().mean()}
-
-    def _loss(self, outputs: Any, targets: Tensor, is_classes: bool) -> Tensor:
-        if self.criterion is not None:
-            return self.criterion(outputs, targets)
-        if is_classes:
-            return cross_entropy(outputs, targets)
-        if outputs.shape != targets.shape:
-            raise ValueError(
-                f"outputs and float targets must have one shape, or their differences mean nothing; got "
-                f"{tuple(outputs.shape)} and {tuple(targets.shape)}: reshape one, or pass a criterion"
-            )
-        return mse_loss(outputs, targets.float())
-
-    def check_batches_of(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
-
-    def _check_batch(self, engine: Engine) -> None:
-        batch: Any = engine.state.batch
-        if not isinstance(batch, (list, tuple)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
-            raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {type(batch).__name__}")
-        if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
-            self._check_labels(batch[1])
-
-    def _check_labels(self, labels: Tensor) -> None:
-        known = labels[labels != getattr(self.criterion, "ignore_index", IGNORED_CLASS)]
-        if len(known) and not (known.min() >= 0 and known.max() < (self._num_classes or 0)):
-            raise ValueError(
-                f"class labels must be from 0 to {(self._num_classes or 0) - 1}, the model's outputs less one; got "
-                f"{known.min().item()} to {known.max().item()}: renumber the classes or widen the last layer"
-            )
-
-    def __repr__(self) -> str:
-        return "check of batches and labels"
 
 
 def _augment(inputs: Tensor) -> Tensor:
@@ -290,11 +251,14 @@ def _cycle_length(scheduler_type: str, loader: Any, epochs: int, accumulation_st
     return epochs * -(-len(loader) // accumulation_steps)
 
 
-def _savers(folder: str | os.PathLike[str] | None, name: str, watched: str) -> list[Attachable]:
+def _savers(
+    folder: str | os.PathLike[str] | None, name: str, watched: str, every_iterations: int | None
+) -> list[Attachable]:
     if folder is None:
         return []
     best = BestCheckpoint(Path(folder) / f"{name}_best.pt", watched)
-    return [best, Checkpointing(folder, f"{name}_latest.pt")]
+    latest = Checkpointing(folder, f"{name}_latest.pt", every_iterations=every_iterations)
+    return [best, latest, StopOnSignal(latest.save)]
 
 
 def _line(metrics: Mapping[str, float]) -> str:

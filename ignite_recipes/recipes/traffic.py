@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,20 @@ from ignite_recipes.handlers import (
 )
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.randomness import derive_seed, preserve_generators, seed_generators
-from ignite_recipes.recipes.assembly import Attachable, attach_last, decide, fused_adam, guard_steps, measure, train_to
-from ignite_recipes.recipes.settings import check_count, check_positive
+from ignite_recipes.recipes.assembly import (
+    COUNTS,
+    Attachable,
+    attach_last,
+    decide,
+    fused_adam,
+    guard_steps,
+    measure,
+    saves_inside,
+    train_to,
+)
+from ignite_recipes.recipes.traffic_parameters import complete_parameters, getDefaultModelParams
 
 __all__ = [
-    "getDefaultModelParams",
     "trainModel",
     "trainModelByDefaultSetting",
     "train_one_epoch",
@@ -43,72 +51,6 @@ COMPONENTS = ("traffic", "classification", "transmission", "context")
 LAMBDAS = ("lambda_traffic_class", "lambda_transmission", "lambda_context")
 SIZES = ("input_size", "output_size", "num_classes", "hidden_size", "num_layers", "dropout_rate", "dt", "degree")
 KEPT_CHECKPOINTS = 3
-
-
-def getDefaultModelParams(
-    len_source: int,
-    len_target: int,
-    dataset: Sequence[Any] | TrafficDataset,
-    batch_size: int = 1024,
-    learning_rate: float = 1e-3,
-    dropout_rate: float = 0.2,
-) -> dict[str, Any]:
-    """The parameters of :func:`trainModel`, all of them, to be changed as one likes.
-
-    Args:
-        len_source: S, samples of the window that is seen.
-        len_target: T, samples of the window whose traffic is predicted.
-        dataset: the eight arrays, whose number of features the model gets.
-        batch_size: windows per batch.
-        learning_rate: initial, of Adam.
-        dropout_rate: probability of dropping a hidden unit in training.
-
-    Returns:
-        Of the training: ``batch_size, learning_rate, use_mixed_precision`` (float16 on an accelerator),
-        ``gradient_clip`` (bound of the gradients' norm), ``early_stop_patience`` (epochs), ``use_scheduler,
-        scheduler_gamma, scheduler_step_size`` (factor and epochs of the learning rate's decay),
-        ``weight_decay, num_epochs, seed``, and the losses' weights ``lambda_traffic_class,
-        lambda_transmission, lambda_context``. Of the data: ``num_workers`` (accepted as documented, but
-        windows in memory are fetched by the training process itself, see the measurement in the code),
-        ``pin_memory``. Of the files: ``save_checkpoints,
-        checkpoint_dir``. Of the model: ``input_size, output_size, num_classes, hidden_size, num_layers,
-        dropout_rate, dt, degree, len_source, len_target``, as in :class:`TrafficPredictor`.
-
-    >>> from ignite_recipes import make_traffic_windows
-    >>> windows = make_traffic_windows(torch.rand(30, 2), torch.ones(30), 10, 5)
-    >>> getDefaultModelParams(10, 5, windows)["early_stop_patience"]
-    10
-    """
-    return {
-        "input_size": (dataset.arrays if isinstance(dataset, TrafficDataset) else dataset)[0].shape[-1],
-        "output_size": len_target,
-        "num_classes": len_target + 1,
-        "hidden_size": 64,
-        "num_layers": 5,
-        "dropout_rate": dropout_rate,
-        "dt": 0.01,
-        "degree": 3,
-        "len_source": len_source,
-        "len_target": len_target,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "num_epochs": 50,
-        "use_mixed_precision": True,
-        "gradient_clip": 1.0,
-        "early_stop_patience": 10,
-        "use_scheduler": True,
-        "scheduler_gamma": 0.95,
-        "scheduler_step_size": 5,
-        "weight_decay": 1e-4,
-        "num_workers": 4,
-        "pin_memory": True,
-        "seed": 42,
-        "save_checkpoints": True,
-        "checkpoint_dir": "checkpoints",
-        "lambda_traffic_class": 100.0,
-        "lambda_transmission": 500.0,
-        "lambda_context": 100.0,
-    }
 
 
 def trainModelByDefaultSetting(
@@ -130,8 +72,11 @@ def trainModel(
     verbose: bool = True,
     *,
     device: str | torch.device | None = None,
+    save_every_iterations: int | None = None,
     resume_from: str | os.PathLike[str] | None = None,
+    ema_decay: float | None = None,
     non_finite: str = "raise",
+    deterministic: bool = False,
     accumulation_steps: int = 1,
     progress: bool = False,
     handlers: Sequence[Attachable] = (),
@@ -145,9 +90,16 @@ def trainModel(
         trainData, testData: the eight arrays, in the documented order, of training and validation.
         verbose: print a line an epoch.
         device: None or ``"auto"`` is the best one there is.
+        save_every_iterations: write ``latest_checkpoint.pt`` every so many iterations too, inside epochs; None does
+            so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
         resume_from: a checkpoint of this function: goes on exactly where that run was, to ``num_epochs``;
             the other parameters must be those of that run.
-        non_finite: ``"raise"`` or ``"skip"``, as in :class:`NonFiniteGuard`.
+        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
+            weights are, and what the model ends with. None keeps none.
+        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
+            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
+            learning rate, three times at most. The histories count ``skipped_steps`` or ``rollbacks`` then.
+        deterministic: use algorithms only that give the same bits in every process.
         accumulation_steps: batches per optimizer step.
         progress: show a progress bar on standard error.
         handlers: more handlers, attached to the trainer behind the recipe's own.
@@ -165,7 +117,7 @@ def trainModel(
         FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
     """
     train_set, val_set = _dataset(trainData), _dataset(testData)
-    p = _complete(parameters, train_set)
+    p = complete_parameters(parameters, train_set)
     target = as_device(device)
     model = _new_model(p).to(target)
     loss = _loss(p)
@@ -178,14 +130,23 @@ def trainModel(
         seed=p["seed"],
         accumulation_steps=accumulation_steps,
         get_inputs=_inputs,
+        deterministic=deterministic,
     )
     settings = {name: value for name, value in p.items() if name not in _FREE_ON_RESUME}
-    trainer.metadata = {**settings, "non_finite": non_finite, "accumulation_steps": accumulation_steps}
-    history = History(["train_loss", "val_loss", "learning_rate", *(f"val_{name}" for name in COMPONENTS)])
+    trainer.metadata = {
+        **settings,
+        "ema_decay": ema_decay,
+        "non_finite": non_finite,
+        "accumulation_steps": accumulation_steps,
+    }
+    components = [f"val_{name}" for name in COMPONENTS]
+    history = History(["train_loss", "val_loss", "learning_rate", *components], optional=COUNTS)
 
     # One step, in the order in which it happens.
     precision = "float16" if p["use_mixed_precision"] and target.type != "cpu" else "float32"
-    guard_steps(trainer, precision=precision, max_grad_norm=p["gradient_clip"], non_finite=non_finite)
+    guard_steps(
+        trainer, precision=precision, max_grad_norm=p["gradient_clip"], non_finite=non_finite, ema_decay=ema_decay
+    )
 
     # One epoch: measure, decide, save.
     evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs)
@@ -194,10 +155,9 @@ def trainModel(
         LearningRateScheduler(optimizer, "step", gamma=p["scheduler_gamma"], step_size=p["scheduler_step_size"]).attach(
             trainer
         )
-    patience = p["early_stop_patience"]
-    stopping = EarlyStopping(2**62 if patience is None else patience, 0.0, verbose=False).attach(trainer)
+    stopping = EarlyStopping(p["early_stop_patience"], 0.0, verbose=False).attach(trainer)
     decide(trainer, history, partial(_line, stopping), print_every=1 if verbose else None, progress=progress)
-    attach_last(trainer, handlers, *_savers(p))
+    attach_last(trainer, handlers, *_savers(p, save_every_iterations))
 
     with _high_precision_matmul():
         train_to(
@@ -261,32 +221,6 @@ def _dataset(data: Sequence[Any] | TrafficDataset) -> TrafficDataset:
     return data if isinstance(data, TrafficDataset) else TrafficDataset(data)
 
 
-def _complete(parameters: Mapping[str, Any], dataset: TrafficDataset) -> dict[str, Any]:
-    """The parameters with defaults for those that are left out, checked by name and value."""
-    length = parameters.get("len_source", dataset.len_source), parameters.get("len_target", dataset.len_target)
-    defaults = getDefaultModelParams(*length, dataset)
-    for name in parameters:
-        if name not in defaults:
-            near = get_close_matches(str(name), defaults, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the parameters are: {', '.join(defaults)}"
-            raise ValueError(f"unknown parameter {name!r}; {hint}")
-    p = {**defaults, **parameters}
-    check_count(num_epochs=p["num_epochs"], batch_size=p["batch_size"])
-    check_positive(learning_rate=p["learning_rate"], scheduler_gamma=p["scheduler_gamma"])
-    if not p["weight_decay"] >= 0:
-        raise ValueError(f"weight_decay must not be negative; got {p['weight_decay']}")
-    found = {"len_source": dataset.len_source, "len_target": dataset.len_target, "input_size": dataset.num_features}
-    for name, value in found.items():
-        if p[name] != value:
-            raise ValueError(f"{name} must be that of the data, {value}; got {p[name]}")
-    if p["output_size"] != p["len_target"] or p["num_classes"] <= p["len_target"]:
-        raise ValueError(
-            f"output_size must be len_target = {p['len_target']} and num_classes at least one more; got "
-            f"{p['output_size']} and {p['num_classes']}"
-        )
-    return p
-
-
 def _new_model(p: Mapping[str, Any]) -> TrafficPredictor:
     """A model whose weights depend on the seed alone; the global generators stay as they are."""
     with preserve_generators():
@@ -322,11 +256,12 @@ def _loss(p: Mapping[str, Any]) -> Callable[[nn.Module, Any, Any], dict[str, Ten
     return loss
 
 
-def _savers(p: Mapping[str, Any]) -> list[Attachable]:
+def _savers(p: Mapping[str, Any], save_every_iterations: int | None) -> list[Attachable]:
     if not p["save_checkpoints"]:
         return []
     folder = Path(p["checkpoint_dir"])
-    return [BestCheckpoint(folder / "best_model.pt"), Checkpointing(folder, keep=KEPT_CHECKPOINTS)]
+    kept = Checkpointing(folder, keep=KEPT_CHECKPOINTS)
+    return [BestCheckpoint(folder / "best_model.pt"), kept, *saves_inside(folder, save_every_iterations)]
 
 
 @contextmanager
@@ -342,7 +277,7 @@ def _high_precision_matmul() -> Iterator[None]:
 
 def _line(stopping: EarlyStopping, metrics: Mapping[str, float]) -> str:
     best = " ⭐" if stopping.wait == 0 else ""
-    patience = "" if stopping.patience == 2**62 else f" | patience {stopping.wait}/{stopping.patience}"
+    patience = "" if stopping.patience is None else f" | patience {stopping.wait}/{stopping.patience}"
     return (
         f"{datetime.now():%Y-%m-%d %H:%M:%S} | train {metrics['train_loss']:.4f} | val {metrics['val_loss']:.4f}{best}"
         f"{patience} | learning rate {metrics['learning_rate']:.3g}"
@@ -352,7 +287,8 @@ def _line(stopping: EarlyStopping, metrics: Mapping[str, float]) -> str:
 def _histories(history: History) -> dict[str, Any]:
     epochs = history.epochs
     named = {name: epochs[name] for name in ("train_loss", "val_loss", "learning_rate")}
-    return {**named, "loss_components": {name: epochs[f"val_{name}"] for name in COMPONENTS}}
+    counts = {name: epochs[name] for name in COUNTS if name in epochs}
+    return {**named, **counts, "loss_components": {name: epochs[f"val_{name}"] for name in COMPONENTS}}
 
 
 def _info(stopping: EarlyStopping, history: History) -> dict[str, Any]:

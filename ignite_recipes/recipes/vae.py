@@ -17,12 +17,14 @@ from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 from ignite_recipes.randomness import preserve_generators
 from ignite_recipes.recipes.assembly import (
+    COUNTS,
     Attachable,
     attach_last,
     decide,
     fused_adam,
     guard_steps,
     measure,
+    saves_inside,
     train_to,
 )
 from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive
@@ -44,13 +46,16 @@ def train_variational_autoencoder(
     checkpoint_dir: str | os.PathLike[str] | None = None,
     save_every: int = 10,
     *,
+    save_every_iterations: int | None = None,
     resume_from: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     patience: int | None = None,
     max_grad_norm: float | None = None,
     accumulation_steps: int = 1,
     precision: str = "float32",
+    ema_decay: float | None = None,
     non_finite: str = "raise",
+    deterministic: bool = False,
     metadata: Mapping[str, Any] | None = None,
     progress: bool = False,
     handlers: Sequence[Attachable] = (),
@@ -74,6 +79,8 @@ def train_variational_autoencoder(
         print_every: epochs between two printed lines.
         checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing.
         save_every: epochs between two checkpoints; the last epoch is always written.
+        save_every_iterations: write ``latest_checkpoint.pt`` there every so many iterations too, inside epochs; None
+            does so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
         resume_from: a checkpoint of this function: goes on exactly where that run was, to ``num_epochs``;
             the other settings must be those of that run. The returned history starts at epoch 1.
         seed: of everything random in the run; None draws one from torch's global generator, or takes that
@@ -82,8 +89,12 @@ def train_variational_autoencoder(
         max_grad_norm: bound of the gradients' total norm; None does not clip.
         accumulation_steps: batches per optimizer step.
         precision: ``"float32"``, ``"bfloat16"``, or ``"float16"`` with loss scaling.
+        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
+            weights are, and what the model ends with. None keeps none.
         non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
-            weights; ``"skip"`` drops the step and counts it.
+            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
+            learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
+        deterministic: use algorithms only that give the same bits in every process.
         metadata: plain values to be kept in the checkpoints, beside the recipe's own.
         progress: show a progress bar on standard error.
         handlers: more handlers, attached to the trainer behind the recipe's own; objects with
@@ -114,6 +125,7 @@ def train_variational_autoencoder(
         "precision": precision,
         "max_grad_norm": max_grad_norm,
         "patience": patience,
+        "ema_decay": ema_decay,
         "non_finite": non_finite,
     }
     device = as_device(device)
@@ -126,16 +138,17 @@ def train_variational_autoencoder(
         seed=seed,
         accumulation_steps=accumulation_steps,
         get_inputs=_vectors,
+        deterministic=deterministic,
     )
     trainer.metadata = {**(metadata or {}), **settings}
-    history = History(HISTORY)
+    history = History(HISTORY, optional=COUNTS)
 
     # One step, in the order in which it happens.
     _InputCheck(model).attach(trainer)
     noise = NoiseAugmentation(noise_std)
     if noise_std > 0:
         noise.attach(trainer)
-    guard_steps(trainer, precision=precision, max_grad_norm=max_grad_norm, non_finite=non_finite)
+    guard_steps(trainer, precision=precision, max_grad_norm=max_grad_norm, non_finite=non_finite, ema_decay=ema_decay)
 
     # One epoch: measure, decide, save.
     if val_loader is not None:
@@ -146,7 +159,9 @@ def train_variational_autoencoder(
         watched = "train_loss" if val_loader is None else "val_loss"
         EarlyStopping(patience, min_delta=0.0, verbose=False).attach(trainer, watched)
     decide(trainer, history, _line, print_every=print_every, progress=progress)
-    savers = [] if checkpoint_dir is None else [Checkpointing(checkpoint_dir, every=save_every)]
+    savers: list[Attachable] = []
+    if checkpoint_dir is not None:
+        savers = [Checkpointing(checkpoint_dir, every=save_every), *saves_inside(checkpoint_dir, save_every_iterations)]
     attach_last(trainer, handlers, *savers)
 
     if val_loader is not None:

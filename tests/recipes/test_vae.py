@@ -365,7 +365,7 @@ def test_a_setting_out_of_range_is_refused_by_name_and_nothing_is_touched(tmp_pa
     model = small()
     before = weights(model)
     ((name, value),) = setting.items()
-    spoken = {"non_finite": "policy", "max_grad_norm": "max_norm"}.get(name, name)
+    spoken = {"max_grad_norm": "max_norm"}.get(name, name)
     with pytest.raises(ValueError, match=f"(?s){spoken} must .*{str(value).replace('.', '[.]')}"):
         train(model, checkpoint_dir=tmp_path, **setting)
     assert equal(before, weights(model))

@@ -1,0 +1,91 @@
+"""``ignite-recipes classify``: train an image classifier on the digits, or on another registered data set."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from torch import nn
+
+from ignite_recipes.checkpoint_manager import CheckpointManager
+from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_handlers
+from ignite_recipes.cli.options import add_options
+from ignite_recipes.data import BaseDataset, DatasetRegistry
+from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.models import ModelRegistry
+from ignite_recipes.randomness import set_seed
+from ignite_recipes.recipes import Trainer
+
+__all__ = ["HELP", "main", "parser"]
+
+HELP = "train an image classifier on the digits, or on MNIST or Fashion-MNIST"
+
+_PASSED = ["patience", "max_grad_norm", "accumulation_steps", "precision", "ema_decay", "non_finite", "deterministic"]
+
+
+def parser() -> ArgumentParser:
+    """The command's options."""
+    options = experiment_parser(
+        "classify",
+        "Train an image classifier with AdamW and a one-cycle schedule; by default on scikit-learn's digits, a "
+        "stratified fifth of them for validation.",
+    )
+    options.add_argument("--dataset", type=str, default="digits", help=", ".join(DatasetRegistry.names()))
+    options.add_argument("--model", type=str, default="mynet", help=", ".join(ModelRegistry.names()))
+    options.add_argument("--epochs", type=int, default=30, help="the epoch to train to, counted from 1")
+    options.add_argument("--learning-rate", type=float, default=1e-2, help="the peak of the one-cycle schedule")
+    options.add_argument("--weight-decay", type=float, default=1e-2, help="of AdamW")
+    options.add_argument(
+        "--reapply-transforms",
+        action="store_true",
+        help="draw new random transforms of the training images for every epoch; without, each image keeps its own",
+    )
+    add_options(options, BaseDataset.get_dataloaders, ["batch_size", "num_workers"])
+    add_options(options, Trainer, _PASSED)
+    return options
+
+
+def main(argv: Sequence[str]) -> str:
+    """Train; what was reached, as one line."""
+    return run_experiment("classify", parser(), argv, _load, _train)
+
+
+def _load(settings: dict[str, Any]) -> BaseDataset:
+    ModelRegistry.get(settings["model"])  # a mistake there costs no download
+    dataset: BaseDataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"])
+    return dataset
+
+
+def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: BaseDataset) -> str:
+    train_loader, val_loader = dataset.get_dataloaders(settings["batch_size"], settings["num_workers"])
+    set_seed(settings["seed"])
+    sizes = {"num_classes": dataset.num_classes, "input_shape": dataset.input_shape}
+    model = ModelRegistry.create(settings["model"], **sizes)
+    rate, decay = settings["learning_rate"], settings["weight_decay"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+    steps = settings["epochs"] * -(-len(train_loader) // settings["accumulation_steps"])
+    trainer = Trainer(
+        model,
+        train_loader,
+        val_loader,
+        nn.CrossEntropyLoss(),
+        optimizer,
+        settings["device"],
+        experiment,
+        CheckpointManager(experiment.checkpoints_dir, settings["save_every"] or settings["epochs"]),
+        torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps),
+        dataset if settings["reapply_transforms"] else None,
+        seed=settings["seed"],
+        verbose=True,
+        progress=True,
+        handlers=run_handlers(experiment, settings),
+        save_every_iterations=settings["save_every_iterations"],
+        **{name: settings[name] for name in _PASSED},
+    )
+    results = trainer.train(settings["epochs"])
+    trained = len(results["history"]["val_accuracy"])
+    early = ", stopped early" if results["stopped_early"] else ""
+    return (
+        f"Best validation accuracy {results['best_accuracy']:.2f}%, at epoch {results['best_epoch']} of "
+        f"{trained}{early}; log, curves and checkpoints are in {results['experiment_dir']}"
+    )

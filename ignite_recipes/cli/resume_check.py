@@ -1,0 +1,93 @@
+"""``ignite-recipes resume-check RECIPE``: does a run of this recipe resume exactly, on this machine?"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from ignite_recipes.checkpoint import read_checkpoint
+from ignite_recipes.cli import classify, supervised, traffic, vae
+from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.handlers import Stopped, read_training_log
+from ignite_recipes.handlers.training_log import CLOCK_COLUMNS
+from ignite_recipes.resume_check import ResumeReport, choose_cuts, first_difference
+
+__all__ = ["HELP", "NotExactError", "main", "parser"]
+
+HELP = "check that a recipe's run resumes exactly here: resume-check RECIPE [its options]"
+
+_RECIPES: dict[str, ModuleType] = {"vae": vae, "classify": classify, "supervised": supervised, "traffic": traffic}
+_EPOCHS = ["--epochs", "2"]  # unless the options say otherwise
+
+
+class NotExactError(Exception):
+    """A resumed run has ended otherwise than the uninterrupted one."""
+
+
+def parser() -> ArgumentParser:
+    """The command's options, for the list of commands; a recipe's own parser reads its options."""
+    return ArgumentParser(
+        prog="ignite-recipes resume-check",
+        description=f"{HELP}. RECIPE is one of {', '.join(_RECIPES)}. A small training (2 epochs unless --epochs says "
+        "otherwise) is run whole, again, and cut at several points by a signal and resumed; weights, optimizer, "
+        "history, log and every handler's state must be equal to the last bit. Nothing is kept.",
+    )
+
+
+def main(argv: Sequence[str]) -> str:
+    """Run the check and print what each run came to; the verdict as one line.
+
+    Raises:
+        NotExactError: if a run ended with other bits.
+        ValueError: for a mistake in the recipe's name or options.
+    """
+    if argv and argv[0] in ("-h", "--help"):
+        parser().parse_args(["--help"])
+    if not argv or argv[0] not in _RECIPES:
+        raise ValueError(f"resume-check RECIPE: one of {', '.join(_RECIPES)}; got {argv[0] if argv else 'none'!r}")
+    name, options = argv[0], [*_EPOCHS, *argv[1:]]
+    settings = parse_settings(_RECIPES[name].parser(), options)
+    for option in ("resume", "fork"):
+        if settings[option] is not None:
+            raise ValueError(f"resume-check makes experiments of its own, in a temporary folder; leave out --{option}")
+    with tempfile.TemporaryDirectory() as folder:
+        report = _check(name, [*options, "--runs-dir", folder], Path(folder), settings["epochs"])
+    print(report)  # noqa: T201  # what was asked for
+    if not report.is_exact:
+        raise NotExactError(f"{name} does not resume exactly on this machine, with these options")
+    return f"{name} resumes exactly on this machine: {len(report.differences)} cuts, all equal to the uninterrupted run"
+
+
+def _check(name: str, options: list[str], folder: Path, epochs: int) -> ResumeReport:
+    recipe = _RECIPES[name]
+    _run(recipe, options)
+    _run(recipe, options)
+    expected = read_checkpoint(folder / "exp1" / "checkpoints" / "latest_checkpoint.pt")
+    repeated = _difference(folder / "exp1", folder / "exp2")
+    length = expected["run"]["engine"]["epoch_length"]
+    differences = {}
+    for number, (epoch, batch) in enumerate(choose_cuts(length, epochs), start=3):
+        _run(recipe, [*options, "--stop-at-iteration", str((epoch - 1) * length + batch)])
+        _run(recipe, ["--resume", f"exp{number}", "--runs-dir", str(folder)])
+        differences[epoch, batch] = _difference(folder / "exp1", folder / f"exp{number}")
+    return ResumeReport(differences, repeated)
+
+
+def _run(recipe: ModuleType, options: list[str]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Stopped):
+        recipe.main(options)
+
+
+def _difference(whole: Path, other: Path) -> str | None:
+    first, second = (read_checkpoint(path / "checkpoints" / "latest_checkpoint.pt") for path in (whole, other))
+    return first_difference(first, second) or first_difference(_log(whole), _log(other), "training_log.csv")
+
+
+def _log(folder: Path) -> dict[str, Any]:
+    log = read_training_log(folder / "training_log.csv")
+    return {name: values for name, values in log.items() if name not in CLOCK_COLUMNS}

@@ -1,0 +1,421 @@
+"""Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Events
+from torch import nn
+from torch.optim import Optimizer
+
+from ignite_recipes.checkpoint import load_checkpoint
+from ignite_recipes.checkpoint_manager import CheckpointManager
+from ignite_recipes.devices import as_device
+from ignite_recipes.engine import TrainingEngine, create_trainer
+from ignite_recipes.evaluation import create_evaluator
+from ignite_recipes.events import TrainEvents
+from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.handlers import (
+    EarlyStopping,
+    EpochAverages,
+    History,
+    LearningRateScheduler,
+    SaveInside,
+    StopOnSignal,
+    read_training_log,
+)
+from ignite_recipes.randomness import derive_seed, draw_seed
+from ignite_recipes.recipes.assembly import (
+    COUNTS,
+    LATEST,
+    Attachable,
+    attach_last,
+    decide,
+    guard_steps,
+    measure,
+    recorders,
+)
+from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count
+from ignite_recipes.recipes.supervised_loss import SupervisedLoss
+from ignite_recipes.run_state import newest_checkpoint, restore_run, run_state
+
+__all__ = ["Trainer"]
+
+logger = logging.getLogger(__name__)
+
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+class RandomlyTransformed(Protocol):
+    """A data set whose random transforms can be drawn anew, e.g. a :class:`BaseDataset`."""
+
+    def reapply_transforms(self, epoch: int) -> Any: ...
+
+
+class Trainer:
+    """Train a classifier on batches of inputs and labels, as an experiment with all its files.
+
+    Best is the highest validation accuracy; early stopping watches it, and :meth:`train` hands the model
+    back with the weights of its best epoch. Losses and accuracies (in percent) are means over samples.
+
+    The experiment gets ``config.yaml`` (unless it was made with settings), ``training_log.csv``,
+    ``training_curves.png``, TensorBoard events and ``run.log``; with a checkpoint manager also
+    ``latest_checkpoint.pt`` after every epoch, ``best_model.pt`` and ``epoch_N.pt``, each a whole run.
+
+    Args:
+        model: ``model(inputs)`` gives (N, C) scores of C classes.
+        train_loader: batches ``(inputs, labels)``, labels (N,) integers from 0 to C - 1.
+        val_loader: likewise.
+        criterion: ``criterion(outputs, labels)`` gives a single number, a mean over the samples.
+        optimizer: of the model.
+        device: where to train; None or ``"auto"`` is the best one there is.
+        experiment_manager: the experiment. One that is resumed goes on from its newest sound checkpoint, one
+            that is forked begins with the weights of its source.
+        checkpoint_manager: writes checkpoints; None writes none.
+        scheduler: a torch scheduler or a :class:`LearningRateScheduler`. OneCycleLR and CyclicLR advance with
+            every step, the others with every epoch. A plateau schedule with ``mode="max"`` watches the
+            validation accuracy, with ``mode="min"`` the validation loss, which early stopping would
+            contradict.
+        dataset: draws new random transforms before each epoch, by its ``reapply_transforms(epoch)``; None
+            leaves the loaders' data as they are.
+        patience: epochs without a better validation accuracy after which to stop; 0 trains to the end.
+        seed: of everything random in the training; None draws one from torch's global generator, or takes
+            that of the run that is resumed.
+        max_grad_norm: bound of the gradients' total norm; None does not clip.
+        accumulation_steps: batches per optimizer step.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"float16"`` with loss scaling.
+        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
+            weights are, and what the model ends with. None keeps none.
+        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
+            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
+            learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
+        deterministic: use algorithms only that give the same bits in every process.
+        save_every_iterations: write ``latest_checkpoint.pt`` every so many iterations too, inside epochs; None
+            does so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
+        verbose: print a line an epoch.
+        progress: show a progress bar on standard error.
+        handlers: more handlers, attached to the engine behind the recipe's own; objects with
+            ``attach(trainer)``.
+
+    The first arguments, to ``patience``, are attributes of the same names.
+
+    Attributes:
+        engine: the Ignite engine that trains; ``describe(trainer.engine)`` prints what runs when.
+
+    Raises:
+        ValueError: for a setting out of its range, or a plateau schedule and early stopping that disagree
+            about what is better.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_loader: Any,
+        val_loader: Any,
+        criterion: nn.Module,
+        optimizer: Optimizer,
+        device: str | torch.device | None,
+        experiment_manager: ExperimentManager,
+        checkpoint_manager: CheckpointManager | None = None,
+        scheduler: Any = None,
+        dataset: RandomlyTransformed | None = None,
+        patience: int = 0,
+        *,
+        seed: int | None = None,
+        max_grad_norm: float | None = None,
+        accumulation_steps: int = 1,
+        precision: str = "float32",
+        ema_decay: float | None = None,
+        non_finite: str = "raise",
+        deterministic: bool = False,
+        save_every_iterations: int | None = None,
+        verbose: bool = False,
+        progress: bool = False,
+        handlers: Sequence[Attachable] = (),
+    ) -> None:
+        if not isinstance(patience, int) or patience < 0:
+            raise ValueError(f"patience must be a whole number of epochs, 0 for none; got {patience!r}")
+        if not callable(criterion):
+            raise TypeError(f"criterion must be called with outputs and labels; got {criterion!r}")
+        if dataset is not None and not callable(getattr(dataset, "reapply_transforms", None)):
+            raise TypeError(f"dataset must have reapply_transforms(epoch), or be None; got {type(dataset).__name__}")
+        check_choice(precision=(precision, PRECISIONS))
+        self.device = as_device(device)
+        self.model, self.criterion = model.to(self.device), criterion
+        self.train_loader, self.val_loader = train_loader, val_loader
+        self.optimizer, self.scheduler, self.dataset, self.patience = optimizer, scheduler, dataset, patience
+        self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager
+        self.seed = draw_seed() if seed is None else seed
+        self._seed_is_given = seed is not None
+        self._precision, self._max_grad_norm, self._non_finite = precision, max_grad_norm, non_finite
+        self._accumulation_steps, self._deterministic, self._ema_decay = accumulation_steps, deterministic, ema_decay
+        self._loss = SupervisedLoss(criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion)
+
+        # One step, in the order in which it happens.
+        self.engine, _ = self._new_engine(self.seed, ema_decay)
+        if dataset is not None:
+            self.engine.add_event_handler(Events.EPOCH_STARTED, self._reapply_transforms)
+
+        # One epoch: measure, decide, save.
+        self._evaluator = create_evaluator(self.model, self._loss, device=self.device, seed=self.seed)
+        self._loss.check_batches_of(self._evaluator)
+        self._validation = measure(self.engine, self._evaluator, val_loader)
+        self._stopping = EarlyStopping(patience or None, 0.0, verbose=False, mode="max")
+        self._stopping.attach(self.engine, "val_accuracy")
+        if scheduler is not None:
+            self._schedule(scheduler)
+        self._history = History(METRICS, optional=COUNTS)
+        decide(self.engine, self._history, _line, print_every=1 if verbose else None, progress=progress)
+        savers: list[Attachable] = []
+        if checkpoint_manager is not None:
+            saver = _SaveThrough(checkpoint_manager)
+            inside = [] if save_every_iterations is None else [SaveInside(save_every_iterations, saver.save_latest)]
+            savers = [saver, *inside, StopOnSignal(saver.save_latest)]
+        attach_last(self.engine, [*recorders(experiment_manager, "nats"), *handlers], *savers)
+
+    def _new_engine(self, seed: int, ema_decay: float | None = None) -> tuple[TrainingEngine, EpochAverages]:
+        """An engine with all that belongs to a step, and what averages its epoch."""
+        engine = create_trainer(
+            self.model,
+            self.optimizer,
+            self._loss,
+            device=self.device,
+            seed=seed,
+            accumulation_steps=self._accumulation_steps,
+            deterministic=self._deterministic,
+        )
+        self._loss.check_batches_of(engine)
+        averages = guard_steps(
+            engine,
+            precision=self._precision,
+            max_grad_norm=self._max_grad_norm,
+            non_finite=self._non_finite,
+            ema_decay=ema_decay,
+        )
+        return engine, averages
+
+    def _schedule(self, scheduler: Any) -> None:
+        if not isinstance(scheduler, LearningRateScheduler):
+            scheduler = LearningRateScheduler(self.optimizer, scheduler)
+        metric = "val_accuracy" if scheduler.mode == "max" else "val_loss"
+        scheduler.attach(self.engine, metric)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """``train_loss, train_accuracy, val_loss, val_accuracy, learning_rate``, an entry an epoch."""
+        return {name: list(values) for name, values in self._history.epochs.items()}
+
+    @property
+    def best_accuracy(self) -> float:
+        """The best validation accuracy so far, in percent; 0 before there is one."""
+        return 0.0 if self._stopping.best_epoch is None else self._stopping.best_loss
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best validation accuracy, from 1; 0 before there is one."""
+        return self._stopping.best_epoch or 0
+
+    @property
+    def epochs_without_improvement(self) -> int:
+        """Epochs since the best one."""
+        return self._stopping.wait
+
+    def train(self, epochs: int, start_epoch: int = 0) -> dict[str, Any]:
+        """Train to the end of epoch ``epochs``; the model ends with its best weights.
+
+        An experiment that was resumed goes on exactly where its newest sound checkpoint is; a second call
+        goes on behind the first.
+
+        Args:
+            epochs: the epoch to train to, counted from 1.
+            start_epoch: epochs that are behind the model already. A resumed experiment knows better, and says
+                so in the log; otherwise only the counting begins there.
+
+        Returns:
+            ``epochs_trained`` (by this call), ``best_accuracy`` (percent), ``training_time`` (seconds, of this
+            call), ``history``, ``experiment_dir``, ``stopped_early`` and ``best_epoch`` (from 1).
+
+        Raises:
+            ValueError: for numbers of epochs that make no sense, batches or labels that do not fit the model, or
+                a resume with other settings.
+            NonFiniteError: for a loss or gradient that is not finite.
+            CheckpointError: if nothing sound is there to resume from, or the weights of another architecture.
+            ExperimentBusyError: if the experiment is being trained by somebody else.
+        """
+        check_count(epochs=epochs)
+        if not isinstance(start_epoch, int) or start_epoch < 0:
+            raise ValueError(f"start_epoch must be a whole number, at least 0; got {start_epoch!r}")
+        began, state = time.monotonic(), self.engine.state
+        with self.experiment_manager.lock(), self.experiment_manager.log_to_file():
+            if state.iteration == 0:
+                self._begin(epochs, start_epoch)
+            first = state.epoch
+            self.engine.run(self.train_loader, max_epochs=epochs)
+        return {
+            "epochs_trained": state.epoch - first,
+            "best_accuracy": self.best_accuracy,
+            "training_time": time.monotonic() - began,
+            "history": self.history,
+            "experiment_dir": self.experiment_manager.experiment_dir,
+            "stopped_early": self._stopping.stopped_epoch is not None,
+            "best_epoch": self.best_epoch,
+        }
+
+    def _begin(self, epochs: int, start_epoch: int) -> None:
+        experiment, settings = self.experiment_manager, self._settings()
+        self.engine.metadata = settings
+        if not experiment.settings():
+            experiment.write_settings({"recipe": type(self).__name__, **self._description(), "epochs": epochs})
+        length = len(self.train_loader) if isinstance(self.train_loader, Sized) else None
+        path = newest_checkpoint(experiment.checkpoints_dir) if experiment.resume_exp else None
+        if path is not None:
+            seed = self.seed if self._seed_is_given else None
+            restore_run(self.engine, path, settings=settings, num_epochs=epochs, epoch_length=length, seed=seed)
+            if start_epoch not in (0, self.engine.state.epoch):
+                logger.warning(
+                    "goes on behind epoch %d, where %s is, and not behind %d",
+                    self.engine.state.epoch,
+                    path,
+                    start_epoch,
+                )
+            return
+        if experiment.initial_weights is not None:
+            load_checkpoint(experiment.initial_weights, self.model, averaged=None)
+        if start_epoch:
+            if length is None:
+                raise ValueError("to start behind an epoch the loader must know its length; got one without")
+            self.engine.count_from(start_epoch, length)
+
+    def _settings(self) -> dict[str, Any]:
+        """What a resume must have as it was."""
+        return {
+            "patience": self.patience,
+            "max_grad_norm": self._max_grad_norm,
+            "accumulation_steps": self._accumulation_steps,
+            "precision": self._precision,
+            "ema_decay": self._ema_decay,
+            "non_finite": self._non_finite,
+            "scheduler": self.scheduler and type(self.scheduler).__name__,
+            "optimizer": type(self.optimizer).__name__,
+        }
+
+    def _description(self) -> dict[str, Any]:
+        """What ``config.yaml`` says of a training that was put together by hand."""
+        group = {name: value for name, value in self.optimizer.param_groups[0].items() if name != "params"}
+        plain = {name: value for name, value in group.items() if isinstance(value, (bool, int, float, str))}
+        return {
+            **self._settings(),
+            "optimizer_settings": plain,
+            "model": dict(getattr(self.model, "model_config", {})) or type(self.model).__name__,
+            "criterion": type(self.criterion).__name__,
+            "batch_size": getattr(self.train_loader, "batch_size", None),
+            "seed": self.seed,
+        }
+
+    def train_epoch(self, epoch: int) -> tuple[dict[str, float], float]:
+        """Train for one pass over the training data, for a loop of your own; it decides and saves nothing.
+
+        Args:
+            epoch: any number; with the seed it determines shuffling, dropout and transforms.
+
+        Returns:
+            ``loss``, ``accuracy`` (percent) and ``total_samples``, and the speed in batches per second.
+
+        Raises:
+            ValueError, NonFiniteError: as for :meth:`train`.
+        """
+        engine, averages = self._new_engine(derive_seed(self.seed, "train_epoch", epoch))
+        if self.dataset is not None:
+            self.dataset.reapply_transforms(epoch)
+        engine.run(self.train_loader, max_epochs=1)
+        return _measured(engine, "train_", averages)
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Evaluate the model as it is on the validation data; results as for :meth:`train_epoch`."""
+        self._evaluator.state.seed = self.seed
+        self._evaluator.run(self.val_loader)
+        return _measured(self._evaluator, "", self._validation)
+
+    def load_history_from_log(self) -> int:
+        """Take the history over from the experiment's ``training_log.csv``, with its best accuracy and epoch.
+
+        :meth:`train` needs it only where there are no checkpoints: those hold the history themselves.
+
+        Returns:
+            The last epoch in the log; 0 if there is none.
+
+        Raises:
+            ValueError: if the log is damaged.
+        """
+        try:
+            log = read_training_log(self.experiment_manager.log_file)
+        except FileNotFoundError:
+            return 0
+        self._history.load_state_dict({"epochs": {name: log.get(name, []) for name in METRICS}})
+        accuracies, epochs = log.get("val_accuracy", []), log.get("epoch", [])
+        if accuracies:
+            best = max(range(len(accuracies)), key=accuracies.__getitem__)
+            self._stopping.best_loss, self._stopping.best_epoch = accuracies[best], int(epochs[best])
+            self._stopping.wait = int(epochs[-1] - epochs[best])
+        return int(epochs[-1]) if epochs else 0
+
+    def _reapply_transforms(self, engine: TrainingEngine) -> None:
+        assert self.dataset is not None
+        self.dataset.reapply_transforms(engine.state.epoch)
+
+
+def _measured(engine: Any, prefix: str, averages: EpochAverages) -> tuple[dict[str, float], float]:
+    metrics, seconds = engine.state.metrics, engine.state.times[Events.EPOCH_COMPLETED.name]
+    named = {name: metrics[prefix + name] for name in ("loss", "accuracy")}
+    return {**named, "total_samples": averages.num_samples}, engine.state.iteration / seconds
+
+
+class _SaveThrough:
+    """Save every epoch, each file a whole run, with the documented manager and its keys.
+
+    Runs: trainer, CHECKPOINT_READY, last. Keeps: nothing; the manager reads its best from its folder.
+    """
+
+    saves_last = True
+
+    def __init__(self, manager: CheckpointManager) -> None:
+        self.manager = manager
+
+    def __repr__(self) -> str:
+        return "CheckpointManager"
+
+    def attach(self, trainer: TrainingEngine) -> None:
+        trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
+
+    def __call__(self, trainer: TrainingEngine) -> None:
+        args = self._documented(trainer)
+        self.manager.save_best_model(*args)
+        if self.manager.should_save_epoch(trainer.state.epoch):
+            self.manager.save_epoch_checkpoint(*args)
+        self.manager.save_latest_checkpoint(*args)
+
+    def save_latest(self, trainer: TrainingEngine) -> Path:
+        """Save the run as it is, inside an epoch too; the path of the file."""
+        self.manager.save_latest_checkpoint(*self._documented(trainer))
+        return Path(self.manager.checkpoints_dir) / LATEST
+
+    @staticmethod
+    def _documented(trainer: TrainingEngine) -> tuple[Any, ...]:
+        """The arguments of the manager's methods; inside the first epoch there is no loss yet."""
+        metrics, state = trainer.state.metrics, run_state(trainer)
+        documented = ("epoch", "model_state_dict", "optimizer_state_dict")
+        info = {name: value for name, value in state.items() if name not in documented}
+        loss, accuracy = metrics.get("val_loss", math.nan), metrics.get("val_accuracy", math.nan)
+        return trainer.model, trainer.optimizer, trainer.state.epoch, loss, accuracy, info
+
+
+def _line(metrics: Mapping[str, float]) -> str:
+    return (
+        f"train loss {metrics['train_loss']:.4f}, {metrics['train_accuracy']:.2f}% | "
+        f"val loss {metrics['val_loss']:.4f}, {metrics['val_accuracy']:.2f}% | "
+        f"learning rate {metrics['learning_rate']:.3g}"
+    )

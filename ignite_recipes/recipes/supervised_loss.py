@@ -1,0 +1,73 @@
+"""The loss of inputs and targets, with their checks, and the accuracy where targets are classes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from ignite_recipes.metrics import accuracy
+
+__all__ = ["SupervisedLoss"]
+
+IGNORED_CLASS = -100  # torch's label for "does not count"
+
+
+class SupervisedLoss:
+    """The criterion, checked, and the accuracy where targets are classes."""
+
+    def __init__(self, criterion: Callable[[Any, Any], Tensor] | None) -> None:
+        self.criterion = criterion
+        self._num_classes: int | None = None
+
+    def __call__(self, model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
+        """``loss``, and for classes ``accuracy`` in percent."""
+        outputs, targets = model(inputs), batch[1]
+        is_classes = isinstance(targets, Tensor) and not targets.is_floating_point()
+        if is_classes and isinstance(outputs, Tensor) and outputs.dim() > 1 and self._num_classes is None:
+            self._num_classes = outputs.shape[1]
+            self._check_labels(targets)  # later batches are checked before they go to the device
+        with torch.autocast(targets.device.type, enabled=False):
+            loss = self._loss(outputs.float() if isinstance(outputs, Tensor) else outputs, targets, is_classes)
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise TypeError(f"criterion must give a single number, a mean over the samples; got {got}")
+        if self._num_classes is None or targets.dim() != outputs.dim() - 1:
+            return {"loss": loss}
+        return {"loss": loss, "accuracy": accuracy(outputs, targets)}
+
+    def _loss(self, outputs: Any, targets: Tensor, is_classes: bool) -> Tensor:
+        if self.criterion is not None:
+            return self.criterion(outputs, targets)
+        if is_classes:
+            return cross_entropy(outputs, targets)
+        if outputs.shape != targets.shape:
+            raise ValueError(
+                f"outputs and float targets must have one shape, or their differences mean nothing; got "
+                f"{tuple(outputs.shape)} and {tuple(targets.shape)}: reshape one, or pass a criterion"
+            )
+        return mse_loss(outputs, targets.float())
+
+    def check_batches_of(self, engine: Engine) -> None:
+        """Refuse a batch that is no pair, or has labels that the model has no output for."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
+
+    def _check_batch(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        if not isinstance(batch, (list, tuple)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
+            raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {type(batch).__name__}")
+        if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
+            self._check_labels(batch[1])
+
+    def _check_labels(self, labels: Tensor) -> None:
+        known = labels[labels != getattr(self.criterion, "ignore_index", IGNORED_CLASS)]
+        if len(known) and not (known.min() >= 0 and known.max() < (self._num_classes or 0)):
+            raise ValueError(
+                f"class labels must be from 0 to {(self._num_classes or 0) - 1}, the model's outputs less one; got "
+                f"{known.min().item()} to {known.max().item()}: renumber the classes or widen the last layer"
+            )
+
+    def __repr__(self) -> str:
+        return "check of batches and labels"
