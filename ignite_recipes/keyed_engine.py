@@ -14,9 +14,10 @@ from ignite_recipes.randomness import preserve_generators
 
 __all__ = ["KeyedEngine", "LossFunction", "TrainingState", "check_loss"]
 
-# Ignite logs each exception twice on its way to the caller, who gets it anyway and says what it means.
+# Ignite logs each exception twice on its way to the caller, who gets it anyway and says what it means; and the end
+# of every epoch, validation's too, which is the business of those who report on a run.
 _ignite_logger = logging.getLogger(f"{__name__}.ignite")
-_ignite_logger.addFilter(lambda record: record.levelno < logging.ERROR)
+_ignite_logger.addFilter(lambda record: record.levelno == logging.WARNING)
 
 LossFunction = Callable[[nn.Module, Any, Any], Mapping[str, Tensor]]
 """``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised."""

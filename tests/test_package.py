@@ -43,7 +43,19 @@ DOCUMENTED = [
 
 # What each layer may import, besides itself and the layers below; DESIGN draws the arrows one way.
 LAYERS = [
-    {"_version", "events", "randomness", "devices", "environment", "batches", "files", "metrics", "plotting", "data"},
+    {
+        "_version",
+        "events",
+        "randomness",
+        "devices",
+        "environment",
+        "batches",
+        "files",
+        "registry",
+        "metrics",
+        "plotting",
+        "data",
+    },
     {"loading"},
     {"keyed_engine"},
     {"engine", "evaluation"},

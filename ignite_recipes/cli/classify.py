@@ -32,8 +32,8 @@ def parser() -> ArgumentParser:
     )
     options.add_argument("--dataset", type=str, default="digits", help=", ".join(DatasetRegistry.names()))
     options.add_argument("--model", type=str, default="mynet", help=", ".join(ModelRegistry.names()))
-    options.add_argument("--epochs", type=int, default=30, help="the epoch to train to, counted from 1")
-    options.add_argument("--learning-rate", type=float, default=1e-2, help="the peak of the one-cycle schedule")
+    options.add_argument("--epochs", type=int, default=20, help="the epoch to train to, counted from 1")
+    options.add_argument("--learning-rate", type=float, default=5e-3, help="the peak of the one-cycle schedule")
     options.add_argument("--weight-decay", type=float, default=1e-2, help="of AdamW")
     options.add_argument(
         "--reapply-transforms",

@@ -1,11 +1,11 @@
 """Data for the recipes: eBird checklists, their simulated example, digits, and loaders of rows."""
 
+import ignite_recipes.data.mnist  # noqa: F401  # enters its data sets in the registry
 from ignite_recipes.data.deadband import learn_limits, send_on_delta
 from ignite_recipes.data.digits import load_digits_matrix
 from ignite_recipes.data.ebird import create_species_matrix, load_ebird_data
 from ignite_recipes.data.ebird_example import write_example_ebd
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry, RandomAffine
-from ignite_recipes.data.mnist import fashion_mnist, mnist
 from ignite_recipes.data.rows import RowDataset, create_dataloaders, split_train_val
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
 from ignite_recipes.data.traffic_report import baseline_reports, traffic_report
@@ -21,14 +21,12 @@ __all__ = [
     "baseline_reports",
     "create_dataloaders",
     "create_species_matrix",
-    "fashion_mnist",
     "learn_limits",
     "load_co2",
     "load_digits_matrix",
     "load_ebird_data",
     "load_traffic_csv",
     "make_traffic_windows",
-    "mnist",
     "send_on_delta",
     "split_train_val",
     "traffic_report",

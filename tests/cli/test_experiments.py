@@ -1,0 +1,206 @@
+"""Every command keeps an experiment that can be forked, resumed, listed and checked."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import ignite_recipes.data.mnist
+from ignite_recipes import Curves, ExperimentManager, read_checkpoint, read_training_log
+from ignite_recipes.cli import main
+
+SMALL = {
+    "vae": ["--hidden-dimension", "16", "--latent-dimension", "3", "--batch-size", "256"],
+    "classify": ["--model", "mlp", "--batch-size", "256"],
+    "supervised": ["--hidden-dimension", "16", "--batch-size", "256"],
+    "traffic": ["--hidden-size", "8", "--num-layers", "1", "--batch-size", "512"],
+}
+every_recipe = pytest.mark.parametrize("recipe", SMALL)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Curves, "__call__", lambda *_: None)  # a picture takes longer than all the rest
+
+
+def run(capsys, *arguments):
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def train(capsys, recipe, *arguments):
+    code, out, err = run(capsys, recipe, *SMALL[recipe], "--device", "cpu", *arguments)
+    assert code == 0, err
+    return out
+
+
+def settings_of(name):
+    return yaml.safe_load(Path("runs", name, "config.yaml").read_text())
+
+
+def latest(name):
+    return read_checkpoint(f"runs/{name}/checkpoints/latest_checkpoint.pt")
+
+
+@every_recipe
+def test_it_keeps_settings_log_events_and_checkpoints(capsys, recipe):
+    train(capsys, recipe, "--epochs", "2")
+    files = {path.name for path in Path("runs/exp1").iterdir()}
+    assert {"config.yaml", "training_log.csv", "run.log", "checkpoints"} <= files
+    assert any(name.startswith("events.out.tfevents") for name in files)
+    log = read_training_log("runs/exp1/training_log.csv")
+    assert log["epoch"] == [1, 2]
+    assert log["val_loss"] == latest("exp1")["history"]["val_loss"]
+    assert "Epoch 2/2" in Path("runs/exp1/run.log").read_text()
+    assert settings_of("exp1")["recipe"] == recipe
+
+
+@every_recipe
+def test_a_fork_begins_with_the_best_weights_and_changed_settings_and_says_where_it_came_from(capsys, recipe):
+    train(capsys, recipe, "--epochs", "2", "--seed", "4")
+    out = run(capsys, recipe, "--fork", "exp1", "--epochs", "1", "--learning-rate", "1e-12", "--device", "cpu")
+    assert out[0] == 0, out[2]
+    assert "runs/exp2" in out[1].splitlines()[-1]
+    source, fork = settings_of("exp1"), settings_of("exp2")
+    assert fork["forked_from"] == "exp1"
+    changed = {name for name in source if source[name] != fork[name]}
+    assert changed == {"forked_from", "epochs", "learning_rate"}
+    best = read_checkpoint("runs/exp1/checkpoints/best_model.pt")["model_state_dict"]
+    trained = latest("exp2")["model_state_dict"]
+    for name, value in best.items():  # a rate of next to nothing leaves them, but for running statistics
+        if value.is_floating_point() and "running" not in name:
+            torch.testing.assert_close(trained[name], value, rtol=0, atol=1e-6)
+    assert latest("exp2")["epoch"] == 1
+    assert run(capsys, recipe, "--resume", "exp2", "--epochs", "2")[0] == 0
+
+
+def test_a_fork_of_another_architecture_is_refused_and_leaves_nothing(capsys):
+    train(capsys, "vae", "--epochs", "1")
+    code, _, err = run(capsys, "vae", "--fork", "exp1", "--hidden-dimension", "8", "--epochs", "1")
+    assert code == 2
+    assert "another architecture" in err
+    assert os.listdir("runs") == ["exp1"]
+
+
+def test_a_resumed_fork_that_was_stopped_before_its_first_checkpoint_has_its_first_weights(capsys):
+    train(capsys, "vae", "--epochs", "2")
+    run(capsys, "vae", "--fork", "exp1", "--epochs", "2")
+    run(capsys, "vae", "--fork", "exp1", "--epochs", "2")
+    for path in Path("runs/exp3/checkpoints").iterdir():
+        path.unlink()
+    assert run(capsys, "vae", "--resume", "exp3")[0] == 0
+    for name, value in latest("exp2")["model_state_dict"].items():
+        assert torch.equal(value, latest("exp3")["model_state_dict"][name])
+
+
+MISTAKES = {
+    "an unknown data set": (["classify", "--dataset", "mnits"], "did you mean 'mnist'"),
+    "an unknown model": (["classify", "--model", "mynett"], "did you mean 'mynet'"),
+    "missing files": (["classify", "--dataset", "fashion_mnist"], "train-images-idx3-ubyte"),
+    "no such experiment to fork": (["classify", "--fork", "exp9"], "no experiment 'exp9'"),
+    "an experiment outside": (["classify", "--fork", "../../x"], "../../x"),
+    "both": (["vae", "--fork", "exp1", "--resume", "exp1"], "give one of them"),
+    "another recipe's": (["classify", "--fork", "exp1"], "not an experiment of the command classify"),
+    "a folder that cannot be written": (["vae", "--runs-dir", "/proc/runs"], "/proc/runs"),
+    "an unknown key": (["classify", "--config", "unknown.yaml"], "colour"),
+    "a wrong policy": (["classify", "--non-finite", "hope"], "non_finite must be one of"),
+    "a setting that has another name here": (["vae", "--epochs", "0"], "epochs must be a whole number"),
+    "no recipe to check": (["resume-check", "list"], "one of vae, classify"),
+    "a resume to check": (["resume-check", "vae", "--resume", "exp1"], "leave out --resume"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, named):
+    train(capsys, "vae", "--epochs", "1")
+    Path("unknown.yaml").write_text("colour: red\n")
+    monkeypatch.setattr("ignite_recipes.data.mnist._provide", _no_network(ignite_recipes.data.mnist))
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert named in err
+    assert os.listdir("runs") == ["exp1"]
+
+
+def _no_network(mnist):
+    provide = mnist._provide
+    return lambda folder, hashes, url: provide(folder, hashes, None)
+
+
+def test_list_shows_what_there_is_and_the_best_of_every_experiment(capsys):
+    out = run(capsys, "list")[1]
+    assert "lenet, mlp, mynet" in out
+    assert "digits, fashion_mnist, mnist" in out
+    assert "none in 'runs' yet" in out
+    train(capsys, "vae", "--epochs", "2")
+    train(capsys, "classify", "--epochs", "2")
+    run(capsys, "classify", "--fork", "exp2", "--epochs", "1")
+    ExperimentManager(settings={"recipe": "vae", "epochs": 7})
+    Path("runs/exp5").mkdir()
+    Path("runs/exp5/config.yaml").write_text("[")
+    code, out, _ = run(capsys, "list")
+    rows = {line.split()[0]: line for line in out.splitlines() if line.startswith("exp")}
+    loss, accuracy = min(latest("exp1")["history"]["val_loss"]), max(latest("exp2")["history"]["val_accuracy"])
+    assert code == 0
+    assert f"val_loss {loss:.5g} at epoch 2" in rows["exp1"]
+    assert f"val_accuracy {accuracy:.5g}%" in rows["exp2"]
+    assert "2/2" in rows["exp2"]
+    assert "forked from exp2" in rows["exp3"]
+    assert "0/7" in rows["exp4"]
+    assert "config.yaml must hold" in rows["exp5"]
+
+
+@every_recipe
+def test_a_run_that_a_signal_stopped_inside_an_epoch_resumes_exactly(capsys, recipe):
+    train(capsys, recipe, "--epochs", "2")
+    code, _, err = run(capsys, recipe, *SMALL[recipe], "--device", "cpu", "--epochs", "2", "--stop-at-iteration", "2")
+    assert code == 143
+    assert err.splitlines() == [f"ignite-recipes: stopped; go on with: ignite-recipes {recipe} --resume exp2"]
+    assert latest("exp2")["run"]["engine"]["iteration"] == 2
+    assert run(capsys, recipe, "--resume", "exp2")[0] == 0
+    for name, value in latest("exp1")["model_state_dict"].items():
+        assert torch.equal(value, latest("exp2")["model_state_dict"][name])
+    assert latest("exp1")["history"] == latest("exp2")["history"]
+
+
+def test_resume_check_says_that_a_recipe_resumes_exactly(capsys):
+    everything = ["--ema-decay", "0.9", "--save-every-iterations", "2", "--accumulation-steps", "2", "--non-finite"]
+    code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"], *everything, "rollback")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "run again, not cut:        equal"
+    assert out.splitlines()[-1].startswith("vae resumes exactly on this machine: ")
+    assert not Path("runs").exists()
+
+
+def test_resume_check_names_what_differs_first(capsys, monkeypatch):
+    monkeypatch.setattr("ignite_recipes.handlers.History.load_state_dict", lambda self, state: None)
+    code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"])
+    assert code == 1
+    assert "history" in out
+    assert err.splitlines() == ["ignite-recipes: vae does not resume exactly on this machine, with these options"]
+
+
+def test_a_second_run_of_an_experiment_that_is_being_trained_is_refused(capsys, tmp_path):
+    command = [sys.executable, "-m", "ignite_recipes", "vae", *SMALL["vae"], "--epochs", "100000"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "runs/exp1/checkpoints/latest_checkpoint.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        code, _, err = run(capsys, "vae", "--resume", "exp1")
+        assert code == 2
+        assert len(err.splitlines()) == 1
+        assert f"process {process.pid} on" in err
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    epoch = latest("exp1")["epoch"]
+    assert run(capsys, "vae", "--resume", "exp1", "--epochs", str(epoch + 2))[0] == 0  # at once: nothing holds the lock
