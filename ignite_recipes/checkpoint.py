@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ignite_recipes.engine import unwrap
 from ignite_recipes.files import replace_file
+from ignite_recipes.weights import unwrap
 
 __all__ = [
     "CheckpointError",

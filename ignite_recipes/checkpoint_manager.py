@@ -22,7 +22,7 @@ from ignite_recipes.checkpoint import (
     unchanged_on_error,
     write_checkpoint,
 )
-from ignite_recipes.engine import unwrap
+from ignite_recipes.weights import unwrap
 
 __all__ = ["CheckpointManager"]
 

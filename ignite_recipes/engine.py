@@ -1,6 +1,5 @@
 """The training step itself, once for every recipe, and the engine that runs it."""
 
-import copy
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -20,18 +19,9 @@ from ignite_recipes.events import TrainEvents
 from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_generators
+from ignite_recipes.weights import WeightSwap, unwrap
 
-__all__ = [
-    "Stateful",
-    "TrainingEngine",
-    "WeightSwap",
-    "copy_weights",
-    "create_trainer",
-    "keep_state",
-    "load_weights",
-    "runs_first",
-    "unwrap",
-]
+__all__ = ["Stateful", "TrainingEngine", "create_trainer", "keep_state", "runs_first"]
 
 
 # What of the state a checkpoint holds, besides Ignite's own counters.
@@ -52,81 +42,6 @@ class Stateful(Protocol):
 
     def state_dict(self) -> Mapping[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state_dict: Any, /) -> Any: ...  # noqa: D102
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside ``torch.compile``'s wrapper, so that no file holds its ``_orig_mod.`` names."""
-    return getattr(model, "_orig_mod", model)
-
-
-def copy_weights(model: nn.Module, kept: dict[str, Any]) -> dict[str, Any]:
-    """Copy a model's weights and buffers into ``kept``, and into the memory of an earlier copy that it holds."""
-    own = unwrap(model).state_dict()
-    fits = [name for name, value in own.items() if _is_alike(value, kept.get(name))]
-    if fits:
-        torch._foreach_copy_([kept[name] for name in fits], [own[name] for name in fits])
-    for name in own.keys() - set(fits):
-        value = own[name]
-        kept[name] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-    return {name: kept[name] for name in own}
-
-
-def _is_alike(value: Any, other: Any) -> bool:
-    if not isinstance(value, Tensor) or not isinstance(other, Tensor):
-        return False
-    return (value.shape, value.dtype, value.device) == (other.shape, other.dtype, other.device)
-
-
-@torch.no_grad()
-def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
-    """As ``load_state_dict``, but in one operation for all tensors; ``weights`` must hold every name."""
-    model = unwrap(model)
-    own = model.state_dict(keep_vars=True)
-    tensors = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    if own and all(id(value) in tensors for value in own.values()):
-        torch._foreach_copy_(list(own.values()), [weights[name] for name in own])
-    else:  # it has state that is no tensor, or that only its own load_state_dict knows how to load
-        model.load_state_dict(weights)
-
-
-class WeightSwap:
-    """Other weights in a model for a while, and then its own again; in place, in memory that is taken once.
-
-    Args:
-        model: whose parameters and buffers to overwrite; its optimizer and gradients are not touched.
-
-    Attributes:
-        is_in: whether the model holds other weights at the moment.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = unwrap(model)
-        self.is_in = False
-        self._own: dict[str, Any] = {}
-
-    def put_in(self, weights: Mapping[str, Any]) -> None:
-        """Load ``weights`` into the model; its own are kept the first time, and not those that come in between."""
-        if not self.is_in:
-            self._own = copy_weights(self.model, self._own)
-            self.is_in = True
-        load_weights(self.model, weights)
-
-    def take_out(self) -> None:
-        """Put the model's own weights back, if it holds others."""
-        if self.is_in:
-            load_weights(self.model, self._own)
-            self.is_in = False
-
-    def forget(self) -> None:
-        """What the model holds now are its own weights."""
-        self.is_in = False
-
-    def own_weights(self) -> dict[str, Any]:
-        """The state dict that the model has without other weights in it; like torch's, not a copy."""
-        weights = self.model.state_dict()
-        if self.is_in:
-            weights.update(self._own)
-        return weights
 
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])

@@ -23,8 +23,9 @@ is what runs there by convention. :func:`describe` prints this drawing with the 
           (optimizer step, unless vetoed or overflown)
           OPTIMIZER_STEP_COMPLETED      once for each step really taken: per-step schedules, weight averages
           OPTIMIZER_STEP_SKIPPED        once for each step dropped
-        ITERATION_COMPLETED             state.output: the losses, detached, on the device
-      EPOCH_COMPLETED                   measure: epoch averages, validation, your own metrics
+        ITERATION_COMPLETED             state.output: the losses, detached, on the device; last, saves inside epochs
+      EPOCH_COMPLETED                   measure: epoch averages, validation, your own metrics; with averaged weights
+                                        in the model, if there are, until METRICS_READY is over
         METRICS_READY                   decide, on state.metrics: schedules, early stopping, history
         CHECKPOINT_READY                save, after every decision of the epoch
     TERMINATE

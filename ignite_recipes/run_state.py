@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ignite_recipes.checkpoint import AVERAGED, CheckpointError, check_fits, read_checkpoint
-from ignite_recipes.engine import TrainingEngine, unwrap
+from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.environment import environment, environment_changes
+from ignite_recipes.weights import unwrap
 
 __all__ = ["load_run_state", "newest_checkpoint", "restore_run", "run_state"]
 

@@ -39,12 +39,24 @@ DOCUMENTED = [
     "count_parameters",
     "add_noise",
     "extract_embeddings",
+    "Trainer",
+    "CheckpointManager",
+    "ExperimentManager",
+    "MetricsTracker",
+    "DatasetRegistry",
+    "ModelRegistry",
+    "BaseDataset",
+    "trainModel",
+    "trainModelByDefaultSetting",
+    "getDefaultModelParams",
+    "train_model_advanced",
 ]
 
 # What each layer may import, besides itself and the layers below; DESIGN draws the arrows one way.
 LAYERS = [
     {
         "_version",
+        "weights",
         "events",
         "randomness",
         "devices",

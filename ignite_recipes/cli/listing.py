@@ -12,14 +12,17 @@ from ignite_recipes.experiment import ExperimentManager, list_experiments
 from ignite_recipes.handlers import read_training_log
 from ignite_recipes.models import ModelRegistry
 
-__all__ = ["HELP", "main", "parser"]
+__all__ = ["HELP", "RECIPES", "main", "parser"]
 
-HELP = "show models, data sets, and the experiments with their best results"
+HELP = "show recipes, models, data sets, and the experiments with their best results"
+RECIPES = ("classify", "supervised", "traffic", "vae")
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
-    options = new_parser("list", "Show what there is: models, data sets, and the experiments with their best results.")
+    options = new_parser(
+        "list", "Show what there is: recipes, models, data sets, and the experiments with their best results."
+    )
     options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
     return options
 
@@ -28,6 +31,7 @@ def main(argv: Sequence[str]) -> str:
     """The lists, as one text."""
     folder = parse_settings(parser(), argv)["runs_dir"]
     lines = [
+        f"recipes      {', '.join(RECIPES)}",
         f"models       {', '.join(ModelRegistry.names())}",
         f"data sets    {', '.join(DatasetRegistry.names())}",
     ]

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ignite_recipes.data.download import fetch
 from ignite_recipes.data.idx import read_idx
-from ignite_recipes.data.images import BaseDataset, DatasetRegistry, Transform
+from ignite_recipes.data.images import BaseDataset, DatasetRegistry
+from ignite_recipes.data.transforms import Transform
 
 __all__ = ["fashion_mnist", "mnist"]
 

@@ -8,8 +8,9 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.engine import TrainingEngine, WeightSwap, copy_weights, keep_state, load_weights, unwrap
+from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
+from ignite_recipes.weights import WeightSwap, copy_weights, load_weights, unwrap
 
 __all__ = ["EarlyStopping"]
 

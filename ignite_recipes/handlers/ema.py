@@ -9,8 +9,9 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.checkpoint import misfits
-from ignite_recipes.engine import TrainingEngine, WeightSwap, keep_state, load_weights, runs_first, unwrap
+from ignite_recipes.engine import TrainingEngine, keep_state, runs_first
 from ignite_recipes.events import TrainEvents
+from ignite_recipes.weights import WeightSwap, load_weights, unwrap
 
 __all__ = ["ExponentialMovingAverage"]
 

@@ -11,10 +11,11 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.batches import tensors_in
-from ignite_recipes.engine import TrainingEngine, keep_state, unwrap
+from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents, require_event
 from ignite_recipes.handlers.gradient_clipping import total_norm
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, first_nonfinite_output
+from ignite_recipes.weights import unwrap
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.batches import first_item
-from ignite_recipes.engine import unwrap
 from ignite_recipes.files import replace_file
 from ignite_recipes.models.vae import VariationalAutoencoder
+from ignite_recipes.weights import unwrap
 
 __all__ = ["extract_embeddings", "save_for_inference"]
 

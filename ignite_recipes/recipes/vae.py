@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.batches import first_item
 from ignite_recipes.devices import as_device
-from ignite_recipes.engine import create_trainer, unwrap
+from ignite_recipes.engine import create_trainer
 from ignite_recipes.evaluation import create_evaluator
 from ignite_recipes.handlers import Checkpointing, EarlyStopping, History, NoiseAugmentation
 from ignite_recipes.loading import KeyedLoader
@@ -28,6 +28,7 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive
+from ignite_recipes.weights import unwrap
 
 __all__ = ["train_variational_autoencoder"]
 

@@ -137,6 +137,7 @@ def _no_network(mnist):
 
 def test_list_shows_what_there_is_and_the_best_of_every_experiment(capsys):
     out = run(capsys, "list")[1]
+    assert f"recipes      {', '.join(sorted(SMALL))}" in out
     assert "lenet, mlp, mynet" in out
     assert "digits, fashion_mnist, mnist" in out
     assert "none in 'runs' yet" in out

@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 from torch.nn.functional import avg_pool2d
 from torch.utils.data import DataLoader, Subset
 
-from ignite_recipes.data.images import BaseDataset, DatasetRegistry, ImageDataset, RandomAffine, digits
+from ignite_recipes.data.images import BaseDataset, DatasetRegistry, ImageDataset, digits
+from ignite_recipes.data.transforms import RandomAffine
 from ignite_recipes.loading import KeyedLoader
 
 N_TRAIN, N_VAL = 23, 9
