@@ -1,8 +1,9 @@
 """Which device to train on."""
 
 import torch
+from torch import nn
 
-__all__ = ["as_device", "get_device"]
+__all__ = ["as_device", "get_device", "move_model"]
 
 
 def get_device(prefer_cuda: bool = True) -> torch.device:
@@ -34,6 +35,14 @@ def as_device(device: "str | torch.device | None") -> torch.device:
     if found.type != "cpu" and not _has(found):
         raise ValueError(f"this machine has no device {str(found)!r}; {get_device().type!r} is its best one")
     return found
+
+
+def move_model(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on ``device``; TypeError if it is none, e.g. a class that was not called."""
+    if not isinstance(model, nn.Module):
+        got = f"the class {model.__name__}: call it" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"model must be a torch.nn.Module; got {got}")
+    return model.to(device)
 
 
 def _has(device: torch.device) -> bool:

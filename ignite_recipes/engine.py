@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ignite_recipes.batches import count_samples, first_item, to_device
-from ignite_recipes.devices import as_device
+from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.environment import deterministic_algorithms
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
@@ -510,6 +510,13 @@ def create_trainer(
     """
     if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
         raise ValueError(f"accumulation_steps must be a whole number, at least one batch; got {accumulation_steps}")
+    target = as_device(device)
+    if not isinstance(optimizer, Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer made for the model's parameters; got {got}")
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {loss_fn!r}")
+    model = move_model(model, target)
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     if not trained:
         raise ValueError("the model must have a parameter to train; got none that requires a gradient")
@@ -517,8 +524,7 @@ def create_trainer(
         raise ValueError("the optimizer must have parameters of the model; got another model's: make it for this one")
     if seed is not None and not isinstance(seed, int):
         raise ValueError(f"seed must be a whole number, or None; got {seed!r}")
-    target = as_device(device)
     seed = draw_seed() if seed is None else seed
     return TrainingEngine(
-        model.to(target), optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic
+        model, optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic
     )

@@ -8,7 +8,7 @@ from ignite.engine import State
 from torch import Tensor, nn
 
 from ignite_recipes.batches import count_samples, first_item, to_device
-from ignite_recipes.devices import as_device
+from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.randomness import derive_seed, seed_generators
 
@@ -80,5 +80,7 @@ def create_evaluator(
     Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed. Ignite's metrics can be
     attached to it as to any evaluator.
     """
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {loss_fn!r}")
     target = as_device(device)
-    return EvaluationEngine(model.to(target), loss_fn, target, seed, get_inputs, batch_size)
+    return EvaluationEngine(move_model(model, target), loss_fn, target, seed, get_inputs, batch_size)

@@ -124,6 +124,8 @@ def describe(engine: Engine, file: TextIO | None = None) -> None:
     STARTED                         print
       EPOCH_COMPLETED               print, on some only
     """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine must be an Ignite engine, e.g. of create_trainer(...); got {type(engine).__name__}")
     drawn = {event for event, _ in DRAWING}
     others = [(event, 0) for event in engine._event_handlers if event not in drawn]
     for event, depth in (*DRAWING, *others):

@@ -115,4 +115,6 @@ def check_loss(losses: Any) -> Tensor:
             f"loss_fn must return a dict whose 'loss' is a tensor with a single number; got {got}: "
             "average over the samples, and name the result 'loss'"
         )
+    if torch.is_grad_enabled() and not loss.requires_grad:
+        raise TypeError("the loss must depend on the model's weights; got one without a gradient: do not detach it")
     return loss

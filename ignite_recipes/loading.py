@@ -54,6 +54,8 @@ class KeyedLoader:
     def __init__(
         self, loader: Iterable[Any], seed: int, purpose: str = "train", device: torch.device | None = None
     ) -> None:
+        if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+            raise TypeError(f"a loader must be an iterable of batches; got {type(loader).__name__}")
         if isinstance(loader, Iterator):
             raise TypeError(
                 f"a loader must give its batches anew for every epoch; got a {type(loader).__name__}, which gives "

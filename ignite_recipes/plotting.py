@@ -16,10 +16,22 @@ _TITLES = {
     "recon_loss": "Reconstruction",
     "kl_loss": "KL divergence",
     "accuracy": "Accuracy",
+    "traffic": "Traffic",
+    "classification": "Class of the traffic",
+    "transmission": "Transmissions",
+    "context": "Context",
     "learning_rate": "Learning rate",
     "batches_per_second": "Speed",
 }
-_UNITS = {"accuracy": "%", "learning_rate": "", "batches_per_second": "batches per second"}
+_UNITS = {
+    "accuracy": "%",
+    "traffic": "mean squared error",
+    "classification": "cross-entropy, nats",
+    "transmission": "cross-entropy, nats",
+    "context": "mean squared error",
+    "learning_rate": "",
+    "batches_per_second": "batches per second",
+}
 _ALONE = ("learning_rate", "batches_per_second")  # neither of training nor of validation data
 
 
@@ -44,6 +56,8 @@ def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per v
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    if not isinstance(history, Mapping):
+        raise TypeError(f"history must map names to lists of numbers; got {type(history).__name__}")
     names = [key.removeprefix("train_") for key, values in history.items() if key.startswith("train_") and values]
     if not names:
         raise ValueError("a history must hold at least one epoch of a train_ list; got none")
@@ -72,8 +86,8 @@ def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per v
 
 
 def _grid(count: int) -> tuple[int, int]:
-    """Rows and columns: one row for three panels, a square for four, three columns for more."""
-    columns = count if count <= 3 else 2 if count == 4 else 3
+    """Rows and columns: one row for three panels, a square for four, two rows for more."""
+    columns = count if count <= 3 else max(2, -(-count // 2))
     return -(-count // columns), columns
 
 

@@ -61,6 +61,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     Raises:
         RuntimeError: inside an accumulation window, whose gradients no checkpoint holds.
     """
+    _check_trainer(trainer)
     if trainer.window_losses:
         raise RuntimeError(
             f"a run can be saved between optimizer steps only; {len(trainer.window_losses)} batches of an accumulation "
@@ -112,6 +113,7 @@ def restore_run(
         ValueError: if a setting, the batches an epoch or the seed differ from that run's, or it is past
             ``num_epochs``.
     """
+    _check_trainer(trainer)
     contents = read_checkpoint(path)
     run = contents.get("run")
     if not isinstance(run, Mapping) or not {"engine", "handlers"} <= set(run) or "epoch" not in contents:
@@ -163,6 +165,11 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
         except Exception as error:
             raise ValueError(f"{name}: {error}") from error
     trainer.restore_loader_place(run.get("loader"))
+
+
+def _check_trainer(trainer: Any) -> None:
+    if not isinstance(trainer, TrainingEngine):
+        raise TypeError(f"trainer must be one of create_trainer(...); got {type(trainer).__name__}")
 
 
 def _parts(trainer: TrainingEngine, saved: Mapping[str, Any]) -> dict[str, Any]:

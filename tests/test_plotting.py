@@ -45,3 +45,28 @@ plot_history({"train_loss": [1.0]})
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_log_of_a_run_has_panels_of_its_learning_rate_and_speed_that_stand_alone():
+    log = {
+        "epoch": [1, 2],
+        "learning_rate": [0.1, 0.01],
+        "train_loss": [2.0, 1.0],
+        "train_accuracy": [50.0, 60.0],
+        "val_accuracy": [40.0, 50.0],
+        "batches_per_second": [10.0, 20.0],
+    }
+    figure = plot_history(log, "nats")
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels) == ["Total loss", "Accuracy", "Learning rate", "Speed"]
+    assert panels["Learning rate"].get_yscale() == "log"
+    assert panels["Speed"].get_ylim()[0] == 0
+    assert panels["Accuracy"].get_ylabel() == "%"
+    assert panels["Speed"].get_legend() is None
+
+
+@pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)), (7, (2, 4))])
+def test_panels_fill_two_rows_at_most(count, grid):
+    figure = plot_history({f"train_{k}": [1.0] for k in range(count)})
+    assert len(figure.axes) == count
+    assert figure.axes[0].get_gridspec().get_geometry() == grid

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import torch
@@ -46,11 +47,13 @@ def add_noise(
 
 
 def _check_level(name: str, value: float) -> None:
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must not be negative or infinite, it is a standard deviation; got {value}")
+    if not isinstance(value, Real) or not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must not be negative or infinite, it is a standard deviation; got {value!r}")
 
 
 def _check_float(data: Tensor) -> None:
+    if not isinstance(data, Tensor):
+        raise TypeError(f"data must be a tensor; got {type(data).__name__}: torch.as_tensor makes one")
     if not data.is_floating_point():
         raise TypeError(f"noise needs floating point data; got {data.dtype}: convert it with data.float()")
 
@@ -77,6 +80,8 @@ class InputAugmentation:
     """
 
     def __init__(self, augment: Callable[[Any], Any]) -> None:
+        if not callable(augment):
+            raise TypeError(f"augment must be a function of the inputs; got {augment!r}")
         self.augment = augment
 
     def __repr__(self) -> str:

@@ -49,8 +49,12 @@ class Checkpointing:
         keep: int | None = None,
         every_iterations: int | None = None,
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least one epoch; got {every}")
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every must be a whole number, at least one epoch; got {every!r}")
+        try:
+            filename.format(epoch=1)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"filename may hold {{epoch}} and no other field; got {filename!r}") from error
         if keep is not None and keep < 1:
             raise ValueError(f"keep must be at least one file, or None for all; got {keep}")
         self.folder, self.filename, self.every, self.keep = Path(folder), filename, every, keep
@@ -128,6 +132,8 @@ class SaveInside:
     def __init__(self, every: int, save: Callable[[TrainingEngine], Any]) -> None:
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"every_iterations must be a whole number of at least 1, or None; got {every!r}")
+        if not callable(save):
+            raise TypeError(f"save must be called with the trainer; got {save!r}")
         self.every, self.save = every, save
         self._is_due = False
 

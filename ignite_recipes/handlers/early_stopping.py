@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -67,8 +68,8 @@ class EarlyStopping:
     ) -> None:
         if patience is not None and (not isinstance(patience, int) or patience < 1):
             raise ValueError(f"patience must be a whole number, at least one epoch; got {patience}")
-        if not min_delta >= 0:
-            raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta}")
+        if not isinstance(min_delta, Real) or not min_delta >= 0:
+            raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta!r}")
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
         self.patience, self.min_delta, self.mode = patience, min_delta, mode

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import torch
@@ -67,8 +68,8 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, decay: float = 0.999, *, validate: bool = True, warmup: bool = True) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), it is what the average keeps of itself in a step; got {decay}")
+        if not isinstance(decay, Real) or not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), what the average keeps of itself in a step; got {decay!r}")
         self.decay, self.validate, self.warmup = decay, validate, warmup
         self.num_updates = 0
         self._has_begun = False  # with the weights of the first run, and not those it was attached with

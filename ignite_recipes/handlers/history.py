@@ -31,6 +31,8 @@ class History:
     """
 
     def __init__(self, names: Iterable[str], optional: Iterable[str] = ()) -> None:
+        if isinstance(names, str) or isinstance(optional, str):
+            raise TypeError(f"names must be a list of names of metrics; got {names!r} and optional {optional!r}")
         self.epochs: dict[str, list[float]] = {name: [] for name in names}
         self._optional = tuple(optional)
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -104,6 +105,8 @@ class LearningRateScheduler:
         gamma: float | None = None,
         **settings: Any,
     ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self._metric: Metric = "val_loss"
         self._steps_seen = 0
@@ -120,8 +123,15 @@ class LearningRateScheduler:
         if unknown := sorted(set(settings) - known):
             choices = ", ".join(["patience", "factor", "T_max", "gamma", *sorted(known)])
             raise TypeError(f"unknown setting {', '.join(unknown)}; the settings are: {choices}")
-        if not factor > 0:
-            raise ValueError(f"factor must be positive, it multiplies the learning rate; got {factor}")
+        if not isinstance(factor, Real) or not factor > 0:
+            raise ValueError(f"factor must be positive, it multiplies the learning rate; got {factor!r}")
+        if gamma is not None and (not isinstance(gamma, Real) or not gamma > 0):
+            raise ValueError(f"gamma must be positive, it multiplies the learning rate; got {gamma!r}")
+        if not isinstance(patience, Integral) or patience < 0:
+            raise ValueError(f"patience must be a whole number of epochs, not negative; got {patience!r}")
+        for name, length in (("T_max", T_max), ("step_size", settings.get("step_size", 1))):
+            if not isinstance(length, Integral) or length < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1; got {length!r}")
         self.scheduler_type = scheduler_type
         torch_scheduler, names = _TORCH[scheduler_type]
         chosen = {name: settings[name] for name in names if name in settings}

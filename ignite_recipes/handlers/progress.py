@@ -32,6 +32,8 @@ class ProgressBar:
     """
 
     def __init__(self, metrics: tuple[str, ...] = ("train_loss", "val_loss")) -> None:
+        if isinstance(metrics, str):
+            raise TypeError(f"metrics must be a tuple of names of metrics; got {metrics!r}")
         self.metrics = metrics
         self._bar: Any = None
 

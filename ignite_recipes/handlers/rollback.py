@@ -3,6 +3,7 @@
 import copy
 import logging
 import weakref
+from numbers import Real
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -43,8 +44,8 @@ class Rollback:
     """
 
     def __init__(self, factor: float = 0.5, max_rollbacks: int = 3) -> None:
-        if not 0 < factor < 1:
-            raise ValueError(f"factor must be in (0, 1), it multiplies the learning rate; got {factor}")
+        if not isinstance(factor, Real) or not 0 < factor < 1:
+            raise ValueError(f"factor must be in (0, 1), it multiplies the learning rate; got {factor!r}")
         if not isinstance(max_rollbacks, int) or max_rollbacks < 1:
             raise ValueError(f"max_rollbacks must be a whole number of at least 1; got {max_rollbacks!r}")
         self.factor, self.max_rollbacks = factor, max_rollbacks

@@ -39,8 +39,8 @@ class TrainingStability:
     """
 
     def __init__(self, every: int = 10) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least one epoch; got {every}")
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every must be a whole number, at least one epoch; got {every!r}")
         self.every = every
         self.gradients: dict[str, float] = {}
         self.weights: dict[str, float] = {}

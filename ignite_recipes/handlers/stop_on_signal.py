@@ -53,6 +53,8 @@ class StopOnSignal:
     saves_last = True
 
     def __init__(self, save: Callable[[TrainingEngine], Any] | None = None) -> None:
+        if save is not None and not callable(save):
+            raise TypeError(f"save must be called with the trainer, or be None; got {save!r}")
         self.save = save
         self._received: int | None = None
         self._before: dict[int, Any] = {}

@@ -30,6 +30,10 @@ class Validation:
     """
 
     def __init__(self, evaluator: Engine, loader: Iterable[Any], prefix: str = "val_") -> None:
+        if not isinstance(evaluator, Engine):
+            raise TypeError(f"evaluator must be an engine, e.g. of create_evaluator(...); got {evaluator!r}")
+        if loader is None:
+            raise TypeError("loader must be a loader or another iterable of batches; got None")
         self.evaluator, self.loader, self.prefix = evaluator, loader, prefix
 
     def __repr__(self) -> str:

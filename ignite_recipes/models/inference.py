@@ -37,6 +37,8 @@ def extract_embeddings(model: nn.Module, loader: Iterable[Any]) -> Tensor:
     torch.Size([4, 2])
     """
     model = unwrap(model)
+    if not callable(getattr(model, "embed", None)):
+        raise TypeError(f"model must have a method embed(x), e.g. a VariationalAutoencoder; got {type(model).__name__}")
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -77,6 +77,10 @@ class VariationalAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latent distribution: (N, D) -> (N, Z), (N, Z)."""
+        if not isinstance(x, Tensor) or x.dim() == 0:
+            raise TypeError(f"x must be a tensor (N, D) of vectors; got {type(x).__name__}")
+        if x.shape[-1] != self.input_dimension:
+            raise ValueError(f"x must have {self.input_dimension} features, (N, D); got shape {tuple(x.shape)}")
         hidden = self.encoder_network(x)
         return self.latent_mean_layer(hidden), self.latent_log_variance_layer(hidden)
 
@@ -124,6 +128,9 @@ def vae_losses(
     >>> {name: round(value.item(), 4) for name, value in losses.items()}
     {'loss': 1.3863, 'recon_loss': 1.3863, 'kl_loss': 0.0}
     """
+    if reconstruction.shape != target.shape or mean.shape != log_variance.shape or len(mean) != len(target):
+        shapes = ", ".join(str(tuple(x.shape)) for x in (reconstruction, target, mean, log_variance))
+        raise ValueError(f"reconstruction and target must be (N, D), mean and log_variance (N, Z); got {shapes}")
     n = len(target)
     cross_entropy = binary_cross_entropy_with_logits if logits else binary_cross_entropy
     with torch.autocast(target.device.type, enabled=False):  # torch refuses probabilities under it on CUDA

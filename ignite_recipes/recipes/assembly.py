@@ -63,6 +63,8 @@ class Attachable(Protocol):
 
 def fused_adam(model: nn.Module, device: torch.device, learning_rate: float, weight_decay: float = 0.0) -> Adam:
     """Adam in one kernel where the device has it, which also lets the guard drop a step without a wait."""
+    if next(model.parameters(), None) is None:
+        raise ValueError("the model must have a parameter to train; got none")
     fused = device.type in ("cpu", "cuda", "mps")
     return Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
@@ -139,7 +141,11 @@ def recorders(experiment: ExperimentManager, unit: str) -> list[Attachable]:
 
 def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers: Attachable) -> None:
     """The user's own handlers, then those that save."""
+    if not isinstance(handlers, (list, tuple)):
+        raise TypeError(f"handlers must be a list of handlers; got {handlers!r}")
     for handler in (*handlers, *savers):
+        if isinstance(handler, type):
+            raise TypeError(f"a handler must be an object; got the class {handler.__name__}: call it")
         if not callable(getattr(handler, "attach", None)):
             raise TypeError(f"a handler must have a method attach(trainer); got {handler!r}")
         handler.attach(trainer)
@@ -160,6 +166,8 @@ def train_to(
     seed: int | None,
 ) -> None:
     """Train to the end of epoch ``num_epochs``, from the start or from where a checkpoint is."""
+    if loader is None:
+        raise TypeError("train_loader must be a loader or another iterable of batches; got None")
     if resume_from is not None:
         length = trainer._get_data_length(loader)
         restore_run(trainer, resume_from, settings=settings, num_epochs=num_epochs, epoch_length=length, seed=seed)

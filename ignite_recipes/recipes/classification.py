@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint import load_checkpoint
 from ignite_recipes.checkpoint_manager import CheckpointManager
-from ignite_recipes.devices import as_device
+from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine import TrainingEngine, create_trainer
 from ignite_recipes.evaluation import create_evaluator
 from ignite_recipes.events import TrainEvents
@@ -143,9 +143,16 @@ class Trainer:
             raise TypeError(f"criterion must be called with outputs and labels; got {criterion!r}")
         if dataset is not None and not callable(getattr(dataset, "reapply_transforms", None)):
             raise TypeError(f"dataset must have reapply_transforms(epoch), or be None; got {type(dataset).__name__}")
+        for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
+            if loader is None:
+                raise TypeError(f"{name} must be a loader or another iterable of batches; got None")
+        if not isinstance(experiment_manager, ExperimentManager):
+            raise TypeError(f"experiment_manager must be an ExperimentManager; got {experiment_manager!r}")
+        if checkpoint_manager is not None and not isinstance(checkpoint_manager, CheckpointManager):
+            raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {checkpoint_manager!r}")
         check_choice(precision=(precision, PRECISIONS))
         self.device = as_device(device)
-        self.model, self.criterion = model.to(self.device), criterion
+        self.model, self.criterion = move_model(model, self.device), criterion
         self.train_loader, self.val_loader = train_loader, val_loader
         self.optimizer, self.scheduler, self.dataset, self.patience = optimizer, scheduler, dataset, patience
         self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager

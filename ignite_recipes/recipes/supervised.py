@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ignite_recipes.devices import as_device
+from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine import create_trainer
 from ignite_recipes.evaluation import create_evaluator
 from ignite_recipes.handlers import (
@@ -187,7 +187,7 @@ def train_model_advanced(
         "ema_decay": ema_decay,
         "non_finite": non_finite,
     }
-    model = model.to(device)
+    model = move_model(model, device)
     optimizer = fused_adam(model, device, learning_rate)
     loss = SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
     trainer = create_trainer(

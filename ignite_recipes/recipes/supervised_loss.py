@@ -19,6 +19,10 @@ class SupervisedLoss:
     """The criterion, checked, and the accuracy where targets are classes."""
 
     def __init__(self, criterion: Callable[[Any, Any], Tensor] | None) -> None:
+        if criterion is not None and (isinstance(criterion, type) or not callable(criterion)):
+            raise TypeError(
+                f"criterion must be called with outputs and labels; got {criterion!r}: make it, e.g. nn.MSELoss()"
+            )
         self.criterion = criterion
         self._num_classes: int | None = None
 
@@ -41,8 +45,15 @@ class SupervisedLoss:
     def _loss(self, outputs: Any, targets: Tensor, is_classes: bool) -> Tensor:
         if self.criterion is not None:
             return self.criterion(outputs, targets)
+        if not isinstance(outputs, Tensor):
+            raise TypeError(f"the model must give a tensor, or pass a criterion; got {type(outputs).__name__}")
         if is_classes:
-            return cross_entropy(outputs, targets)
+            if outputs.dim() < 2 or targets.shape != outputs.shape[:1] + outputs.shape[2:]:
+                raise ValueError(
+                    "outputs must be (N, C, ...) scores of C classes and labels (N, ...); got "
+                    f"{tuple(outputs.shape)} and {tuple(targets.shape)}: targets that are no classes must be floats"
+                )
+            return cross_entropy(outputs, targets.long())
         if outputs.shape != targets.shape:
             raise ValueError(
                 f"outputs and float targets must have one shape, or their differences mean nothing; got "

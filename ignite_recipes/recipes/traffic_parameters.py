@@ -1,7 +1,9 @@
 """The parameters of the traffic recipe: what they mean, their defaults, and their checks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, TypedDict
 
 from ignite_recipes.data.traffic import TrafficDataset
@@ -136,6 +138,8 @@ def getDefaultModelParams(
 
 def complete_parameters(parameters: Mapping[str, Any], dataset: TrafficDataset) -> dict[str, Any]:
     """The parameters with defaults for those that are left out, checked by name and value."""
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters must be a dict, e.g. of getDefaultModelParams(...); got {parameters!r}")
     length = parameters.get("len_source", dataset.len_source), parameters.get("len_target", dataset.len_target)
     defaults = getDefaultModelParams(*length, dataset)
     for name in parameters:
@@ -144,10 +148,13 @@ def complete_parameters(parameters: Mapping[str, Any], dataset: TrafficDataset) 
             hint = f"did you mean {near[0]!r}?" if near else f"the parameters are: {', '.join(defaults)}"
             raise ValueError(f"unknown parameter {name!r}; {hint}")
     p = {**defaults, **parameters}
-    check_count(num_epochs=p["num_epochs"], batch_size=p["batch_size"])
+    check_count(num_epochs=p["num_epochs"], batch_size=p["batch_size"], scheduler_step_size=p["scheduler_step_size"])
     check_positive(learning_rate=p["learning_rate"], scheduler_gamma=p["scheduler_gamma"])
-    if not p["weight_decay"] >= 0:
-        raise ValueError(f"weight_decay must not be negative; got {p['weight_decay']}")
+    for name in ("weight_decay", "lambda_traffic_class", "lambda_transmission", "lambda_context"):
+        if not isinstance(p[name], Real) or not 0 <= p[name] < math.inf:
+            raise ValueError(f"{name} must be a number, not negative; got {p[name]!r}")
+    if not isinstance(p["dropout_rate"], Real) or not 0 <= p["dropout_rate"] <= 1:
+        raise ValueError(f"dropout_rate must be a probability, from 0 to 1; got {p['dropout_rate']!r}")
     found = {"len_source": dataset.len_source, "len_target": dataset.len_target, "input_size": dataset.num_features}
     for name, value in found.items():
         if p[name] != value:

@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.batches import first_item
-from ignite_recipes.devices import as_device
+from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine import create_trainer
 from ignite_recipes.evaluation import create_evaluator
 from ignite_recipes.handlers import Checkpointing, EarlyStopping, History, NoiseAugmentation
@@ -117,6 +117,7 @@ def train_variational_autoencoder(
     check_count(num_epochs=num_epochs, print_every=print_every, save_every=save_every)
     check_positive(learning_rate=learning_rate)
     check_choice(precision=(precision, PRECISIONS))
+    noise = NoiseAugmentation(noise_std)
     settings = {
         "latent_dim": getattr(unwrap(model), "latent_dimension", None),
         "hidden_dim": getattr(unwrap(model), "hidden_dimension", None),
@@ -130,7 +131,7 @@ def train_variational_autoencoder(
         "non_finite": non_finite,
     }
     device = as_device(device)
-    model = model.to(device)
+    model = move_model(model, device)
     trainer = create_trainer(
         model,
         fused_adam(model, device, learning_rate),
