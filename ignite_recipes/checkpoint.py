@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -62,7 +62,17 @@ def write_checkpoint(contents: Mapping[str, Any], path: str | os.PathLike[str]) 
         OSError: if it cannot be written; what was there before is still there.
     """
     plain = _plain(contents, "checkpoint")
-    return replace_file(path, lambda file: torch.save(plain, file))
+    return replace_file(path, lambda file: _save(plain, file))
+
+
+def _save(contents: Mapping[str, Any], file: IO[bytes]) -> None:
+    """``torch.save``; an error of the disk reaches the caller, which torch would cover by one of its own."""
+    try:
+        torch.save(contents, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 _LEAVES = (str, bytes, bool, int, float, complex, type(None), Tensor, torch.Size, torch.dtype, torch.device)

@@ -55,7 +55,8 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obje
                 file.close()  # Windows cannot rename an open file; elsewhere it stays locked until it has its name
             os.replace(temporary, path)
         except BaseException:
-            file.close()
+            with suppress(OSError):  # on a full disk what is still to be written fails again
+                file.close()
             temporary.unlink(missing_ok=True)
             raise
     flush_folder(path.parent)

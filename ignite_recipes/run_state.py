@@ -16,17 +16,21 @@ __all__ = ["load_run_state", "newest_checkpoint", "restore_run", "run_state"]
 
 logger = logging.getLogger(__name__)
 
+_WRITTEN_LAST = "latest_checkpoint.pt"
+
 
 def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The sound checkpoint of a whole run that got farthest, or None if the folder holds no ``.pt`` file.
+    """The sound checkpoint to go on from, or None if the folder holds no ``.pt`` file.
 
-    Damaged files are passed over with a warning in the log.
+    It is ``latest_checkpoint.pt``, which recipes write last, or without it the one of a whole run that got farthest.
+    A best model that got farther than it is of an epoch whose other files a kill has prevented: the epoch is done
+    again. Damaged files are passed over with a warning in the log.
 
     Raises:
         CheckpointError: if there are files, and none is sound.
     """
     files = [path for path in Path(folder).glob("*.pt") if path.is_file()]
-    sound: list[tuple[tuple[int, int], float, Path]] = []
+    sound: list[tuple[bool, tuple[int, int], float, Path]] = []
     for path in files:
         try:
             contents = read_checkpoint(path)
@@ -34,7 +38,7 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
             logger.warning("passed over: %s", error)
         else:
             if (progress := _progress(contents)) is not None:
-                sound.append((progress, path.stat().st_mtime, path))
+                sound.append((path.name == _WRITTEN_LAST, progress, path.stat().st_mtime, path))
     if files and not sound:
         raise CheckpointError(
             f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is sound: start a new run"

@@ -69,6 +69,7 @@ class TensorBoardLog:
         if self._last_epoch is None or epoch <= self._last_epoch:
             self._close()
             self._keep_events_before(epoch)
+        self._last_epoch = None  # if a write fails, what it leaves behind is removed before the next one
         if self._writer is None:
             self._open(epoch)
         for name, value in trainer.state.metrics.items():

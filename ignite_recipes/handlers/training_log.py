@@ -77,6 +77,7 @@ class TrainingLog:
             self._columns = ["epoch", *metrics, *CLOCK_COLUMNS]
             header = _line(self._columns)
         row = {"epoch": state.epoch, **metrics, **self._clock(state)}
+        self._last_epoch = None  # if the write fails, what it leaves behind is removed before the next one
         self._append(header + _line([row.get(name, "") for name in self._columns]))
         self._last_epoch = state.epoch
 

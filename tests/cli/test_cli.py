@@ -46,7 +46,12 @@ def test_without_arguments_of_its_own_it_trains_on_the_digits_and_says_what_was_
     assert last.startswith(f"Best validation loss {best:.3f} nats per vector, at epoch 2 of 2")
     assert "runs/exp1" in last
     found = {str(path.relative_to(tmp_path / "runs/exp1")) for path in (tmp_path / "runs/exp1").rglob("*")}
-    assert found == {
+    events = {name for name in found if name.startswith("events.out.tfevents.")}
+    assert len(events) == 1
+    assert found - events == {
+        ".lock",
+        "run.log",
+        "training_log.csv",
         "config.yaml",
         "checkpoints",
         "checkpoints/best_model.pt",

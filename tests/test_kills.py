@@ -1,0 +1,37 @@
+"""A recipe that is killed at any moment, also inside a write, and resumed ends as if nothing had happened."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ignite_recipes import write_checkpoint
+from ignite_recipes.run_state import newest_checkpoint
+
+HARNESS = Path(__file__).parent / "kill_harness.py"
+COLUMNS = ["recipe", "workers", "inside", "at random", "in writes", "too early", "runs", "equal"]
+RECIPES = ["vae", "classify", "supervised", "traffic"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+def test_every_recipe_that_is_killed_and_resumed_ends_with_the_bits_of_a_run_left_alone(tmp_path):
+    command = [sys.executable, HARNESS, "--few", "--kills", "12"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.replace("every ", "").split() for line in done.stdout.splitlines()]
+    table = {line[0]: dict(zip(COLUMNS, line, strict=True)) for line in lines if line and line[0] in RECIPES}
+    assert list(table) == RECIPES
+    for row in table.values():
+        assert int(row["at random"]) + int(row["in writes"]) >= 3
+        assert int(row["in writes"]) >= 1
+        assert int(row["equal"]) == int(row["runs"]) >= 1
+
+
+def test_an_epoch_that_was_killed_between_its_files_is_done_again(tmp_path):
+    for epoch, name in ((3, "best_model.pt"), (2, "epoch_2.pt"), (2, "latest_checkpoint.pt")):
+        run = {"engine": {"iteration": 5 * epoch, "closed_epochs": epoch}, "handlers": {}}
+        write_checkpoint({"epoch": epoch, "model_state_dict": {}, "run": run}, tmp_path / name)
+    assert newest_checkpoint(tmp_path) == tmp_path / "latest_checkpoint.pt"
