@@ -73,7 +73,10 @@ class ExperimentManager:
             source = _find(base, fork_exp)
             inherited = _read_settings(source / "config.yaml")
             merged = {**inherited, **(settings or {}), "forked_from": fork_exp}
-            folder = _create(base, merged, _best_weights(source / "checkpoints"))
+            weights = _best_weights(source / "checkpoints")
+            if weights is None:
+                logger.warning("%s has no checkpoint yet: its fork begins with weights of its own", source)
+            folder = _create(base, merged, weights)
         else:
             folder = _create(base, settings or {})
         self.resume_exp, self.fork_exp = resume_exp, fork_exp
@@ -82,8 +85,8 @@ class ExperimentManager:
         self.log_file = str(folder / "training_log.csv")
         self.plot_file = str(folder / "training_curves.png")
         self.config_file = str(folder / "config.yaml")
-        weights = folder / "initial_weights.pt"
-        self.initial_weights = str(weights) if weights.is_file() else None
+        first = folder / "initial_weights.pt"
+        self.initial_weights = str(first) if first.is_file() else None
 
     def settings(self) -> dict[str, Any]:
         """What ``config.yaml`` holds.

@@ -203,6 +203,12 @@ class MetricsTracker:
             raise ValueError(
                 f"outputs must be (N, C) and labels (N,); got {tuple(outputs.shape)} and {tuple(labels.shape)}"
             )
+        if labels.is_floating_point():
+            raise ValueError(f"labels must be the numbers of classes, integers; got {labels.dtype}")
+        if isinstance(loss_value, Tensor) and loss_value.dim() != 0:
+            raise ValueError(
+                f"loss_value must be a number or a 0-d tensor, the batch's mean; got shape {tuple(loss_value.shape)}"
+            )
         if not len(labels):
             return
         loss = torch.as_tensor(loss_value, dtype=torch.float64).detach()

@@ -39,8 +39,9 @@ def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per v
     """Draw the curves of a training, one panel for each quantity, training and validation together.
 
     Args:
-        history: ``train_<name>`` and ``val_<name>`` lists, an entry an epoch, as recipes return them; lists
-            ``learning_rate`` and ``batches_per_second`` get a panel too. :func:`read_training_log` gives all of them.
+        history: ``train_<name>`` and ``val_<name>`` lists, an entry an epoch, as recipes return them; a list
+            ``epoch`` numbers them; lists ``learning_rate`` and ``batches_per_second`` get a panel too.
+            :func:`read_training_log` gives all of them.
         unit: of the losses; accuracies are in percent.
 
     Returns:
@@ -61,22 +62,22 @@ def plot_history(history: Mapping[str, Sequence[float]], unit: str = "nats per v
     names = [key.removeprefix("train_") for key, values in history.items() if key.startswith("train_") and values]
     if not names:
         raise ValueError("a history must hold at least one epoch of a train_ list; got none")
-    epochs = len(history[f"train_{names[0]}"])
+    epochs = list(history.get("epoch") or range(1, len(history[f"train_{names[0]}"]) + 1))
     names.sort(key=lambda name: name not in ("loss", "accuracy"))  # what is looked at first
     names += [name for name in _ALONE if history.get(name)]
     rows, columns = _grid(len(names))
     figure = Figure(figsize=(4.2 * columns, 3.2 * rows), dpi=150, layout="constrained")
     for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
         if name in _ALONE:
-            _curve(axes, history[name], "", "black", "-")
+            _curve(axes, epochs, history[name], "", "black", "-")
             axes.set_yscale("log") if name == "learning_rate" else axes.set_ylim(bottom=0)
         for part, (label, color, style) in _PARTS.items():
-            _curve(axes, history.get(f"{part}_{name}") or [], label, color, style)
+            _curve(axes, epochs, history.get(f"{part}_{name}") or [], label, color, style)
         axes.set_title(_TITLES.get(name, name))
         axes.set_xlabel("epoch")
         axes.set_ylabel(_UNITS.get(name, unit))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_xlim(1, epochs) if epochs > 1 else axes.set_xticks([1])
+        axes.set_xlim(epochs[0], epochs[-1]) if len(epochs) > 1 else axes.set_xticks(epochs)
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
@@ -91,7 +92,7 @@ def _grid(count: int) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
-def _curve(axes: "Axes", values: Sequence[float], label: str, color: str, style: str) -> None:
+def _curve(axes: "Axes", epochs: Sequence[float], values: Sequence[float], label: str, color: str, style: str) -> None:
     if values:
         marker = "o" if len(values) == 1 else None
-        axes.plot(range(1, len(values) + 1), values, style, color=color, label=label, marker=marker)
+        axes.plot(epochs[: len(values)], values, style, color=color, label=label, marker=marker)

@@ -117,6 +117,8 @@ def choose_cuts(epoch_length: int | None, max_epochs: int, most: int = 4) -> lis
     count = min(most, epoch_length)
     batches = {1 + k * (epoch_length - 1) // max(count - 1, 1) for k in range(count)}
     cuts = [(epoch, batch) for epoch in range(1, max_epochs + 1) for batch in sorted(batches)]
+    if len(cuts) == 1:
+        raise ValueError("a run of a single batch cannot be cut: use more epochs or smaller batches")
     return cuts[:-1]  # behind the last batch of all there is nothing to resume
 
 

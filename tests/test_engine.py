@@ -521,7 +521,7 @@ def test_no_step_reads_a_number_from_the_device():
 
 
 def test_a_compiled_model_is_unwrapped():
-    from ignite_recipes.engine import unwrap
+    from ignite_recipes.weights import unwrap
 
     model = linear()
     assert unwrap(torch.compile(model)) is model

@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -12,7 +13,7 @@ from ignite_recipes.checkpoint import CheckpointError
 from ignite_recipes.cli import classify, listing, resume_check, supervised, traffic, vae
 from ignite_recipes.cli.resume_check import NotExactError
 from ignite_recipes.experiment import ExperimentBusyError
-from ignite_recipes.handlers.nonfinite import NonFiniteError
+from ignite_recipes.handlers import NonFiniteError, Stopped
 
 __all__ = ["main"]
 
@@ -34,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     to_stderr.setLevel(logging.WARNING)
     logging.basicConfig(format="%(message)s", handlers=[to_stderr])
     logging.getLogger("ignite_recipes").setLevel(logging.INFO)  # for an experiment's run.log
+    before = signal.getsignal(signal.SIGTERM)
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C does, also before the training listens
         if not argv or argv[0] not in _COMMANDS:
             return _answer(argv)
         print(_COMMANDS[argv[0]].main(argv[1:]))  # noqa: T201  # the last line: what was reached
@@ -44,7 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, 2)
     except KeyboardInterrupt as interrupt:
         return _complain(interrupt, 128 + getattr(interrupt, "signum", signal.SIGINT))
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _stop:
+            signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise Stopped("stopped", signum)
 
 
 def _answer(argv: list[str]) -> int:

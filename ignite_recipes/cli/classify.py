@@ -15,6 +15,7 @@ from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.models import ModelRegistry
 from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import Trainer
+from ignite_recipes.recipes.settings import check_count
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -51,6 +52,9 @@ def main(argv: Sequence[str]) -> str:
 
 
 def _load(settings: dict[str, Any]) -> BaseDataset:
+    check_count(epochs=settings["epochs"], accumulation_steps=settings["accumulation_steps"])
+    if settings["save_every"] is not None:
+        check_count(save_every=settings["save_every"])
     ModelRegistry.get(settings["model"])  # a mistake there costs no download
     dataset: BaseDataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"])
     return dataset

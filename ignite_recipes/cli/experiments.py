@@ -1,5 +1,6 @@
 """What every recipe's command does around its training: an experiment of its own, or one that is resumed."""
 
+import shlex
 import signal
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
@@ -9,13 +10,12 @@ from typing import Any
 from ignite.engine import Engine, Events
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ignite_recipes.checkpoint import load_checkpoint
+from ignite_recipes.checkpoint import CheckpointError, load_checkpoint
 from ignite_recipes.cli.options import new_parser, parse_settings, speak_of_options
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal, Stopped
-from ignite_recipes.recipes.assembly import recorders
-from ignite_recipes.run_state import newest_checkpoint
+from ignite_recipes.recipes.assembly import checkpoint_to_go_on_from, recorders
 
 __all__ = ["checkpoint_to_resume", "experiment_handlers", "experiment_parser", "run_experiment", "run_handlers"]
 
@@ -67,6 +67,8 @@ def run_experiment(
         train: from the experiment, the settings and the data; says in one line what was reached.
     """
     settings = parse_settings(parser, argv)
+    if not settings["runs_dir"]:
+        raise ValueError("--runs-dir must name a folder; got an empty name")
     is_new = settings["resume"] is None
     if is_new:
         experiment, settings, data = _open_new(command, parser, argv, settings, load)
@@ -79,19 +81,27 @@ def run_experiment(
     except Exception as error:
         if is_new:
             experiment.discard_unused()
+        if isinstance(error, CheckpointError) and settings["forked_from"] is not None:
+            weights = f"the best checkpoint of {settings['forked_from']}"
+            raise CheckpointError(str(error).replace(repr(experiment.initial_weights), weights)) from error
         if type(error) is ValueError:
             raise ValueError(speak_of_options(str(error))) from error
         raise
     except KeyboardInterrupt as interrupt:
-        where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {settings['runs_dir']}"
+        signum = getattr(interrupt, "signum", signal.SIGINT)
+        if is_new:
+            experiment.discard_unused()
+        if not Path(experiment.experiment_dir).exists():
+            raise Stopped("stopped before anything was trained", signum) from None
+        where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {shlex.quote(settings['runs_dir'])}"
         name = Path(experiment.experiment_dir).name
         message = f"stopped; go on with: ignite-recipes {command} --resume {name}{where}"
-        raise Stopped(message, getattr(interrupt, "signum", signal.SIGINT)) from None
+        raise Stopped(message, signum) from None
 
 
 def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]) -> Path | None:
     """The newest sound checkpoint of an experiment that is resumed; None starts at its first epoch."""
-    return newest_checkpoint(experiment.checkpoints_dir) if settings["resume"] is not None else None
+    return checkpoint_to_go_on_from(experiment) if settings["resume"] is not None else None
 
 
 class _KeepSettings:
@@ -203,7 +213,10 @@ def _settings_of(command: str, parser: ArgumentParser, experiment: ExperimentMan
     """An experiment's settings, if they are those of this command."""
     own = experiment.settings()
     if own.get("recipe") != command:
-        raise ValueError(f"{experiment.experiment_dir} is not an experiment of the command {command}")
+        recipe = own.get("recipe")
+        raise ValueError(
+            f"{experiment.experiment_dir} is not an experiment of the command {command} but of {recipe!r}: use that one"
+        )
     defaults = parser.get_defaults().as_dict().items()
     empty = [name for name, value in defaults if value is not None and own.get(name, "") is None]
     try:

@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> str:
 def _row(name: str, experiment: ExperimentManager) -> tuple[str, str, str, str, str]:
     try:
         settings, log = experiment.settings(), _log(experiment)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return name, "?", "?", "?", str(error)
     trained = log["epoch"][-1] if log.get("epoch") else 0
     source = settings.get("forked_from")

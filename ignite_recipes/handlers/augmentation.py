@@ -47,7 +47,7 @@ def add_noise(
 
 
 def _check_level(name: str, value: float) -> None:
-    if not isinstance(value, Real) or not 0 <= value < float("inf"):
+    if not isinstance(value, (float, Real)) or not 0 <= value < float("inf"):
         raise ValueError(f"{name} must not be negative or infinite, it is a standard deviation; got {value!r}")
 
 

@@ -50,7 +50,7 @@ class Checkpointing:
         every_iterations: int | None = None,
     ) -> None:
         if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be a whole number, at least one epoch; got {every!r}")
+            raise ValueError(f"every must be at least one epoch; got {every!r}")
         try:
             filename.format(epoch=1)
         except (KeyError, IndexError, ValueError) as error:

@@ -68,7 +68,7 @@ class EarlyStopping:
     ) -> None:
         if patience is not None and (not isinstance(patience, int) or patience < 1):
             raise ValueError(f"patience must be a whole number, at least one epoch; got {patience}")
-        if not isinstance(min_delta, Real) or not min_delta >= 0:
+        if not isinstance(min_delta, (float, Real)) or not min_delta >= 0:
             raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta!r}")
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")

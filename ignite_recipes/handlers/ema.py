@@ -68,7 +68,7 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, decay: float = 0.999, *, validate: bool = True, warmup: bool = True) -> None:
-        if not isinstance(decay, Real) or not 0 <= decay < 1:
+        if not isinstance(decay, (float, Real)) or not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), what the average keeps of itself in a step; got {decay!r}")
         self.decay, self.validate, self.warmup = decay, validate, warmup
         self.num_updates = 0

@@ -70,7 +70,7 @@ def clip_grad_norm(
 
 def _check_norms(max_norm: float, norm_type: float) -> None:
     norm_type = float(norm_type)  # torch takes "inf" too
-    if not isinstance(max_norm, Real) or not max_norm > 0:
+    if not isinstance(max_norm, (float, Real)) or not max_norm > 0:
         raise ValueError(f"max_norm must be positive, in the units of the gradient norm; got {max_norm!r}")
     if not norm_type > 0:
         raise ValueError(f"norm_type must be positive, e.g. 1, 2 or inf; got {norm_type}")

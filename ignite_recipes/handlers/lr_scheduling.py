@@ -109,7 +109,7 @@ class LearningRateScheduler:
             raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self._metric: Metric = "val_loss"
-        self._steps_seen = 0
+        self._steps_seen = self._steps_behind_end = 0
         if isinstance(scheduler_type, LRScheduler):
             if scheduler_type.optimizer is not optimizer:
                 raise ValueError("the schedule must be of the same optimizer; got another one's")
@@ -123,9 +123,9 @@ class LearningRateScheduler:
         if unknown := sorted(set(settings) - known):
             choices = ", ".join(["patience", "factor", "T_max", "gamma", *sorted(known)])
             raise TypeError(f"unknown setting {', '.join(unknown)}; the settings are: {choices}")
-        if not isinstance(factor, Real) or not factor > 0:
+        if not isinstance(factor, (float, Real)) or not factor > 0:
             raise ValueError(f"factor must be positive, it multiplies the learning rate; got {factor!r}")
-        if gamma is not None and (not isinstance(gamma, Real) or not gamma > 0):
+        if gamma is not None and (not isinstance(gamma, (float, Real)) or not gamma > 0):
             raise ValueError(f"gamma must be positive, it multiplies the learning rate; got {gamma!r}")
         if not isinstance(patience, Integral) or patience < 0:
             raise ValueError(f"patience must be a whole number of epochs, not negative; got {patience!r}")
@@ -180,6 +180,14 @@ class LearningRateScheduler:
             ValueError: for plateau without a metric.
         """
         if isinstance(self.scheduler, OneCycleLR) and self.scheduler.last_epoch + 1 >= self.scheduler.total_steps:
+            self._steps_behind_end += 1
+            if self._steps_behind_end == 2:  # the last step of a run is one
+                logger.warning(
+                    "the one-cycle schedule of %d steps has ended; the learning rate stays at %.3g. To train on at a "
+                    "higher one, start another run from these weights",
+                    self.scheduler.total_steps,
+                    self.get_lr(),
+                )
             return
         if not self.is_plateau:
             self.scheduler.step()

@@ -44,7 +44,7 @@ class Rollback:
     """
 
     def __init__(self, factor: float = 0.5, max_rollbacks: int = 3) -> None:
-        if not isinstance(factor, Real) or not 0 < factor < 1:
+        if not isinstance(factor, (float, Real)) or not 0 < factor < 1:
             raise ValueError(f"factor must be in (0, 1), it multiplies the learning rate; got {factor!r}")
         if not isinstance(max_rollbacks, int) or max_rollbacks < 1:
             raise ValueError(f"max_rollbacks must be a whole number of at least 1; got {max_rollbacks!r}")

@@ -40,7 +40,7 @@ class TrainingStability:
 
     def __init__(self, every: int = 10) -> None:
         if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be a whole number, at least one epoch; got {every!r}")
+            raise ValueError(f"every must be at least one epoch; got {every!r}")
         self.every = every
         self.gradients: dict[str, float] = {}
         self.weights: dict[str, float] = {}

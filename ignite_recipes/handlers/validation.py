@@ -1,6 +1,7 @@
 """Evaluate the model at the end of every epoch of its training."""
 
 from collections.abc import Iterable
+from operator import length_hint
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -34,6 +35,8 @@ class Validation:
             raise TypeError(f"evaluator must be an engine, e.g. of create_evaluator(...); got {evaluator!r}")
         if loader is None:
             raise TypeError("loader must be a loader or another iterable of batches; got None")
+        if length_hint(loader, 1) == 0:
+            raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
         self.evaluator, self.loader, self.prefix = evaluator, loader, prefix
 
     def __repr__(self) -> str:

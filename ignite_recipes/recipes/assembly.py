@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from ignite.engine import Events
 from torch import nn
 from torch.optim import Adam
 
+from ignite_recipes.checkpoint import CheckpointError
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.evaluation import EvaluationEngine
 from ignite_recipes.experiment import ExperimentManager
@@ -28,17 +30,19 @@ from ignite_recipes.handlers import (
     TensorBoardLog,
     TrainingLog,
     Validation,
+    read_training_log,
 )
 from ignite_recipes.handlers.metric import decision_event
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.recipes.settings import POLICIES, PRECISIONS, check_choice
-from ignite_recipes.run_state import restore_run
+from ignite_recipes.run_state import newest_checkpoint, restore_run
 
 __all__ = [
     "COUNTS",
     "LATEST",
     "Attachable",
     "attach_last",
+    "checkpoint_to_go_on_from",
     "decide",
     "fused_adam",
     "guard_steps",
@@ -149,6 +153,23 @@ def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers
         if not callable(getattr(handler, "attach", None)):
             raise TypeError(f"a handler must have a method attach(trainer); got {handler!r}")
         handler.attach(trainer)
+
+
+def checkpoint_to_go_on_from(experiment: ExperimentManager) -> Path | None:
+    """The checkpoint from which an experiment goes on; None if it had none yet.
+
+    Raises:
+        CheckpointError: if checkpoints are damaged or, as the log of more than one epoch says, were removed.
+    """
+    path = newest_checkpoint(experiment.checkpoints_dir)
+    if path is None and Path(experiment.log_file).is_file():
+        epochs = len(read_training_log(experiment.log_file).get("epoch", []))
+        if epochs > 1:  # a kill can come between the first row and the first checkpoint
+            raise CheckpointError(
+                f"{experiment.experiment_dir} has a log of {epochs} epochs and no checkpoint to go on from: put back "
+                f"what was in {experiment.checkpoints_dir}, or start a new experiment"
+            )
+    return path
 
 
 def saves_inside(folder: str | os.PathLike[str], every_iterations: int | None) -> list[Attachable]:

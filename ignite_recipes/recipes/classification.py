@@ -34,6 +34,7 @@ from ignite_recipes.recipes.assembly import (
     LATEST,
     Attachable,
     attach_last,
+    checkpoint_to_go_on_from,
     decide,
     guard_steps,
     measure,
@@ -158,6 +159,11 @@ class Trainer:
         self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager
         self.seed = draw_seed() if seed is None else seed
         self._seed_is_given = seed is not None
+        groups = optimizer.param_groups  # as they are given, before any schedule goes on
+        self._rates = {
+            "learning_rate": [float(group.get("initial_lr", group["lr"])) for group in groups],
+            "weight_decay": [float(group.get("weight_decay", 0.0)) for group in groups],
+        }
         self._precision, self._max_grad_norm, self._non_finite = precision, max_grad_norm, non_finite
         self._accumulation_steps, self._deterministic, self._ema_decay = accumulation_steps, deterministic, ema_decay
         self._loss = SupervisedLoss(criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion)
@@ -256,7 +262,13 @@ class Trainer:
         check_count(epochs=epochs)
         if not isinstance(start_epoch, int) or start_epoch < 0:
             raise ValueError(f"start_epoch must be a whole number, at least 0; got {start_epoch!r}")
+        if start_epoch > epochs:
+            raise ValueError(
+                f"epochs counts from the first epoch and must be at least start_epoch, {start_epoch}; got {epochs}"
+            )
         began, state = time.monotonic(), self.engine.state
+        if epochs < state.epoch:
+            raise ValueError(f"epochs counts from the first epoch and must be at least {state.epoch}; got {epochs}")
         with self.experiment_manager.lock(), self.experiment_manager.log_to_file():
             if state.iteration == 0:
                 self._begin(epochs, start_epoch)
@@ -278,10 +290,15 @@ class Trainer:
         if not experiment.settings():
             experiment.write_settings({"recipe": type(self).__name__, **self._description(), "epochs": epochs})
         length = len(self.train_loader) if isinstance(self.train_loader, Sized) else None
-        path = newest_checkpoint(experiment.checkpoints_dir) if experiment.resume_exp else None
+        path = None
+        if experiment.resume_exp:
+            path = newest_checkpoint(experiment.checkpoints_dir)
+        if experiment.resume_exp and not start_epoch:  # who says where to start knows that there is none
+            path = checkpoint_to_go_on_from(experiment)
         if path is not None:
             seed = self.seed if self._seed_is_given else None
             restore_run(self.engine, path, settings=settings, num_epochs=epochs, epoch_length=length, seed=seed)
+            self.seed = int(self.engine.state.seed or 0)
             if start_epoch not in (0, self.engine.state.epoch):
                 logger.warning(
                     "goes on behind epoch %d, where %s is, and not behind %d",
@@ -308,6 +325,8 @@ class Trainer:
             "non_finite": self._non_finite,
             "scheduler": self.scheduler and type(self.scheduler).__name__,
             "optimizer": type(self.optimizer).__name__,
+            **self._rates,
+            "reapply_transforms": self.dataset is not None,
         }
 
     def _description(self) -> dict[str, Any]:

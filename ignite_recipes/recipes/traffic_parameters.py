@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from numbers import Real
 from typing import Any, TypedDict
 
 from ignite_recipes.data.traffic import TrafficDataset
@@ -151,9 +150,9 @@ def complete_parameters(parameters: Mapping[str, Any], dataset: TrafficDataset) 
     check_count(num_epochs=p["num_epochs"], batch_size=p["batch_size"], scheduler_step_size=p["scheduler_step_size"])
     check_positive(learning_rate=p["learning_rate"], scheduler_gamma=p["scheduler_gamma"])
     for name in ("weight_decay", "lambda_traffic_class", "lambda_transmission", "lambda_context"):
-        if not isinstance(p[name], Real) or not 0 <= p[name] < math.inf:
+        if not isinstance(p[name], (int, float)) or not 0 <= p[name] < math.inf:
             raise ValueError(f"{name} must be a number, not negative; got {p[name]!r}")
-    if not isinstance(p["dropout_rate"], Real) or not 0 <= p["dropout_rate"] <= 1:
+    if not isinstance(p["dropout_rate"], (int, float)) or not 0 <= p["dropout_rate"] <= 1:
         raise ValueError(f"dropout_rate must be a probability, from 0 to 1; got {p['dropout_rate']!r}")
     found = {"len_source": dataset.len_source, "len_target": dataset.len_target, "input_size": dataset.num_features}
     for name, value in found.items():

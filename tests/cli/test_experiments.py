@@ -94,7 +94,7 @@ def test_a_resumed_fork_that_was_stopped_before_its_first_checkpoint_has_its_fir
     train(capsys, "vae", "--epochs", "2")
     run(capsys, "vae", "--fork", "exp1", "--epochs", "2")
     run(capsys, "vae", "--fork", "exp1", "--epochs", "2")
-    for path in Path("runs/exp3/checkpoints").iterdir():
+    for path in (*Path("runs/exp3/checkpoints").iterdir(), Path("runs/exp3/training_log.csv")):
         path.unlink()
     assert run(capsys, "vae", "--resume", "exp3")[0] == 0
     for name, value in latest("exp2")["model_state_dict"].items():
@@ -205,3 +205,64 @@ def test_a_second_run_of_an_experiment_that_is_being_trained_is_refused(capsys, 
         process.wait()
     epoch = latest("exp1")["epoch"]
     assert run(capsys, "vae", "--resume", "exp1", "--epochs", str(epoch + 2))[0] == 0  # at once: nothing holds the lock
+
+
+def test_an_experiment_whose_checkpoints_were_removed_is_not_begun_anew_over_its_log(capsys):
+    train(capsys, "classify", "--epochs", "3")
+    for path in Path("runs/exp1/checkpoints").iterdir():
+        path.unlink()
+    log = Path("runs/exp1/training_log.csv").read_bytes()
+    for recipe in ("classify", "vae"):
+        if recipe == "vae":
+            train(capsys, "vae", "--epochs", "3")
+            for path in Path("runs/exp2/checkpoints").iterdir():
+                path.unlink()
+        code, _, err = run(capsys, recipe, "--resume", "exp1" if recipe == "classify" else "exp2")
+        assert code == 2
+        assert "has a log of 3 epochs and no checkpoint to go on from" in err
+    assert Path("runs/exp1/training_log.csv").read_bytes() == log
+
+
+def test_a_setting_that_was_changed_by_hand_is_noticed_on_a_resume(capsys):
+    train(capsys, "classify", "--epochs", "2")
+    config = Path("runs/exp1/config.yaml")
+    config.write_text(config.read_text().replace("learning_rate: 0.005", "learning_rate: 0.05"))
+    code, _, err = run(capsys, "classify", "--resume", "exp1", "--epochs", "3")
+    assert code == 2
+    assert "learning_rate is" in err
+
+
+def test_a_one_cycle_that_is_over_is_said_when_the_run_goes_on(capsys, caplog):
+    train(capsys, "classify", "--epochs", "2")
+    assert "has ended" not in caplog.text
+    assert run(capsys, "classify", "--resume", "exp1", "--epochs", "3")[0] == 0
+    assert "the one-cycle schedule of 12 steps has ended" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["classify", "--accumulation-steps", "0"], "accumulation_steps must be"),
+        (["classify", "--save-every", "0"], "save_every must be"),
+        (["classify", "--epochs", "0"], "epochs must be"),
+        (["vae", "--runs-dir", ""], "--runs-dir must name a folder"),
+        (["resume-check", "vae", "--batch-size", "5000", "--epochs", "1"], "cannot be cut"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_before_an_experiment_is_made(capsys, arguments, named):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert named in err
+    assert not Path("runs").exists()
+
+
+def test_a_signal_before_the_first_step_is_one_line_and_leaves_no_experiment(capsys, monkeypatch):
+    def stop(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("ignite_recipes.cli.vae.set_seed", stop)
+    code, _, err = run(capsys, "vae")
+    assert code == 143
+    assert err.splitlines() == ["ignite-recipes: stopped before anything was trained"]
+    assert os.listdir("runs") == []

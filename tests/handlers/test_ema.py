@@ -26,7 +26,8 @@ from ignite_recipes import (
     run_state,
     write_checkpoint,
 )
-from ignite_recipes.engine import WeightSwap, runs_first
+from ignite_recipes.engine import runs_first
+from ignite_recipes.weights import WeightSwap
 
 law = settings(deadline=None, max_examples=60)
 WEIGHTS = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=8)

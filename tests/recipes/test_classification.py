@@ -388,6 +388,7 @@ def test_a_plateau_of_mode_max_keeps_the_rate_while_accuracy_rises_or_stays(monk
 
 MISTAKES = {
     "no epochs": (lambda: trainer().train(0), "epochs must be a whole number"),
+    "an end before the start": (lambda: trainer().train(2, start_epoch=3), "must be at least start_epoch, 3; got 2"),
     "a negative start": (lambda: trainer().train(2, start_epoch=-1), "start_epoch must be"),
     "negative patience": (lambda: trainer(patience=-1), "patience must be"),
     "a precision there is none of": (lambda: trainer(precision="float8"), "precision must be one of"),

@@ -1,0 +1,233 @@
+"""A run that is cut behind any of its batches and resumed ends with the bits of the uninterrupted run."""
+
+import importlib.util
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from ignite_recipes import (
+    EarlyStopping,
+    EpochAverages,
+    ExponentialMovingAverage,
+    GradientClipper,
+    History,
+    LearningRateScheduler,
+    MixedPrecisionTrainer,
+    NoiseAugmentation,
+    NonFiniteGuard,
+    Rollback,
+    TrainingStability,
+    Validation,
+    check_resume,
+    create_evaluator,
+    create_trainer,
+    handlers,
+)
+
+EPOCHS, BATCHES, BATCH_SIZE = 3, 4, 4
+CUTS = [(epoch, batch) for epoch in range(1, EPOCHS + 1) for batch in range(1, BATCHES + 1)][:-1]
+
+
+def table():
+    """The handlers, and how each is made, from the contract's table."""
+    path = Path(__file__).parent / "handlers" / "test_contract.py"
+    spec = importlib.util.spec_from_file_location("contract_of_handlers", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.HANDLERS
+
+
+HANDLERS = table()
+
+
+class Augmented(Dataset):
+    """Rows to which every generator a data set may use adds a bit, with one of its own for the workers to copy."""
+
+    def __init__(self, bad=None):
+        draw = torch.Generator().manual_seed(0)
+        self.rows = torch.randn(BATCHES * BATCH_SIZE - 1, 3, generator=draw)
+        self.bad, self.own = bad, np.random.default_rng(3)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, k):
+        noise = (random.random(), float(np.random.rand()), torch.rand(()).item())
+        row = self.rows[k] + 0.1 * torch.tensor(noise)
+        return row * (float("nan") if k == self.bad else 1.0), self.rows[k].sum(0, keepdim=True)
+
+
+def loss_fn(model, inputs, batch):
+    return {"loss": (model(inputs) - batch[1]).square().mean()}
+
+
+def evaluator_of(model):
+    evaluator = create_evaluator(model, loss_fn)
+    EpochAverages().attach(evaluator)
+    return evaluator
+
+
+def make_run(attach, *, num_workers=0, accumulation_steps=1, bad=None, breaks_from=None):
+    """What makes a run with dropout, batch statistics, random augmentation, shuffling and what ``attach`` adds."""
+
+    def make():
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.3), nn.Linear(4, 1))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+
+        def loss_of(m, inputs, batch):
+            """Infinite from an iteration on, for as long as the learning rate is above a third of its first."""
+            rate, iteration = optimizer.param_groups[0]["lr"], trainer.state.iteration
+            breaks = breaks_from is not None and iteration >= breaks_from and rate > 0.02 / 3
+            return {"loss": loss_fn(m, inputs, batch)["loss"] * (float("inf") if breaks else 1.0)}
+
+        trainer = create_trainer(model, optimizer, loss_of, seed=1, accumulation_steps=accumulation_steps)
+        attach(trainer)
+        return trainer, DataLoader(Augmented(bad), BATCH_SIZE, shuffle=True, num_workers=num_workers)
+
+    return make
+
+
+def measured(trainer):
+    """Validation, averages and a history: what handlers watch."""
+    validation = [(torch.ones(4, 3), torch.ones(4, 1)), (torch.zeros(3, 3), torch.ones(3, 1))]
+    Validation(evaluator_of(trainer.model), validation).attach(trainer)
+    EpochAverages("train_", skip_nonfinite=True).attach(trainer)
+    History(["train_loss", "val_loss"]).attach(trainer)
+
+
+def check(make, cuts=CUTS):
+    report = check_resume(make, EPOCHS, cuts)
+    assert report.is_exact, str(report)
+    assert list(report.differences) == cuts
+    trainer, loader = make()
+    trainer.run(loader, max_epochs=EPOCHS)
+    return trainer
+
+
+def parts_of(trainer, folder):
+    """What the table's functions take."""
+    task = SimpleNamespace(batches=[(torch.ones(4, 3), torch.ones(4, 1))], loss_fn=loss_fn)
+    return SimpleNamespace(task=task, model=trainer.model, optimizer=trainer.optimizer, folder=folder)
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_with_each_handler_alone(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(handlers.Curves, "__call__", lambda *_: None)
+    monkeypatch.setattr(handlers.ProgressBar, "_open", lambda *_: None)
+    monkeypatch.setattr(handlers.ProgressBar, "_advance", lambda *_: None)
+    count = iter(range(100))
+
+    def attach(trainer):
+        folder = tmp_path / str(next(count))  # as in a new run, which finds no files
+        folder.mkdir()
+        parts = parts_of(trainer, folder)
+        measured(trainer)
+        if name == "History":  # which measured() has
+            return
+        HANDLERS[name].build(parts).attach(trainer)
+
+    check(make_run(attach, bad=5 if HANDLERS[name].bad_batch else None))
+
+
+def test_with_all_handlers_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(handlers.Curves, "__call__", lambda *_: None)
+    count = iter(range(100))
+
+    def attach(trainer):
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        parts = parts_of(trainer, folder)
+        measured(trainer)
+        for name in HANDLERS:
+            if name != "History":
+                HANDLERS[name].build(parts).attach(trainer)
+
+    check(make_run(attach, bad=5))
+
+
+SCHEDULES = {
+    "plateau": {"patience": 0},
+    "cosine": {"T_max": EPOCHS},
+    "step": {"step_size": 1},
+    "exp": {},
+    "onecycle": {"T_max": EPOCHS * BATCHES},
+}
+
+
+def everything(schedule="plateau", *, non_finite="skip", restores_best=True, scaling=True):
+    """All that changes a step or an epoch, together."""
+
+    def attach(trainer):
+        if scaling:
+            MixedPrecisionTrainer(device="cpu", dtype=torch.float16).attach(trainer)
+        NoiseAugmentation(0.1, None, None).attach(trainer)
+        GradientClipper(0.5).attach(trainer)
+        if non_finite == "rollback":
+            Rollback(max_rollbacks=9).attach(trainer)
+        NonFiniteGuard("raise" if non_finite == "rollback" else non_finite).attach(trainer)
+        ExponentialMovingAverage(0.8).attach(trainer)
+        measured(trainer)
+        TrainingStability(every=1).attach(trainer)
+        LearningRateScheduler(trainer.optimizer, schedule, **SCHEDULES[schedule]).attach(trainer)
+        EarlyStopping(2, 0.0, restores_best, verbose=False).attach(trainer)
+
+    return attach
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_with_everything_and_every_schedule(schedule, accumulation_steps):
+    check(make_run(everything(schedule), accumulation_steps=accumulation_steps))
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+@pytest.mark.parametrize("scaling", [True, False], ids=["float16", "float32"])
+def test_with_a_bad_batch_in_every_epoch_that_is_skipped(scaling, accumulation_steps):
+    trainer = check(make_run(everything(scaling=scaling), accumulation_steps=accumulation_steps, bad=5))
+    assert trainer.state.skipped_steps >= EPOCHS
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+@pytest.mark.parametrize("from_iteration", [2, 6])
+def test_with_rollbacks_in_the_first_epoch_or_a_later_one(from_iteration, accumulation_steps):
+    attach = everything("exp", non_finite="rollback", scaling=False)
+    trainer = check(make_run(attach, accumulation_steps=accumulation_steps, breaks_from=from_iteration))
+    assert trainer.stateful["rollback"].num_rollbacks == 2
+    assert trainer.state.epoch == EPOCHS
+
+
+@pytest.mark.parametrize("restores_best", [True, False])
+def test_with_an_early_stop_inside_the_run(restores_best):
+    def attach(trainer):
+        measured(trainer)
+        # What it watches only rises, so that the second epoch is the last.
+        EarlyStopping(1, 0.0, restores_best, verbose=False).attach(trainer, lambda engine: float(engine.state.epoch))
+
+    cuts = [cut for cut in CUTS if cut < (2, BATCHES)]
+    assert check(make_run(attach), cuts).state.epoch == 2
+
+
+def test_with_workers():
+    check(make_run(everything(), num_workers=2), [(1, 1), (1, 4), (2, 3)])
+
+
+def test_a_state_that_is_not_saved_is_found_at_every_cut():
+    class Forgetful:
+        """Changes the inputs by how often it was called, which no checkpoint holds."""
+
+        calls = 0
+
+        def __call__(self, inputs):
+            self.calls += 1
+            return inputs * (1 + self.calls)
+
+    report = check_resume(make_run(lambda t: handlers.InputAugmentation(Forgetful()).attach(t)), EPOCHS, CUTS)
+    assert report.repeated is None
+    assert all(report.differences.values())
