@@ -40,7 +40,7 @@ from ignite_recipes.recipes.assembly import (
     measure,
     recorders,
 )
-from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count
+from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_saves
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 from ignite_recipes.run_state import newest_checkpoint, restore_run, run_state
 
@@ -152,6 +152,7 @@ class Trainer:
         if checkpoint_manager is not None and not isinstance(checkpoint_manager, CheckpointManager):
             raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {checkpoint_manager!r}")
         check_choice(precision=(precision, PRECISIONS))
+        check_saves(save_every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
         self.device = as_device(device)
         self.model, self.criterion = move_model(model, self.device), criterion
         self.train_loader, self.val_loader = train_loader, val_loader

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["POLICIES", "PRECISIONS", "check_choice", "check_count", "check_positive"]
+__all__ = ["POLICIES", "PRECISIONS", "check_choice", "check_count", "check_positive", "check_saves"]
 
 PRECISIONS: Mapping[str, torch.dtype | None] = {
     "float32": None,
@@ -31,6 +31,12 @@ def check_positive(**settings: float) -> None:
     for name, value in settings.items():
         if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
             raise ValueError(f"{name} must be a positive number; got {value!r}")
+
+
+def check_saves(save_every_iterations: int | None, *, has_place: bool, place: str) -> None:
+    """Raise ValueError if there is to be saved and nowhere to save to."""
+    if save_every_iterations is not None and not has_place:
+        raise ValueError(f"save_every_iterations must have a place to save to; got no {place}: give one")
 
 
 def check_choice(**settings: tuple[str, Any]) -> None:

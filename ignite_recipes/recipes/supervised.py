@@ -34,7 +34,7 @@ from ignite_recipes.recipes.assembly import (
     measure,
     train_to,
 )
-from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive
+from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive, check_saves
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = [
@@ -172,6 +172,7 @@ def train_model_advanced(
     """
     check_count(epochs=epochs)
     check_positive(learning_rate=learning_rate)
+    check_saves(save_every_iterations, has_place=checkpoint_dir is not None, place="checkpoint_dir")
     device = as_device(device)
     if precision is None:
         precision = "float16" if use_mixed_precision and device.type != "cpu" else "float32"

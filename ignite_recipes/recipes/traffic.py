@@ -38,6 +38,7 @@ from ignite_recipes.recipes.assembly import (
     saves_inside,
     train_to,
 )
+from ignite_recipes.recipes.settings import check_saves
 from ignite_recipes.recipes.traffic_parameters import complete_parameters, getDefaultModelParams
 
 __all__ = [
@@ -118,6 +119,7 @@ def trainModel(
     """
     train_set, val_set = _dataset(trainData), _dataset(testData)
     p = complete_parameters(parameters, train_set)
+    check_saves(save_every_iterations, has_place=p["save_checkpoints"], place="checkpoints (save_checkpoints is off)")
     target = as_device(device)
     model = _new_model(p).to(target)
     loss = _loss(p)

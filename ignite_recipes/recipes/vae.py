@@ -27,7 +27,7 @@ from ignite_recipes.recipes.assembly import (
     saves_inside,
     train_to,
 )
-from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive
+from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive, check_saves
 from ignite_recipes.weights import unwrap
 
 __all__ = ["train_variational_autoencoder"]
@@ -116,6 +116,7 @@ def train_variational_autoencoder(
     """
     check_count(num_epochs=num_epochs, print_every=print_every, save_every=save_every)
     check_positive(learning_rate=learning_rate)
+    check_saves(save_every_iterations, has_place=checkpoint_dir is not None, place="checkpoint_dir")
     check_choice(precision=(precision, PRECISIONS))
     noise = NoiseAugmentation(noise_std)
     settings = {

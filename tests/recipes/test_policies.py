@@ -139,6 +139,28 @@ def test_an_average_changes_what_is_measured_and_handed_over_but_not_the_trainin
 
 
 @every_recipe
+def test_saves_inside_epochs_need_a_place(recipe):
+    nowhere = {
+        vae: lambda: train_variational_autoencoder(
+            VariationalAutoencoder(6, 2, 8), *LOADERS, 1, save_every_iterations=1
+        ),
+        supervised: lambda: train_model_advanced(multilayer_perceptron(6, 2, 8), *LOADERS, save_every_iterations=1),
+        traffic: lambda: trainModel({"save_checkpoints": False}, WINDOWS, WINDOWS, save_every_iterations=1),
+        classification: lambda: Trainer(
+            model := multilayer_perceptron(6, 2, 8),
+            *LOADERS,
+            nn.CrossEntropyLoss(),
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            "cpu",
+            ExperimentManager(),
+            save_every_iterations=1,
+        ),
+    }
+    with pytest.raises(ValueError, match="save_every_iterations must have a place to save to"):
+        nowhere[recipe]()
+
+
+@every_recipe
 def test_deterministic_algorithms_are_used_during_the_run_only(recipe):
     seen = []
 
