@@ -1,10 +1,8 @@
 """Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence, Sized
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +15,6 @@ from ignite_recipes.checkpoint_manager import CheckpointManager
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine import TrainingEngine, create_trainer
 from ignite_recipes.evaluation import create_evaluator
-from ignite_recipes.events import TrainEvents
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import (
     EarlyStopping,
@@ -31,7 +28,6 @@ from ignite_recipes.handlers import (
 from ignite_recipes.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    LATEST,
     Attachable,
     attach_last,
     checkpoint_to_go_on_from,
@@ -40,9 +36,10 @@ from ignite_recipes.recipes.assembly import (
     measure,
     recorders,
 )
+from ignite_recipes.recipes.manager_saves import SaveThrough
 from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_saves
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
-from ignite_recipes.run_state import newest_checkpoint, restore_run, run_state
+from ignite_recipes.run_state import newest_checkpoint, restore_run
 
 __all__ = ["Trainer"]
 
@@ -186,7 +183,7 @@ class Trainer:
         decide(self.engine, self._history, _line, print_every=1 if verbose else None, progress=progress)
         savers: list[Attachable] = []
         if checkpoint_manager is not None:
-            saver = _SaveThrough(checkpoint_manager)
+            saver = SaveThrough(checkpoint_manager)
             inside = [] if save_every_iterations is None else [SaveInside(save_every_iterations, saver.save_latest)]
             savers = [saver, *inside, StopOnSignal(saver.save_latest)]
         attach_last(self.engine, [*recorders(experiment_manager, "nats"), *handlers], *savers)
@@ -399,45 +396,6 @@ def _measured(engine: Any, prefix: str, averages: EpochAverages) -> tuple[dict[s
     metrics, seconds = engine.state.metrics, engine.state.times[Events.EPOCH_COMPLETED.name]
     named = {name: metrics[prefix + name] for name in ("loss", "accuracy")}
     return {**named, "total_samples": averages.num_samples}, engine.state.iteration / seconds
-
-
-class _SaveThrough:
-    """Save every epoch, each file a whole run, with the documented manager and its keys.
-
-    Runs: trainer, CHECKPOINT_READY, last. Keeps: nothing; the manager reads its best from its folder.
-    """
-
-    saves_last = True
-
-    def __init__(self, manager: CheckpointManager) -> None:
-        self.manager = manager
-
-    def __repr__(self) -> str:
-        return "CheckpointManager"
-
-    def attach(self, trainer: TrainingEngine) -> None:
-        trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
-
-    def __call__(self, trainer: TrainingEngine) -> None:
-        args = self._documented(trainer)
-        self.manager.save_best_model(*args)
-        if self.manager.should_save_epoch(trainer.state.epoch):
-            self.manager.save_epoch_checkpoint(*args)
-        self.manager.save_latest_checkpoint(*args)
-
-    def save_latest(self, trainer: TrainingEngine) -> Path:
-        """Save the run as it is, inside an epoch too; the path of the file."""
-        self.manager.save_latest_checkpoint(*self._documented(trainer))
-        return Path(self.manager.checkpoints_dir) / LATEST
-
-    @staticmethod
-    def _documented(trainer: TrainingEngine) -> tuple[Any, ...]:
-        """The arguments of the manager's methods; inside the first epoch there is no loss yet."""
-        metrics, state = trainer.state.metrics, run_state(trainer)
-        documented = ("epoch", "model_state_dict", "optimizer_state_dict")
-        info = {name: value for name, value in state.items() if name not in documented}
-        loss, accuracy = metrics.get("val_loss", math.nan), metrics.get("val_accuracy", math.nan)
-        return trainer.model, trainer.optimizer, trainer.state.epoch, loss, accuracy, info
 
 
 def _line(metrics: Mapping[str, float]) -> str:
