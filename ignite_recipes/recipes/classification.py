@@ -157,17 +157,17 @@ class Trainer:
         self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager
         self.seed = draw_seed() if seed is None else seed
         self._seed_is_given = seed is not None
-        groups = optimizer.param_groups  # as they are given, before any schedule goes on
-        self._rates = {
-            "learning_rate": [float(group.get("initial_lr", group["lr"])) for group in groups],
-            "weight_decay": [float(group.get("weight_decay", 0.0)) for group in groups],
-        }
         self._precision, self._max_grad_norm, self._non_finite = precision, max_grad_norm, non_finite
         self._accumulation_steps, self._deterministic, self._ema_decay = accumulation_steps, deterministic, ema_decay
         self._loss = SupervisedLoss(criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion)
 
         # One step, in the order in which it happens.
         self.engine, _ = self._new_engine(self.seed, ema_decay)
+        groups = optimizer.param_groups  # as they are given, before any schedule goes on
+        self._rates = {
+            "learning_rate": [float(group.get("initial_lr", group["lr"])) for group in groups],
+            "weight_decay": [float(group.get("weight_decay", 0.0)) for group in groups],
+        }
         if dataset is not None:
             self.engine.add_event_handler(Events.EPOCH_STARTED, self._reapply_transforms)
 
