@@ -22,6 +22,7 @@ from ignite_recipes.checkpoint import (
     unchanged_on_error,
     write_checkpoint,
 )
+from ignite_recipes.run_state import LATEST
 from ignite_recipes.weights import unwrap
 
 __all__ = ["CheckpointManager"]
@@ -140,7 +141,7 @@ class CheckpointManager:
         additional_info: Mapping[str, Any] | None = None,
     ) -> None:
         """Replace ``latest_checkpoint.pt``; arguments and errors as for :meth:`save_checkpoint`."""
-        path = self._path("latest_checkpoint.pt")
+        path = self._path(LATEST)
         self.save_checkpoint(model, optimizer, epoch, loss, accuracy, path, additional_info)
 
     def save_epoch_checkpoint(

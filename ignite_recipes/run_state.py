@@ -12,11 +12,12 @@ from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.environment import environment, environment_changes
 from ignite_recipes.weights import unwrap
 
-__all__ = ["load_run_state", "newest_checkpoint", "restore_run", "run_state"]
+__all__ = ["LATEST", "load_run_state", "newest_checkpoint", "restore_run", "run_state"]
 
 logger = logging.getLogger(__name__)
 
-_WRITTEN_LAST = "latest_checkpoint.pt"
+LATEST = "latest_checkpoint.pt"
+"""The file that recipes and commands write last, at the end of every epoch and inside epochs."""
 
 
 def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
@@ -38,7 +39,7 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
             logger.warning("passed over: %s", error)
         else:
             if (progress := _progress(contents)) is not None:
-                sound.append((path.name == _WRITTEN_LAST, progress, path.stat().st_mtime, path))
+                sound.append((path.name == LATEST, progress, path.stat().st_mtime, path))
     if files and not sound:
         raise CheckpointError(
             f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is sound: start a new run"

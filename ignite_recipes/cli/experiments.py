@@ -16,6 +16,7 @@ from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal, Stopped
 from ignite_recipes.recipes.assembly import checkpoint_to_go_on_from, recorders
+from ignite_recipes.run_state import LATEST
 
 __all__ = ["checkpoint_to_resume", "experiment_handlers", "experiment_parser", "run_experiment", "run_handlers"]
 
@@ -158,7 +159,7 @@ def experiment_handlers(
     folder, every = experiment.checkpoints_dir, settings["save_every"]
     first = [] if experiment.initial_weights is None else [_InitialWeights(experiment.initial_weights)]
     kept = [] if every is None else [Checkpointing(folder, "epoch_{epoch}.pt", every=every)]
-    latest = Checkpointing(folder, "latest_checkpoint.pt", every_iterations=settings["save_every_iterations"])
+    latest = Checkpointing(folder, LATEST, every_iterations=settings["save_every_iterations"])
     return [
         *first,
         *run_handlers(experiment, settings),

@@ -16,6 +16,7 @@ from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.handlers import Stopped, read_training_log
 from ignite_recipes.handlers.training_log import CLOCK_COLUMNS
 from ignite_recipes.resume_check import ResumeReport, choose_cuts, first_difference
+from ignite_recipes.run_state import LATEST
 
 __all__ = ["HELP", "NotExactError", "main", "parser"]
 
@@ -67,7 +68,7 @@ def _check(name: str, options: list[str], folder: Path, epochs: int) -> ResumeRe
     recipe = _RECIPES[name]
     _run(recipe, options)
     _run(recipe, options)
-    expected = read_checkpoint(folder / "exp1" / "checkpoints" / "latest_checkpoint.pt")
+    expected = read_checkpoint(folder / "exp1" / "checkpoints" / LATEST)
     repeated = _difference(folder / "exp1", folder / "exp2")
     length = expected["run"]["engine"]["epoch_length"]
     differences = {}
@@ -84,7 +85,7 @@ def _run(recipe: ModuleType, options: list[str]) -> None:
 
 
 def _difference(whole: Path, other: Path) -> str | None:
-    first, second = (read_checkpoint(path / "checkpoints" / "latest_checkpoint.pt") for path in (whole, other))
+    first, second = (read_checkpoint(path / "checkpoints" / LATEST) for path in (whole, other))
     return first_difference(first, second) or first_difference(_log(whole), _log(other), "training_log.csv")
 
 

@@ -35,11 +35,10 @@ from ignite_recipes.handlers import (
 from ignite_recipes.handlers.metric import decision_event
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.recipes.settings import POLICIES, PRECISIONS, check_choice
-from ignite_recipes.run_state import newest_checkpoint, restore_run
+from ignite_recipes.run_state import LATEST, newest_checkpoint, restore_run
 
 __all__ = [
     "COUNTS",
-    "LATEST",
     "Attachable",
     "attach_last",
     "checkpoint_to_go_on_from",
@@ -54,7 +53,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-LATEST = "latest_checkpoint.pt"
 COUNTS = ("skipped_steps", "rollbacks")
 """What :func:`guard_steps` counts, in histories where the policy has it."""
 

@@ -7,8 +7,7 @@ from typing import Any
 from ignite_recipes.checkpoint_manager import CheckpointManager
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.events import TrainEvents
-from ignite_recipes.recipes.assembly import LATEST
-from ignite_recipes.run_state import run_state
+from ignite_recipes.run_state import LATEST, run_state
 
 __all__ = ["SaveThrough"]
 
