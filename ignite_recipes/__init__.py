@@ -80,7 +80,7 @@ from ignite_recipes.models import (
     traffic_losses,
     vae_losses,
 )
-from ignite_recipes.plotting import plot_history
+from ignite_recipes.plotting import compare_experiments, plot_history, plot_latent, plot_reconstructions
 from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import (
     FAST_TRAINING,
@@ -155,6 +155,7 @@ __all__ = [
     "baseline_reports",
     "check_resume",
     "clip_grad_norm",
+    "compare_experiments",
     "count_parameters",
     "create_dataloaders",
     "create_evaluator",
@@ -174,6 +175,8 @@ __all__ = [
     "make_traffic_windows",
     "multilayer_perceptron",
     "plot_history",
+    "plot_latent",
+    "plot_reconstructions",
     "print_model_summary",
     "read_checkpoint",
     "read_training_log",

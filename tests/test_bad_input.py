@@ -605,7 +605,27 @@ CASES = {
         ValueError,
         "must end in .pt2.*got 'a.pt'",
     ),
-    "plot_history: a file": (lambda p: recipes.plot_history("history.json"), TypeError, "must map names.*got str"),
+    "plot_history: a number": (lambda p: recipes.plot_history(3), TypeError, "must map names.*got int"),
+    "plot_history: no such experiment": (
+        lambda p: recipes.plot_history(p / "exp1"),
+        FileNotFoundError,
+        "no experiment 'exp1'.*there are: none",
+    ),
+    "plot_reconstructions: a net": (
+        lambda p: recipes.plot_reconstructions(net(), INPUTS.sigmoid()),
+        TypeError,
+        "embed.*decode.*got Sequential",
+    ),
+    "plot_latent: no data": (
+        lambda p: recipes.plot_latent(VariationalAutoencoder(6)),
+        TypeError,
+        "data must be given for a model.*got None",
+    ),
+    "compare_experiments: one": (
+        lambda p: recipes.compare_experiments("exp1"),
+        TypeError,
+        "must be a list.*got 'exp1'",
+    ),
     "plot_history: nothing": (lambda p: recipes.plot_history({}), ValueError, "at least one epoch.*got none"),
     "set_seed: a word": (lambda p: recipes.set_seed("a"), ValueError, "seed must be an integer.*got a"),
     "set_seed: -1": (lambda p: recipes.set_seed(-1), ValueError, "seed must be an integer.*got -1"),

@@ -65,7 +65,6 @@ LAYERS = [
         "files",
         "registry",
         "metrics",
-        "plotting",
         "data",
     },
     {"loading"},
@@ -74,7 +73,7 @@ LAYERS = [
     {"checkpoint", "models"},
     {"run_state", "checkpoint_manager", "experiment"},
     {"resume_check"},
-    {"handlers"},
+    {"handlers", "plotting"},
     {"recipes"},
     {"cli"},
 ]

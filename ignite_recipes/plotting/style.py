@@ -1,0 +1,104 @@
+"""What all pictures share: a palette that survives printing, the axis of epochs, and curves with gaps."""
+
+import copy
+import io
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["COLORS", "LINES", "MARKERS", "curve_legend", "draw_curve", "epoch_axis", "new_figure"]
+
+# Okabe and Ito's palette, distinct for the colour-blind, without its yellow, which is too pale for a white page; then
+# three of Tol's, for the ten digits.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288")
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+"""As many as have no factor in common with the colours: the k-th of each are a pair that only the 91st repeats."""
+
+_NOT_FINITE = "not finite"
+
+
+def new_figure(width: float, height: float, *, compress: bool = False) -> "Figure":
+    """A figure (inches) that pyplot knows nothing of, laid out so that no text is cut off or covered.
+
+    With ``compress``, panels of a fixed shape stand close together. A notebook shows the figure where a cell ends
+    with it, also if neither pyplot nor a backend of its own was loaded.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=compress)
+    figure = Figure(figsize=(width, height), dpi=150, layout=layout)
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # what IPython looks for
+    return figure
+
+
+def _png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
+    """The picture, and the size in pixels to show it in: sharp on screens of any resolution."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    width, height = (round(100 * inches) for inches in figure.get_size_inches())
+    return file.getvalue(), {"width": width, "height": height}
+
+
+def epoch_axis(axes: "Axes", epochs: Sequence[float]) -> None:
+    """Whole epochs below the axes, from the first to the last, with room for a marker at both ends."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.grid(alpha=0.3)
+    first, last = min(epochs), max(epochs)
+    ticks = MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1).tick_values(first, last)
+    axes.set_xticks([round(tick) for tick in ticks if first <= tick <= last])
+    room = 0.03 * (last - first) or 1
+    axes.set_xlim(first - room, last + room)
+
+
+def draw_curve(
+    axes: "Axes",
+    epochs: Sequence[float],
+    values: Sequence[float],
+    *,
+    number: int = 0,
+    marked: Sequence[int] = (),
+    **style: Any,
+) -> None:
+    """Draw one entry an epoch; a gap, and a cross at the foot of the axes, where it is not finite.
+
+    Args:
+        axes: to draw on.
+        epochs: at least as many as values.
+        values: of the quantity.
+        number: of the curve in these axes; the crosses of two stand one above the other.
+        marked: places in the list that get a marker, besides those that a line alone would not show.
+        style: of the line.
+    """
+    epochs = epochs[: len(values)]
+    finite = [False, *(math.isfinite(value) for value in values), False]
+    alone = [k for k in range(len(values)) if finite[k + 1] and not finite[k] and not finite[k + 2]]
+    marker = style.pop("marker", "o")
+    places = sorted({*alone, *marked})
+    axes.plot(epochs, values, marker=marker if places else None, markevery=places or None, **style)
+    missing = [epoch for epoch, is_there in zip(epochs, finite[1:-1], strict=True) if not is_there]
+    if missing:
+        look = {"marker": "x", "linestyle": "", "color": style["color"], "label": _NOT_FINITE}
+        height = 0.03 + 0.05 * (number % 6)
+        axes.plot(missing, [height] * len(missing), transform=axes.get_xaxis_transform(), **look)
+
+
+def curve_legend(figure: "Figure", **settings: Any) -> None:
+    """One legend for all axes, outside of them, where it covers nothing; what is drawn in several stands in it once."""
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    cross = handles.pop(_NOT_FINITE, None)
+    if cross is not None:
+        handles[_NOT_FINITE] = copy.copy(cross)
+        handles[_NOT_FINITE].set_color("0.3")
+    figure.legend(handles.values(), handles.keys(), frameon=False, **settings)
