@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
-from ignite_recipes.randomness import derive_seed, seed_generators
+from ignite_recipes.randomness import derive_seed, seed_torch
 
 __all__ = ["EvaluationEngine", "create_evaluator"]
 
@@ -58,7 +58,7 @@ class EvaluationEngine(KeyedEngine):
     @torch.no_grad()
     def _step(self, batch: Any) -> dict[str, Tensor]:
         assert self.state.seed is not None
-        seed_generators(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
+        seed_torch(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
         batch = to_device(batch, self.device)
         self.state.num_samples = self.batch_size(batch)
         losses = self.loss_fn(self.model, self.get_inputs(batch), batch)

@@ -1,6 +1,7 @@
 """Bound the total norm of the gradients, and know how often that was necessary."""
 
 import logging
+import math
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
@@ -22,7 +23,17 @@ _EPSILON = 1e-6  # what torch adds to the norm that it divides by
 
 def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     """The norm of all gradients taken as one vector, a 0-d tensor on the first one's device."""
-    return torch.nn.utils.get_total_norm(list(gradients), norm_type)
+    gradients = list(gradients)
+    if not _are_alike(gradients):
+        return torch.nn.utils.get_total_norm(gradients, norm_type)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, norm_type)), norm_type)
+    return norm
+
+
+def _are_alike(gradients: list[Tensor]) -> bool:
+    """Whether one kernel can take them all; torch's own functions sort them first, at the cost of as much again."""
+    kinds = {(gradient.device, gradient.dtype, gradient.layout) for gradient in gradients}
+    return len(kinds) == 1 and gradients[0].layout == torch.strided
 
 
 def clip_grad_norm(
@@ -59,12 +70,30 @@ def clip_grad_norm(
     Reference: R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of training recurrent neural networks, 2013.
     """
     _check_norms(max_norm, norm_type)
+    return _clip(parameters, max_norm, norm_type, error_if_nonfinite)
+
+
+def _clip(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float, error_if_nonfinite: bool
+) -> Tensor:
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients, norm_type, error_if_nonfinite)
-    # Half the bound makes torch's factor 1: such gradients pass unchanged, NaN included.
-    passing = max_norm / 2 - _EPSILON
-    torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm.where(norm.isfinite(), passing))
+    gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
+    norm = total_norm(gradients, norm_type)
+    if error_if_nonfinite and not norm.isfinite():
+        raise RuntimeError(
+            f"the total norm of the gradients must be finite; it is non-finite, {norm.item():g}: look for NaN in the "
+            "data, lower the learning rate, or pass error_if_nonfinite=False to leave such gradients as they are"
+        )
+    finite_norm = norm
+    if norm.device.type != "cpu":
+        # Half the bound makes torch's factor 1: such gradients pass unchanged, NaN included.
+        finite_norm = norm.where(norm.isfinite(), max_norm / 2 - _EPSILON)
+    elif not max_norm < norm.item() + _EPSILON < math.inf:
+        return norm  # nothing to scale, which only the host's own memory says without a wait
+    if _are_alike(gradients):
+        torch._foreach_mul_(gradients, torch.clamp(max_norm / (finite_norm + _EPSILON), max=1.0))
+    else:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, finite_norm)
     return norm
 
 
@@ -113,7 +142,7 @@ class GradientClipper:
     def clip(self, model: nn.Module | Iterable[Tensor]) -> Tensor:
         """Clip a model's gradients, or those of some parameters; the norm before, a 0-d tensor."""
         parameters = model.parameters() if isinstance(model, nn.Module) else model
-        norm = clip_grad_norm(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
+        norm = _clip(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
         self.num_steps += 1
         self._last = norm.detach()
         self._buffer.add([self._last])

@@ -80,7 +80,11 @@ class MixedPrecisionTrainer:
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         """The loss to call ``backward()`` on."""
-        return self.scaler.scale(loss) if self.scaler else loss
+        if self.scaler is None:
+            return loss
+        # An infinite loss can have finite gradients. The scaler looks at those only, and drops the step if they are
+        # not finite; so that nobody has to wait for the loss, they are not.
+        return self.scaler.scale(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan))
 
     def unscale_gradients(self, optimizer: Optimizer) -> None:
         """Bring the gradients to their true size; before clipping or looking at them."""

@@ -31,6 +31,10 @@ class NonFiniteError(FloatingPointError):
     """A loss or a gradient was NaN or infinite; the message says where and what to try."""
 
 
+def _where(state: Any) -> str:
+    return f"epoch {state.epoch}, iteration {state.iteration}"
+
+
 class NonFiniteGuard:
     """Drop every step whose loss or gradients are not finite, before the optimizer sees it.
 
@@ -40,7 +44,7 @@ class NonFiniteGuard:
     its scale has fallen below 1.
 
     Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
-            GRADIENTS_READY, attach it last); EPOCH_COMPLETED to read what is outstanding; INPUTS_READY to
+            GRADIENTS_READY, attach it last); EPOCH_COMPLETED to read what is outstanding; ITERATION_STARTED to
             keep a copy of running statistics, if the model has any, which a dropped step gets back.
     Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping
             has measured it.
@@ -113,7 +117,7 @@ class NonFiniteGuard:
             keep_state(trainer, "nonfinite_guard", self)
             self._buffers = list(trainer.model.buffers())
             if self._buffers:
-                trainer.add_event_handler(TrainEvents.INPUTS_READY, self._keep_buffers)
+                trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_buffers)
             trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
             return self
@@ -131,9 +135,9 @@ class NonFiniteGuard:
         """Judge the step at hand."""
         state: Any = trainer.state
         norm, state.grad_norm = getattr(state, "grad_norm", None), None
-        where = f"epoch {state.epoch}, iteration {state.iteration}"
         if not isinstance(trainer, TrainingEngine):
             assert self._model is not None
+            where = _where(state)
             self.check(None, [p.grad for p in self._model.parameters() if p.grad is not None], norm=norm, where=where)
             return
         norm = total_norm(trainer.gradients()) if norm is None else norm
@@ -142,16 +146,17 @@ class NonFiniteGuard:
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         if trainer.precision is not None and trainer.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
-        if trainer.veto_lag and (trainer.precision is None or trainer.precision.scaler is None):
+        if trainer.veto_lag:
             self._defer(trainer, loss, norm)
             return
         is_finite = self._is_finite(loss, norm)
-        said = f"{loss.item():g}"
-        if is_finite != (True, True):
-            said += self._origin(trainer)
-            self._restore_buffers()
-            trainer.veto = True
-        self._judge(*is_finite, where, said)
+        if is_finite == (True, True):
+            self.finite, self._consecutive = True, 0
+            return
+        said = f"{loss.item():g}{self._origin(trainer)}"
+        self._restore_buffers()
+        trainer.veto = True
+        self._judge(*is_finite, _where(state), said)
 
     def _origin(self, trainer: TrainingEngine) -> str:
         """Where the batch at hand ceases to be finite, found by computing its loss again; once, for the first time."""
@@ -181,8 +186,10 @@ class NonFiniteGuard:
     def _defer(self, trainer: TrainingEngine, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
-        trainer.veto = flag > 0
-        self._restore_buffers(trainer.veto)
+        is_bad = flag > 0
+        self._restore_buffers(is_bad)
+        if trainer.precision is None or trainer.precision.scaler is None:
+            trainer.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
         arrived = None
         if flag.device.type != "cpu":
             on_host = torch.empty((), pin_memory=True)

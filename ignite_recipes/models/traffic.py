@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
+from ignite_recipes.devices import without_autocast
+
 __all__ = ["TrafficPrediction", "TrafficPredictor", "traffic_losses"]
 
 
@@ -125,7 +127,7 @@ class TrafficPredictor(nn.Module):
 
     def extrapolate(self, sources: Tensor) -> Tensor:
         """The polynomial's path after the source, in [0, 1]: (N, S, F) -> (N, T, F); float32, also under autocast."""
-        with torch.autocast(sources.device.type, enabled=False):  # its weights cancel: half precision is not enough
+        with without_autocast(sources.device):  # its weights cancel: half precision is not enough
             return (self.extrapolation @ sources.to(self.extrapolation.dtype)).clamp(0, 1)
 
     def features(self, path: Tensor, last_transmitted: Tensor, source_traffic: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ def traffic_losses(
     {'loss': 456.4348, 'traffic': 0.0, 'classification': 1.0986, 'transmission': 0.6931, 'context': 0.0}
     """
     _, targets, _, _, target_traffic, target_class, transmissions, _ = batch
-    with torch.autocast(targets.device.type, enabled=False):
+    with without_autocast(targets.device):
         path, traffic, class_logits, transmission_logits = (output.float() for output in outputs)
         components = {
             "traffic": mse_loss(traffic, target_traffic.float()),

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
+from ignite_recipes.devices import without_autocast
+
 __all__ = ["VariationalAutoencoder", "vae_losses"]
 
 
@@ -133,7 +135,7 @@ def vae_losses(
         raise ValueError(f"reconstruction and target must be (N, D), mean and log_variance (N, Z); got {shapes}")
     n = len(target)
     cross_entropy = binary_cross_entropy_with_logits if logits else binary_cross_entropy
-    with torch.autocast(target.device.type, enabled=False):  # torch refuses probabilities under it on CUDA
+    with without_autocast(target.device):  # torch refuses probabilities under it on CUDA
         mean, log_variance = mean.float(), log_variance.float()
         fit = cross_entropy(reconstruction.float(), target.float(), reduction="sum") / n
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum() / n

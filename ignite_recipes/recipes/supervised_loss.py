@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from ignite_recipes.devices import without_autocast
 from ignite_recipes.metrics import accuracy
 
 __all__ = ["SupervisedLoss"]
@@ -33,7 +33,7 @@ class SupervisedLoss:
         if is_classes and isinstance(outputs, Tensor) and outputs.dim() > 1 and self._num_classes is None:
             self._num_classes = outputs.shape[1]
             self._check_labels(targets)  # later batches are checked before they go to the device
-        with torch.autocast(targets.device.type, enabled=False):
+        with without_autocast(targets.device):
             loss = self._loss(outputs.float() if isinstance(outputs, Tensor) else outputs, targets, is_classes)
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
