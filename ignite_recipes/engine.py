@@ -16,7 +16,7 @@ from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.environment import deterministic_algorithms
 from ignite_recipes.events import TrainEvents
-from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
+from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss, compiled
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_torch
 from ignite_recipes.weights import WeightSwap, unwrap
@@ -82,10 +82,12 @@ class TrainingEngine(KeyedEngine):
         get_inputs: Callable[[Any], Any],
         batch_size: Callable[[Any], int],
         deterministic: bool = False,
+        compile: bool | str = False,
     ) -> None:
         super().__init__(type(self)._step, device, seed)
         self.register_events(*TrainEvents)
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self._losses = compiled(loss_fn, compile, device)
         self.accumulation_steps = accumulation_steps
         self.get_inputs, self.batch_size = get_inputs, batch_size
         self.deterministic = deterministic
@@ -312,7 +314,7 @@ class TrainingEngine(KeyedEngine):
             self._fire_event(TrainEvents.INPUTS_READY)
 
         self._seed("step")  # whatever torch has drawn so far, dropout draws the same
-        losses = state.losses = self._forward(model, batch)
+        losses = state.losses = self._forward(self._losses, model, batch)
         loss = check_loss(losses)
         self.fire(TrainEvents.LOSSES_READY)
 
@@ -327,9 +329,9 @@ class TrainingEngine(KeyedEngine):
         state.inputs = state.losses = None  # frees the activations before the next forward
         return output
 
-    def _forward(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+    def _forward(self, loss_fn: LossFunction, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         with nullcontext() if self.precision is None else self.precision.autocast():
-            return self.loss_fn(model, self.state.inputs, batch)
+            return loss_fn(model, self.state.inputs, batch)
 
     def _zero_gradients(self) -> None:
         if type(self.optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
@@ -342,7 +344,7 @@ class TrainingEngine(KeyedEngine):
     def repeat_forward(self) -> Mapping[str, Tensor]:
         """The losses of the batch at hand once more, from the same inputs and the same random numbers."""
         self._seed("step")
-        return self._forward(unwrap(self.model), to_device(self.state.batch, self.device))
+        return self._forward(self.loss_fn, unwrap(self.model), to_device(self.state.batch, self.device))
 
     def _seed(self, place: str) -> None:
         # Python's and NumPy's generators go on from the fetch, which has seeded them for this iteration.
@@ -493,6 +495,7 @@ def create_trainer(
     get_inputs: Callable[[Any], Any] = first_item,
     batch_size: Callable[[Any], int] = count_samples,
     deterministic: bool = False,
+    compile: bool | str = False,
 ) -> TrainingEngine:
     """An Ignite Engine that trains ``model`` with the step drawn in :mod:`ignite_recipes.events`.
 
@@ -513,9 +516,12 @@ def create_trainer(
         batch_size: counts the samples of a batch; by default the length of its first tensor.
         deterministic: run with algorithms only that give the same bits in every process
             (:func:`deterministic_algorithms`).
+        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes, e.g.
+            ``"reduce-overhead"``. The first step then takes its time; the results differ by roundings.
 
     Raises:
-        ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, or there is no such device.
+        ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, there is no such device, or
+            nothing on this machine to compile with.
     """
     if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
         raise ValueError(f"accumulation_steps must be a whole number, at least one batch; got {accumulation_steps}")
@@ -535,5 +541,5 @@ def create_trainer(
         raise ValueError(f"seed must be a whole number, or None; got {seed!r}")
     seed = draw_seed() if seed is None else seed
     return TrainingEngine(
-        model, optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic
+        model, optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic, compile
     )

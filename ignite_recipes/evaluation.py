@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
+from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss, compiled
 from ignite_recipes.randomness import derive_seed, seed_torch
 
 __all__ = ["EvaluationEngine", "create_evaluator"]
@@ -32,9 +32,11 @@ class EvaluationEngine(KeyedEngine):
         seed: int,
         get_inputs: Callable[[Any], Any],
         batch_size: Callable[[Any], int],
+        compile: bool | str = False,
     ) -> None:
         super().__init__(type(self)._step, device, seed)
         self.model, self.loss_fn = model, loss_fn
+        self._losses = compiled(loss_fn, compile, device)
         self.get_inputs, self.batch_size = get_inputs, batch_size
 
     def run(
@@ -61,7 +63,7 @@ class EvaluationEngine(KeyedEngine):
         seed_torch(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
         batch = to_device(batch, self.device)
         self.state.num_samples = self.batch_size(batch)
-        losses = self.loss_fn(self.model, self.get_inputs(batch), batch)
+        losses = self._losses(self.model, self.get_inputs(batch), batch)
         check_loss(losses)
         return dict(losses)
 
@@ -74,6 +76,7 @@ def create_evaluator(
     seed: int = 0,
     get_inputs: Callable[[Any], Any] = first_item,
     batch_size: Callable[[Any], int] = count_samples,
+    compile: bool | str = False,
 ) -> EvaluationEngine:
     """An Ignite Engine that computes a model's losses without training it, in float32.
 
@@ -83,4 +86,4 @@ def create_evaluator(
     if not callable(loss_fn):
         raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {loss_fn!r}")
     target = as_device(device)
-    return EvaluationEngine(move_model(model, target), loss_fn, target, seed, get_inputs, batch_size)
+    return EvaluationEngine(move_model(model, target), loss_fn, target, seed, get_inputs, batch_size, compile)

@@ -1,6 +1,8 @@
 """An Ignite Engine whose randomness depends on its seed and position only, and that can always run again."""
 
 import logging
+import os
+import shutil
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,7 +15,7 @@ from ignite_recipes.events import TrainEvents
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import preserve_generators
 
-__all__ = ["KeyedEngine", "LossFunction", "TrainingState", "check_loss"]
+__all__ = ["KeyedEngine", "LossFunction", "TrainingState", "check_loss", "compiled"]
 
 # Ignite logs each exception twice on its way to the caller, who gets it anyway and says what it means; and the end
 # of every epoch, validation's too, which is the business of those who report on a run.
@@ -79,11 +81,9 @@ class KeyedEngine(Engine):
         # five times a step.
         self.last_event_name = event_name
         for handler, args, kwargs in self._event_handlers[event_name]:
-            if args and isinstance(args[0], weakref.ref):
-                args = (self, *event_args, *args[1:])
-            else:
-                args = (*event_args, *args)
-            handler(*args, **kwargs, **event_kwargs)
+            takes_engine = args and isinstance(args[0], weakref.ref)
+            first, others = ((self,), args[1:]) if takes_engine else ((), args)
+            handler(*first, *event_args, *others, **kwargs, **event_kwargs)
 
     def run(
         self,
@@ -116,6 +116,34 @@ class KeyedEngine(Engine):
             self._reported = error
             self._fire_event(Events.EXCEPTION_RAISED, error)
         raise error
+
+
+def compiled(loss_fn: LossFunction, compile: bool | str, device: torch.device) -> LossFunction:
+    """The loss function, model included, through ``torch.compile``; as it is where ``compile`` is False.
+
+    Raises:
+        ValueError: if torch has no such mode, or there is no compiler on this machine.
+    """
+    modes = list(torch._inductor.list_mode_options()) if compile else []
+    if not isinstance(compile, bool) and compile not in modes:
+        raise ValueError(f"compile must be True, False or one of torch.compile's modes, {modes}; got {compile!r}")
+    if not compile:
+        return loss_fn
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++", "cl"))):
+        raise ValueError("compile=True needs a C++ compiler; got none: install g++ or clang++, or leave compile out")
+
+    def losses(model: nn.Module, inputs: Any, batch: Any) -> Mapping[str, Tensor]:
+        return loss_fn(model, inputs, batch)
+
+    fast = torch.compile(losses, mode=None if compile is True else compile)
+    if device.type == "cpu":
+        return fast
+
+    def copied(model: nn.Module, inputs: Any, batch: Any) -> Mapping[str, Tensor]:
+        # CUDA graphs, which a mode may use, write each step's results to the same place.
+        return {name: value.clone() for name, value in fast(model, inputs, batch).items()}
+
+    return copied
 
 
 def check_loss(losses: Any) -> Tensor:

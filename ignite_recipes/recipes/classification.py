@@ -92,6 +92,8 @@ class Trainer:
             weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
             learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
         deterministic: use algorithms only that give the same bits in every process.
+        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
+            on long runs: the first steps take their time. A run ends with other roundings than without it.
         save_every_iterations: write ``latest_checkpoint.pt`` every so many iterations too, inside epochs; None
             does so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
         verbose: print a line an epoch.
@@ -130,6 +132,7 @@ class Trainer:
         ema_decay: float | None = None,
         non_finite: str = "raise",
         deterministic: bool = False,
+        compile: bool | str = False,
         save_every_iterations: int | None = None,
         verbose: bool = False,
         progress: bool = False,
@@ -159,6 +162,7 @@ class Trainer:
         self._seed_is_given = seed is not None
         self._precision, self._max_grad_norm, self._non_finite = precision, max_grad_norm, non_finite
         self._accumulation_steps, self._deterministic, self._ema_decay = accumulation_steps, deterministic, ema_decay
+        self._compile = compile
         self._loss = SupervisedLoss(criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion)
 
         # One step, in the order in which it happens.
@@ -172,7 +176,9 @@ class Trainer:
             self.engine.add_event_handler(Events.EPOCH_STARTED, self._reapply_transforms)
 
         # One epoch: measure, decide, save.
-        self._evaluator = create_evaluator(self.model, self._loss, device=self.device, seed=self.seed)
+        self._evaluator = create_evaluator(
+            self.model, self._loss, device=self.device, seed=self.seed, compile=self._compile
+        )
         self._loss.check_batches_of(self._evaluator)
         self._validation = measure(self.engine, self._evaluator, val_loader)
         self._stopping = EarlyStopping(patience or None, 0.0, verbose=False, mode="max")
@@ -198,6 +204,7 @@ class Trainer:
             seed=seed,
             accumulation_steps=self._accumulation_steps,
             deterministic=self._deterministic,
+            compile=self._compile,
         )
         self._loss.check_batches_of(engine)
         averages = guard_steps(
@@ -321,6 +328,7 @@ class Trainer:
             "precision": self._precision,
             "ema_decay": self._ema_decay,
             "non_finite": self._non_finite,
+            "compile": self._compile,
             "scheduler": self.scheduler and type(self.scheduler).__name__,
             "optimizer": type(self.optimizer).__name__,
             **self._rates,

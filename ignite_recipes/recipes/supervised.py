@@ -106,6 +106,7 @@ def train_model_advanced(
     ema_decay: float | None = None,
     non_finite: str = "raise",
     deterministic: bool = False,
+    compile: bool | str = False,
     metadata: Mapping[str, Any] | None = None,
     progress: bool = False,
     handlers: Sequence[Attachable] = (),
@@ -152,6 +153,8 @@ def train_model_advanced(
             weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
             learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
         deterministic: use algorithms only that give the same bits in every process.
+        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
+            on long runs: the first steps take their time. A run ends with other roundings than without it.
         metadata: plain values to be kept in the checkpoints, beside the recipe's own.
         progress: show a progress bar on standard error.
         handlers: more handlers, attached to the trainer behind the recipe's own; objects with
@@ -187,6 +190,7 @@ def train_model_advanced(
         "early_stop_patience": early_stop_patience,
         "ema_decay": ema_decay,
         "non_finite": non_finite,
+        "compile": compile,
     }
     model = move_model(model, device)
     optimizer = fused_adam(model, device, learning_rate)
@@ -199,6 +203,7 @@ def train_model_advanced(
         seed=seed,
         accumulation_steps=accumulation_steps,
         deterministic=deterministic,
+        compile=compile,
     )
     trainer.metadata = {**(metadata or {}), **settings}
     history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy", *COUNTS])
@@ -212,7 +217,7 @@ def train_model_advanced(
     # One epoch: measure, decide, save.
     watched = "train_loss"
     if val_loader is not None:
-        evaluator = create_evaluator(model, loss, device=device)
+        evaluator = create_evaluator(model, loss, device=device, compile=compile)
         loss.check_batches_of(evaluator)
         measure(trainer, evaluator, val_loader)
         watched = "val_loss"

@@ -78,6 +78,7 @@ def trainModel(
     ema_decay: float | None = None,
     non_finite: str = "raise",
     deterministic: bool = False,
+    compile: bool | str = False,
     accumulation_steps: int = 1,
     progress: bool = False,
     handlers: Sequence[Attachable] = (),
@@ -101,6 +102,8 @@ def trainModel(
             weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
             learning rate, three times at most. The histories count ``skipped_steps`` or ``rollbacks`` then.
         deterministic: use algorithms only that give the same bits in every process.
+        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
+            on long runs: the first steps take their time. A run ends with other roundings than without it.
         accumulation_steps: batches per optimizer step.
         progress: show a progress bar on standard error.
         handlers: more handlers, attached to the trainer behind the recipe's own.
@@ -133,12 +136,14 @@ def trainModel(
         accumulation_steps=accumulation_steps,
         get_inputs=_inputs,
         deterministic=deterministic,
+        compile=compile,
     )
     settings = {name: value for name, value in p.items() if name not in _FREE_ON_RESUME}
     trainer.metadata = {
         **settings,
         "ema_decay": ema_decay,
         "non_finite": non_finite,
+        "compile": compile,
         "accumulation_steps": accumulation_steps,
     }
     components = [f"val_{name}" for name in COMPONENTS]
@@ -151,7 +156,7 @@ def trainModel(
     )
 
     # One epoch: measure, decide, save.
-    evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs)
+    evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs, compile=compile)
     measure(trainer, evaluator, _loader(val_set, p, shuffle=False))
     if p["use_scheduler"]:
         LearningRateScheduler(optimizer, "step", gamma=p["scheduler_gamma"], step_size=p["scheduler_step_size"]).attach(

@@ -57,6 +57,7 @@ def train_variational_autoencoder(
     ema_decay: float | None = None,
     non_finite: str = "raise",
     deterministic: bool = False,
+    compile: bool | str = False,
     metadata: Mapping[str, Any] | None = None,
     progress: bool = False,
     handlers: Sequence[Attachable] = (),
@@ -96,6 +97,8 @@ def train_variational_autoencoder(
             weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
             learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
         deterministic: use algorithms only that give the same bits in every process.
+        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
+            on long runs: the first steps take their time. A run ends with other roundings than without it.
         metadata: plain values to be kept in the checkpoints, beside the recipe's own.
         progress: show a progress bar on standard error.
         handlers: more handlers, attached to the trainer behind the recipe's own; objects with
@@ -130,6 +133,7 @@ def train_variational_autoencoder(
         "patience": patience,
         "ema_decay": ema_decay,
         "non_finite": non_finite,
+        "compile": compile,
     }
     device = as_device(device)
     model = move_model(model, device)
@@ -142,6 +146,7 @@ def train_variational_autoencoder(
         accumulation_steps=accumulation_steps,
         get_inputs=_vectors,
         deterministic=deterministic,
+        compile=compile,
     )
     trainer.metadata = {**(metadata or {}), **settings}
     history = History(HISTORY, optional=COUNTS)
@@ -155,7 +160,7 @@ def train_variational_autoencoder(
 
     # One epoch: measure, decide, save.
     if val_loader is not None:
-        evaluator = create_evaluator(model, _denoising_loss, device=device, get_inputs=_vectors)
+        evaluator = create_evaluator(model, _denoising_loss, device=device, get_inputs=_vectors, compile=compile)
         _InputCheck(model).attach(evaluator)
         measure(trainer, evaluator, val_loader)
     if patience is not None:
