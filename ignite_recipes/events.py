@@ -29,7 +29,7 @@ is what runs there by convention. :func:`describe` prints this drawing with the 
         METRICS_READY                   decide, on state.metrics: schedules, early stopping, history
         CHECKPOINT_READY                save, after every decision of the epoch
     TERMINATE
-    COMPLETED                           best weights come back
+    COMPLETED                           the gradients are freed; best weights come back
 
 METRICS_READY and CHECKPOINT_READY are fired by the trainer itself after the last EPOCH_COMPLETED handler,
 whenever that was attached: nothing can be measured too late to be decided on, or decided too late to be saved.

@@ -46,7 +46,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
 
 
 class WeightSwap:
-    """Other weights in a model for a while, and then its own again; in place, in memory that is taken once.
+    """Other weights in a model for a while, and then its own again; in place. Meanwhile its own take a copy's memory.
 
     Args:
         model: whose parameters and buffers to overwrite; its optimizer and gradients are not touched.
@@ -63,7 +63,7 @@ class WeightSwap:
     def put_in(self, weights: Mapping[str, Any]) -> None:
         """Load ``weights`` into the model; its own are kept the first time, and not those that come in between."""
         if not self.is_in:
-            self._own = copy_weights(self.model, self._own)
+            self._own = copy_weights(self.model, {})
             self.is_in = True
         load_weights(self.model, weights)
 
@@ -71,11 +71,11 @@ class WeightSwap:
         """Put the model's own weights back, if it holds others."""
         if self.is_in:
             load_weights(self.model, self._own)
-            self.is_in = False
+            self.forget()
 
     def forget(self) -> None:
         """What the model holds now are its own weights."""
-        self.is_in = False
+        self.is_in, self._own = False, {}
 
     def own_weights(self) -> dict[str, Any]:
         """The state dict that the model has without other weights in it; like torch's, not a copy."""

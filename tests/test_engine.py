@@ -553,3 +553,12 @@ def test_an_engine_is_freed_with_its_last_reference():
         assert [reference() for reference in died] == [None, None]
     finally:
         gc.enable()
+
+
+def test_a_run_leaves_no_gradients_behind_whose_memory_the_kept_weights_can_take():
+    trainer = trainer_of()
+    at_end = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: at_end.append(len(trainer.gradients())))
+    trainer.run(loader(), max_epochs=2)
+    assert min(at_end) > 0
+    assert trainer.gradients() == []

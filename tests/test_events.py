@@ -55,7 +55,8 @@ def test_describe_prints_handlers_in_the_order_in_which_they_run():
         "    ITERATION_COMPLETED         <lambda>",
         "  EPOCH_COMPLETED               finish_last_window",
         "                                decide_and_save",
-        "COMPLETED                       report",
+        "COMPLETED                       free_gradients",
+        "                                report",
     ]
 
 
