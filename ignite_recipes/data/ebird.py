@@ -1,9 +1,7 @@
 """Read the eBird Basic Dataset and make the matrix of checklists by species from it."""
 
-import gzip
 import logging
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ignite_recipes.data.ebird_file import read_columns, read_header
+
 if TYPE_CHECKING:
     import pandas as pd
-    import polars as pl
     from scipy.sparse import csr_matrix
 
 __all__ = ["create_species_matrix", "load_ebird_data"]
@@ -32,8 +31,6 @@ NUMBERS = (
     "NUMBER OBSERVERS",
 )  # fmt: skip
 
-MAX_HEADER_BYTES = 65_536  # a header is some 900 bytes long; a file of another kind may have no line ends
-
 
 def load_ebird_data(
     path: str | os.PathLike[str], nrows: int | None = None, columns: Sequence[str] | None = None
@@ -41,7 +38,8 @@ def load_ebird_data(
     """Read sightings, one per row, from a file of the eBird Basic Dataset.
 
     Only the columns asked for are kept in memory, as categoricals (columns of numbers, like LATITUDE, as
-    float64). Quotes are read as text, and stray tabs in the comments at the end of a line do no harm.
+    float64): the file itself, which may be larger than the memory, is read a block at a time. Quotes are read
+    as text, and stray tabs in the comments at the end of a line do no harm.
 
     Args:
         path: the tab-separated file as eBird sends it, ``.txt`` or ``.txt.gz``.
@@ -65,28 +63,15 @@ def load_ebird_data(
     (3, 2)
     """
     import pandas as pd
-    import polars as pl
 
     if nrows is not None and not nrows >= 1:
         raise ValueError(f"nrows must be at least 1, or None for the whole file; got {nrows}")
     path = Path(path)
-    wanted = _choose_columns(path, _read_header(path), columns)
-    # Cast while scanning: 4 bytes a field are kept, and the casts run beside the parsing.
-    kept = [
-        pl.col(name).cast(pl.Float64, strict=False) if name in NUMBERS else pl.col(name).cast(pl.Categorical)
-        for name in wanted
-    ]
-    rows = pl.scan_csv(
-        path, separator="\t", quote_char=None, truncate_ragged_lines=True, infer_schema=False,
-        encoding="utf8-lossy", n_rows=nrows, glob=False,
-    )  # fmt: skip
-    try:
-        table = rows.select(kept).collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path} cannot be read to its end ({error}); download or unpack it again") from error
-    if not table.height:
+    read = read_columns(path, _choose_columns(path, read_header(path), columns), NUMBERS, nrows)
+    data = pd.DataFrame(read, copy=False)
+    if data.empty:
         raise ValueError(f"{path} must hold at least one row below its header; got none: download it again")
-    return pd.DataFrame({column.name: _to_pandas(column) for column in table})
+    return data
 
 
 def create_species_matrix(
@@ -129,39 +114,25 @@ def create_species_matrix(
     filters = _quality_filters(data) if apply_quality_filters else {}
     _check_columns(data, [CHECKLIST, SPECIES, *filters])
     left = {"rows of data": len(data)}  # rows, species or checklists after each filter
-    data = data[_good_rows(data, filters, left) & _named_rows(data)]
-    left[f"rows by having {CHECKLIST} and {SPECIES}"] = len(data)
-    checklists, species = _sorted_categorical(data[CHECKLIST]), _sorted_categorical(data[SPECIES])
-    seen = _seen(checklists, species)
-    common = seen.getnnz(axis=0) >= (min_species_observations or 1)
-    left[f"species by min_species_observations={min_species_observations}"] = int(common.sum())
-    seen = seen[:, common]
-    long = seen.getnnz(axis=1) >= (min_checklist_species or 0)
-    left[f"checklists by min_checklist_species={min_checklist_species}"] = int(long.sum())
+    checklists, species = pd.Categorical(data[CHECKLIST]), pd.Categorical(data[SPECIES])
+    rows = _good_rows(data, filters, left) & _named_rows(checklists, species)
+    left[f"rows by having {CHECKLIST} and {SPECIES}"] = int(rows.sum())
+    seen = _seen(checklists, species, rows)
+    observations = seen.getnnz(axis=0)
+    lists, kinds = _sorted_codes(checklists, seen.getnnz(axis=1)), _sorted_codes(species, observations)
+    kinds = kinds[observations[kinds] >= (min_species_observations or 1)]
+    left[f"species by min_species_observations={min_species_observations}"] = len(kinds)
+    seen = seen[:, kinds]
+    lists = lists[seen.getnnz(axis=1)[lists] >= (min_checklist_species or 0)]
+    left[f"checklists by min_checklist_species={min_checklist_species}"] = len(lists)
     _check_left(left)
 
-    names = np.asarray(species.categories)[common].tolist()
-    index = _groups(data[GROUP], checklists)[long] if GROUP in data else None
+    names = species.categories[kinds].tolist()
+    index = _groups(pd.Categorical(data[GROUP]), checklists, rows)[lists] if GROUP in data else None
     sparse: Any = pd.DataFrame.sparse  # an accessor that pandas' stubs do not know
-    matrix: pd.DataFrame = sparse.from_spmatrix(seen[long], index=index, columns=names)
-    matrix.insert(0, CHECKLIST, np.asarray(checklists.categories)[long])
+    matrix: pd.DataFrame = sparse.from_spmatrix(seen[lists], index=index, columns=names)
+    matrix.insert(0, CHECKLIST, np.asarray(checklists.categories)[lists])
     return matrix, names
-
-
-def _read_header(path: Path) -> list[str]:
-    """The names in the first line of a plain or gzipped file."""
-    if not path.exists():
-        raise FileNotFoundError(f"there is no eBird file {path}; check the path, or write_example_ebd makes one")
-    try:
-        with path.open("rb") as file:
-            is_packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if is_packed else path.open("rb") as file:
-            line = file.readline(MAX_HEADER_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} must be a readable text file, plain or gzipped; got {error!r}") from error
-    if not line.strip():
-        raise ValueError(f"{path} must begin with the header of an eBird file; it is empty: download it again")
-    return line.decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
 
 
 def _choose_columns(path: Path, header: list[str], columns: Sequence[str] | None) -> list[str]:
@@ -177,50 +148,32 @@ def _choose_columns(path: Path, header: list[str], columns: Sequence[str] | None
     return list(dict.fromkeys(wanted))
 
 
-def _to_pandas(column: "pl.Series") -> Any:
-    """A column of numbers as an array, one of categories as a pandas categorical with sorted categories."""
-    import pandas as pd
-    import polars as pl
-
-    if column.dtype == pl.Float64:
-        return column.to_numpy()
-    distinct = column.drop_nulls().unique()
-    names, numbers = distinct.cast(pl.String), distinct.to_physical().to_numpy()
-    order = names.arg_sort().to_numpy()
-    missing = int(numbers.max(initial=0)) + 1
-    codes = np.full(missing + 1, -1, np.int32)  # by polars' own number of the category
-    codes[numbers[order]] = np.arange(len(order))
-    values = codes[column.to_physical().fill_null(missing).to_numpy()]
-    return pd.Categorical.from_codes(values, categories=pd.Index(names.sort().to_list(), dtype=str))
-
-
-def _sorted_categorical(column: "pd.Series[Any]") -> "pd.Categorical":
-    """The values with the categories that occur, sorted; an empty text is a missing value."""
-    import pandas as pd
-
-    values = pd.Categorical(column).remove_unused_categories()
-    return values.set_categories(sorted(name for name in values.categories if name != ""))
-
-
-def _seen(checklists: "pd.Categorical", species: "pd.Categorical") -> "csr_matrix[np.uint8]":
-    """1 where a checklist (row) has a species (column), from one code of each per sighting."""
+def _seen(checklists: "pd.Categorical", species: "pd.Categorical", rows: NDArray[np.bool_]) -> "csr_matrix[np.uint8]":
+    """1 where a checklist (row) has a species (column), by their codes, in the chosen rows of the data."""
     from scipy.sparse import csr_matrix
 
     shape = (len(checklists.categories), len(species.categories))
-    seen = csr_matrix((np.ones(len(species), np.uint8), (checklists.codes, species.codes)), shape=shape)
+    ones = np.ones(np.count_nonzero(rows), np.uint8)
+    seen = csr_matrix((ones, (checklists.codes[rows], species.codes[rows])), shape=shape)
     seen.sum_duplicates()
     seen.data.fill(1)  # a species reported twice was added up
     return seen
 
 
-def _groups(groups: "pd.Series[Any]", checklists: "pd.Categorical") -> "pd.Index[Any]":
+def _sorted_codes(values: "pd.Categorical", counts: NDArray[Any]) -> NDArray[np.int64]:
+    """The codes of those categories that are counted at all, by their names."""
+    used = np.flatnonzero(counts)
+    names = values.categories.to_numpy(dtype=object)[used]
+    return used[np.argsort(names, kind="stable")]
+
+
+def _groups(groups: "pd.Categorical", checklists: "pd.Categorical", rows: NDArray[np.bool_]) -> "pd.Index[Any]":
     """The group of each category of ``checklists``, or its own identifier."""
     import pandas as pd
 
-    shared = _sorted_categorical(groups)
-    known = shared.codes >= 0
+    known = rows & _is_named(groups)
     group_of = checklists.categories.to_numpy(dtype=object, copy=True)
-    group_of[checklists.codes[known]] = np.asarray(shared.categories, dtype=object)[shared.codes[known]]
+    group_of[checklists.codes[known]] = groups.categories.to_numpy(dtype=object)[groups.codes[known]]
     index: pd.Index[Any] = pd.Index(group_of, name=GROUP)
     return index
 
@@ -238,19 +191,28 @@ def _good_rows(data: "pd.DataFrame", filters: dict[str, set[str]], left: dict[st
     good = np.ones(len(data), dtype=bool)
     for name, accepted in filters.items():
         values = pd.Categorical(data[name])
-        is_accepted = [str(value).strip().lower() in accepted for value in values.categories]
-        good &= np.array([*is_accepted, False])[values.codes]  # a missing value has code -1: the last one
+        is_accepted = np.zeros(len(data), dtype=bool)
+        for code, value in enumerate(values.categories):
+            if str(value).strip().lower() in accepted:
+                is_accepted |= values.codes == code  # to index by the codes would take 8 bytes a row
+        good &= is_accepted
         left[f"rows by {name} {' or '.join(sorted(accepted))}"] = int(good.sum())
     return good
 
 
-def _named_rows(data: "pd.DataFrame") -> NDArray[np.bool_]:
+def _named_rows(checklists: "pd.Categorical", species: "pd.Categorical") -> NDArray[np.bool_]:
     """Which rows say what was seen on which checklist; all, unless the file was cut short."""
-    named: NDArray[np.bool_] = np.logical_and.reduce(
-        [(data[name].notna() & (data[name] != "")).to_numpy() for name in (CHECKLIST, SPECIES)]
-    )
+    named = _is_named(checklists) & _is_named(species)
     if not named.all():
         logger.warning("left out %d rows without %s or %s", (~named).sum(), CHECKLIST, SPECIES)
+    return named
+
+
+def _is_named(values: "pd.Categorical") -> NDArray[np.bool_]:
+    """Where there is a value; an empty text is none."""
+    named: NDArray[np.bool_] = values.codes >= 0
+    if "" in values.categories:
+        named &= values.codes != values.categories.get_loc("")
     return named
 
 

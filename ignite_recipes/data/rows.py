@@ -56,6 +56,20 @@ class RowDataset(Dataset[Tensor]):
         """The number of columns, D."""
         return int(self.rows.shape[1])
 
+    def to(self, device: str | torch.device) -> "RowDataset":
+        """The same rows as a dense matrix on ``device``, of the type that they have.
+
+        Rows of bytes that fit into an accelerator's memory are best kept there: a batch is fetched and becomes
+        float32 where it is needed, and nothing is copied in a step but the numbers of its rows.
+        """
+        dense = self.rows if isinstance(self.rows, Tensor) else torch.from_numpy(self.rows.toarray())
+        return RowDataset(dense.to(device), self.feature_names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self.rows.device if isinstance(self.rows, Tensor) else torch.device("cpu")
+
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
@@ -66,7 +80,11 @@ class RowDataset(Dataset[Tensor]):
         """The rows of one batch, (len(indices), D): what a torch ``DataLoader`` calls."""
         if isinstance(self.rows, Tensor):
             # A list would take torch longer to read than the rows take to fetch.
-            return self.rows[torch.from_numpy(np.asarray(indices, dtype=np.int64))].float()
+            numbers = torch.from_numpy(np.asarray(indices, dtype=np.int64))
+            if self.device.type != "cpu":  # from pinned memory nobody waits for the copy
+                pinned = torch.empty(len(numbers), dtype=torch.int64, pin_memory=_can_pin()).copy_(numbers)
+                numbers = pinned.to(self.device, non_blocking=True)
+            return self.rows[numbers].float()
         return torch.from_numpy(self.rows[indices].toarray()).float()
 
 
@@ -128,7 +146,8 @@ def create_dataloaders(
         pin_memory: fetch into page-locked memory, for quicker copies to an accelerator; nothing without one.
 
     Raises:
-        ValueError: if a data set has no rows, or a number is too small.
+        ValueError: if a data set has no rows, or a number is too small; for workers, if the rows are on an
+            accelerator, which other processes have no part in.
 
     >>> train_loader, val_loader = create_dataloaders(*split_train_val(torch.eye(10)), batch_size=4)
     >>> [len(batch) for batch in train_loader], [len(batch) for batch in val_loader]
@@ -147,15 +166,20 @@ def create_dataloader(
     """One loader of a data set that fetches a whole batch by ``__getitems__``; nothing is dropped.
 
     Raises:
-        ValueError: if a number is too small.
+        ValueError: if a number is too small, or there are to be workers for rows on an accelerator.
     """
+    on_device = isinstance(dataset, RowDataset) and dataset.device.type != "cpu"
+    if on_device and num_workers:
+        raise ValueError(
+            f"num_workers must be 0 for rows on an accelerator, which are fetched there; got {num_workers}"
+        )
     return DataLoader(
         dataset,
         batch_size=whole_number("batch_size", batch_size, minimum=1),
         shuffle=shuffle,
         num_workers=whole_number("num_workers", num_workers, minimum=0),
         collate_fn=collate_rows,
-        pin_memory=pin_memory and _can_pin(),
+        pin_memory=pin_memory and not on_device and _can_pin(),
     )
 
 

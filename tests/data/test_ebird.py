@@ -6,6 +6,8 @@ import random
 import re
 import subprocess
 import sys
+from functools import partial
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -272,6 +274,72 @@ def test_nrows_reads_the_first_rows(tmp_path, nrows, columns):
     whole = load_ebird_data(path, columns=columns)
     part = load_ebird_data(path, nrows=nrows, columns=columns)
     assert part.astype(object).equals(whole[:nrows].astype(object))
+
+
+ODD_PIECES = [
+    b"S1",
+    b"\xe0\xb4\x95",
+    b"\xe9",
+    b'"',
+    b"'",
+    b"#",
+    b"\t",
+    b"\t\t\t",
+    b"\r",
+    b"\r\n",
+    b"\n",
+    b"\n\n",
+    b"9.5",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(ODD_PIECES), max_size=60).map(b"".join),
+    st.integers(1, 40),
+    st.none() | st.integers(1, 12),
+    st.booleans(),
+)
+def test_the_size_of_the_blocks_changes_nothing(tmp_path_factory, text, block_bytes, nrows, packed):
+    content = b"A\tLATITUDE\tC\t\nS1\t9.5\t\t\n" + text
+    path = tmp_path_factory.mktemp("ebd") / "e.txt"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    whole = load_ebird_data(path, nrows, ["C", "A", "LATITUDE"])
+    with mock.patch("ignite_recipes.data.ebird_file.BLOCK_BYTES", block_bytes):
+        pd.testing.assert_frame_equal(load_ebird_data(path, nrows, ["C", "A", "LATITUDE"]), whole)
+
+
+def test_rows_behind_those_asked_for_may_be_broken(tmp_path):
+    path = tmp_path / "e.txt.gz"
+    packed = gzip.compress(b"A\tB\t\n" + b"S1\tx\t\n" * 9)
+    path.write_bytes(packed + gzip.compress(random.Random(0).randbytes(99_000))[:-9000])
+    with mock.patch("ignite_recipes.data.ebird_file.BLOCK_BYTES", 20):
+        assert load_ebird_data(path, nrows=5, columns=["A"])["A"].tolist() == ["S1"] * 5
+        with pytest.raises(ValueError, match="to its end"):
+            load_ebird_data(path, columns=["A"])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of the memory from /proc")
+def test_the_file_is_never_in_memory_as_a_whole(tmp_path):
+    line = b"S1\tShikra\t" + b"x" * 99_980 + b"\t\n"
+    plain, packed = tmp_path / "e.txt", tmp_path / "e.txt.gz"
+    for path, write in ((plain, open), (packed, partial(gzip.open, compresslevel=1))):
+        with write(path, "wb") as file:
+            file.write(b"A\tCOMMON NAME\tC\t\n")
+            for _ in range(150):  # MB
+                file.write(line * 10)
+    code = """
+import re, sys, pandas, polars
+from ignite_recipes.data import load_ebird_data
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024  # MiB
+before = peak()
+for path in sys.argv[1:]:
+    assert len(load_ebird_data(path, columns=["COMMON NAME"])) == 1500
+print(peak() - before)
+"""
+    command = [sys.executable, "-c", code, str(plain), str(packed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100  # MiB
 
 
 def test_two_reads_beside_each_other_do_not_mix_their_categories(tmp_path):

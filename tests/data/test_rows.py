@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -310,6 +311,31 @@ def test_other_data_sets_are_batched_as_torch_does():
     assert torch.equal(next(iter(subset_loader)), torch.from_numpy(numbered(6)[[1, 3, 5]]))
 
 
+@pytest.mark.parametrize("kind", [csr_matrix, csr_array])
+def test_a_sparse_matrix_is_never_dense_as_a_whole(kind):
+    """Its dense form would be 2 TB of bytes, which no machine gives; a batch of it is 64 MB of floats."""
+    n, d, seen = 2_000_000, 1_000_000, 40
+    indices = (np.arange(seen, dtype=np.int32) + 7, np.arange(seen, dtype=np.int32))
+    indptr = np.minimum(np.arange(n + 1), seen).astype(np.int32)
+    matrix = kind((np.ones(seen, np.uint8), indices[0], indptr), shape=(n, d))
+    train, val = split_train_val(matrix, val_size=0.5)
+    assert {side.rows.nnz for side in (train, val)} != {0}
+    loaders = create_dataloaders(train, val, batch_size=16)
+    assert all(next(iter(loader)).shape == (16, d) for loader in loaders)
+
+
+def test_a_sparse_frame_is_split_and_fetched_in_less_memory_than_its_dense_form():
+    n, d = 40_000, 250
+    frame = pd.DataFrame.sparse.from_spmatrix(csr_matrix((np.ones(n, np.uint8), np.arange(n) % d, np.arange(n + 1))))
+    frame.insert(0, "SAMPLING EVENT IDENTIFIER", [f"S{number}" for number in range(n)])
+    tracemalloc.start()
+    loader, _ = create_dataloaders(*split_train_val(frame))
+    assert sum(batch.sum().item() for batch in loader) == 0.8 * n
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < n * d / 2  # bytes; those of its dense form in one byte a value
+
+
 def test_asking_for_pinned_memory_never_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -350,3 +376,11 @@ def test_splitting_and_loader_building_leave_the_global_generators_alone():
     assert random.getstate() == states[0]
     assert np.random.get_state()[1].tolist() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_rows_that_were_moved_are_the_same_dense_and_of_their_own_type():
+    sparse = csr_matrix(np.eye(4, dtype=np.uint8))
+    moved = RowDataset(sparse, list("abcd")).to("cpu")
+    assert moved.rows.dtype == torch.uint8
+    assert moved.feature_names == list("abcd")
+    assert torch.equal(moved.__getitems__([2, 0]), torch.eye(4)[[2, 0]])

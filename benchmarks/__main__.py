@@ -1,0 +1,53 @@
+"""``python -m benchmarks NAME ...``: measure, and print tables in Markdown."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.compiled import compiled
+from benchmarks.cuda import cuda
+from benchmarks.ebird import ebird, ebird_large
+from benchmarks.growth import growth
+from benchmarks.measuring import machine
+from benchmarks.memory import memory
+from benchmarks.overhead import overhead
+from benchmarks.steps import mlp_steps, traffic_steps, vae_steps
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmarks that are named; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each program runs (default: 9)")
+    parser.add_argument("--folder", type=Path, help="where large files are written (default: a temporary folder)")
+    parser.add_argument("--gigabytes", type=float, default=10.0, help="size of ebird-large's file (default: 10)")
+    parser.add_argument("--limit", type=float, default=2.0, help="GiB of memory for ebird-large (default: 2)")
+    parser.add_argument("--picture", type=Path, default=Path("benchmarks/growth.png"), help="where growth draws")
+    parser.add_argument("--device", default="cuda", help="of the benchmark named cuda (default: cuda)")
+    known = ["mlp", "vae", "traffic", "overhead", "memory", "compile", "ebird", "growth", "cuda", "ebird-large"]
+    parser.add_argument("names", nargs="+", choices=["all", *known], metavar="NAME", help=f"all, {', '.join(known)}")
+    options = parser.parse_args(arguments)
+    names = [name for name in known if name in options.names or "all" in options.names]
+    print(machine(), end="\n\n")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        benchmarks: dict[str, Callable[[], str]] = {
+            "mlp": partial(mlp_steps, options.rounds),
+            "vae": partial(vae_steps, options.rounds),
+            "traffic": partial(traffic_steps, options.rounds),
+            "overhead": partial(overhead, options.rounds),
+            "memory": partial(memory, options.rounds),
+            "compile": partial(compiled, options.rounds),
+            "ebird": partial(ebird, min(options.rounds, 3), Path(folder)),
+            "growth": partial(growth, options.rounds, options.picture),
+            "cuda": partial(cuda, options.rounds, options.device),
+            "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
+        }
+        for name in names:
+            print(f"### {name}\n{benchmarks[name]()}\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
