@@ -1,5 +1,6 @@
 """Which device to train on."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -29,12 +30,12 @@ def as_device(device: "str | torch.device | None") -> torch.device:
     Raises:
         ValueError: if torch knows no such device, or this machine has none.
     """
-    if device is None or device == "auto":
-        return get_device()
     try:
-        found = torch.device(device)
+        found = get_device() if device is None or device == "auto" else torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:1', 'mps' or the like; got {device!r}") from error
+    if found.type == "cuda" and found.index is None and "LOCAL_RANK" in os.environ:
+        found = torch.device("cuda", int(os.environ["LOCAL_RANK"]))  # torchrun has started a process for each
     if found.type != "cpu" and not _has(found):
         raise ValueError(f"this machine has no device {str(found)!r}; {get_device().type!r} is its best one")
     return found

@@ -14,9 +14,18 @@ from torch.optim import Optimizer
 
 from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device, move_model
+from ignite_recipes.distributed import (
+    Averaging,
+    data_parallel,
+    join_processes,
+    lost_process,
+    on_first_process,
+    share_buffers,
+    without_exchange,
+)
 from ignite_recipes.environment import deterministic_algorithms
 from ignite_recipes.events import TrainEvents
-from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss, compiled
+from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_torch
 from ignite_recipes.weights import WeightSwap, unwrap
@@ -57,7 +66,7 @@ class TrainingEngine(KeyedEngine):
     """The trainer that :func:`create_trainer` makes: an Ignite Engine that runs our training step.
 
     Attributes:
-        model, optimizer, loss_fn, device: what it was made with.
+        model, optimizer, loss_fn, device, compile: what it was made with.
         precision: set by ``MixedPrecisionTrainer.attach``; None is float32.
         stateful: name -> object, everything whose state a checkpoint of this run holds besides the model
             and the optimizer; handlers enter themselves when they are attached (:meth:`keep_state`).
@@ -84,12 +93,12 @@ class TrainingEngine(KeyedEngine):
         deterministic: bool = False,
         compile: bool | str = False,
     ) -> None:
-        super().__init__(type(self)._step, device, seed)
+        super().__init__(type(self)._step, device, seed, loss_fn, batch_size, compile)
         self.register_events(*TrainEvents)
-        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
-        self._losses = compiled(loss_fn, compile, device)
+        self.model, self.optimizer = model, optimizer
         self.accumulation_steps = accumulation_steps
-        self.get_inputs, self.batch_size = get_inputs, batch_size
+        self.get_inputs = get_inputs
+        self._parallel = data_parallel(model, device)
         self.deterministic = deterministic
         self.precision: Any = None
         self.stateful: dict[str, Stateful] = {}
@@ -107,7 +116,10 @@ class TrainingEngine(KeyedEngine):
         self.state_dict_user_keys.extend(_COUNTERS)
         self.add_event_handler(Events.EPOCH_STARTED, begin_epoch)
         self.add_event_handler(Events.EPOCH_COMPLETED, finish_last_window)
+        if self.processes > 1:
+            self.add_event_handler(Events.EPOCH_COMPLETED, agree_on_buffers)
         self.add_event_handler(Events.EPOCH_COMPLETED, decide_and_save)
+        self.add_event_handler(Events.COMPLETED, free_gradients)
 
     def run(
         self,
@@ -129,6 +141,8 @@ class TrainingEngine(KeyedEngine):
                 return self._run(data, max_epochs, max_iters, epoch_length)
             except BaseException as error:
                 self.take_back()
+                if (lost := lost_process(error)) is not None:
+                    raise lost from error
                 if not isinstance(error, Exception) or self.recover is None or not self.recover(self, error):
                     raise
 
@@ -175,6 +189,7 @@ class TrainingEngine(KeyedEngine):
             weights: of all names of the model's state dict.
         """
         self._swap.put_in(weights)
+        share_buffers(self.model)
 
     def take_back(self) -> None:
         """Put the trained weights back into the model, if it holds others."""
@@ -307,20 +322,26 @@ class TrainingEngine(KeyedEngine):
             self._zero_gradients()
 
         batch = to_device(batch, self.device)
-        state.num_samples = self.batch_size(batch)
+        share = self.count(batch)
         state.inputs = self.get_inputs(batch)
         if self._event_handlers[TrainEvents.INPUTS_READY]:
             self._seed("inputs")
             self._fire_event(TrainEvents.INPUTS_READY)
 
         self._seed("step")  # whatever torch has drawn so far, dropout draws the same
-        losses = state.losses = self._forward(self._losses, model, batch)
-        loss = check_loss(losses)
-        self.fire(TrainEvents.LOSSES_READY)
+        alone = self.processes == 1
+        with nullcontext() if alone else without_exchange(model, self._parallel, not self._is_exchanged):
+            losses = state.losses = self._forward(batch)
+            loss = check_loss(losses)
+            self.fire(TrainEvents.LOSSES_READY)
 
-        loss = self._weigh(loss)
-        (loss if precision is None else precision.scale_loss(loss)).backward()
-        output = {name: torch.as_tensor(value).detach() for name, value in losses.items()}
+            averaged = None if alone else Averaging(losses, share)
+            loss = self._weigh(loss, share)
+            (loss if precision is None else precision.scale_loss(loss)).backward()
+        if averaged is None:
+            output = {name: torch.as_tensor(value).detach() for name, value in losses.items()}
+        else:
+            output = averaged()
         self.window_losses.append(output["loss"])
         self.fire(TrainEvents.BACKWARD_COMPLETED)
 
@@ -329,9 +350,16 @@ class TrainingEngine(KeyedEngine):
         state.inputs = state.losses = None  # frees the activations before the next forward
         return output
 
-    def _forward(self, loss_fn: LossFunction, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+    def _forward(self, batch: Any) -> Mapping[str, Tensor]:
         with nullcontext() if self.precision is None else self.precision.autocast():
-            return loss_fn(model, self.state.inputs, batch)
+            if self._parallel is not None:
+                return self._parallel(self._losses, self.state.inputs, batch)  # type: ignore[no-any-return]
+            return self._losses(self.model, self.state.inputs, batch)
+
+    @property
+    def _is_exchanged(self) -> bool:
+        """Whether the processes exchange the gradients of the batch at hand: those of a window's last one."""
+        return self._ends_window(len(self.window_losses) + 1) or self.state.epoch_length is None
 
     def _zero_gradients(self) -> None:
         if type(self.optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
@@ -344,19 +372,24 @@ class TrainingEngine(KeyedEngine):
     def repeat_forward(self) -> Mapping[str, Tensor]:
         """The losses of the batch at hand once more, from the same inputs and the same random numbers."""
         self._seed("step")
-        return self._forward(self.loss_fn, unwrap(self.model), to_device(self.state.batch, self.device))
+        with nullcontext() if self.precision is None else self.precision.autocast():
+            return self.loss_fn(unwrap(self.model), self.state.inputs, to_device(self.state.batch, self.device))
 
     def _seed(self, place: str) -> None:
         # Python's and NumPy's generators go on from the fetch, which has seeded them for this iteration.
         assert self.state.seed is not None
-        seed_torch(derive_seed(self.state.seed, place, self.state.iteration), self.device)
+        seed_torch(derive_seed(self.state.seed, place, self.state.iteration, *self.key), self.device)
 
-    def _weigh(self, loss: Tensor) -> Tensor:
+    def _weigh(self, loss: Tensor, share: float) -> Tensor:
         """The batch's share of its accumulation window: its samples, in units of the window's first batch.
+
+        Times this process' share of the batch, in units of an equal one: gradients are averaged over the processes.
 
         Units, because float16 gradients of a loss times 128 samples would overflow. Divided by the window's
         sum of weights before clipping, this is the gradient of the mean over all of the window's samples.
         """
+        if share * self.processes != 1:
+            loss = loss * (share * self.processes)
         if self.accumulation_steps == 1:
             return loss
         self._first_size = self._first_size or self.state.num_samples
@@ -365,8 +398,11 @@ class TrainingEngine(KeyedEngine):
         return loss * weight
 
     def _window_is_full(self) -> bool:
+        return self._ends_window(len(self.window_losses))
+
+    def _ends_window(self, batches: int) -> bool:
         at_end = self.position == self.state.epoch_length
-        return at_end or len(self.window_losses) == self.accumulation_steps
+        return at_end or batches == self.accumulation_steps
 
     def _update(self) -> None:
         if self.precision is not None:
@@ -466,11 +502,21 @@ def finish_last_window(engine: TrainingEngine) -> None:
         engine._update()
 
 
+@runs_first
+def agree_on_buffers(engine: TrainingEngine) -> None:
+    share_buffers(engine.model)
+
+
 def decide_and_save(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.METRICS_READY)
     engine.take_back()
     engine.state.closed_epochs = engine.state.epoch
     _save_epoch(engine)
+
+
+@runs_first
+def free_gradients(engine: TrainingEngine) -> None:
+    engine._zero_gradients()  # their memory is taken by the trained weights where the model ends with others
 
 
 def _place(handler: Callable[..., Any]) -> tuple[bool, bool, bool]:
@@ -531,6 +577,7 @@ def create_trainer(
         raise TypeError(f"optimizer must be a torch.optim.Optimizer made for the model's parameters; got {got}")
     if not callable(loss_fn):
         raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {loss_fn!r}")
+    join_processes(target)
     model = move_model(model, target)
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     if not trained:
@@ -539,7 +586,7 @@ def create_trainer(
         raise ValueError("the optimizer must have parameters of the model; got another model's: make it for this one")
     if seed is not None and not isinstance(seed, int):
         raise ValueError(f"seed must be a whole number, or None; got {seed!r}")
-    seed = draw_seed() if seed is None else seed
+    seed = on_first_process(draw_seed) if seed is None else seed
     return TrainingEngine(
         model, optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic, compile
     )

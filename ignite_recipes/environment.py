@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ignite_recipes.distributed import processes
+
 __all__ = ["deterministic_algorithms", "environment", "environment_changes"]
 
 
@@ -52,6 +54,7 @@ def environment(device: torch.device, deterministic: bool = False) -> dict[str, 
         "torch": str(torch.__version__),
         "device": _name(device),
         "threads": torch.get_num_threads(),
+        "processes": processes(),
         "deterministic": deterministic or torch.are_deterministic_algorithms_enabled(),
     }
 

@@ -1,6 +1,7 @@
 """The evaluator: a model's losses on data that it is not trained on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,10 +10,23 @@ from torch import Tensor, nn
 
 from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss, compiled
+from ignite_recipes.distributed import Averaging, join_processes
+from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.randomness import derive_seed, seed_torch
 
-__all__ = ["EvaluationEngine", "create_evaluator"]
+__all__ = ["EvaluationEngine", "create_evaluator", "in_evaluation_mode"]
+
+
+@contextmanager
+def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Inside the block the model evaluates; behind it each module is in the mode in which it was found."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class EvaluationEngine(KeyedEngine):
@@ -34,10 +48,8 @@ class EvaluationEngine(KeyedEngine):
         batch_size: Callable[[Any], int],
         compile: bool | str = False,
     ) -> None:
-        super().__init__(type(self)._step, device, seed)
-        self.model, self.loss_fn = model, loss_fn
-        self._losses = compiled(loss_fn, compile, device)
-        self.get_inputs, self.batch_size = get_inputs, batch_size
+        super().__init__(type(self)._step, device, seed, loss_fn, batch_size, compile)
+        self.model, self.get_inputs = model, get_inputs
 
     def run(
         self,
@@ -47,25 +59,20 @@ class EvaluationEngine(KeyedEngine):
         epoch_length: int | None = None,
     ) -> State:
         """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
         self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
         self.state.metrics = {}
-        try:
+        with in_evaluation_mode(self.model):
             return super().run(data, max_epochs, max_iters, epoch_length)
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     @torch.no_grad()
     def _step(self, batch: Any) -> dict[str, Tensor]:
         assert self.state.seed is not None
-        seed_torch(derive_seed(self.state.seed, self.purpose, self.state.iteration), self.device)
+        seed_torch(derive_seed(self.state.seed, self.purpose, self.state.iteration, *self.key), self.device)
         batch = to_device(batch, self.device)
-        self.state.num_samples = self.batch_size(batch)
+        share = self.count(batch)
         losses = self._losses(self.model, self.get_inputs(batch), batch)
         check_loss(losses)
-        return dict(losses)
+        return dict(losses) if self.processes == 1 else Averaging(losses, share)()
 
 
 def create_evaluator(
@@ -86,4 +93,5 @@ def create_evaluator(
     if not callable(loss_fn):
         raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {loss_fn!r}")
     target = as_device(device)
+    join_processes(target)
     return EvaluationEngine(move_model(model, target), loss_fn, target, seed, get_inputs, batch_size, compile)

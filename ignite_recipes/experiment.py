@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ignite_recipes.distributed import on_first_process, process_number
 from ignite_recipes.files import flush_folder, lock_file, replace_file
 
 __all__ = ["ExperimentBusyError", "ExperimentManager", "list_experiments"]
@@ -76,9 +77,9 @@ class ExperimentManager:
             weights = _best_weights(source / "checkpoints")
             if weights is None:
                 logger.warning("%s has no checkpoint yet: its fork begins with weights of its own", source)
-            folder = _create(base, merged, weights)
+            folder = on_first_process(lambda: _create(base, merged, weights))
         else:
-            folder = _create(base, settings or {})
+            folder = on_first_process(lambda: _create(base, settings or {}))
         self.resume_exp, self.fork_exp = resume_exp, fork_exp
         self.experiment_dir = str(folder)
         self.checkpoints_dir = str(folder / "checkpoints")
@@ -98,7 +99,7 @@ class ExperimentManager:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Replace the settings in ``config.yaml``, at once or not at all."""
-        _write_settings(Path(self.config_file), settings)
+        on_first_process(lambda: _write_settings(Path(self.config_file), settings))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -112,20 +113,24 @@ class ExperimentManager:
             ExperimentBusyError: if somebody else holds it.
         """
         with ExitStack() as stack:
-            try:
-                stack.enter_context(lock_file(Path(self.experiment_dir, ".lock"), self))
-            except BlockingIOError as busy:
-                raise ExperimentBusyError(
-                    f"{self.experiment_dir} must not be trained twice at the same time; process {busy.strerror} is at "
-                    "it. Wait for its end or stop it, or start an experiment of your own with fork_exp"
-                ) from None
+            on_first_process(lambda: self._take_lock(stack))
             yield
+
+    def _take_lock(self, stack: ExitStack) -> None:
+        try:
+            stack.enter_context(lock_file(Path(self.experiment_dir, ".lock"), self))
+        except BlockingIOError as busy:
+            raise ExperimentBusyError(
+                f"{self.experiment_dir} must not be trained twice at the same time; process {busy.strerror} is at "
+                "it. Wait for its end or stop it, or start an experiment of your own with fork_exp"
+            ) from None
 
     @contextmanager
     def log_to_file(self) -> Iterator[None]:
         """Append what the package logs in the block to ``run.log``, with the time; no level is changed."""
         path = os.path.abspath(os.path.join(self.experiment_dir, "run.log"))
-        if any(getattr(handler, "baseFilename", None) == path for handler in _package_logger.handlers):
+        is_open = any(getattr(handler, "baseFilename", None) == path for handler in _package_logger.handlers)
+        if is_open or process_number():
             yield  # a block inside another one: once is enough
             return
         to_file = logging.FileHandler(path, encoding="utf-8", delay=True)
@@ -145,7 +150,10 @@ class ExperimentManager:
     def discard_unused(self) -> None:
         """Remove the folder if no run has left a result in it, and nobody else is training it."""
         folder = Path(self.experiment_dir)
-        with suppress(ExperimentBusyError), self.lock():
+        if process_number():
+            return
+        with suppress(ExperimentBusyError), ExitStack() as stack:  # alone: another process may have been lost
+            self._take_lock(stack)
             if {path.name for path in folder.rglob("*")} <= _WITHOUT_RESULTS:
                 shutil.rmtree(folder)
 

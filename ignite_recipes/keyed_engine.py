@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from ignite.engine import Engine, Events, State
 from torch import Tensor, nn
 
+from ignite_recipes.batches import count_samples
+from ignite_recipes.distributed import process_number, processes, total
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.loading import KeyedLoader
 from ignite_recipes.randomness import preserve_generators
@@ -21,6 +24,9 @@ __all__ = ["KeyedEngine", "LossFunction", "TrainingState", "check_loss", "compil
 # of every epoch, validation's too, which is the business of those who report on a run.
 _ignite_logger = logging.getLogger(f"{__name__}.ignite")
 _ignite_logger.addFilter(lambda record: record.levelno == logging.WARNING)
+
+# What torch calls the compiler of each platform, if CXX does not say; elsewhere g++.
+_COMPILERS = {"darwin": "clang++", "win32": "cl"}
 
 LossFunction = Callable[[nn.Module, Any, Any], Mapping[str, Tensor]]
 """``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised."""
@@ -61,7 +67,15 @@ class KeyedEngine(Engine):
     purpose: str
     state: TrainingState
 
-    def __init__(self, step: Callable[[Any, Any], Any], device: torch.device, seed: int) -> None:
+    def __init__(
+        self,
+        step: Callable[[Any, Any], Any],
+        device: torch.device,
+        seed: int,
+        loss_fn: LossFunction,
+        batch_size: Callable[[Any], int],
+        compile: bool | str = False,
+    ) -> None:
         # A function and not a bound method: an engine in a reference cycle would keep its loaders until the
         # garbage collector comes, and torch then takes 5 seconds to end each of their worker processes.
         super().__init__(step)
@@ -70,6 +84,35 @@ class KeyedEngine(Engine):
         self.state = TrainingState()
         self.state.seed = seed
         self._reported: BaseException | None = None
+        self.compile = compile
+        self.loss_fn = loss_fn
+        self.batch_size = batch_size
+        # What the keys of random numbers differ by between processes; the first one's are those of a single process.
+        self.processes, self.key = processes(), (process_number(),) if process_number() else ()
+
+    @property
+    def loss_fn(self) -> LossFunction:
+        """What computes the losses; a handler may put another one in its place."""
+        return self._loss_fn
+
+    @loss_fn.setter
+    def loss_fn(self, loss_fn: LossFunction) -> None:
+        self._loss_fn, self._losses = loss_fn, compiled(loss_fn, self.compile, self.device)
+
+    def count(self, batch: Any) -> float:
+        """Note the samples of a batch, and say which part of them is in this process, as a fraction."""
+        n = self.batch_size(batch)
+        loader: Any = self.state.dataloader
+        size = loader.size if isinstance(loader, KeyedLoader) else None
+        if size is None:
+            self.state.num_samples = n
+            return 1.0
+        own, n_all = size
+        if self.batch_size is not count_samples:  # only the processes together know what theirs come to
+            own = n if own else 0
+            n_all = int(total(own))
+        self.state.num_samples = n_all
+        return own / n_all
 
     def fire(self, event: TrainEvents) -> None:
         """Fire ``event`` if somebody listens: 0.2 microseconds for nobody, where ``fire_event`` takes 11."""
@@ -121,27 +164,40 @@ class KeyedEngine(Engine):
 def compiled(loss_fn: LossFunction, compile: bool | str, device: torch.device) -> LossFunction:
     """The loss function, model included, through ``torch.compile``; as it is where ``compile`` is False.
 
+    Each shape of a batch has a program of its own. One for all shapes, which torch would make at the second, rounds
+    differently from that of the first, and a resumed run can meet the shapes in another order.
+
     Raises:
         ValueError: if torch has no such mode, or there is no compiler on this machine.
     """
-    modes = list(torch._inductor.list_mode_options()) if compile else []
-    if not isinstance(compile, bool) and compile not in modes:
-        raise ValueError(f"compile must be True, False or one of torch.compile's modes, {modes}; got {compile!r}")
-    if not compile:
+    if compile is False:
         return loss_fn
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++", "cl"))):
-        raise ValueError("compile=True needs a C++ compiler; got none: install g++ or clang++, or leave compile out")
+    modes = list(torch._inductor.list_mode_options())
+    if compile is not True and compile not in modes:
+        raise ValueError(f"compile must be True, False or one of torch.compile's modes, {modes}; got {compile!r}")
+    compiler = os.environ.get("CXX", _COMPILERS.get(sys.platform, "g++"))
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(
+            f"compile must have a C++ compiler; got none that is called {compiler!r}: install it, name yours in the "
+            "environment variable CXX, or leave compile out"
+        )
 
     def losses(model: nn.Module, inputs: Any, batch: Any) -> Mapping[str, Tensor]:
         return loss_fn(model, inputs, batch)
 
-    fast = torch.compile(losses, mode=None if compile is True else compile)
+    # torch keeps programs with the code that they are made of, and of one code no more than 8: all runs of a process
+    # would share them, and the third would no longer be compiled.
+    losses.__code__ = losses.__code__.replace()
+    fast = torch.compile(losses, mode=None if compile is True else compile, dynamic=False)
     if device.type == "cpu":
         return fast
 
     def copied(model: nn.Module, inputs: Any, batch: Any) -> Mapping[str, Tensor]:
         # CUDA graphs, which a mode may use, write each step's results to the same place.
-        return {name: value.clone() for name, value in fast(model, inputs, batch).items()}
+        found = fast(model, inputs, batch)
+        if not isinstance(found, Mapping):  # which check_loss refuses
+            return found
+        return {name: value.clone() if isinstance(value, Tensor) else value for name, value in found.items()}
 
     return copied
 

@@ -15,7 +15,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from ignite_recipes.batches import tensors_in
+from ignite_recipes.distributed import process_number, processes
 from ignite_recipes.randomness import derive_seed, seed_generators
+from ignite_recipes.sharding import Shares, shares_of
 
 __all__ = ["KeyedLoader"]
 
@@ -61,8 +63,16 @@ class KeyedLoader:
                 f"a loader must give its batches anew for every epoch; got a {type(loader).__name__}, which gives "
                 "them once: pass a DataLoader, or list(...) of the batches"
             )
+        self.process = process_number()
+        if processes() > 1:
+            loader = shares_of(loader, self.process, processes())
         self.loader, self.seed, self.purpose, self.device = loader, seed, purpose, device
         self.enter(1)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Of the batch at hand, where processes share it: the samples of this one's part, and of the whole batch."""
+        return self.loader.size if isinstance(self.loader, Shares) else None
 
     def enter(self, epoch: int, start: int = 0, place: Mapping[str, Any] | None = None) -> None:
         """Iterate over ``epoch`` (from 1) next, behind its first ``start`` batches; ``place`` is of :meth:`place`."""
@@ -71,13 +81,18 @@ class KeyedLoader:
 
     def place(self, last_batch: Any) -> dict[str, Any]:
         """What a checkpoint inside an epoch notes of the loader, besides how many batches it gave."""
-        state = self.loader.state_dict() if self._has_own_state else None  # type: ignore[attr-defined]
+        state = self._source.state_dict() if self._has_own_state else None
         return {"last_batch": digest(last_batch), "state": state}
 
     @property
     def _has_own_state(self) -> bool:
-        methods = (getattr(self.loader, name, None) for name in ("state_dict", "load_state_dict"))
-        return not isinstance(self.loader, DataLoader) and all(map(callable, methods))
+        methods = (getattr(self._source, name, None) for name in ("state_dict", "load_state_dict"))
+        return not isinstance(self._source, DataLoader) and all(map(callable, methods))
+
+    @property
+    def _source(self) -> Any:
+        """The user's own loader, or the one that gives this process' part of its batches."""
+        return self.loader.loader if isinstance(self.loader, Shares) else self.loader
 
     def __len__(self) -> int:
         return len(self.loader)  # type: ignore[arg-type]  # a loader without a length raises TypeError, as it should
@@ -93,7 +108,7 @@ class KeyedLoader:
                 part._iterator = None  # drops the workers of the epoch before; torch has no public way to
         first = 0
         if self._has_own_state and self._place.get("state") is not None:
-            self.loader.load_state_dict(self._place["state"])  # type: ignore[attr-defined]
+            self._source.load_state_dict(self._place["state"])
             first = self.start
         batches = iter(self.loader)
         for fetch in itertools.count(first):
@@ -102,9 +117,13 @@ class KeyedLoader:
                 batch = next(batches)
             except StopIteration:
                 break
+            if self.process:  # what is drawn from now on differs from process to process
+                self._seed([], "fetch", self._passes, fetch, self.process)
             if fetch >= self.start:
                 yield batch
-            elif fetch == self.start - 1 and self._place.get("last_batch") not in (None, digest(batch)):
+            elif self.process or fetch < self.start - 1:
+                continue
+            elif self._place.get("last_batch") not in (None, digest(batch)):
                 logger.warning(
                     "the loader gives another batch %d of epoch %d than before the run was stopped: from here on it is "
                     "not the same run. Its data have changed, or it draws from a generator that cannot be found: keep "

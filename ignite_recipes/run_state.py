@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite_recipes.checkpoint import AVERAGED, CheckpointError, check_fits, read_checkpoint
+from ignite_recipes.distributed import is_sharded, shared_out, whole
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.environment import environment, environment_changes
 from ignite_recipes.weights import unwrap
@@ -74,7 +75,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
         )
     handlers = {name: handler.state_dict() for name, handler in trainer.stateful.items()}
     averaged = handlers.get("ema", {}).get("weights")  # the same tensors in both places are in a file once
-    return {
+    contents = {
         "epoch": trainer.state.epoch,
         "model_state_dict": trainer.trained_weights(),
         **({} if averaged is None else {AVERAGED: averaged}),
@@ -86,6 +87,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
         "environment": environment(trainer.device, trainer.deterministic),
         "run": {"engine": dict(trainer.state_dict()), "handlers": handlers, "loader": trainer.loader_place()},
     }
+    return whole(contents) if is_sharded(trainer.model) else contents
 
 
 def restore_run(
@@ -157,6 +159,8 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     Raises:
         ValueError: naming the part that does not fit.
     """
+    if is_sharded(trainer.model):
+        contents = _shared_out(trainer, contents)
     run = contents["run"]
     states = {
         "model": contents["model_state_dict"],
@@ -170,6 +174,29 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
         except Exception as error:
             raise ValueError(f"{name}: {error}") from error
     trainer.restore_loader_place(run.get("loader"))
+
+
+def _shared_out(trainer: TrainingEngine, contents: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file holds, with the tensors of sharded parameters, and those that go with them, sharded likewise."""
+    weights = unwrap(trainer.model).state_dict()
+    run = dict(contents["run"])
+    run["handlers"] = {
+        name: {key: shared_out(value, weights) for key, value in state.items()}
+        for name, state in run["handlers"].items()
+    }
+    optimizer = dict(contents["optimizer_state_dict"])
+    parameters = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    optimizer["state"] = {
+        index: {
+            name: shared_out(value, parameters[index])
+            if getattr(value, "shape", None) == parameters[index].shape
+            else value
+            for name, value in state.items()
+        }
+        for index, state in optimizer["state"].items()
+    }
+    model = shared_out(contents["model_state_dict"], weights)
+    return {**contents, "model_state_dict": model, "optimizer_state_dict": optimizer, "run": run}
 
 
 def _check_trainer(trainer: Any) -> None:

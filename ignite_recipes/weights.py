@@ -6,13 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ignite_recipes.distributed import own_parts
 
 __all__ = ["WeightSwap", "copy_weights", "load_weights", "unwrap"]
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside ``torch.compile``'s wrapper, so that no file holds its ``_orig_mod.`` names."""
-    return getattr(model, "_orig_mod", model)
+    """The model inside the wrappers of ``torch.compile`` and ``DistributedDataParallel``, whose names no file holds."""
+    while True:
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        elif (inner := getattr(model, "_orig_mod", None)) is not None:
+            model = inner
+        else:
+            return model
 
 
 def copy_weights(model: nn.Module, kept: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +29,7 @@ def copy_weights(model: nn.Module, kept: dict[str, Any]) -> dict[str, Any]:
     own = unwrap(model).state_dict()
     fits = [name for name, value in own.items() if _is_alike(value, kept.get(name))]
     if fits:
-        torch._foreach_copy_([kept[name] for name in fits], [own[name] for name in fits])
+        torch._foreach_copy_(own_parts(kept[name] for name in fits), own_parts(own[name] for name in fits))
     for name in own.keys() - set(fits):
         value = own[name]
         kept[name] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
@@ -40,7 +49,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
     own = model.state_dict(keep_vars=True)
     tensors = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     if own and all(id(value) in tensors for value in own.values()):
-        torch._foreach_copy_(list(own.values()), [weights[name] for name in own])
+        torch._foreach_copy_(own_parts(own.values()), own_parts(weights[name] for name in own))
     else:  # it has state that is no tensor, or that only its own load_state_dict knows how to load
         model.load_state_dict(weights)
 

@@ -28,10 +28,12 @@ from ignite_recipes import (
     MixedPrecisionTrainer,
     NoiseAugmentation,
     NonFiniteGuard,
+    RowDataset,
     Trainer,
     TrainEvents,
     Validation,
     VariationalAutoencoder,
+    create_dataloaders,
     create_evaluator,
     create_trainer,
     getDefaultModelParams,
@@ -612,3 +614,17 @@ def test_a_guard_that_reads_before_the_device_has_written_is_reported(accelerato
     monkeypatch.setattr(torch.Event, "synchronize", lambda self: None)
     with pytest.raises(AssertionError, match=r"has not written yet, at handlers/nonfinite\.py"):
         run(accelerator, lambda t: NonFiniteGuard().attach(t.trainer), tmp_path, epochs=1)
+
+
+# Data that stay there.
+
+
+@emulated_only
+def test_rows_on_an_accelerator_are_fetched_there_and_by_no_worker(accelerator):
+    dataset = RowDataset(torch.arange(8, dtype=torch.uint8).reshape(4, 2)).to(accelerator.device)
+    loader, _ = create_dataloaders(dataset, None, batch_size=2, pin_memory=True)
+    batches = list(loader)
+    assert {batch.device.type for batch in batches} == {accelerator.device.type}
+    assert {batch.dtype for batch in batches} == {torch.float32}
+    with pytest.raises(ValueError, match="num_workers must be 0 for rows on an accelerator"):
+        create_dataloaders(dataset, None, num_workers=2)

@@ -12,6 +12,7 @@ from ignite_recipes._version import __version__
 from ignite_recipes.checkpoint import CheckpointError
 from ignite_recipes.cli import classify, listing, resume_check, supervised, traffic, vae
 from ignite_recipes.cli.resume_check import NotExactError
+from ignite_recipes.distributed import LostProcessError, process_number
 from ignite_recipes.experiment import ExperimentBusyError
 from ignite_recipes.handlers import NonFiniteError, Stopped
 
@@ -41,8 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C does, also before the training listens
         if not argv or argv[0] not in _COMMANDS:
             return _answer(argv)
-        print(_COMMANDS[argv[0]].main(argv[1:]))  # noqa: T201  # the last line: what was reached
-    except (NonFiniteError, NotExactError) as error:
+        reached = _COMMANDS[argv[0]].main(argv[1:])
+        if process_number() == 0:
+            print(reached)  # noqa: T201  # the last line
+    except (NonFiniteError, NotExactError, LostProcessError) as error:
         return _complain(error, 1)
     except (ArgumentError, CheckpointError, ExperimentBusyError, OSError, ValueError) as error:
         return _complain(error, 2)
@@ -75,5 +78,9 @@ def _complain(error: BaseException, code: int) -> int:
     message = str(error) or ("stopped" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
     if isinstance(error, OSError) and error.strerror:
         message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if process_number():
+        if isinstance(error, KeyboardInterrupt):
+            return code  # the first process says so for all
+        message = f"process {process_number()}: {message}"
     print(f"ignite-recipes: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     return code

@@ -21,7 +21,16 @@ __all__ = ["HELP", "main", "parser"]
 
 HELP = "train an image classifier on the digits, or on MNIST or Fashion-MNIST"
 
-_PASSED = ["patience", "max_grad_norm", "accumulation_steps", "precision", "ema_decay", "non_finite", "deterministic"]
+_PASSED = [
+    "patience",
+    "max_grad_norm",
+    "accumulation_steps",
+    "precision",
+    "ema_decay",
+    "non_finite",
+    "deterministic",
+    "compile",
+]
 
 
 def parser() -> ArgumentParser:

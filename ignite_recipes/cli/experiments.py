@@ -12,6 +12,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ignite_recipes.checkpoint import CheckpointError, load_checkpoint
 from ignite_recipes.cli.options import new_parser, parse_settings, speak_of_options
+from ignite_recipes.devices import as_device
+from ignite_recipes.distributed import join_processes
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal, Stopped
@@ -70,6 +72,7 @@ def run_experiment(
     settings = parse_settings(parser, argv)
     if not settings["runs_dir"]:
         raise ValueError("--runs-dir must name a folder; got an empty name")
+    join_processes(as_device(settings["device"]))
     is_new = settings["resume"] is None
     if is_new:
         experiment, settings, data = _open_new(command, parser, argv, settings, load)

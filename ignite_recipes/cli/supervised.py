@@ -33,6 +33,7 @@ _PASSED = [
     "ema_decay",
     "non_finite",
     "deterministic",
+    "compile",
 ]
 
 

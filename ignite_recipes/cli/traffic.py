@@ -39,7 +39,7 @@ def parser() -> ArgumentParser:
     options.add_argument("--epochs", type=int, default=50, help="the epoch to train to, counted from 1")
     options.add_argument("--patience", type=int | None, default=10, help="epochs to wait before stopping")
     texts, kinds = parameter_texts(TrafficParameters), get_type_hints(TrafficParameters)
-    add_options(options, trainModel, ["accumulation_steps", "ema_decay", "non_finite", "deterministic"])
+    add_options(options, trainModel, ["accumulation_steps", "ema_decay", "non_finite", "deterministic", "compile"])
     for name, value in _parameters().items():
         default = _BATCH_SIZE if name == "batch_size" else value
         options.add_argument(f"--{name.replace('_', '-')}", type=kinds[name], default=default, help=texts[name])
@@ -90,6 +90,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         ema_decay=settings["ema_decay"],
         non_finite=settings["non_finite"],
         deterministic=settings["deterministic"],
+        compile=settings["compile"],
         progress=True,
         handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
     )

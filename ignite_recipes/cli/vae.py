@@ -16,6 +16,7 @@ from ignite_recipes.data import (
     load_ebird_data,
     split_train_val,
 )
+from ignite_recipes.distributed import on_first_process
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.models import VariationalAutoencoder, save_for_inference
@@ -26,7 +27,19 @@ __all__ = ["HELP", "main", "parser"]
 
 HELP = "train a denoising variational autoencoder on the digits, or on an eBird file"
 
-_PASSED = ("learning_rate", "noise_std", "print_every", "patience", "max_grad_norm", "accumulation_steps")
+_PASSED = (
+    "learning_rate",
+    "noise_std",
+    "print_every",
+    "patience",
+    "max_grad_norm",
+    "accumulation_steps",
+    "precision",
+    "ema_decay",
+    "non_finite",
+    "deterministic",
+    "compile",
+)
 
 
 def parser() -> ArgumentParser:
@@ -37,7 +50,7 @@ def parser() -> ArgumentParser:
     options.add_argument("file", nargs="?", type=str | None, help="an eBird Basic Dataset (.txt, tab-separated)")
     recipe = train_variational_autoencoder
     add_options(options, recipe, ["num_epochs"])
-    add_options(options, recipe, [*_PASSED, "precision", "ema_decay", "non_finite", "deterministic"])
+    add_options(options, recipe, _PASSED)
     add_options(options, create_dataloaders, ["batch_size", "num_workers"])
     add_options(options, split_train_val, ["val_size"])
     add_options(options, VariationalAutoencoder, ["latent_dimension", "hidden_dimension"])
@@ -76,12 +89,12 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         metadata={"features": names},
         progress=True,
         handlers=experiment_handlers(experiment, settings, best, "nats per vector"),
-        **{name: settings[name] for name in (*_PASSED, "precision", "ema_decay", "non_finite", "deterministic")},
+        **{name: settings[name] for name in _PASSED},
     )
     if best.best is None or not best.path.is_file():
         raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite validation loss: nothing was exported")
     load_checkpoint(best.path, model, averaged=None)
-    save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names)
+    on_first_process(lambda: save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names))
     trained = len(history["val_loss"])
     early = ", stopped early" if trained < settings["epochs"] else ""
     return (

@@ -9,6 +9,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from ignite_recipes.checkpoint import write_checkpoint
+from ignite_recipes.distributed import on_first_process
 from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.handlers.metric import Metric, read_metric
@@ -89,13 +90,17 @@ class Checkpointing:
     def save(self, trainer: TrainingEngine) -> Path:
         """Save now; the path of the file."""
         epoch = trainer.state.epoch
-        if self.keep is None:
-            return write_checkpoint(run_state(trainer), self._path(epoch))
-        written = [*(other for other in self._written if other != epoch), epoch]
-        self._written = written[-self.keep :]
-        path = write_checkpoint(run_state(trainer), self._path(epoch))
-        for old in written[: -self.keep]:
-            self._path(old).unlink(missing_ok=True)
+        path, old = self._path(epoch), []
+        if self.keep is not None:
+            written = [*(other for other in self._written if other != epoch), epoch]
+            old, self._written = written[: -self.keep], written[-self.keep :]
+        state = run_state(trainer)
+        return on_first_process(lambda: self._write(state, path, old))
+
+    def _write(self, state: dict[str, Any], path: Path, old: list[int]) -> Path:
+        write_checkpoint(state, path)
+        for epoch in old:
+            self._path(epoch).unlink(missing_ok=True)
         return path
 
     def _path(self, epoch: int) -> Path:
@@ -201,7 +206,8 @@ class BestCheckpoint:
         if not math.isfinite(value) or (self.best is not None and not self._is_better(value)):
             return
         self.best, self.best_epoch = value, trainer.state.epoch
-        write_checkpoint(run_state(trainer), self.path)
+        state = run_state(trainer)
+        on_first_process(lambda: write_checkpoint(state, self.path))
 
     def _is_better(self, value: float) -> bool:
         assert self.best is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.distributed import process_number
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.handlers.training_log import read_training_log
 from ignite_recipes.plotting import plot_history
@@ -37,6 +38,8 @@ class Curves:
 
     def attach(self, trainer: Engine) -> "Curves":
         """Draw when ``trainer`` ends."""
+        if process_number():  # the first one does it for all
+            return self
         trainer.add_event_handler(Events.COMPLETED, self)
         if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure
             trainer.add_event_handler(Events.EXCEPTION_RAISED, self)

@@ -9,6 +9,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.distributed import process_number
 from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
 from ignite_recipes.weights import WeightSwap, copy_weights, load_weights, unwrap
@@ -165,7 +166,7 @@ class EarlyStopping:
         self.stopped_epoch = epoch
         message = f"Early stopping at epoch {epoch}: no improvement on {self.best_loss:g} for {self.wait} epochs"
         logger.info(message)
-        if self.verbose:
+        if self.verbose and process_number() == 0:
             print(message)  # noqa: T201  # the documented meaning of verbose
         return True
 

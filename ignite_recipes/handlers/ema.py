@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.checkpoint import misfits
+from ignite_recipes.distributed import own_parts
 from ignite_recipes.engine import TrainingEngine, keep_state, runs_first
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.weights import WeightSwap, load_weights, unwrap
@@ -116,11 +117,12 @@ class ExponentialMovingAverage:
         if self.warmup:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
         for (is_averaged, dtype), (averages, places) in self._groups.items():
-            if is_averaged:
-                weights = [_at(place).to(dtype) for place in places]  # the weights themselves, if not half precision
-                torch._foreach_lerp_(averages, weights, 1 - decay)
+            averages = own_parts(averages)
+            weights = own_parts(_at(place) for place in places)
+            if is_averaged:  # with the weights themselves, if they are not in half precision
+                torch._foreach_lerp_(averages, [weight.to(dtype) for weight in weights], 1 - decay)
             else:
-                torch._foreach_copy_(averages, [_at(place) for place in places])
+                torch._foreach_copy_(averages, weights)
         self.num_updates += 1
         self._has_begun = True
 
@@ -222,7 +224,8 @@ class ExponentialMovingAverage:
         if problems:
             raise ValueError(f"the average is of another model: {'; '.join(problems[:3])}")
         names = list(self._average)
-        torch._foreach_copy_([self._average[name] for name in names], [state["weights"][name] for name in names])
+        saved = own_parts(state["weights"][name] for name in names)
+        torch._foreach_copy_(own_parts(self._average[name] for name in names), saved)
         self.num_updates, self._has_begun = state["num_updates"], state["has_begun"]
 
 

@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.distributed import whole
 from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents, require_event
 from ignite_recipes.metrics import StepBuffer
@@ -25,7 +26,8 @@ def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     """The norm of all gradients taken as one vector, a 0-d tensor on the first one's device."""
     gradients = list(gradients)
     if not _are_alike(gradients):
-        return torch.nn.utils.get_total_norm(gradients, norm_type)
+        # Of a sharded model each process knows a part of the norm.
+        return whole(torch.nn.utils.get_total_norm(gradients, norm_type))  # type: ignore[no-any-return]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, norm_type)), norm_type)
     return norm
 
@@ -33,7 +35,7 @@ def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
 def _are_alike(gradients: list[Tensor]) -> bool:
     """Whether one kernel can take them all; torch's own functions sort them first, at the cost of as much again."""
     kinds = {(gradient.device, gradient.dtype, gradient.layout) for gradient in gradients}
-    return len(kinds) == 1 and gradients[0].layout == torch.strided
+    return len(kinds) == 1 and gradients[0].layout == torch.strided and not hasattr(gradients[0], "device_mesh")
 
 
 def clip_grad_norm(
@@ -73,9 +75,7 @@ def clip_grad_norm(
     return _clip(parameters, max_norm, norm_type, error_if_nonfinite)
 
 
-def _clip(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float, error_if_nonfinite: bool
-) -> Tensor:
+def _clip(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Tensor:
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
     norm = total_norm(gradients, norm_type)

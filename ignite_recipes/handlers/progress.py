@@ -5,6 +5,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.distributed import process_number
 from ignite_recipes.engine import TrainingEngine
 
 __all__ = ["ProgressBar", "print_line"]
@@ -42,6 +43,8 @@ class ProgressBar:
 
     def attach(self, trainer: Engine) -> "ProgressBar":
         """Show the progress of ``trainer``."""
+        if process_number():  # the first one does it for all
+            return self
         trainer.add_event_handler(Events.STARTED, self._open)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._show_metrics)
@@ -85,7 +88,9 @@ def _bar(**settings: Any) -> Any:
 
 
 def print_line(line: str) -> None:
-    """Print to standard output without tearing a bar that is being shown."""
+    """Print to standard output, once for all processes, without tearing a bar that is being shown."""
+    if process_number():
+        return
     if "tqdm" not in sys.modules:
         print(line)  # noqa: T201  # what it is for
         return

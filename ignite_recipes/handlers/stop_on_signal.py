@@ -7,6 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.distributed import largest
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.events import TrainEvents
 
@@ -90,13 +91,15 @@ class StopOnSignal:
 
     def __call__(self, trainer: Engine) -> None:
         """Leave, if a signal has come and the epoch can be cut here."""
-        if self._received is not None and (self.save is None or getattr(trainer, "can_be_cut", True)):
+        if self.save is None or getattr(trainer, "can_be_cut", True):
             self._leave(trainer)
 
     def _leave(self, trainer: Any) -> None:
-        if self._received is None:
+        received = largest(self._received or 0)  # a signal to one process ends all, after the same step
+        if not received:
             return
-        signum = signal.Signals(self._received)
+        signum = signal.Signals(received)
+        self._restore()
         if self.save is None:
             raise Stopped("stopped", signum)
         path = self.save(trainer)

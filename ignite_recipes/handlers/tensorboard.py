@@ -9,6 +9,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.distributed import process_number
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.handlers.metric import decision_event
 
@@ -54,6 +55,8 @@ class TensorBoardLog:
 
     def attach(self, trainer: Engine) -> "TensorBoardLog":
         """Log the epochs of ``trainer``."""
+        if process_number():  # the first one does it for all
+            return self
         trainer.add_event_handler(decision_event(trainer), self)
         trainer.add_event_handler(Events.COMPLETED, self._close)
         if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure

@@ -10,6 +10,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.distributed import process_number
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.handlers.metric import decision_event
 
@@ -59,6 +60,8 @@ class TrainingLog:
 
     def attach(self, trainer: Engine) -> "TrainingLog":
         """Log the epochs of ``trainer``."""
+        if process_number():  # the first one does it for all
+            return self
         trainer.add_event_handler(Events.EPOCH_STARTED, self._begin)
         trainer.add_event_handler(decision_event(trainer), self)
         return self

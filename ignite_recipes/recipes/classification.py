@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from ignite_recipes.checkpoint import load_checkpoint
 from ignite_recipes.checkpoint_manager import CheckpointManager
 from ignite_recipes.devices import as_device, move_model
+from ignite_recipes.distributed import join_processes, on_first_process
 from ignite_recipes.engine import TrainingEngine, create_trainer
 from ignite_recipes.evaluation import create_evaluator
 from ignite_recipes.experiment import ExperimentManager
@@ -154,11 +155,12 @@ class Trainer:
         check_choice(precision=(precision, PRECISIONS))
         check_saves(save_every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
         self.device = as_device(device)
+        join_processes(self.device)
         self.model, self.criterion = move_model(model, self.device), criterion
         self.train_loader, self.val_loader = train_loader, val_loader
         self.optimizer, self.scheduler, self.dataset, self.patience = optimizer, scheduler, dataset, patience
         self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager
-        self.seed = draw_seed() if seed is None else seed
+        self.seed = on_first_process(draw_seed) if seed is None else seed
         self._seed_is_given = seed is not None
         self._precision, self._max_grad_norm, self._non_finite = precision, max_grad_norm, non_finite
         self._accumulation_steps, self._deterministic, self._ema_decay = accumulation_steps, deterministic, ema_decay
@@ -361,6 +363,7 @@ class Trainer:
             ValueError, NonFiniteError: as for :meth:`train`.
         """
         engine, averages = self._new_engine(derive_seed(self.seed, "train_epoch", epoch))
+        engine._losses = self.engine._losses  # compiled once for all calls
         if self.dataset is not None:
             self.dataset.reapply_transforms(epoch)
         engine.run(self.train_loader, max_epochs=1)

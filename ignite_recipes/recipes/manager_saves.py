@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite_recipes.checkpoint_manager import CheckpointManager
+from ignite_recipes.distributed import on_first_process
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.run_state import LATEST, run_state
@@ -33,6 +34,9 @@ class SaveThrough:
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save the epoch that has just ended."""
         args = self._documented(trainer)
+        on_first_process(lambda: self._save(trainer, args))
+
+    def _save(self, trainer: TrainingEngine, args: tuple[Any, ...]) -> None:
         self.manager.save_best_model(*args)
         if self.manager.should_save_epoch(trainer.state.epoch):
             self.manager.save_epoch_checkpoint(*args)
@@ -40,7 +44,8 @@ class SaveThrough:
 
     def save_latest(self, trainer: TrainingEngine) -> Path:
         """Save the run as it is, inside an epoch too; the path of the file."""
-        self.manager.save_latest_checkpoint(*self._documented(trainer))
+        args = self._documented(trainer)
+        on_first_process(lambda: self.manager.save_latest_checkpoint(*args))
         return Path(self.manager.checkpoints_dir) / LATEST
 
     @staticmethod

@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from ignite_recipes.batches import to_device
 from ignite_recipes.devices import without_autocast
+from ignite_recipes.evaluation import in_evaluation_mode
 from ignite_recipes.metrics import accuracy
+from ignite_recipes.randomness import preserve_generators
+from ignite_recipes.weights import unwrap
 
 __all__ = ["SupervisedLoss"]
 
@@ -25,6 +30,7 @@ class SupervisedLoss:
             )
         self.criterion = criterion
         self._num_classes: int | None = None
+        self._was_tried = False
 
     def __call__(self, model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
         """``loss``, and for classes ``accuracy`` in percent."""
@@ -66,11 +72,22 @@ class SupervisedLoss:
         engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
 
     def _check_batch(self, engine: Engine) -> None:
-        batch: Any = engine.state.batch
+        trainer: Any = engine
+        batch = trainer.state.batch
         if not isinstance(batch, (list, tuple)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
             raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {type(batch).__name__}")
         if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
             self._check_labels(batch[1])
+        if trainer.compile and not self._was_tried:
+            self._try(trainer, to_device(batch, trainer.device))
+
+    @torch.no_grad()
+    def _try(self, engine: Any, batch: Any) -> None:
+        """Compute a first loss as it stands: mistakes are told as ever, and the labels, once checked, not compiled."""
+        model = unwrap(engine.model)
+        with preserve_generators(engine.device), in_evaluation_mode(model):
+            self(model, engine.get_inputs(batch), batch)
+        self._was_tried = True
 
     def _check_labels(self, labels: Tensor) -> None:
         known = labels[labels != getattr(self.criterion, "ignore_index", IGNORED_CLASS)]
