@@ -14,6 +14,7 @@ from benchmarks.growth import growth
 from benchmarks.measuring import machine
 from benchmarks.memory import memory
 from benchmarks.overhead import overhead
+from benchmarks.scaling import scaling
 from benchmarks.steps import mlp_steps, traffic_steps, vae_steps
 
 
@@ -26,7 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=2.0, help="GiB of memory for ebird-large (default: 2)")
     parser.add_argument("--picture", type=Path, default=Path("benchmarks/growth.png"), help="where growth draws")
     parser.add_argument("--device", default="cuda", help="of the benchmark named cuda (default: cuda)")
-    known = ["mlp", "vae", "traffic", "overhead", "memory", "compile", "ebird", "growth", "cuda", "ebird-large"]
+    known = [
+        "mlp",
+        "vae",
+        "traffic",
+        "overhead",
+        "memory",
+        "compile",
+        "ebird",
+        "growth",
+        "scaling",
+        "cuda",
+        "ebird-large",
+    ]
     parser.add_argument("names", nargs="+", choices=["all", *known], metavar="NAME", help=f"all, {', '.join(known)}")
     options = parser.parse_args(arguments)
     names = [name for name in known if name in options.names or "all" in options.names]
@@ -41,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             "compile": partial(compiled, options.rounds),
             "ebird": partial(ebird, min(options.rounds, 3), Path(folder)),
             "growth": partial(growth, options.rounds, options.picture),
+            "scaling": partial(scaling, options.rounds),
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
         }

@@ -1,9 +1,10 @@
-"""Time and memory as the work grows: the model, the data, the handlers, the length of a run. Flat where it should be."""
+"""Time and memory as the work grows: model, data, handlers, length of a run. Flat where it should be."""
 
 import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,21 @@ def by_width(rounds: int) -> list[Line]:
     names = ["tuned loop", "ours, everything on"]
     took: dict[str, list[float]] = {name: [] for name in names}
     for width in WIDTHS:
-        works = (lambda: _tuned(_net(width), data), lambda: _ours(_net(width), data))
+        works = (partial(_tuned, width, data), partial(_ours, width, data))
         for name, seconds in zip(names, _medians(works, rounds), strict=True):
             took[name].append(seconds / STEPS * 1e6)
     return [(name, WIDTHS, took[name]) for name in names]
 
 
 def by_rows(rounds: int) -> list[Line]:
-    """With checklists of bytes, drawn at random by the library's own loader; the first batch's shuffling is left out."""
+    """With rows of bytes, drawn at random by the library's own loader; the shuffling at the start is left out."""
     from ignite_recipes import RowDataset, create_dataloaders
 
     values = []
     for rows in ROW_COUNTS:
         loader, _ = create_dataloaders(RowDataset(torch.zeros(rows, FEATURES, dtype=torch.uint8)), None, BATCH)
         clock = _Clock(start=20, steps=60)
-        values.append(_medians([lambda: _ours(_net(64), loader, clock)], rounds, clock)[0] * 1e6)
+        values.append(_medians([partial(_ours, 64, loader, clock)], rounds, clock)[0] * 1e6)
     return [("ours, everything on", ROW_COUNTS, values)]
 
 
@@ -76,7 +77,7 @@ def by_handlers(rounds: int) -> list[Line]:
             trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
         trainer.run(data, max_epochs=1)
 
-    works = [lambda count=count: work(count) for count in HANDLER_COUNTS]
+    works = [partial(work, count) for count in HANDLER_COUNTS]
     return [("a bare trainer", HANDLER_COUNTS, [s / STEPS * 1e6 for s in _medians(works, rounds)])]
 
 
@@ -107,7 +108,8 @@ def _net(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(FEATURES, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
 
-def _tuned(model: nn.Module, data: Sequence[Tensor]) -> None:
+def _tuned(width: int, data: Sequence[Tensor]) -> None:
+    model = _net(width)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, fused=True)
     for batch in data:
@@ -149,8 +151,8 @@ class _Clock:
                 engine.terminate()
 
 
-def _ours(model: nn.Module, data: Any, clock: _Clock | None = None) -> None:
-    trainer = _trainer(model, everything=True)
+def _ours(width: int, data: Any, clock: _Clock | None = None) -> None:
+    trainer = _trainer(_net(width), everything=True)
     if clock is not None:
         clock.attach(trainer)
     trainer.run(data, max_epochs=1)

@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ def in_turns(programs: Mapping[str, Program], rounds: int, warm_up: int = 1) -> 
         rounds: that count.
         warm_up: rounds before those, that don't.
 
+    Returns:
+        name -> figures, without the programs that need something that is not installed.
+
     Raises:
         RuntimeError: if a program fails; its traceback is on standard error.
     """
@@ -59,23 +63,26 @@ def in_turns(programs: Mapping[str, Program], rounds: int, warm_up: int = 1) -> 
             workers.append(context.Process(target=_work, args=(program, theirs), daemon=True))
             workers[-1].start()
             theirs.close()
-            _ask(name, pipes[name], None)  # one at a time: making may be work as well
-        seconds: dict[str, list[float]] = {name: [] for name in programs}
-        names = list(programs)
+            missing = _ask(name, pipes[name], None)  # one at a time: making may be work as well
+            if missing is not None:
+                print(f"left out: {name}, for {missing}", file=sys.stderr)
+                del pipes[name]
+        names = list(pipes)
+        seconds: dict[str, list[float]] = {name: [] for name in names}
         for number in range(-warm_up, rounds):
             first = number % len(names)
             for name in names[first:] + names[:first]:
                 took = _ask(name, pipes[name], "run")
                 if number >= 0:
                     seconds[name].append(took)
-        memory = {name: _ask(name, pipes[name], "memory") for name in programs}
+        memory = {name: _ask(name, pipes[name], "memory") for name in names}
     finally:
         for pipe in pipes.values():
             pipe.close()  # ends the process that listens at the other end
         for worker in workers:
             worker.join(10)
             worker.kill()
-    return {name: Figures(seconds[name], *memory[name]) for name in programs}
+    return {name: Figures(seconds[name], *memory[name]) for name in names}
 
 
 def _ask(name: str, pipe: Connection, request: str | None) -> Any:
@@ -88,9 +95,13 @@ def _ask(name: str, pipe: Connection, request: str | None) -> Any:
 
 
 def _work(program: Program, pipe: Connection) -> None:
-    work = program()
+    try:
+        work = program()
+    except ImportError as error:  # another framework, which need not be here
+        pipe.send(str(error))
+        return
     before = _peak()
-    pipe.send("ready")
+    pipe.send(None)
     while True:
         try:
             request = pipe.recv()

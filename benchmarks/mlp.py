@@ -50,12 +50,12 @@ def recipe() -> Callable[[], None]:
     return lambda: train_model_advanced(make_model(), train_loader, val_loader, epochs=EPOCHS, seed=0, verbose=False)
 
 
-def lightning() -> Callable[[], None]:
+def with_lightning() -> Callable[[], None]:
     quiet()
-    import lightning as L
+    import lightning
     from lightning.pytorch.callbacks import EarlyStopping
 
-    class Module(L.LightningModule):
+    class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.net = make_model()
@@ -78,7 +78,7 @@ def lightning() -> Callable[[], None]:
     val_loader = plain.row_loader(make_data(VAL_ROWS), BATCH, False)
 
     def work() -> None:
-        trainer = L.Trainer(
+        trainer = lightning.Trainer(
             max_epochs=EPOCHS,
             accelerator="cpu",
             gradient_clip_val=1.0,
@@ -93,7 +93,7 @@ def lightning() -> Callable[[], None]:
     return work
 
 
-def ignite() -> Callable[[], None]:
+def with_ignite() -> Callable[[], None]:
     """Ignite alone: its own evaluator, metric and early stopping; clipping by hand, as it must be there."""
     quiet()
     from ignite.engine import Engine, Events, create_supervised_evaluator
@@ -129,7 +129,7 @@ def ignite() -> Callable[[], None]:
     return work
 
 
-def accelerate() -> Callable[[], None]:
+def with_accelerate() -> Callable[[], None]:
     quiet()
     from accelerate import Accelerator
 
@@ -160,7 +160,7 @@ def accelerate() -> Callable[[], None]:
     return work
 
 
-def skorch() -> Callable[[], None]:
+def with_skorch() -> Callable[[], None]:
     quiet()
     import skorch.callbacks
     from skorch import NeuralNetRegressor
@@ -191,7 +191,7 @@ def skorch() -> Callable[[], None]:
     return work
 
 
-def keras() -> Callable[[], None]:
+def with_keras() -> Callable[[], None]:
     quiet()
     import os
 
@@ -253,9 +253,9 @@ PROGRAMS: dict[str, Program] = {
     "plain loop": partial(by_hand, plain.train, plain.row_loader),
     "tuned loop": partial(by_hand, plain.train_tuned, plain.batched_loader),
     "**train_model_advanced**": recipe,
-    "Ignite": ignite,
-    "Accelerate": accelerate,
-    "skorch": skorch,
-    "Lightning": lightning,
-    "Keras on torch": keras,
+    "Ignite": with_ignite,
+    "Accelerate": with_accelerate,
+    "skorch": with_skorch,
+    "Lightning": with_lightning,
+    "Keras on torch": with_keras,
 }

@@ -160,11 +160,11 @@ def skorch_off() -> Callable[[], Any]:
 def lightning_off() -> Callable[[], Any]:
     data = batches()
     quiet()
-    import lightning as L
+    import lightning
 
     loader = DataLoader(data, batch_size=None)  # of a list it would make several loaders
 
-    class Module(L.LightningModule):
+    class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.net = make_model()
@@ -176,7 +176,7 @@ def lightning_off() -> Callable[[], Any]:
             return torch.optim.SGD(self.parameters(), lr=1e-3)
 
     def work() -> None:
-        L.Trainer(max_epochs=EPOCHS, accelerator="cpu", barebones=True).fit(Module(), loader)
+        lightning.Trainer(max_epochs=EPOCHS, accelerator="cpu", barebones=True).fit(Module(), loader)
 
     return work
 

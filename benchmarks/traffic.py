@@ -57,12 +57,12 @@ def recipe(**settings: Any) -> Callable[[], Any]:
     return lambda: trainModel(parameters, train, val, verbose=False, **settings)
 
 
-def lightning() -> Callable[[], None]:
+def with_lightning() -> Callable[[], None]:
     quiet()
-    import lightning as L
+    import lightning
     from lightning.pytorch.callbacks import EarlyStopping
 
-    class Module(L.LightningModule):
+    class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.net = make_model()
@@ -85,7 +85,7 @@ def lightning() -> Callable[[], None]:
     val_loader = plain.row_loader(make_arrays(VAL_WINDOWS), BATCH, False)
 
     def work() -> None:
-        trainer = L.Trainer(
+        trainer = lightning.Trainer(
             max_epochs=EPOCHS,
             accelerator="cpu",
             gradient_clip_val=1.0,
@@ -104,5 +104,5 @@ PROGRAMS: dict[str, Program] = {
     "plain loop": partial(by_hand, plain.train, plain.row_loader),
     "tuned loop": partial(by_hand, plain.train_tuned, plain.batched_loader),
     "**trainModel**": recipe,
-    "Lightning": lightning,
+    "Lightning": with_lightning,
 }

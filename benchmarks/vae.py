@@ -58,11 +58,11 @@ def recipe(**settings: Any) -> Callable[[], Any]:
     )
 
 
-def lightning() -> Callable[[], None]:
+def with_lightning() -> Callable[[], None]:
     quiet()
-    import lightning as L
+    import lightning
 
-    class Module(L.LightningModule):
+    class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.net = make_model()
@@ -83,7 +83,7 @@ def lightning() -> Callable[[], None]:
     val_loader = plain.row_loader((make_data(VAL_ROWS),), BATCH, False)
 
     def work() -> None:
-        trainer = L.Trainer(
+        trainer = lightning.Trainer(
             max_epochs=EPOCHS,
             accelerator="cpu",
             logger=False,
@@ -96,7 +96,7 @@ def lightning() -> Callable[[], None]:
     return work
 
 
-def ignite() -> Callable[[], None]:
+def with_ignite() -> Callable[[], None]:
     quiet()
     from ignite.engine import Engine, Events
     from ignite.metrics import RunningAverage
@@ -131,7 +131,7 @@ def ignite() -> Callable[[], None]:
     return work
 
 
-def accelerate() -> Callable[[], None]:
+def with_accelerate() -> Callable[[], None]:
     quiet()
     from accelerate import Accelerator
 
@@ -177,7 +177,7 @@ PROGRAMS: dict[str, Program] = {
     "plain loop": partial(by_hand, plain.train, plain.row_loader),
     "tuned loop": partial(by_hand, plain.train_tuned, plain.batched_loader),
     "**train_variational_autoencoder**": recipe,
-    "Ignite": ignite,
-    "Accelerate": accelerate,
-    "Lightning": lightning,
+    "Ignite": with_ignite,
+    "Accelerate": with_accelerate,
+    "Lightning": with_lightning,
 }

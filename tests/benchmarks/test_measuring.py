@@ -1,0 +1,134 @@
+"""Programs run in turns, in processes of their own; each workload runs; ratios are taken round by round."""
+
+import functools
+import importlib
+import os
+import time
+
+import pytest
+
+from benchmarks.measuring import Figures, in_turns, ratio, table
+
+
+
+def noting(path, name):
+    """A program that notes each of its runs, and the process it is in."""
+
+    def work():
+        with open(path, "a") as file:
+            file.write(f"{name} {os.getpid()}\n")
+
+    return work
+
+
+def holding(mebibytes):
+    def work():
+        block = bytearray(mebibytes * 2**20)
+        block[::4096] = b"x" * len(block[::4096])
+        time.sleep(0.01)
+
+    return work
+
+
+def failing():
+    return lambda: 1 / 0
+
+
+def missing():
+    import no_such_framework  # noqa: F401
+
+
+def test_programs_run_in_turns_each_in_a_process_of_its_own_beginning_with_another_in_each_round(tmp_path):
+    path = tmp_path / "runs"
+    programs = {name: functools.partial(noting, path, name) for name in "abc"}
+    figures = in_turns(programs, rounds=3, warm_up=0)
+    lines = [line.split() for line in path.read_text().splitlines()]
+    assert "".join(name for name, _ in lines) == "abcbcacab"
+    assert len({pid for _, pid in lines}) == 3
+    assert [len(figures[name].seconds) for name in "abc"] == [3, 3, 3]
+
+
+def test_memory_is_that_of_the_program_and_one_that_cannot_be_made_is_left_out(capfd):
+    figures = in_turns(
+        {"small": functools.partial(holding, 1), "large": functools.partial(holding, 80), "no": missing}, 1
+    )
+    assert list(figures) == ["small", "large"]
+    assert 70 < figures["large"].peak - figures["small"].peak < 95
+    assert 70 < figures["large"].grown < 95
+    assert "left out: no, for No module named 'no_such_framework'" in capfd.readouterr().err
+
+
+def test_a_program_that_fails_is_named(capfd):
+    with pytest.raises(RuntimeError, match="the program 'bad' failed"):
+        in_turns({"bad": failing}, 1)
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_a_ratio_compares_runs_of_one_round():
+    slow_machine_in_round_two = Figures([1.0, 20.0, 3.0], 0, 0), Figures([2.0, 40.0, 4.0], 0, 0)
+    assert ratio(*slow_machine_in_round_two) == (0.5, 0.5, 0.75)
+
+
+def test_a_table_is_markdown():
+    assert table(["a", "b"], [["x", 1]]).splitlines() == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
+
+
+# The modules are imported where they are used: every process of the tests above would take torch in.
+
+TINY = {
+    "mlp": {"ROWS": 96, "VAL_ROWS": 32, "EPOCHS": 2},
+    "vae": {"ROWS": 256, "VAL_ROWS": 128, "EPOCHS": 1, "SPECIES": 20, "WIDTH": 16},
+    "traffic": {"WINDOWS": 64, "VAL_WINDOWS": 32, "BATCH": 32, "EPOCHS": 1},
+    "overhead": {"STEPS": 3, "EPOCHS": 1},
+    "memory": {"ROWS": 256, "WIDTH": 16},
+    "cuda": {"ROWS": 256, "EPOCHS": 1},
+    "compiled": {},
+}
+
+
+@pytest.mark.parametrize("workload", TINY)
+def test_every_program_but_those_of_other_frameworks_runs_more_than_once(workload, monkeypatch):
+    for name, sizes in TINY.items():
+        for constant, size in sizes.items():
+            monkeypatch.setattr(importlib.import_module(f"benchmarks.{name}"), constant, size)
+    module = importlib.import_module(f"benchmarks.{workload}")
+    if workload == "memory":
+        programs = [program for program, _ in module.PROGRAMS.values()]
+    elif workload == "cuda":
+        on_device = functools.partial(module.recipe, "cpu", True, precision="bfloat16")
+        programs = [functools.partial(module.by_hand, "cpu"), on_device]
+    elif workload == "compiled":
+        programs = list(module.RECIPES.values())
+    else:
+        own = ("**", "loop", "matrix", "Ignite")
+        programs = [program for name, program in module.PROGRAMS.items() if any(part in name for part in own)]
+    for program in programs:
+        work = program()
+        work()
+        work()
+
+
+def test_growth_draws_its_four_panels(tmp_path, monkeypatch):
+    from benchmarks import growth
+
+    for name, sizes in (
+        ("WIDTHS", (4, 8)),
+        ("ROW_COUNTS", (3_200,)),
+        ("HANDLER_COUNTS", (0, 2)),
+        ("RUN_LENGTHS", (100, 200)),
+        ("STEPS", 5),
+    ):
+        monkeypatch.setattr(growth, name, sizes)
+    text = growth.growth(1, tmp_path / "growth.png")
+    assert text.count("ours, everything on") == 3
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_the_command_lists_its_names_and_says_what_was_not_measured(capsys):
+    from benchmarks.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(["nonsense"])
+    assert "ebird-large" in capsys.readouterr().err
+    assert main(["cuda", "--rounds", "1"]) == 0
+    assert "### cuda" in capsys.readouterr().out
