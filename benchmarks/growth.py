@@ -180,8 +180,12 @@ def _draw(panels: Sequence[tuple[str, str, list[Line]]], path: Path) -> None:
             ax.plot(x, y, label=name, **style)
         if label != "handlers listening in each step":
             ax.set_xscale("log")
+        ax.set_xticks(lines[0][1], [f"{x:,}" for x in lines[0][1]])
+        ax.minorticks_off()
         if len(lines) > 1:
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:,.0f}")
+            ax.yaxis.set_minor_formatter("{x:,.0f}")
         else:
             ax.set_ylim(0, 1.6 * max(lines[0][2]))
         ax.set_xlabel(label)

@@ -42,12 +42,14 @@ def by_hand(train: Callable[..., None], loader: Callable[..., Any]) -> Callable[
     return lambda: train(make_model(), losses, train_loader, val_loader, EPOCHS, max_norm=1.0, patience=10)
 
 
-def recipe() -> Callable[[], None]:
+def recipe(**settings: Any) -> Callable[[], Any]:
     from ignite_recipes import train_model_advanced
 
     train_loader = plain.batched_loader(make_data(), BATCH, True)
     val_loader = plain.batched_loader(make_data(VAL_ROWS), BATCH, False)
-    return lambda: train_model_advanced(make_model(), train_loader, val_loader, epochs=EPOCHS, seed=0, verbose=False)
+    return lambda: train_model_advanced(
+        make_model(), train_loader, val_loader, epochs=EPOCHS, seed=0, verbose=False, **settings
+    )
 
 
 def with_lightning() -> Callable[[], None]:

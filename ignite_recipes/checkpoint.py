@@ -48,18 +48,38 @@ AVERAGED = "ema_model_state_dict"
 
 
 class CheckpointError(RuntimeError):
-    """A file is not a sound checkpoint, or not one of this model; the message names the file."""
+    """A file is not a sound checkpoint, or not one of this model; the message names the file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "latest_checkpoint.pt")
+    ...     _ = path.write_bytes(b"the first half of a fi")
+    ...     try:
+    ...         contents = read_checkpoint(path)
+    ...     except CheckpointError as error:
+    ...         print("start anew:", error)
+    start anew: '...latest_checkpoint.pt' is not a sound checkpoint (File is not a zip file): it was cut short, ...
+    """
 
 
 def write_checkpoint(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Write ``contents`` to ``path`` so that the file is at every moment either the old one or the new one.
 
     The new file is written beside the old one, flushed to the disk, and only then renamed over it
-    (:func:`~ignite_recipes.files.replace_file`). Missing folders are made.
+    (``replace_file``). Missing folders are made.
 
     Raises:
         TypeError: for a value that could not be read back safely, naming its place.
         OSError: if it cannot be written; what was there before is still there.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     contents = {"model_state_dict": nn.Linear(2, 1).state_dict(), "note": "first"}
+    ...     read_checkpoint(write_checkpoint(contents, f"{folder}/a.pt"))["note"]
+    'first'
+    >>> write_checkpoint({"model": nn.Linear(2, 1)}, "b.pt")
+    Traceback (most recent call last):
+    TypeError: checkpoint['model'] must be a tensor or a plain value (number, string, list, dict); got Linear: ...
     """
     plain = _plain(contents, "checkpoint")
     return replace_file(path, lambda file: _save(plain, file))
@@ -111,6 +131,13 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
         FileNotFoundError: if there is no such file.
         CheckpointError: if it is cut short, damaged, not a checkpoint, or holds objects other than tensors
             and plain values.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(nn.Linear(2, 1), None, epoch=5, train_loss=0.7, val_loss=0.8, filepath=f"{folder}/model.pt")
+    ...     contents = read_checkpoint(f"{folder}/model.pt")
+    >>> contents["epoch"], contents["val_loss"], list(contents["model_state_dict"])
+    (5, 0.8, ['weight', 'bias'])
     """
     path = Path(path)
     if not path.is_file():
@@ -164,6 +191,15 @@ def save_checkpoint(
     Raises:
         TypeError: for values that could not be read back safely.
         OSError: if the file cannot be written; an older one is still there then.
+
+    >>> import tempfile
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.Adam(model.parameters())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(model, optimizer, 5, 0.7, 0.8, f"{folder}/model.pt", metadata={"species": ["Crow", "Kite"]})
+    ...     contents = read_checkpoint(f"{folder}/model.pt")
+    >>> contents["epoch"], contents["train_loss"], contents["metadata"]
+    (5, 0.7, {'species': ['Crow', 'Kite']})
     """
     contents = {
         "epoch": epoch,
@@ -198,6 +234,14 @@ def load_checkpoint(
         FileNotFoundError: if there is no such file.
         CheckpointError: if the file is not sound, is of another architecture, or has no optimizer state or no
             average though one is asked for. Model and optimizer are then as they were before.
+
+    >>> import tempfile
+    >>> model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(model, None, epoch=5, train_loss=0.7, val_loss=0.8, filepath=f"{folder}/model.pt")
+    ...     contents = load_checkpoint(f"{folder}/model.pt", other)
+    >>> torch.equal(other.weight, model.weight), contents["epoch"]
+    (True, 5)
     """
     contents = read_checkpoint(filepath, "cpu" if device is None else device)
     weights = contents["model_state_dict"]

@@ -34,6 +34,14 @@ class EvaluationEngine(KeyedEngine):
 
     A run leaves each module in the mode (training or evaluation) in which it found it, and draws the same
     random numbers every time, so that a sampled validation loss shows the model and not the dice.
+
+    >>> model = nn.Dropout()
+    >>> def noisy_loss(model, x, batch):
+    ...     return {"loss": (model(x) + torch.randn_like(x)).mean()}
+    >>> evaluator = create_evaluator(model, noisy_loss)
+    >>> first, second = (evaluator.run([torch.ones(4)]).output["loss"] for _ in range(2))
+    >>> bool(first == second), model.training
+    (True, True)
     """
 
     purpose = "validation"
@@ -89,6 +97,12 @@ def create_evaluator(
 
     Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed. Ignite's metrics can be
     attached to it as to any evaluator.
+
+    >>> from ignite_recipes import EpochAverages
+    >>> evaluator = create_evaluator(nn.Identity(), lambda model, x, batch: {"loss": model(x).square().mean()})
+    >>> _ = EpochAverages().attach(evaluator)
+    >>> evaluator.run([torch.tensor([1.0, 1.0, 1.0]), torch.tensor([5.0])]).metrics
+    {'loss': 7.0}
     """
     if not callable(loss_fn):
         raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {loss_fn!r}")

@@ -1,7 +1,8 @@
 """The training step, drawn, with each event at its place.
 
 One run, top to bottom. ``Events`` are Ignite's own, ``TrainEvents`` are ours; what stands beside an event
-is what runs there by convention. :func:`describe` prints this drawing with the handlers of a given engine.
+is what runs there by convention. :func:`~ignite_recipes.describe` prints this drawing with the handlers
+of a given engine.
 
 ::
 
@@ -47,11 +48,18 @@ __all__ = ["DRAWING", "TrainEvents", "describe", "require_event"]
 class TrainEvents(EventEnum):
     """The moments of a training step and of an epoch's end that Ignite has no event for.
 
-    A user's own Engine registers those that it fires, and fires them in its update function::
+    A user's own Engine registers those that it fires, and fires them in its update function:
 
-        engine.register_events(TrainEvents.GRADIENTS_READY, TrainEvents.OPTIMIZER_STEP_COMPLETED)
-        ...
-        engine.fire_event(TrainEvents.GRADIENTS_READY)  # between backward() and step()
+    >>> def update(engine, batch):
+    ...     engine.fire_event(TrainEvents.GRADIENTS_READY)  # between backward() and step()
+    >>> engine = Engine(update)
+    >>> engine.register_events(TrainEvents.GRADIENTS_READY)
+    >>> @engine.on(TrainEvents.GRADIENTS_READY(every=2))
+    ... def look(engine):
+    ...     print("gradients of iteration", engine.state.iteration)
+    >>> _ = engine.run([0, 1, 2, 3])
+    gradients of iteration 2
+    gradients of iteration 4
     """
 
     INPUTS_READY = "inputs_ready"

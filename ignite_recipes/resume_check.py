@@ -31,6 +31,14 @@ class ResumeReport:
         differences: (epoch, batch) at which the run was cut -> the first part of its final state that differs
             from the uninterrupted run's, or None if all bits are equal.
         repeated: likewise for a second uninterrupted run.
+
+    >>> report = ResumeReport({(1, 2): None, (2, 1): "history['train_loss'][1] is 0.5 and 0.6"})
+    >>> print(report)
+    run again, not cut:        equal
+    cut in epoch 1, batch 2:   equal
+    cut in epoch 2, batch 1:   history['train_loss'][1] is 0.5 and 0.6
+    >>> report.is_exact
+    False
     """
 
     differences: Mapping[tuple[int, int], str | None] = field(default_factory=dict)

@@ -66,6 +66,16 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
 
     Raises:
         RuntimeError: inside an accumulation window, whose gradients no checkpoint holds.
+
+    >>> import torch
+    >>> from ignite_recipes import create_trainer
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()}, seed=3)
+    >>> _ = trainer.run([torch.ones(4, 2)] * 5, max_epochs=2)
+    >>> state = run_state(trainer)
+    >>> state["epoch"], state["run"]["engine"]["iteration"], state["run"]["engine"]["seed"]
+    (2, 10, 3)
     """
     _check_trainer(trainer)
     if trainer.window_losses:
@@ -119,6 +129,22 @@ def restore_run(
             only and not a whole run.
         ValueError: if a setting, the batches an epoch or the seed differ from that run's, or it is past
             ``num_epochs``.
+
+    >>> import tempfile, torch
+    >>> from ignite_recipes import create_trainer, write_checkpoint
+    >>> data = torch.utils.data.DataLoader(torch.rand(8, 2), batch_size=4, shuffle=True)
+    >>> def new_trainer():
+    ...     model = torch.nn.Linear(2, 1)
+    ...     optimizer = torch.optim.Adam(model.parameters())
+    ...     return create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()}, seed=0)
+    >>> whole, resumed = new_trainer(), new_trainer()
+    >>> _ = whole.run(data, max_epochs=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_checkpoint(run_state(whole), f"{folder}/run.pt")
+    ...     contents = restore_run(resumed, path)
+    >>> _ = whole.run(data, max_epochs=4), resumed.run(data, max_epochs=4)
+    >>> torch.equal(whole.model.weight, resumed.model.weight)
+    True
     """
     _check_trainer(trainer)
     contents = read_checkpoint(path)

@@ -146,6 +146,7 @@ class BaseDataset:
 
 
 DatasetRegistry: Registry[BaseDataset] = Registry("data set")
+"""What it makes is a :class:`BaseDataset`."""
 
 
 @DatasetRegistry.register("digits")
@@ -157,7 +158,7 @@ def digits(*, transform: Transform | str | None = "affine", seed: int = 0, split
         seed: of the transform's random draws.
         split_seed: of the split, which has the same part of each digit on either side.
 
-    >>> dataset = digits()
+    >>> dataset = DatasetRegistry.create("digits")
     >>> len(dataset.train), len(dataset.val), dataset.input_shape, dataset.num_classes
     (1437, 360, (1, 8, 8), 10)
     """

@@ -102,7 +102,7 @@ def split_train_val(
     the wanted number of rows; one group at least is left to train on.
 
     Args:
-        matrix: (N, D), the frame of :func:`~ignite_recipes.data.create_species_matrix`, sparse or dense, with
+        matrix: (N, D), the frame of :func:`create_species_matrix`, sparse or dense, with
             or without the column of identifiers; or a numpy array, a torch tensor or a scipy CSR matrix.
         species: the columns of the frame to use, by default those of numbers; of another matrix, their names.
         val_size: the part for validation, a fraction of all rows in (0, 1) or a number of rows.

@@ -20,6 +20,18 @@ class TrafficArrays(NamedTuple):
 
     Traffic is the part of a window's samples that were transmitted, in [0, 1]; the class of the target's is
     their number, 0..T.
+
+    >>> arrays = make_traffic_windows(torch.rand(20, 2), torch.ones(20), len_source=3, len_target=4)
+    >>> for name, array in arrays._asdict().items():
+    ...     print(f"{name:18} {tuple(array.shape)}")
+    sources            (14, 3, 2)
+    targets            (14, 4, 2)
+    last_transmitted   (14, 1, 2)
+    source_traffic     (14, 1)
+    target_traffic     (14, 1)
+    target_class       (14, 1)
+    transmissions      (14, 4)
+    unsmoothed_sources (14, 3, 2)
     """
 
     sources: Tensor
@@ -114,7 +126,7 @@ class TrafficDataset(Dataset[TrafficArrays]):
         arrays: :class:`TrafficArrays`, or any eight tensors or numpy arrays in that order.
 
     Raises:
-        ValueError: as :func:`check_traffic_arrays`.
+        ValueError: as ``check_traffic_arrays``.
 
     >>> dataset = TrafficDataset(make_traffic_windows(torch.rand(20, 2), torch.ones(20), 10, 5))
     >>> len(dataset), [tuple(array.shape) for array in dataset.__getitems__([0, 3])]

@@ -49,6 +49,15 @@ def load_traffic_csv(
         FileNotFoundError: if there is no such file.
         ValueError: if a column is missing or not of numbers, a value is missing, time does not increase, not
             exactly one of the deadband and the flag column is given, or a side is shorter than a window.
+
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> samples = pd.DataFrame({"hour": range(100), "temperature": [20 + hour % 7 for hour in range(100)]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     samples.to_csv(f"{folder}/sensor.csv", index=False)
+    ...     train, val, names = load_traffic_csv(f"{folder}/sensor.csv", 10, 5, deadband=0.1, time_column="hour")
+    >>> len(train.sources), len(val.sources), names
+    (66, 6, ['temperature'])
     """
     import pandas as pd
 
@@ -95,6 +104,10 @@ def load_co2(
     Raises:
         ModuleNotFoundError: without statsmodels.
         ValueError: as :func:`load_traffic_csv`.
+
+    >>> train, val, names = load_co2(len_source=10, len_target=5)
+    >>> tuple(train.sources.shape), tuple(val.sources.shape), names
+    ((1770, 10, 2), (432, 10, 2), ['seasonal', 'change'])
     """
     try:
         from statsmodels.datasets import co2

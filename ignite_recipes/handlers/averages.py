@@ -15,7 +15,7 @@ __all__ = ["EpochAverages"]
 class EpochAverages:
     """Write the epoch's sample-weighted mean of every loss into ``state.metrics``.
 
-    The mean is over samples, not over batches (:class:`~ignite_recipes.metrics.SampleMeans`), and read once, at
+    The mean is over samples, not over batches (``SampleMeans``), and read once, at
     the end of the epoch.
 
     Runs:   trainer or evaluator; EPOCH_STARTED, ITERATION_COMPLETED, EPOCH_COMPLETED.

@@ -37,6 +37,18 @@ class Checkpointing:
 
     Raises:
         ValueError: if ``every``, ``keep`` or ``every_iterations`` is below 1.
+
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> from ignite_recipes import create_trainer
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()})
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Checkpointing(folder, keep=2).attach(trainer)
+    ...     _ = trainer.run([torch.ones(4, 2)], max_epochs=3)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['checkpoint_epoch_2.pt', 'checkpoint_epoch_3.pt']
     """
 
     saves_last = True  # its files hold the state of the other handlers of CHECKPOINT_READY
@@ -130,6 +142,17 @@ class SaveInside:
 
     Raises:
         ValueError: if ``every`` is below 1.
+
+    >>> import torch
+    >>> from ignite_recipes import create_trainer
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()})
+    >>> saved = []
+    >>> _ = SaveInside(2, lambda trainer: saved.append(trainer.state.iteration)).attach(trainer)
+    >>> _ = trainer.run([torch.ones(4, 2)] * 4, max_epochs=2)
+    >>> saved  # not at 4 and 8, where the epochs end
+    [2, 5, 6]
     """
 
     saves_last = True
@@ -174,6 +197,19 @@ class BestCheckpoint:
 
     Attributes:
         best, best_epoch: None before there is a finite value.
+
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> from ignite_recipes import create_trainer, read_checkpoint
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()})
+    >>> val_losses = {1: 0.5, 2: 0.3, 3: 0.4}
+    >>> with TemporaryDirectory() as folder:
+    ...     best = BestCheckpoint(f"{folder}/best.pt", lambda trainer: val_losses[trainer.state.epoch]).attach(trainer)
+    ...     _ = trainer.run([torch.ones(4, 2)], max_epochs=3)
+    ...     best.best, best.best_epoch, read_checkpoint(best.path)["epoch"]
+    (0.3, 2, 2)
     """
 
     def __init__(

@@ -28,6 +28,17 @@ class Curves:
         path: of the picture; its ending says the format, e.g. ``.png``.
         log: the CSV file.
         unit: of the losses.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from ignite_recipes import TrainingLog
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> trainer.state.metrics["train_loss"] = 0.5
+    >>> with TemporaryDirectory() as folder:
+    ...     log = TrainingLog(Path(folder, "training_log.csv")).attach(trainer)
+    ...     curves = Curves(Path(folder, "training_curves.png"), log.path).attach(trainer)
+    ...     _ = trainer.run([0], max_epochs=2)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['training_curves.png', 'training_log.csv']
     """
 
     def __init__(self, path: str | os.PathLike[str], log: str | os.PathLike[str], unit: str = "") -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.distributed import on_first_process
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.events import TrainEvents
 
@@ -20,17 +21,25 @@ def decision_event(engine: Engine) -> Any:
 
 
 def read_metric(engine: Engine, metric: Metric) -> float:
-    """The metric's value now.
+    """The metric's value now; of a trainer of ours that of the first process in all, so that they decide alike.
 
     Raises:
         RuntimeError: if the engine has no such metric at this moment, naming those it has.
     """
     if callable(metric):
-        return float(metric(engine))
-    if metric not in engine.state.metrics:
+        value = float(metric(engine))  # in all processes, for it may be computed by all together
+        return on_first_process(lambda: value) if isinstance(engine, TrainingEngine) else value
+    name = metric
+    return (
+        on_first_process(lambda: _named(engine, name)) if isinstance(engine, TrainingEngine) else _named(engine, name)
+    )
+
+
+def _named(engine: Engine, name: str) -> float:
+    if name not in engine.state.metrics:
         known = ", ".join(sorted(engine.state.metrics)) or "none"
         raise RuntimeError(
-            f"the metric {metric!r} must be in state.metrics when an epoch ends; there are: {known}. "
+            f"the metric {name!r} must be in state.metrics when an epoch ends; there are: {known}. "
             "Attach what computes it (Validation, EpochAverages) to this trainer, or name another metric"
         )
-    return float(engine.state.metrics[metric])
+    return float(engine.state.metrics[name])

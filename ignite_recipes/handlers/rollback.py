@@ -41,6 +41,20 @@ class Rollback:
 
     Raises:
         ValueError: for a factor or a number out of its range.
+
+    >>> import math, torch
+    >>> from ignite_recipes import NonFiniteGuard, create_trainer
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> def loss_fn(model, x, batch):  # finite only if the steps are small
+    ...     return {"loss": model(x).square().mean() * (1 if optimizer.param_groups[0]["lr"] < 0.1 else math.inf)}
+    >>> trainer = create_trainer(model, optimizer, loss_fn)
+    >>> _ = NonFiniteGuard().attach(trainer)
+    >>> rollback = Rollback(factor=0.5).attach(trainer)
+    >>> trainer.run([torch.ones(4, 2)], max_epochs=2).epoch
+    2
+    >>> rollback.num_rollbacks, optimizer.param_groups[0]["lr"]
+    (1, 0.05)
     """
 
     def __init__(self, factor: float = 0.5, max_rollbacks: int = 3) -> None:

@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.distributed import whole
 from ignite_recipes.engine import keep_state
 
 __all__ = ["TrainingStability"]
@@ -106,7 +107,7 @@ class TrainingStability:
 
 def _report(tensors: Iterable[Tensor], what: str) -> dict[str, float]:
     rows = []
-    for tensor in tensors:
+    for tensor in map(whole, tensors):
         exact = torch.float32 if tensor.device.type == "mps" else torch.float64
         finite = tensor.isfinite()
         kept = tensor.abs().where(finite, 0).to(exact)

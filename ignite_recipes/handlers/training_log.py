@@ -139,7 +139,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def read_training_log(path: str | os.PathLike[str]) -> dict[str, list[float]]:
-    """The columns of a log, without the time of day, as they are now; also while the run goes on.
+    r"""The columns of a log, without the time of day, as they are now; also while the run goes on.
 
     Half a row, which a kill can leave behind, is passed over; a cell that is empty is NaN.
 
@@ -149,6 +149,13 @@ def read_training_log(path: str | os.PathLike[str]) -> dict[str, list[float]]:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no log of this library.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "training_log.csv")
+    ...     _ = path.write_text("epoch,train_loss,val_loss\n1,0.5,0.6\n2,0.25,0.4\n3,0.1")
+    ...     read_training_log(path)
+    {'epoch': [1, 2], 'train_loss': [0.5, 0.25], 'val_loss': [0.6, 0.4]}
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no training log at {os.fspath(path)!r}: check the path, or train first")

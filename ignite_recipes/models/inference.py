@@ -85,6 +85,15 @@ def save_for_inference(
     Raises:
         TypeError: for another model.
         ValueError: if the number of names is not the model's ``input_dimension``, or ``path`` ends otherwise.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_for_inference(model, f"{folder}/vae.pt2")
+    ...     program = torch.export.load(path).module()
+    >>> embeddings, reconstructions = program(torch.ones(3, 4))
+    >>> embeddings.shape, reconstructions.shape
+    (torch.Size([3, 2]), torch.Size([3, 4]))
     """
     path = Path(path)
     if path.suffix != ".pt2":

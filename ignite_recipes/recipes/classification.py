@@ -50,7 +50,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning
 
 
 class RandomlyTransformed(Protocol):
-    """A data set whose random transforms can be drawn anew, e.g. a :class:`BaseDataset`."""
+    """A data set whose random transforms can be drawn anew, e.g. a :class:`~ignite_recipes.BaseDataset`."""
 
     def reapply_transforms(self, epoch: int) -> Any: ...
 
@@ -110,6 +110,21 @@ class Trainer:
     Raises:
         ValueError: for a setting out of its range, or a plateau schedule and early stopping that disagree
             about what is better.
+
+    >>> import tempfile
+    >>> from ignite_recipes import BaseDataset, ModelRegistry
+    >>> labels = torch.arange(60) % 2
+    >>> images = labels.view(-1, 1, 1, 1) * torch.ones(60, 1, 8, 8)  # white ones and black ones
+    >>> dataset = BaseDataset(images[:40], labels[:40], images[40:], labels[40:], name="two colours", transform=None)
+    >>> model = ModelRegistry.create("mlp", num_classes=2, input_shape=dataset.input_shape)
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     experiment = ExperimentManager(folder)
+    ...     loaders = dataset.get_dataloaders(batch_size=10)
+    ...     trainer = Trainer(model, *loaders, nn.CrossEntropyLoss(), optimizer, "cpu", experiment, seed=0)
+    ...     results = trainer.train(epochs=5)
+    >>> results["best_accuracy"], results["epochs_trained"]
+    (100.0, 5)
     """
 
     def __init__(
@@ -294,7 +309,7 @@ class Trainer:
     def _begin(self, epochs: int, start_epoch: int) -> None:
         experiment, settings = self.experiment_manager, self._settings()
         self.engine.metadata = settings
-        if not experiment.settings():
+        if on_first_process(lambda: not experiment.settings()):  # before it writes them
             experiment.write_settings({"recipe": type(self).__name__, **self._description(), "epochs": epochs})
         length = len(self.train_loader) if isinstance(self.train_loader, Sized) else None
         path = None

@@ -172,6 +172,15 @@ def train_model_advanced(
         TypeError: if ``criterion`` gives no single number.
         NonFiniteError: for a loss or gradient that is not finite.
         FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+
+    >>> x = torch.linspace(-1, 1, 32)[:, None]
+    >>> for preset in (FAST_TRAINING, STABLE_TRAINING, MEMORY_CONSTRAINED_TRAINING):
+    ...     model = nn.Linear(1, 1)
+    ...     results = train_model_advanced(model, [(x, 3 * x)], epochs=4, device="cpu", verbose=False, **preset)
+    ...     print(preset["scheduler_type"], [round(rate, 5) for rate in results["history"]["learning_rate"]])
+    onecycle [4e-05, 0.00081, 0.00028, 0.0]
+    plateau [0.001, 0.001, 0.001, 0.001]
+    cosine [0.001, 0.00085, 0.0005, 0.00015]
     """
     check_count(epochs=epochs)
     check_positive(learning_rate=learning_rate)

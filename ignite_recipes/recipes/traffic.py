@@ -61,7 +61,15 @@ def trainModelByDefaultSetting(
     testData: Any,
     verbose: bool = True,
 ) -> tuple[TrafficPredictor, dict[str, Any], dict[str, Any]]:
-    """:func:`trainModel` with the parameters of :func:`getDefaultModelParams`."""
+    """:func:`trainModel` with the parameters of :func:`getDefaultModelParams`.
+
+    >>> from ignite_recipes import make_traffic_windows
+    >>> context = torch.linspace(0, 1, 20)[:, None]
+    >>> always, never = (make_traffic_windows(context, flags, 10, 5) for flags in (torch.ones(20), torch.zeros(20)))
+    >>> model, histories, info = trainModelByDefaultSetting(10, 5, always, never, verbose=False)
+    >>> info["best_epoch"], info["total_epochs_trained"], info["stopped_early"]
+    (1, 11, True)
+    """
     parameters = getDefaultModelParams(len_source, len_target, trainData)
     return trainModel(parameters, trainData, testData, verbose)
 
@@ -119,6 +127,14 @@ def trainModel(
             too short for the polynomial, or a resume with other parameters.
         NonFiniteError: for a loss or gradient that is not finite.
         FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+
+    >>> from ignite_recipes import make_traffic_windows
+    >>> windows = make_traffic_windows(torch.rand(40, 1), torch.ones(40), 10, 5)
+    >>> parameters = {"num_epochs": 2, "hidden_size": 8, "save_checkpoints": False}
+    >>> model, histories, info = trainModel(parameters, windows, windows, verbose=False, device="cpu")
+    >>> histories["learning_rate"], info["total_epochs_trained"], info["stopped_early"]
+    ([0.001, 0.001], 2, False)
+    >>> traffic, *_ = model.eval()(windows.sources, windows.last_transmitted, windows.source_traffic)
     """
     train_set, val_set = _dataset(trainData), _dataset(testData)
     p = complete_parameters(parameters, train_set)
@@ -198,6 +214,15 @@ def train_one_epoch(
 
     Raises:
         NonFiniteError: for a loss or gradient that is not finite.
+
+    >>> from ignite_recipes import make_traffic_windows
+    >>> windows = TrafficDataset(make_traffic_windows(torch.rand(40, 1), torch.ones(40), 10, 5))
+    >>> loader = DataLoader(windows, 8, collate_fn=collate_traffic)
+    >>> model = TrafficPredictor(input_size=1, output_size=5, hidden_size=8)
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    >>> losses = [train_one_epoch(model, loader, optimizer, seed=epoch) for epoch in range(5)]
+    >>> losses[-1]["loss"] < losses[0]["loss"], sorted(losses[0])
+    (True, ['classification', 'context', 'loss', 'traffic', 'transmission'])
     """
     p = {"gradient_clip": 1.0, "use_mixed_precision": True, **(parameters or {})}
     trainer = create_trainer(model, optimizer, _loss(p), device=device, seed=seed, get_inputs=_inputs)
@@ -214,7 +239,16 @@ def validate_model(
     device: str | torch.device | None = "cpu",
     parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
-    """The losses of a model on a loader, without training it; arguments and result as in :func:`train_one_epoch`."""
+    """The losses of a model on a loader, without training it; arguments and result as in :func:`train_one_epoch`.
+
+    >>> from ignite_recipes import make_traffic_windows
+    >>> windows = TrafficDataset(make_traffic_windows(torch.rand(40, 1), torch.ones(40), 10, 5))
+    >>> model = TrafficPredictor(input_size=1, output_size=5, hidden_size=8)
+    >>> halves, whole = (DataLoader(windows, n, collate_fn=collate_traffic) for n in (13, 26))
+    >>> first, second = (validate_model(model, loader)["loss"] for loader in (halves, whole))
+    >>> abs(first - second) < 1e-4 * second  # a mean over windows, however they are batched
+    True
+    """
     evaluator = create_evaluator(model, _loss(parameters or {}), device=device, get_inputs=_inputs)
     EpochAverages().attach(evaluator)
     return dict(evaluator.run(loader).metrics)

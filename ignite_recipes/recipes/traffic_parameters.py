@@ -44,6 +44,14 @@ class TrafficParameters(TypedDict, total=False):
         lambda_traffic_class: weight of the cross-entropy of the traffic's class.
         lambda_transmission: weight of the binary cross-entropy of the transmission flags.
         lambda_context: weight of the mean squared error of the predicted context.
+
+    >>> import torch
+    >>> from ignite_recipes import make_traffic_windows
+    >>> windows = make_traffic_windows(torch.rand(30, 2), torch.ones(30), 10, 5)
+    >>> chosen: TrafficParameters = {"num_epochs": 3, "gradient_clip": None}
+    >>> parameters = getDefaultModelParams(10, 5, windows) | chosen
+    >>> parameters["num_epochs"], parameters["gradient_clip"], parameters["hidden_size"]
+    (3, None, 64)
     """
 
     input_size: int

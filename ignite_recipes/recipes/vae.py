@@ -115,6 +115,14 @@ def train_variational_autoencoder(
         NonFiniteError: for a loss or gradient that is not finite.
         FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
 
+    >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
+    >>> batches = [torch.eye(4)]
+    >>> history = train_variational_autoencoder(model, batches, batches, 40, learning_rate=0.01, print_every=20)
+    Epoch 20/40 | train ... (reconstruction ..., KL ...) | val ... (reconstruction ..., KL ...)
+    Epoch 40/40 | train ... (reconstruction ..., KL ...) | val ... (reconstruction ..., KL ...)
+    >>> history["val_loss"][-1] < history["val_loss"][0]
+    True
+
     Reference: D. Kingma, M. Welling, arXiv:1312.6114; denoising: D. Im et al., arXiv:1511.06406.
     """
     check_count(num_epochs=num_epochs, print_every=print_every, save_every=save_every)

@@ -10,7 +10,6 @@ import pytest
 from benchmarks.measuring import Figures, in_turns, ratio, table
 
 
-
 def noting(path, name):
     """A program that notes each of its runs, and the process it is in."""
 
@@ -82,7 +81,6 @@ TINY = {
     "overhead": {"STEPS": 3, "EPOCHS": 1},
     "memory": {"ROWS": 256, "WIDTH": 16},
     "cuda": {"ROWS": 256, "EPOCHS": 1},
-    "compiled": {},
 }
 
 
@@ -97,8 +95,6 @@ def test_every_program_but_those_of_other_frameworks_runs_more_than_once(workloa
     elif workload == "cuda":
         on_device = functools.partial(module.recipe, "cpu", True, precision="bfloat16")
         programs = [functools.partial(module.by_hand, "cpu"), on_device]
-    elif workload == "compiled":
-        programs = list(module.RECIPES.values())
     else:
         own = ("**", "loop", "matrix", "Ignite")
         programs = [program for name, program in module.PROGRAMS.items() if any(part in name for part in own)]
@@ -106,6 +102,21 @@ def test_every_program_but_those_of_other_frameworks_runs_more_than_once(workloa
         work = program()
         work()
         work()
+
+
+def test_what_compiling_brings_is_told_of_each_recipe(monkeypatch):
+    from benchmarks import compiled
+
+    runs = []
+
+    def epochs(recipe, *, compile):
+        runs.append(compile)
+        return [9.0, 5.0, 1.0, 2.0, 1.5, 1.0] if compile else [1.0, 1.0, 2.0, 4.0, 3.0, 2.0]
+
+    monkeypatch.setattr(compiled, "_epochs", epochs)
+    lines = compiled.compiled(2).splitlines()
+    assert runs == [False, True] * 6
+    assert [line.split(" | ")[1:] for line in lines[2:]] == [["0.50", "12.0 |"]] * 3
 
 
 def test_growth_draws_its_four_panels(tmp_path, monkeypatch):
