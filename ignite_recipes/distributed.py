@@ -6,8 +6,9 @@ nccl between CUDA devices). In a single process every function here is for nothi
 
 import atexit
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ __all__ = [
     "Averaging",
     "LostProcessError",
     "ParallelLosses",
+    "are_equal",
+    "average_gradients",
     "data_parallel",
     "is_sharded",
     "join_processes",
@@ -74,12 +77,21 @@ def on_first_process(function: Callable[[], _T]) -> _T:
         try:
             outcome[0] = function()
         except Exception as error:
-            outcome[1] = error
-    dist.broadcast_object_list(outcome, src=0, group=_between_hosts())
+            outcome[1] = error if _travels(error) else RuntimeError(f"{type(error).__name__}: {error}")
+    with _lost_process_told():
+        dist.broadcast_object_list(outcome, src=0, group=_between_hosts())
     if outcome[1] is not None:
         raise outcome[1]
     result: _T = outcome[0]
     return result
+
+
+def _travels(error: Exception) -> bool:
+    """Whether the others can be given an exception: one that asks for more than its message cannot be made again."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:
+        return False
 
 
 def largest(value: int) -> int:
@@ -87,8 +99,14 @@ def largest(value: int) -> int:
     if processes() == 1:
         return value
     found = torch.tensor(value)
-    dist.all_reduce(found, dist.ReduceOp.MAX, group=_between_hosts())
+    with _lost_process_told():
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=_between_hosts())
     return int(found)
+
+
+def are_equal(value: int) -> bool:
+    """Whether all processes give the same number, of 63 bits."""
+    return largest(value) == -largest(-value)
 
 
 def total(value: float) -> float:
@@ -96,7 +114,8 @@ def total(value: float) -> float:
     if processes() == 1:
         return value
     found = torch.tensor(value, dtype=torch.float64)
-    dist.all_reduce(found, group=_between_hosts())
+    with _lost_process_told():
+        dist.all_reduce(found, group=_between_hosts())
     return float(found)
 
 
@@ -124,15 +143,18 @@ class Averaging:
 
     def __init__(self, values: Mapping[str, Tensor], share: float) -> None:
         self._names = list(values)
-        exact = torch.float32 if next(iter(values.values())).device.type == "mps" else torch.float64
-        self._sums = torch.stack([value.detach().to(exact) for value in values.values()]) * share
+        device = next(value.device for value in values.values() if isinstance(value, Tensor))
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        numbers = [torch.as_tensor(value).detach() for value in values.values()]
+        self._dtype = exact if any(number.dtype == torch.float64 for number in numbers) else torch.float32
+        self._sums = torch.stack([number.to(device, exact) for number in numbers]) * share
         self._work = dist.all_reduce(self._sums, async_op=True)
 
     def __call__(self) -> dict[str, Tensor]:
         """The averages over all processes."""
         assert self._work is not None
         self._work.wait()
-        return dict(zip(self._names, self._sums.float().unbind(), strict=True))
+        return dict(zip(self._names, self._sums.to(self._dtype).unbind(), strict=True))
 
 
 class ParallelLosses(nn.Module):
@@ -174,7 +196,27 @@ def share_buffers(model: nn.Module) -> None:
     """Give every process the buffers, e.g. running statistics, of the first one."""
     if processes() > 1:
         for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
+            first = buffer.detach().contiguous()
+            dist.broadcast(first, 0)
+            if first.data_ptr() != buffer.data_ptr():
+                buffer.copy_(first)
+
+
+@torch.no_grad()
+def average_gradients(model: nn.Module, gradients: Iterable[Tensor]) -> None:
+    """Average gradients that are still every process' own, where no backward pass will do it any more.
+
+    Raises:
+        RuntimeError: for a sharded model, which keeps such gradients to itself.
+    """
+    if is_sharded(model):
+        raise RuntimeError(
+            "an accumulation window of a sharded model must end with the batch that fills it, or with the epoch's last "
+            "one; this one was cut short: do not end epochs early, or let accumulation_steps be 1"
+        )
+    for gradient in gradients:
+        dist.all_reduce(gradient)
+        gradient /= processes()
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -214,16 +256,26 @@ def shared_out(value: Any, like: Any) -> Any:
 
 
 def lost_process(error: BaseException) -> LostProcessError | None:
-    """What a failure between processes means to the user; None for any other error."""
+    """What a failure between processes means to the user; None for any other error, and one that says so already."""
     text = str(error)
-    is_lost = isinstance(error, (dist.DistError,)) or (isinstance(error, RuntimeError) and _is_between_processes(text))
-    if processes() == 1 or not is_lost:
+    is_lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _is_between_processes(text))
+    if processes() == 1 or not is_lost or isinstance(error, LostProcessError):
         return None
     return LostProcessError(
         f"process {process_number()} of {processes()} cannot reach the others: one of them has ended, see its own "
         "message. Nothing that was saved is lost: start all of them again, and resume from the last checkpoint "
-        f"({text.splitlines()[0][:200]})"
+        f"({text.strip().split(chr(10))[0][:200]})"
     )
+
+
+@contextmanager
+def _lost_process_told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if (lost := lost_process(error)) is not None:
+            raise lost from error
+        raise
 
 
 def _is_between_processes(text: str) -> bool:

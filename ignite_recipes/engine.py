@@ -16,8 +16,11 @@ from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.distributed import (
     Averaging,
+    are_equal,
+    average_gradients,
     data_parallel,
     join_processes,
+    largest,
     lost_process,
     on_first_process,
     share_buffers,
@@ -75,7 +78,14 @@ class TrainingEngine(KeyedEngine):
             device that is nonzero where the step must be dropped.
         recover: called with the trainer and an exception that ends its run; may put the run back to where it can
             go on, and return True.
-        state: a :class:`TrainingState`.
+        state: a :class:`~ignite_recipes.keyed_engine.TrainingState`.
+
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()})
+    >>> batches = [torch.ones(4, 2)] * 5
+    >>> [trainer.run(batches, max_epochs=n).iteration for n in (2, 3, 3)]  # the second goes on, the third is at its end
+    [10, 15, 15]
     """
 
     purpose = "train"
@@ -98,7 +108,7 @@ class TrainingEngine(KeyedEngine):
         self.model, self.optimizer = model, optimizer
         self.accumulation_steps = accumulation_steps
         self.get_inputs = get_inputs
-        self._parallel = data_parallel(model, device)
+        self._parallel, self._trained = data_parallel(model, device), _trained(model)
         self.deterministic = deterministic
         self.precision: Any = None
         self.stateful: dict[str, Stateful] = {}
@@ -110,6 +120,7 @@ class TrainingEngine(KeyedEngine):
         self.veto_lag = 0 if device.type == "cpu" else 4
         self.window_losses: list[Tensor] = []
         self._window_weight, self._first_size = 0.0, 0
+        self._is_exchanged = True  # the gradients of the window at hand, so far
         self._updated_at = self._saved_epoch = 0
         self._loader_place: Mapping[str, Any] | None = None  # of a run that was restored inside an epoch
         self._swap = WeightSwap(model)
@@ -330,6 +341,8 @@ class TrainingEngine(KeyedEngine):
 
         self._seed("step")  # whatever torch has drawn so far, dropout draws the same
         alone = self.processes == 1
+        if not alone:
+            self._prepare_exchange()
         with nullcontext() if alone else without_exchange(model, self._parallel, not self._is_exchanged):
             losses = state.losses = self._forward(batch)
             loss = check_loss(losses)
@@ -356,10 +369,11 @@ class TrainingEngine(KeyedEngine):
                 return self._parallel(self._losses, self.state.inputs, batch)  # type: ignore[no-any-return]
             return self._losses(self.model, self.state.inputs, batch)
 
-    @property
-    def _is_exchanged(self) -> bool:
+    def _prepare_exchange(self) -> None:
         """Whether the processes exchange the gradients of the batch at hand: those of a window's last one."""
-        return self._ends_window(len(self.window_losses) + 1) or self.state.epoch_length is None
+        self._is_exchanged = self._ends_window(len(self.window_losses) + 1) or self.state.epoch_length is None
+        if self._trained != _trained(self.model):  # frozen or thawed since
+            self._parallel, self._trained = data_parallel(self.model, self.device), _trained(self.model)
 
     def _zero_gradients(self) -> None:
         if type(self.optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
@@ -477,6 +491,10 @@ def keep_state(engine: Engine, name: str, handler: Any) -> None:
         engine.keep_state(name, handler)
 
 
+def _trained(model: nn.Module) -> list[bool]:
+    return [parameter.requires_grad for parameter in model.parameters()]
+
+
 # The trainer's own handlers: plain functions, so that describe() shows them by name.
 
 
@@ -499,6 +517,8 @@ def begin_epoch(engine: TrainingEngine) -> None:
 @runs_first
 def finish_last_window(engine: TrainingEngine) -> None:
     if engine.window_losses:  # a loader without a length, or terminate_epoch(), ends an epoch inside a window
+        if engine.processes > 1 and not engine._is_exchanged:
+            average_gradients(engine.model, engine.gradients())
         engine._update()
 
 
@@ -509,6 +529,8 @@ def agree_on_buffers(engine: TrainingEngine) -> None:
 
 def decide_and_save(engine: TrainingEngine) -> None:
     engine.fire(TrainEvents.METRICS_READY)
+    if largest(bool(engine.should_terminate)) and not engine.should_terminate:
+        engine.terminate()  # a handler of another process has decided so
     engine.take_back()
     engine.state.closed_epochs = engine.state.epoch
     _save_epoch(engine)
@@ -561,13 +583,24 @@ def create_trainer(
         get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
         batch_size: counts the samples of a batch; by default the length of its first tensor.
         deterministic: run with algorithms only that give the same bits in every process
-            (:func:`deterministic_algorithms`).
+            (``deterministic_algorithms``).
         compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes, e.g.
             ``"reduce-overhead"``. The first step then takes its time; the results differ by roundings.
 
     Raises:
         ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, there is no such device, or
             nothing on this machine to compile with.
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> def loss_fn(model, inputs, batch):
+    ...     x, y = batch
+    ...     return {"loss": nn.functional.mse_loss(model(inputs), y)}
+    >>> trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, seed=0)
+    >>> x = torch.tensor([[1.0], [2.0]])
+    >>> trainer.run([(x, 3 * x)], max_epochs=30).optimizer_steps
+    30
+    >>> round(model.weight.item(), 3)
+    3.0
     """
     if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
         raise ValueError(f"accumulation_steps must be a whole number, at least one batch; got {accumulation_steps}")
@@ -587,6 +620,8 @@ def create_trainer(
     if seed is not None and not isinstance(seed, int):
         raise ValueError(f"seed must be a whole number, or None; got {seed!r}")
     seed = on_first_process(draw_seed) if seed is None else seed
+    if not are_equal(hash(seed)):
+        raise ValueError(f"seed must be the same in all processes, which share each batch; got {seed} in this one")
     return TrainingEngine(
         model, optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic, compile
     )

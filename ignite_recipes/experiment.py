@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ignite_recipes.distributed import on_first_process, process_number
+from ignite_recipes.devices import get_device
+from ignite_recipes.distributed import join_processes, on_first_process, process_number
 from ignite_recipes.files import flush_folder, lock_file, replace_file
 
 __all__ = ["ExperimentBusyError", "ExperimentManager", "list_experiments"]
@@ -23,7 +24,19 @@ _WITHOUT_RESULTS = {"checkpoints", "config.yaml", "initial_weights.pt", ".lock",
 
 
 class ExperimentBusyError(RuntimeError):
-    """Somebody else holds the experiment; the message names it and the process."""
+    """Somebody else holds the experiment; the message names it and the process.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first, second = ExperimentManager(folder), ExperimentManager(folder, resume_exp="exp1")
+    ...     with first.lock():
+    ...         try:
+    ...             with second.lock():
+    ...                 print("trains")
+    ...         except ExperimentBusyError as error:
+    ...             print("waits:", error)
+    waits: ...exp1 must not be trained twice at the same time; process ... is at it. ...
+    """
 
 
 class ExperimentManager:
@@ -65,6 +78,7 @@ class ExperimentManager:
         *,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        join_processes(get_device())  # one folder for all of them
         base = Path(base_dir)
         if resume_exp is not None and fork_exp is not None:
             raise ValueError(f"resume_exp or fork_exp, not both; got {resume_exp!r} and {fork_exp!r}")

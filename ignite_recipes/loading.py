@@ -1,7 +1,6 @@
 """Make any loader of batches repeatable: what it yields depends on the seed and the position only."""
 
 import functools
-import hashlib
 import itertools
 import logging
 import random
@@ -14,10 +13,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from ignite_recipes.batches import tensors_in
 from ignite_recipes.distributed import process_number, processes
 from ignite_recipes.randomness import derive_seed, seed_generators
-from ignite_recipes.sharding import Shares, shares_of
+from ignite_recipes.sharding import Part, Shares, digest
 
 __all__ = ["KeyedLoader"]
 
@@ -65,14 +63,15 @@ class KeyedLoader:
             )
         self.process = process_number()
         if processes() > 1:
-            loader = shares_of(loader, self.process, processes())
+            loader = Shares(loader, self.process, processes())
+            logger.log(logging.INFO if purpose == "train" else logging.DEBUG, "%s: %r", purpose, loader)
         self.loader, self.seed, self.purpose, self.device = loader, seed, purpose, device
         self.enter(1)
 
     @property
-    def size(self) -> tuple[int, int] | None:
-        """Of the batch at hand, where processes share it: the samples of this one's part, and of the whole batch."""
-        return self.loader.size if isinstance(self.loader, Shares) else None
+    def part(self) -> Part | None:
+        """How much of the batch at hand this process has; None where it does not share batches with others."""
+        return self.loader.part if isinstance(self.loader, Shares) else None
 
     def enter(self, epoch: int, start: int = 0, place: Mapping[str, Any] | None = None) -> None:
         """Iterate over ``epoch`` (from 1) next, behind its first ``start`` batches; ``place`` is of :meth:`place`."""
@@ -82,7 +81,7 @@ class KeyedLoader:
     def place(self, last_batch: Any) -> dict[str, Any]:
         """What a checkpoint inside an epoch notes of the loader, besides how many batches it gave."""
         state = self._source.state_dict() if self._has_own_state else None
-        return {"last_batch": digest(last_batch), "state": state}
+        return {"last_batch": digest(last_batch), "processes": processes(), "state": state}
 
     @property
     def _has_own_state(self) -> bool:
@@ -98,8 +97,8 @@ class KeyedLoader:
         return len(self.loader)  # type: ignore[arg-type]  # a loader without a length raises TypeError, as it should
 
     def __iter__(self) -> Iterator[Any]:
-        parts = list(_reachable(self.loader))
-        generators = [part for part in parts if isinstance(part, _GENERATORS)]
+        parts = list(_reachable([self.loader]))
+        generators = self._generators(parts)
         self._seed(generators, "epoch", self._passes)
         for part in parts:
             if callable(set_epoch := getattr(part, "set_epoch", None)):
@@ -118,12 +117,12 @@ class KeyedLoader:
             except StopIteration:
                 break
             if self.process:  # what is drawn from now on differs from process to process
-                self._seed([], "fetch", self._passes, fetch, self.process)
+                self._seed({}, "fetch", self._passes, fetch, self.process)
             if fetch >= self.start:
                 yield batch
             elif self.process or fetch < self.start - 1:
                 continue
-            elif self._place.get("last_batch") not in (None, digest(batch)):
+            elif self._has_changed(batch):
                 logger.warning(
                     "the loader gives another batch %d of epoch %d than before the run was stopped: from here on it is "
                     "not the same run. Its data have changed, or it draws from a generator that cannot be found: keep "
@@ -135,23 +134,30 @@ class KeyedLoader:
             raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
         self._passes, self.start = self._passes + 1, max(0, self.start - fetch)
 
-    def _seed(self, generators: list[Any], place: str, *position: int) -> None:
-        seed = derive_seed(self.seed, f"{self.purpose} {place}", self.epoch, *position)
-        seed_generators(seed, self.device)
-        for generator in generators:
-            _seed_own(generator, seed)
+    def _has_changed(self, last_batch: Any) -> bool:
+        if self._place.get("processes", 1) != processes():  # whose parts of it are others anyhow
+            return False
+        return self._place.get("last_batch") not in (None, digest(last_batch))
 
+    def _generators(self, parts: Iterable[Any]) -> dict[Any, tuple[int, ...]]:
+        """The loader's own generators, each with what its key has besides: this process' number, if it must differ."""
+        generators = [part for part in parts if isinstance(part, _GENERATORS)]
+        if not self.process or not isinstance(self.loader, Shares):
+            return dict.fromkeys(generators, ())
+        alike = {id(part) for part in _reachable(self.loader.drawn_alike, but=self.loader.drawn_apart)}
+        return {generator: () if id(generator) in alike else (self.process,) for generator in generators}
 
-def digest(batch: Any) -> str:
-    """A fingerprint of a batch's dense tensors: of shapes, types and every bit."""
-    fingerprint = hashlib.blake2b(digest_size=8)
-    for tensor in tensors_in(batch):
-        if tensor.layout != torch.strided:
-            continue
-        bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        fingerprint.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        fingerprint.update(bits.numpy().data)
-    return fingerprint.hexdigest()
+    def _seed(self, generators: Mapping[Any, tuple[int, ...]], place: str, *position: int) -> None:
+        """Seed the global generators, and others."""
+        is_own = self.process and isinstance(self.loader, Shares) and self.loader.is_distributed
+        own = (self.process,) if is_own else ()
+        keys = {
+            key: derive_seed(self.seed, f"{self.purpose} {place}", self.epoch, *position, *key)
+            for key in {own, *generators.values()}
+        }
+        seed_generators(keys[own], self.device)
+        for generator, key in generators.items():
+            _seed_own(generator, keys[key])
 
 
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -159,10 +165,10 @@ _PLAIN = (str, bytes, int, float, torch.Tensor, np.ndarray, type, types.ModuleTy
 _MOST = 1000  # items of a list, and objects altogether: data are no place for generators
 
 
-def _reachable(loader: Iterable[Any]) -> Iterator[Any]:
-    """The loader and the objects that it holds, and those that they hold: samplers, data sets, transforms."""
-    waiting: deque[Any] = deque([loader])
-    seen: dict[int, Any] = {}  # keeps them alive, so that no two share an id
+def _reachable(loaders: Iterable[Any], but: Iterable[Any] = ()) -> Iterator[Any]:
+    """Loaders and the objects that they hold, and those that these hold: samplers, data sets, transforms."""
+    waiting: deque[Any] = deque(loaders)
+    seen: dict[int, Any] = {id(part): part for part in but}  # keeps them alive, so that no two share an id
     while waiting and len(seen) < _MOST:
         part = waiting.popleft()
         if part is None or isinstance(part, _PLAIN) or id(part) in seen:

@@ -1,66 +1,130 @@
 """Each process' part of every batch: the batches of one process, shared out among several.
 
 A loader's batch size means the batch that all processes train on together, so that a run is the same run whatever
-their number. Nothing is dropped and nothing counts twice: parts differ by one sample at most, and where there are fewer
-samples than processes, a process without one computes with another's, which then counts for nothing.
+their number. Nothing is dropped and nothing counts twice: parts differ by one sample at most. A batch of fewer than two
+samples for each process is not shared out: all compute all of it, and count it once together. So no process is without
+a sample, nor with a single one, of which a batch norm could learn nothing.
 """
 
+import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from ignite_recipes.batches import tensors_in
+from ignite_recipes.distributed import are_equal
 from ignite_recipes.randomness import derive_seed, seed_generators
 
-__all__ = ["Shares", "shares_of"]
+__all__ = ["Part", "Shares", "digest", "part_of"]
 
 logger = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """How much of a batch a process has: ``own`` of ``whole`` samples, and ``copies`` processes have the same ones."""
+
+    own: int
+    whole: int
+    copies: int = 1
+
+    @property
+    def share(self) -> float:
+        """Which fraction of the batch the part counts for; those of all processes are 1 together."""
+        return self.own / (self.whole * self.copies)
 
 
 class Shares:
     """A loader's batches, of each the part of one process.
 
+    A ``DataLoader`` over a data set with indices fetches the samples of the part only. Of any other loader every
+    process makes the whole batch and takes its rows. One with torch's ``DistributedSampler`` is taken as it is: its
+    batches are parts already.
+
+    Args:
+        loader: a ``DataLoader`` or any iterable of batches; the same in all processes.
+        number: of this process, from 0.
+        processes: how many there are.
+
     Attributes:
-        size: samples in the part that was given last, and in the whole batch that it is of.
+        loader: what gives this process' batches, or the whole ones.
+        part: of the batch that was given last.
+
+    Raises:
+        ValueError: at the first batch that is not the same in all processes, or has no single number of samples.
     """
 
     def __init__(self, loader: Iterable[Any], number: int, processes: int) -> None:
         self.number, self.processes = number, processes
-        self.size = (0, 0)
-        self._sizes: deque[tuple[int, int]] = deque()  # of batches that workers are at
-        self._is_sharded = _is_sharded(loader)
-        self._by_index = not self._is_sharded and _has_batches_of_indices(loader)
+        self.part = Part(0, 1)
+        self._noted: deque[tuple[Part, Any]] = deque()  # of batches that workers are at
+        self.is_distributed = _is_distributed(loader)
+        self._by_index = not self.is_distributed and _has_batches_of_indices(loader)
+        size = getattr(loader, "batch_size", None) or getattr(
+            getattr(loader, "batch_sampler", None), "batch_size", None
+        )
+        self._batch_size: Any = size
         self.loader: Iterable[Any] = self._resharded(loader) if self._by_index else loader
+
+    def __repr__(self) -> str:
+        if self.is_distributed:
+            return f"batches of {self._batch_size or 'some'} samples in each of {self.processes} processes"
+        return f"batches of {self._batch_size or 'some'} samples that {self.processes} processes share"
+
+    @property
+    def drawn_alike(self) -> Iterable[Any]:
+        """What must draw the same random numbers in all processes: what says which samples are in a batch."""
+        loader: Any = self.loader
+        if self.is_distributed:
+            return ()
+        return (loader.batch_sampler, loader.generator) if self._by_index else (loader,)
+
+    @property
+    def drawn_apart(self) -> Iterable[Any]:
+        """What must not, though a sampler may know it: the data set, which augments its samples."""
+        loader: Any = self.loader
+        return (loader.dataset,) if self._by_index else ()
 
     def __len__(self) -> int:
         return len(self.loader)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
-        self._sizes.clear()
+        self._noted.clear()
         return self._parts(iter(self.loader))  # now and not with the first batch: it may draw random numbers
 
     def _parts(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch in batches:
+        for n, batch in enumerate(batches):
+            if self.is_distributed:  # torch's own sampler gives every process equally many
+                length = _length(batch)
+                self.part = Part(length, length * self.processes)
+                yield batch
+                continue
             if self._by_index:
-                self.size = self._sizes.popleft()
-                yield batch
-            elif self._is_sharded:  # torch's own sampler gives every process equally many
-                n = _length(batch)
-                self.size = (n, n * self.processes)
-                yield batch
+                self.part, whole = self._noted.popleft()
             else:
-                n = _length(batch)
-                indices, counted = part_of(range(n), self.number, self.processes)
-                self.size = (counted, n)
-                yield _rows(batch, torch.tensor(indices), n)
+                rows, self.part = part_of(range(_length(batch)), self.number, self.processes)
+                whole = batch
+            if n == 0:
+                self._check_same(whole)
+            yield batch if self._by_index else _rows(batch, torch.tensor(rows), self.part.whole)
+
+    def _check_same(self, whole: Any) -> None:
+        """Otherwise samples would be lost, and others count twice, without a word."""
+        fingerprint = _digest_of_indices(whole) if self._by_index else digest(whole)
+        if not are_equal(int(fingerprint[:15], 16)):
+            raise ValueError(
+                f"all {self.processes} processes must be given the same loader, of whose batches each takes its part; "
+                "got another first batch in each: give the run the same seed everywhere, keep generators in attributes "
+                "of the loader, and do not share the data out yourself, or by torch's DistributedSampler only"
+            )
 
     def _resharded(self, loader: Any) -> DataLoader[Any]:
-        sampler = _Parts(loader.batch_sampler, self.number, self.processes, self._sizes.append)
+        sampler = _Parts(loader, self.number, self.processes, self._noted.append)
         return DataLoader(
             loader.dataset,
             batch_sampler=sampler,
@@ -75,45 +139,58 @@ class Shares:
         )
 
 
-def shares_of(loader: Iterable[Any], number: int, processes: int) -> Shares:
-    """What of a loader's batches process ``number`` of ``processes`` gets, and a line in the log that says so."""
-    shares = Shares(loader, number, processes)
-    size = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
-    if shares._is_sharded:
-        logger.info("%d processes train on %s samples each: their sampler is distributed", processes, size or "their")
-    else:
-        logger.info("%d processes share each batch of %s samples", processes, size or "all")
-    return shares
+def part_of(batch: Sequence[Any], number: int, processes: int) -> tuple[Any, Part]:
+    """A process' part of a batch, all of one that is too small to be shared.
 
-
-def part_of(batch: Iterable[Any], number: int, processes: int) -> tuple[list[Any], int]:
-    """A process' part of a batch, and how many of it count; of too small a batch something that does not.
-
-    >>> [part_of("abcde", number, 2) for number in (0, 1)]
-    [(['a', 'c', 'e'], 3), (['b', 'd'], 2)]
-    >>> part_of("a", 1, 2)
-    (['a'], 0)
+    >>> [part_of("abcde", number, 2)[0] for number in (0, 1)]
+    ['ace', 'bd']
+    >>> [part_of("abc", number, 2)[1].share for number in (0, 1)]
+    [0.5, 0.5]
     """
-    items = list(batch)
-    own = items[number::processes]
-    return (own, len(own)) if own else (items[:1], 0)
+    whole = len(batch)
+    if whole < 2 * processes:
+        return batch, Part(whole, whole, processes)
+    own = batch[number::processes]
+    return own, Part(len(own), whole)
+
+
+def digest(batch: Any) -> str:
+    """A fingerprint of a batch's dense tensors: of shapes, types and every bit."""
+    fingerprint = hashlib.blake2b(digest_size=8)
+    for tensor in tensors_in(batch):
+        if tensor.layout != torch.strided:
+            continue
+        bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        fingerprint.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        fingerprint.update(bits.numpy().data)
+    return fingerprint.hexdigest()
+
+
+def _digest_of_indices(indices: Sequence[Any]) -> str:
+    """Likewise of what a sampler gives; of objects that may look different in each process, only how many there are."""
+    is_plain = all(isinstance(index, (int, str, tuple, Tensor, np.integer)) for index in indices)
+    text = repr([*indices] if is_plain else len(indices))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class _Parts:
     """A batch sampler's batches, of each the part of one process."""
 
-    def __init__(self, batches: Any, number: int, processes: int, note: Callable[[tuple[int, int]], None]) -> None:
-        self.batches, self.number, self.processes, self._note = batches, number, processes, note
+    def __init__(self, loader: Any, number: int, processes: int, note: Callable[[tuple[Part, Any]], None]) -> None:
+        self.batches, self.number, self.processes, self._note = loader.batch_sampler, number, processes, note
+        self._has_workers = loader.num_workers > 0
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Any]]:
         for batch in self.batches:
-            whole = list(batch)
-            own, counted = part_of(whole, self.number, self.processes)
-            self._note((counted, len(whole)))
-            if self.number:  # the order is every process' own, what is drawn for its samples is not
+            whole = batch if hasattr(batch, "__len__") and hasattr(batch, "__getitem__") else list(batch)
+            own, part = part_of(whole, self.number, self.processes)
+            self._note((part, whole))
+            if self.number and not self._has_workers:
+                # The samples are fetched here and now: what is drawn for them is every process' own. Workers do that
+                # on their own, and a sampler that draws for the next batch must go on as in the other processes.
                 seed_generators(derive_seed(torch.initial_seed(), "process", self.number))
             yield own
 
@@ -136,7 +213,7 @@ def _has_batches_of_indices(loader: Any) -> bool:
     return is_torchs and not isinstance(loader.dataset, IterableDataset)
 
 
-def _is_sharded(loader: Any) -> bool:
+def _is_distributed(loader: Any) -> bool:
     samplers = [getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)]
     return any(isinstance(sampler, DistributedSampler) for sampler in samplers)
 
@@ -153,11 +230,17 @@ def _length(batch: Any) -> int:
 
 
 def _rows(batch: Any, indices: Tensor, length: int) -> Any:
+    if len(indices) == length:
+        return batch
     if isinstance(batch, Tensor):
         return batch[indices.to(batch.device)] if batch.dim() > 0 else batch
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(_rows(item, indices, length) for item in batch))
+    if isinstance(batch, np.ndarray) and batch.ndim and len(batch) == length:
+        return batch[indices.numpy()]
     if isinstance(batch, (list, tuple)):
+        if len(batch) == length and not any(True for _ in tensors_in(batch)):  # e.g. the samples' names
+            return type(batch)(batch[index] for index in indices)
         return type(batch)(_rows(item, indices, length) for item in batch)
     if isinstance(batch, Mapping):
         return {name: _rows(item, indices, length) for name, item in batch.items()}

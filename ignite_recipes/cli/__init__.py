@@ -52,13 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         return _complain(interrupt, 128 + getattr(interrupt, "signum", signal.SIGINT))
     finally:
-        if signal.getsignal(signal.SIGTERM) is _stop:
+        if signal.getsignal(signal.SIGTERM) in (_stop, _pass):
             signal.signal(signal.SIGTERM, before)
     return 0
 
 
 def _stop(signum: int, frame: object) -> None:
     raise Stopped("stopped", signum)
+
+
+def _pass(signum: int, frame: object) -> None:
+    """It ends anyway, and is about to say why: torchrun asks all to end as soon as one has."""
 
 
 def _answer(argv: list[str]) -> int:
@@ -75,6 +79,8 @@ def _answer(argv: list[str]) -> int:
 
 
 def _complain(error: BaseException, code: int) -> int:
+    if signal.getsignal(signal.SIGTERM) is _stop:
+        signal.signal(signal.SIGTERM, _pass)
     message = str(error) or ("stopped" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
     if isinstance(error, OSError) and error.strerror:
         message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror

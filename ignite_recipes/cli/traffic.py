@@ -13,6 +13,7 @@ from ignite_recipes.data import TrafficArrays, TrafficDataset, baseline_reports,
 from ignite_recipes.data import traffic_report as report_of
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
+from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.recipes import TrafficParameters, getDefaultModelParams, trainModel
 
 __all__ = ["HELP", "main", "parser"]
@@ -96,7 +97,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     )
     reports = {"model": _report(model, val), **baseline_reports(train, val)}
     for name, report in reports.items():
-        print(f"{name:<12}", *(f"{key} {value:.3f}" for key, value in report.items()), sep="  ")  # noqa: T201
+        print_line("  ".join([f"{name:<12}", *(f"{key} {value:.3f}" for key, value in report.items())]))
     return _verdict(reports, info, experiment.experiment_dir)
 
 

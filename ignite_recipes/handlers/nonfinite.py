@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.batches import tensors_in
+from ignite_recipes.distributed import is_sharded
 from ignite_recipes.engine import TrainingEngine, keep_state
 from ignite_recipes.events import TrainEvents, require_event
 from ignite_recipes.handlers.gradient_clipping import total_norm
@@ -28,7 +29,14 @@ _ADVICE = (
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or a gradient was NaN or infinite; the message says where and what to try."""
+    """A loss or a gradient was NaN or infinite; the message says where and what to try.
+
+    >>> try:
+    ...     NonFiniteGuard().check(torch.tensor(math.inf), where="epoch 3, iteration 40")
+    ... except NonFiniteError as error:
+    ...     print(error)
+    epoch 3, iteration 40: the loss is inf. The step was not taken, the weights are unharmed. ...
+    """
 
 
 def _where(state: Any) -> str:
@@ -160,8 +168,11 @@ class NonFiniteGuard:
 
     def _origin(self, trainer: TrainingEngine) -> str:
         """Where the batch at hand ceases to be finite, found by computing its loss again; once, for the first time."""
-        if self.num_skipped or trainer.window_losses[-1].isfinite():
-            return ""
+        if self.num_skipped or trainer.window_losses[-1].isfinite() or is_sharded(trainer.model):
+            return ""  # of a sharded model all processes would have to search, and only some may have to
+        losses = trainer.state.losses
+        if losses is not None and losses["loss"].isfinite():  # the run's loss is an average over all processes
+            return "; it began in another process' part of the batch"
         if not all(t.isfinite().all() for t in tensors_in(trainer.state.inputs) if t.is_floating_point()):
             return "; its inputs are not finite"
         name = first_nonfinite_output(unwrap(trainer.model), trainer.repeat_forward)

@@ -19,6 +19,12 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         signum: which signal it was.
+
+    >>> try:
+    ...     raise Stopped("stopped in epoch 3", signal.SIGTERM)
+    ... except KeyboardInterrupt as stopped:
+    ...     print(f"{stopped}; exit status {128 + stopped.signum}")
+    stopped in epoch 3; exit status 143
     """
 
     def __init__(self, message: str = "stopped", signum: int = signal.SIGINT) -> None:

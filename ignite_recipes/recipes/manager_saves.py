@@ -4,11 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ignite_recipes.checkpoint_manager import CheckpointManager
-from ignite_recipes.distributed import on_first_process
+from ignite_recipes.distributed import is_sharded, on_first_process
 from ignite_recipes.engine import TrainingEngine
 from ignite_recipes.events import TrainEvents
 from ignite_recipes.run_state import LATEST, run_state
+from ignite_recipes.weights import unwrap
 
 __all__ = ["SaveThrough"]
 
@@ -55,4 +58,18 @@ class SaveThrough:
         documented = ("epoch", "model_state_dict", "optimizer_state_dict")
         info = {name: value for name, value in state.items() if name not in documented}
         loss, accuracy = metrics.get("val_loss", math.nan), metrics.get("val_accuracy", math.nan)
-        return trainer.model, trainer.optimizer, trainer.state.epoch, loss, accuracy, info
+        model: Any = trainer.model
+        optimizer: Any = trainer.optimizer
+        if is_sharded(model):
+            model, optimizer = _Saved(state["model_state_dict"], model), _Saved(state["optimizer_state_dict"], model)
+        return model, optimizer, trainer.state.epoch, loss, accuracy, info
+
+
+class _Saved:
+    """A model, or its optimizer, whose state is already there: that of a sharded one all processes put together."""
+
+    def __init__(self, state: Any, model: nn.Module) -> None:
+        self._state, self.model_config = state, getattr(unwrap(model), "model_config", {})
+
+    def state_dict(self) -> Any:
+        return self._state

@@ -1,0 +1,440 @@
+"""Several processes train one model: as one would, equal on all, with files written once, and no hang when one dies.
+
+Real processes over gloo, started by torchrun; what they run is in distributed_worker.py.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import torch
+
+from ignite_recipes import load_checkpoint, read_checkpoint, read_training_log
+from ignite_recipes.distributed import (
+    Averaging,
+    LostProcessError,
+    are_equal,
+    join_processes,
+    largest,
+    lost_process,
+    on_first_process,
+    process_number,
+    processes,
+    total,
+)
+from ignite_recipes.resume_check import first_difference
+
+HERE = Path(__file__).parent
+LIMIT_SECONDS = 90.0  # far more than any of these takes: what takes longer hangs
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# Losses of several processes and of one are the same sums in another order. A sum of n float32 numbers is exact to
+# n / 2 units of 6e-8 at worst and to about sqrt(n) mostly; here n is at most 10 x 16, and 55 steps pass errors on. What
+# is seen is 2e-7. In float64, where nothing else changes, the same weights come out to 1e-12.
+TOLERANCE = {"rel": 1e-5, "abs": 1e-6}
+
+
+def load(path):
+    spec = spec_from_file_location(path.stem, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+worker = load(HERE / "distributed_worker.py")
+
+
+def torchrun(folder, *arguments):
+    """Start two processes; what each prints goes to a file of its own."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["--log-dir", str(folder / "logs"), "--redirects", "3", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+    folder.mkdir(exist_ok=True)
+    with open(folder / "torchrun.txt", "w") as said:
+        return subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment)
+
+
+def said(folder, number):
+    """What a process printed, standard error behind standard output."""
+    return "".join(
+        path.read_text() for path in sorted(folder.glob(f"logs/*/attempt_0/{number}/std*.log"), reverse=True)
+    )
+
+
+def difference(first, second):
+    return first_difference(first, second, "result")
+
+
+def run_cases(folder, *names):
+    ended = torchrun(folder, HERE / "distributed_worker.py", folder, *names).wait(LIMIT_SECONDS)
+    assert ended == 0, "\n".join([said(folder, 0), said(folder, 1), (folder / "torchrun.txt").read_text()])
+    return [torch.load(folder / f"process_{number}.pt") for number in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("several")
+
+
+@pytest.fixture(scope="module")
+def several(folder):
+    """The results of all cases, in two processes."""
+    return run_cases(folder, *(case.__name__ for case in (*worker.AS_IN_ONE_PROCESS, *worker.SEVERAL)))
+
+
+# As in one process.
+
+
+@pytest.mark.parametrize("case", worker.AS_IN_ONE_PROCESS, ids=lambda case: case.__name__)
+def test_two_processes_train_as_one_does_and_end_equal(case, several, tmp_path):
+    both = [results[case.__name__] for results in several]
+    assert difference(*({**result, "lines": None} for result in both)) is None
+    one, two = case(tmp_path), both[0]
+    for name in one.keys() - {"folder"}:
+        compare(one[name], two[name])
+
+
+def compare(one, two):
+    if isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for name in one:
+            compare(one[name], two[name])
+    elif isinstance(one, (list, float)):
+        assert one == pytest.approx(two, **TOLERANCE, nan_ok=True)
+    else:
+        assert one == two
+
+
+def test_in_float64_only_the_order_of_the_sums_differs(several, tmp_path):
+    one, two = worker.in_float64(tmp_path), several[0]["in_float64"]
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(weight, two["weights"][name], rtol=1e-12, atol=1e-12)
+    assert one["history"]["train_loss"] == pytest.approx(two["history"]["train_loss"], rel=1e-12)
+
+
+def test_the_cases_are_what_their_names_say(several):
+    results = several[0]
+    assert results["early_stopping"]["stopped_early"]
+    assert results["early_stopping"]["epochs_trained"] < 30
+    assert results["early_stopping"]["best_epoch"] < results["early_stopping"]["epochs_trained"]
+    assert len(set(results["early_stopping"]["history"]["learning_rate"])) > 1
+    assert results["skipped_step"]["history"]["skipped_steps"] == [1, 2, 3, 4, 5]
+    assert results["rollback"]["history"]["rollbacks"] == [0, 1, 1, 1, 1]
+    assert results["plain"]["history"]["train_loss"][-1] < 0.5 * results["plain"]["history"]["train_loss"][0]
+    assert results["own_way_of_counting"]["samples"] == sum(1 + k % 5 for k in range(23))
+    assert results["epoch_ended_inside_a_window"]["steps"] == 6
+    metrics = results["evaluator_alone"]["history"]
+    assert metrics["ignites"] == pytest.approx(metrics["batches"], rel=1e-6)
+
+
+def test_only_the_first_process_speaks(several):
+    assert [results["vae"]["lines"] for results in several] == [1, 0]
+
+
+# Equal where it must be, different where it should be.
+
+
+def test_batch_norm_sees_its_part_and_ends_equal_in_all_processes(several):
+    first, second = (results["batch_statistics"] for results in several)
+    assert difference(first, second) is None
+    assert any("running_mean" in name for name in first["weights"])
+    assert first["history"]["train_loss"][-1] < first["history"]["train_loss"][0]
+
+
+def test_initial_weights_agree_and_noise_and_dropout_do_not(several):
+    first, second = (results["initial_weights_and_noise"] for results in several)
+    assert difference(first["initial"], second["initial"]) is None
+    assert difference(first["weights"], second["weights"]) is None
+    assert first["noise"].shape == second["noise"].shape
+    assert first["noise"].std() == pytest.approx(0.1, rel=0.5)
+    assert not torch.isclose(first["noise"], second["noise"]).any()
+    assert not torch.equal(first["kept"], second["kept"])
+
+
+LOADERS = [
+    f"{name}, {workers} workers"
+    for name in ("shuffled", "own generator", "drawn for each batch", "distributed")
+    for workers in (0, 2)
+]
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_loader_gives_each_sample_to_one_process_and_draws_otherwise_in_each(name, several):
+    parts = [results["augmentation"][name] for results in several]
+    numbers = [int(row[0]) for part in parts for batch in part for row in batch]
+    assert sorted(numbers) == list(range(22))
+    assert [len(part) for part in parts] == [4, 4]
+    drawn = [torch.cat(part)[:, 1:] for part in parts]
+    for k in range(drawn[0].shape[1]):  # from torch, Python, NumPy and a generator of the data set's own
+        assert set(drawn[0][:, k].tolist()).isdisjoint(drawn[1][:, k].tolist())
+
+
+def test_a_distributed_sampler_is_taken_as_it_is(several):
+    results = several[0]["distributed_sampler"]
+    assert results["shared"]["samples"] == results["distributed"]["samples"] == 100
+    assert results["shared"]["steps"] == results["distributed"]["steps"] == 30
+    compare(results["shared"], results["distributed"])  # its batches happen to have the same samples
+
+
+def test_gradients_are_exchanged_once_for_each_optimizer_step(several):
+    found = several[0]["exchanges"]
+    assert found["each batch"] == found["each batch steps"] == 11
+    assert found["windows"] == found["windows steps"] == found["wrapped"] == 4
+    # Which batch is a window's last one shows in the first epoch's end only.
+    assert found["without length"] == 11
+    assert found["without length, two epochs"] == 11 + 4
+    assert found["without length, two epochs steps"] == 8
+
+
+def test_mistakes_are_told_in_all_processes(several):
+    first, second = (results["mistakes"] for results in several)
+    assert (
+        first.keys()
+        == second.keys()
+        == {"precision", "seeds", "loaders", "lengths", "cut window", "nan", "file", "no pickle"}
+    )
+    for name in ("precision", "loaders", "lengths", "cut window", "file", "no pickle"):
+        assert first[name] == second[name]
+    assert "float8" in first["precision"]
+    assert ["got 0 in this one" in first["seeds"], "got 1 in this one" in second["seeds"]] == [True, True]
+    assert first["loaders"].startswith("ValueError: all 2 processes must be given the same loader")
+    assert "one length" in first["lengths"]
+    assert "cut short" in first["cut window"]
+    assert sorted("its inputs are not finite" in said["nan"] for said in (first, second)) == [False, True]
+    assert sorted("in another process' part" in said["nan"] for said in (first, second)) == [False, True]
+    assert first["file"].startswith("FileNotFoundError")
+    assert first["no pickle"] == "RuntimeError: NeedyError: one and other"
+
+
+# Files, and going on from them.
+
+
+def test_a_command_writes_its_files_once(several, folder):
+    first, second = (results["commands"] for results in several)
+    assert second["written"] == []
+    assert any(path.endswith("training_log.csv") for path in first["written"])
+    for recipe in worker.RECIPES:
+        assert first[recipe]["code"] == second[recipe]["code"] == 0
+        assert first[recipe]["said"]
+        assert second[recipe]["said"] == []
+        assert [path.name for path in (folder / recipe).iterdir()] == ["exp1"]
+        experiment = folder / recipe / "exp1"
+        epochs = len(read_training_log(experiment / "training_log.csv")["epoch"])
+        assert epochs == int(worker.RECIPES[recipe][1])
+        assert len(list(experiment.glob("events.*"))) == 1
+        written = (experiment / "run.log").read_text()
+        assert written.count("batches of 256 samples that 2 processes share") == 1
+        assert written.count(f"Epoch {epochs}/{epochs}") == 1
+
+
+def test_one_process_may_save_by_hand(several):
+    assert [results["files_by_hand"]["epoch"] for results in several] == [1, 1]
+
+
+def test_a_trainer_makes_one_experiment_before_the_processes_have_joined(several, folder):
+    assert [results["mlp_trainer"]["folder"] for results in several] == [str(folder / "mlp-2" / "exp1")] * 2
+    assert len(read_training_log(folder / "mlp-2" / "exp1" / "training_log.csv")["epoch"]) == 5
+
+
+@pytest.mark.parametrize("cut", ["end", "inside"])
+def test_a_run_of_as_many_processes_is_resumed_to_the_bit(cut, several):
+    for results in several:
+        assert difference(results["resumed"]["whole"], results["resumed"][cut]) is None
+
+
+def test_a_loader_with_a_state_is_put_back_by_it(several):
+    for results in several:
+        found = results["resumed_loader_with_a_state"]
+        assert difference(found["whole"]["weights"], found["resumed"]["weights"]) is None
+        assert found["whole"]["history"] == found["resumed"]["history"]
+        assert found["fetched"] == 5 + 11
+
+
+def test_a_run_of_two_processes_goes_on_in_one_and_says_that_bits_may_differ(several, folder, caplog):
+    settings = {"accumulation_steps": 2, "ema_decay": 0.9, "use_augmentation": True}
+    path = folder / "inside" / "cut.pt"
+    weights = []
+    handler = worker.At(worker.Events.STARTED, lambda trainer: weights.append(worker.weights(trainer.model)))
+    result = worker.supervised(worker.net(0.3), resume_from=path, handlers=[handler], **settings)
+    assert difference(weights[0], read_checkpoint(path)["model_state_dict"]) is None
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{path} goes on, but its last bits may differ: processes was 2, here it is 1"
+    ]
+    whole_run = several[0]["resumed"]["whole"]["history"]["val_loss"]
+    assert result["history"]["val_loss"][:2] == whole_run[:2]
+    assert result["history"]["val_loss"] == pytest.approx(whole_run, rel=0.3)  # with other noise from there on
+
+
+# Sharded models.
+
+
+@pytest.mark.parametrize("name", ["plain", "at once", "best weights", "skip", "rollback"])
+def test_a_sharded_model_trains_as_a_whole_one(name, several):
+    for results in several:
+        whole_run, sharded = results["sharded_models"][name]
+        compare(whole_run, sharded)
+    assert several[0]["sharded_models"]["best weights"][0]["stopped_early"]
+
+
+def test_a_sharded_model_is_saved_whole_and_resumed_to_the_bit(several, folder):
+    for results in several:
+        found = results["sharded_models"]
+        assert difference(found["at once"][1], found["resumed"]) is None
+        assert found["stability"][0] == pytest.approx(found["stability"][1])
+    model = worker.net()
+    load_checkpoint(folder / "sharded" / "model_best.pt", model, averaged=True)
+    assert difference(dict(model.state_dict()), dict(several[0]["sharded_models"]["resumed"]["weights"])) is None
+
+
+def test_the_trainer_saves_a_sharded_model_whole_and_resumes_it(several):
+    for results in several:
+        found = results["sharded_in_the_trainer"]
+        first, second = found["histories"]
+        assert second["train_loss"][:1] == first["train_loss"]
+        assert len(second["train_loss"]) == 2
+        model = worker.small_classifier()
+        load_checkpoint(Path(found["folder"]) / "checkpoints" / "latest_checkpoint.pt", model)
+
+
+# Processes that die.
+
+
+def start_command(folder):
+    """The command whose untouched run is among the cases, slowed down by nothing."""
+    arguments = ["vae", *worker.COMMON, *worker.RECIPES["vae"], "--runs-dir", folder]
+    return torchrun(folder, "-m", "ignite_recipes", *arguments)
+
+
+def wait_for_files(paths):
+    """The names of the files, each as soon as it is there."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    left = dict(paths)
+    while left:
+        assert time.monotonic() < deadline, f"there is no {left}"
+        for name in [name for name, path in left.items() if path.exists()]:
+            del left[name]
+            yield name
+        time.sleep(0.002)
+
+
+def process_with(number, parent):
+    """The process that torchrun has started as this one."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    environments = {child: Path(f"/proc/{child}/environ").read_bytes().split(b"\0") for child in children}
+    return next(int(child) for child, names in environments.items() if b"RANK=%d" % number in names)
+
+
+ENDS = {
+    "first killed": (0, signal.SIGKILL),
+    "second killed": (1, signal.SIGKILL),
+    "second asked to end": (1, signal.SIGTERM),
+    "interrupted": (None, signal.SIGINT),
+}
+
+
+@pytest.fixture(scope="module")
+def stopped(several, tmp_path_factory):
+    """The command stopped in each of these ways; then all are resumed."""
+    folder = tmp_path_factory.mktemp("stopped")
+    started = {name: start_command(folder / name) for name in ENDS}
+    for name in wait_for_files({name: folder / name / "exp1/checkpoints/latest_checkpoint.pt" for name in ENDS}):
+        number, signum = ENDS[name]
+        assert started[name].poll() is None, "it ended too early"
+        os.kill(started[name].pid if number is None else process_with(number, started[name].pid), signum)
+    assert all(process.wait(LIMIT_SECONDS) != 0 for process in started.values())
+    resumed = run_cases(folder, "resumed_commands")
+    assert resumed[0]["resumed_commands"] == resumed[1]["resumed_commands"] == dict.fromkeys(sorted(ENDS), 0)
+    return folder
+
+
+@LINUX
+@pytest.mark.parametrize("name", ENDS)
+def test_a_run_that_was_stopped_is_resumed_to_the_bits_of_an_untouched_one(name, stopped, folder):
+    found = [
+        read_checkpoint(path / "exp1/checkpoints/latest_checkpoint.pt") for path in (folder / "vae", stopped / name)
+    ]
+    assert first_difference(*found) is None
+    logs = [
+        read_training_log(path / "exp1/training_log.csv")["train_loss"] for path in (folder / "vae", stopped / name)
+    ]
+    assert logs[0] == logs[1]
+
+
+@LINUX
+@pytest.mark.parametrize(("name", "left"), [("first killed", 1), ("second killed", 0)])
+def test_the_process_that_is_left_says_what_has_happened_and_what_to_do(name, left, stopped):
+    message = said(stopped / name, left)
+    assert f"process {left} of 2 cannot reach the others: one of them has ended" in message
+    assert "resume from the last checkpoint" in message
+    assert "Traceback" not in message + said(stopped / name, 1 - left)
+
+
+@LINUX
+@pytest.mark.parametrize("name", ["second asked to end", "interrupted"])
+def test_a_signal_to_one_process_stops_all_after_their_step(name, stopped):
+    message = said(stopped / name, 0)
+    assert message.count("ignite-recipes: stopped; go on with: ignite-recipes vae --resume exp1") == 1
+    assert "Traceback" not in message + said(stopped / name, 1)
+
+
+def test_an_error_in_one_process_ends_the_others_with_a_clear_message(tmp_path):
+    process = torchrun(tmp_path, HERE / "distributed_worker.py", tmp_path, "failing_in_one_process")
+    assert process.wait(LIMIT_SECONDS) != 0
+    assert (tmp_path / "failed_1.txt").read_text() == "ValueError: row 31 cannot be read"
+    left = (tmp_path / "failed_0.txt").read_text()
+    assert left.startswith("LostProcessError: process 0 of 2 cannot reach the others: one of them has ended")
+
+
+# A single process.
+
+
+def test_alone_everything_is_for_nothing():
+    assert (processes(), process_number()) == (1, 0)
+    assert (largest(3), total(2.5), are_equal(7), on_first_process(lambda: "done")) == (3, 2.5, True, "done")
+    assert lost_process(RuntimeError("gloo: connection closed by peer")) is None
+
+
+@pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "2"}])
+def test_nobody_is_waited_for_without_torchrun(environment, monkeypatch):
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    join_processes(torch.device("cpu"))
+    assert processes() == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer"), True),
+        (torch.distributed.DistBackendError(""), True),
+        (RuntimeError("mat1 and mat2 must have the same dtype"), False),
+        (ConnectionError("connection to the data refused"), False),
+        (LostProcessError("gloo: told already"), False),
+    ],
+)
+def test_errors_between_processes_are_known(error, is_lost, monkeypatch):
+    monkeypatch.setattr("ignite_recipes.distributed.processes", lambda: 2)
+    found = lost_process(error)
+    assert (found is not None) == is_lost
+    assert not is_lost or "resume from the last checkpoint" in str(found)
+
+
+def test_averages_weigh_every_process_by_its_share(monkeypatch):
+    def add_the_other(sums, async_op):
+        sums += torch.tensor([0.75 * 4.0, 0.75 * 2.0], dtype=sums.dtype)  # its means, of three times as many samples
+        return type("Work", (), {"wait": lambda self: None})()
+
+    monkeypatch.setattr("torch.distributed.all_reduce", add_the_other)
+    average = Averaging({"loss": torch.tensor(8.0, requires_grad=True), "constant": 2.0}, 0.25)()
+    assert {name: value.item() for name, value in average.items()} == {"loss": 5.0, "constant": 2.0}
+    assert average["loss"].dtype == torch.float32
+    assert not average["loss"].requires_grad
