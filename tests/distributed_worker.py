@@ -163,7 +163,7 @@ def one_bad_batch(model=None, **settings):
 
 def mlp_trainer(folder):
     images, labels = class_images()
-    experiment = ir.ExperimentManager(str(folder / f"mlp-{processes()}"))
+    experiment = ir.ExperimentManager(str(folder / "mlp"))
     model = small_classifier()
     trainer = ir.Trainer(
         model,
