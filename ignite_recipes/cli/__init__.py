@@ -87,6 +87,7 @@ def _complain(error: BaseException, code: int) -> int:
     if process_number():
         if isinstance(error, KeyboardInterrupt):
             return code  # the first process says so for all
-        message = f"process {process_number()}: {message}"
+        if not isinstance(error, LostProcessError):  # which says itself in which process
+            message = f"process {process_number()}: {message}"
     print(f"ignite-recipes: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     return code
