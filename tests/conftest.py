@@ -1,6 +1,10 @@
-"""What every test starts from: one thread, so that sums are the same on every machine, a fixed seed, and a log as new."""
+"""What every test starts from: one thread, so that sums are the same on every machine, and a fixed seed.
+
+And what it leaves to the next one of the process: the log's level, and signals that mean what they meant.
+"""
 
 import logging
+import signal
 
 import pytest
 import torch
@@ -15,9 +19,9 @@ def _one_thread_and_seed():
 
 
 @pytest.fixture(autouse=True)
-def _the_log_of_one_test_is_not_the_next_ones():
-    """The command, called in this process, sets the level of the package's log."""
+def _left_as_found():
     log = logging.getLogger("ignite_recipes")
-    level = log.level
+    level, meaning = log.level, signal.getsignal(signal.SIGINT)
     yield
-    log.setLevel(level)
+    log.setLevel(level)  # the command, called in this process, sets it
+    assert signal.getsignal(signal.SIGINT) == meaning, "a handler still listens to signals"

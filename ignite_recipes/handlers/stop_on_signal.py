@@ -81,9 +81,9 @@ class StopOnSignal:
         trainer.add_event_handler(Events.STARTED, self._listen)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
         trainer.add_event_handler(Events.COMPLETED, self._restore)
+        trainer.add_event_handler(Events.EXCEPTION_RAISED, self._restore if is_ours else self._hand_on)
         if is_ours:
             trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self._leave)
-            trainer.add_event_handler(Events.EXCEPTION_RAISED, self._restore)
         return self
 
     def _listen(self) -> None:
@@ -110,6 +110,12 @@ class StopOnSignal:
             raise Stopped("stopped", signum)
         path = self.save(trainer)
         raise Stopped(f"stopped in epoch {trainer.state.epoch}; to go on, resume from {path}", signum)
+
+    def _hand_on(self, engine: Engine, error: BaseException) -> None:
+        """Listen no more to a plain Engine that fails, which takes an exception that has a handler for dealt with."""
+        self._restore()
+        if len(engine._event_handlers[Events.EXCEPTION_RAISED]) == 1:
+            raise error
 
     def _restore(self, *_: object) -> None:
         for signum, handler in self._before.items():

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import nullcontext
 
 import pytest
 from ignite.engine import Engine, Events
@@ -100,6 +101,21 @@ def test_the_signals_mean_again_what_they_meant_however_the_run_ends(task, tmp_p
     assert handlers_now() == before
     with pytest.raises(TypeError):
         trainer.run([*task.batches[:3], None], max_epochs=2)
+    assert handlers_now() == before
+
+
+@pytest.mark.parametrize("has_own_handler", [False, True])
+def test_a_plain_engine_that_fails_fails_as_without_it_and_the_signals_mean_what_they_meant(has_own_handler):
+    def fail(engine, batch):
+        raise ValueError("a bad batch")
+
+    engine, before, told = Engine(fail), handlers_now(), []
+    if has_own_handler:  # Ignite takes the exception for dealt with
+        engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, error: told.append(str(error)))
+    StopOnSignal().attach(engine)
+    with nullcontext() if has_own_handler else pytest.raises(ValueError, match="a bad batch"):
+        engine.run([0, 1])
+    assert set(told) == ({"a bad batch"} if has_own_handler else set())
     assert handlers_now() == before
 
 
