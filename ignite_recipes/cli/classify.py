@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from ignite_recipes.checkpoint_manager import CheckpointManager
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_handlers
+from ignite_recipes.cli.experiments import OF_EVERY_RECIPE, experiment_parser, run_experiment, run_handlers
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.experiment import ExperimentManager
@@ -24,12 +24,8 @@ HELP = "train an image classifier on the digits, or on MNIST or Fashion-MNIST"
 _PASSED = [
     "patience",
     "max_grad_norm",
-    "accumulation_steps",
     "precision",
-    "ema_decay",
-    "non_finite",
-    "deterministic",
-    "compile",
+    *OF_EVERY_RECIPE,
 ]
 
 

@@ -20,7 +20,17 @@ from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal,
 from ignite_recipes.recipes.assembly import checkpoint_to_go_on_from, recorders
 from ignite_recipes.run_state import LATEST
 
-__all__ = ["checkpoint_to_resume", "experiment_handlers", "experiment_parser", "run_experiment", "run_handlers"]
+__all__ = [
+    "OF_EVERY_RECIPE",
+    "checkpoint_to_resume",
+    "experiment_handlers",
+    "experiment_parser",
+    "run_experiment",
+    "run_handlers",
+]
+
+OF_EVERY_RECIPE = ("accumulation_steps", "ema_decay", "non_finite", "deterministic", "compile")
+"""Parameters that every recipe takes, and each command hands on."""
 
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration")  # where the experiment is; no settings of it
 _FREE_ON_RESUME = ("epochs", "device")

@@ -8,7 +8,13 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_handlers, experiment_parser, run_experiment
+from ignite_recipes.cli.experiments import (
+    OF_EVERY_RECIPE,
+    checkpoint_to_resume,
+    experiment_handlers,
+    experiment_parser,
+    run_experiment,
+)
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import create_dataloaders, load_digits_matrix
 from ignite_recipes.experiment import ExperimentManager
@@ -28,12 +34,8 @@ _PASSED = [
     "gradient_clip",
     "use_mixed_precision",
     "check_stability",
-    "accumulation_steps",
     "precision",
-    "ema_decay",
-    "non_finite",
-    "deterministic",
-    "compile",
+    *OF_EVERY_RECIPE,
 ]
 
 

@@ -7,10 +7,17 @@ from typing import Any, get_type_hints
 import torch
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_handlers, experiment_parser, run_experiment
+from ignite_recipes.cli.experiments import (
+    OF_EVERY_RECIPE,
+    checkpoint_to_resume,
+    experiment_handlers,
+    experiment_parser,
+    run_experiment,
+)
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, TrafficDataset, baseline_reports, load_co2, load_traffic_csv
 from ignite_recipes.data import traffic_report as report_of
+from ignite_recipes.evaluation_mode import in_evaluation_mode
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.handlers.progress import print_line
@@ -40,7 +47,7 @@ def parser() -> ArgumentParser:
     options.add_argument("--epochs", type=int, default=50, help="the epoch to train to, counted from 1")
     options.add_argument("--patience", type=int | None, default=10, help="epochs to wait before stopping")
     texts, kinds = parameter_texts(TrafficParameters), get_type_hints(TrafficParameters)
-    add_options(options, trainModel, ["accumulation_steps", "ema_decay", "non_finite", "deterministic", "compile"])
+    add_options(options, trainModel, OF_EVERY_RECIPE)
     for name, value in _parameters().items():
         default = _BATCH_SIZE if name == "batch_size" else value
         options.add_argument(f"--{name.replace('_', '-')}", type=kinds[name], default=default, help=texts[name])
@@ -87,13 +94,9 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         val,
         device=settings["device"],
         resume_from=checkpoint_to_resume(experiment, settings),
-        accumulation_steps=settings["accumulation_steps"],
-        ema_decay=settings["ema_decay"],
-        non_finite=settings["non_finite"],
-        deterministic=settings["deterministic"],
-        compile=settings["compile"],
         progress=True,
         handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
+        **{name: settings[name] for name in OF_EVERY_RECIPE},
     )
     reports = {"model": _report(model, val), **baseline_reports(train, val)}
     for name, report in reports.items():
@@ -105,12 +108,12 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
 def _report(model: torch.nn.Module, val: TrafficArrays) -> dict[str, float]:
     dataset = TrafficDataset(val)
     device = next(model.parameters()).device
-    model.eval()
     parts = []
-    for start in range(0, len(dataset), 4096):
-        batch = dataset.__getitems__(list(range(start, min(start + 4096, len(dataset)))))
-        inputs = (batch.sources, batch.last_transmitted, batch.source_traffic)
-        parts.append([output.cpu() for output in model(*(array.to(device) for array in inputs))])
+    with in_evaluation_mode(model):
+        for start in range(0, len(dataset), 4096):
+            batch = dataset.__getitems__(list(range(start, min(start + 4096, len(dataset)))))
+            inputs = (batch.sources, batch.last_transmitted, batch.source_traffic)
+            parts.append([output.cpu() for output in model(*(array.to(device) for array in inputs))])
     path, traffic, classes, flags = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
     return report_of((path, traffic, classes, flags), dataset.arrays)
 

@@ -7,7 +7,13 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.checkpoint import load_checkpoint
-from ignite_recipes.cli.experiments import checkpoint_to_resume, experiment_handlers, experiment_parser, run_experiment
+from ignite_recipes.cli.experiments import (
+    OF_EVERY_RECIPE,
+    checkpoint_to_resume,
+    experiment_handlers,
+    experiment_parser,
+    run_experiment,
+)
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import (
     create_dataloaders,
@@ -33,12 +39,8 @@ _PASSED = (
     "print_every",
     "patience",
     "max_grad_norm",
-    "accumulation_steps",
     "precision",
-    "ema_decay",
-    "non_finite",
-    "deterministic",
-    "compile",
+    *OF_EVERY_RECIPE,
 )
 
 
