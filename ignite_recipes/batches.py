@@ -1,12 +1,13 @@
 """What can be done with a batch whatever it is made of: tensors in lists, tuples and mappings."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["count_samples", "first_item", "tensors_in", "to_device"]
+__all__ = ["count_samples", "digest", "first_item", "tensors_in", "to_device"]
 
 
 def first_item(batch: Any) -> Any:
@@ -36,6 +37,18 @@ def tensors_in(batch: Any) -> Iterator[Tensor]:
     elif isinstance(batch, (list, tuple, Mapping)):
         for item in batch.values() if isinstance(batch, Mapping) else batch:
             yield from tensors_in(item)
+
+
+def digest(batch: Any) -> str:
+    """A fingerprint of a batch's dense tensors: of shapes, types and every bit."""
+    fingerprint = hashlib.blake2b(digest_size=8)
+    for tensor in tensors_in(batch):
+        if tensor.layout != torch.strided:
+            continue
+        bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        fingerprint.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        fingerprint.update(bits.numpy().data)
+    return fingerprint.hexdigest()
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -1,7 +1,6 @@
 """The evaluator: a model's losses on data that it is not trained on."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,22 +10,11 @@ from torch import Tensor, nn
 from ignite_recipes.batches import count_samples, first_item, to_device
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.distributed import Averaging, join_processes
+from ignite_recipes.evaluation_mode import in_evaluation_mode
 from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
 from ignite_recipes.randomness import derive_seed, seed_torch
 
-__all__ = ["EvaluationEngine", "create_evaluator", "in_evaluation_mode"]
-
-
-@contextmanager
-def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model evaluates; behind it each module is in the mode in which it was found."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+__all__ = ["EvaluationEngine", "create_evaluator"]
 
 
 class EvaluationEngine(KeyedEngine):

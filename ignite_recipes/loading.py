@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from ignite_recipes.batches import digest
 from ignite_recipes.distributed import process_number, processes
 from ignite_recipes.randomness import derive_seed, seed_generators
-from ignite_recipes.sharding import Part, Shares, digest
+from ignite_recipes.sharding import Part, Shares
 
 __all__ = ["KeyedLoader"]
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
-from ignite_recipes.batches import tensors_in
+from ignite_recipes.batches import digest, tensors_in
 from ignite_recipes.distributed import are_equal
 from ignite_recipes.randomness import derive_seed, seed_generators
 
-__all__ = ["Part", "Shares", "digest", "part_of"]
+__all__ = ["Part", "Shares", "part_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +65,7 @@ class Shares:
         self._noted: deque[tuple[Part, Any]] = deque()  # of batches that workers are at
         self.is_distributed = _is_distributed(loader)
         self._by_index = not self.is_distributed and _has_batches_of_indices(loader)
-        size = getattr(loader, "batch_size", None) or getattr(
-            getattr(loader, "batch_sampler", None), "batch_size", None
-        )
-        self._batch_size: Any = size
+        self._batch_size = _batch_size(loader)
         self.loader: Iterable[Any] = self._resharded(loader) if self._by_index else loader
 
     def __repr__(self) -> str:
@@ -154,18 +151,6 @@ def part_of(batch: Sequence[Any], number: int, processes: int) -> tuple[Any, Par
     return own, Part(len(own), whole)
 
 
-def digest(batch: Any) -> str:
-    """A fingerprint of a batch's dense tensors: of shapes, types and every bit."""
-    fingerprint = hashlib.blake2b(digest_size=8)
-    for tensor in tensors_in(batch):
-        if tensor.layout != torch.strided:
-            continue
-        bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        fingerprint.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        fingerprint.update(bits.numpy().data)
-    return fingerprint.hexdigest()
-
-
 def _digest_of_indices(indices: Sequence[Any]) -> str:
     """Likewise of what a sampler gives; of objects that may look different in each process, only how many there are."""
     is_plain = all(isinstance(index, (int, str, tuple, Tensor, np.integer)) for index in indices)
@@ -211,6 +196,11 @@ class _ApartFromOthers:
 def _has_batches_of_indices(loader: Any) -> bool:
     is_torchs = type(loader) is DataLoader and loader.batch_sampler is not None
     return is_torchs and not isinstance(loader.dataset, IterableDataset)
+
+
+def _batch_size(loader: Any) -> Any:
+    """Of a loader, or of the sampler of its batches; None where neither has one."""
+    return getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
 
 
 def _is_distributed(loader: Any) -> bool:

@@ -5,7 +5,7 @@ from collections import namedtuple
 import pytest
 import torch
 
-from ignite_recipes.batches import count_samples, first_item, to_device
+from ignite_recipes.batches import count_samples, digest, first_item, to_device
 
 CPU = torch.device("cpu")
 Pair = namedtuple("Pair", "x y")
@@ -46,3 +46,9 @@ def test_a_batch_keeps_its_shape_and_what_is_no_tensor():
 def test_a_batch_that_is_there_already_is_not_copied():
     x = torch.ones(2)
     assert to_device(x, CPU) is x
+
+
+def test_a_fingerprint_is_of_every_bit():
+    assert digest([torch.zeros(2)]) == digest((torch.zeros(2),))
+    others = [torch.zeros(3), torch.zeros(2, 1), torch.zeros(2).double(), -torch.zeros(2)]
+    assert len({digest(tensor) for tensor in (torch.zeros(2), *others)}) == 5

@@ -60,6 +60,7 @@ LAYERS = [
         "events",
         "randomness",
         "devices",
+        "evaluation_mode",
         "batches",
         "files",
         "registry",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.batches import first_item
+from ignite_recipes.evaluation_mode import in_evaluation_mode
 from ignite_recipes.files import replace_file
 from ignite_recipes.models.vae import VariationalAutoencoder
 from ignite_recipes.weights import unwrap
@@ -40,13 +41,8 @@ def extract_embeddings(model: nn.Module, loader: Iterable[Any]) -> Tensor:
     if not callable(getattr(model, "embed", None)):
         raise TypeError(f"model must have a method embed(x), e.g. a VariationalAutoencoder; got {type(model).__name__}")
     device = next(model.parameters()).device
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with in_evaluation_mode(model):
         parts = [model.embed(first_item(batch).to(device).float()).cpu() for batch in loader]  # type: ignore[operator]
-    finally:
-        for module, mode in modes:
-            module.training = mode
     if not parts:
         raise ValueError("the loader must yield at least one batch; got an empty one")
     return torch.cat(parts)

@@ -1,12 +1,12 @@
 """Originals above what a model makes of them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ignite_recipes.evaluation_mode import in_evaluation_mode
 from ignite_recipes.plotting.style import new_figure
 from ignite_recipes.plotting.vectors import feature_names_of, read_vectors
 from ignite_recipes.randomness import preserve_generators
@@ -85,25 +85,13 @@ def _reconstruct(model: nn.Module, originals: Tensor) -> Tensor:
             f"model must have methods embed(x) and decode(z), e.g. a VariationalAutoencoder; got {type(plain).__name__}"
         )
     parameter = next(plain.parameters(), torch.empty(0))
-    with _as_in_inference(plain), preserve_generators(parameter.device):
+    with in_evaluation_mode(plain), preserve_generators(parameter.device):
         reconstructions: Tensor = plain.decode(plain.embed(originals.to(parameter)))  # type: ignore[operator]
     if reconstructions.shape != originals.shape:
         raise ValueError(
             f"model must reconstruct vectors of its data, {tuple(originals.shape)}; got {tuple(reconstructions.shape)}"
         )
     return reconstructions.float().cpu()
-
-
-@contextmanager
-def _as_in_inference(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _draw_images(pairs: Tensor, shape: tuple[int, int]) -> "Figure":

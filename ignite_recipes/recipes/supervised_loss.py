@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ignite_recipes.batches import to_device
 from ignite_recipes.devices import without_autocast
-from ignite_recipes.evaluation import in_evaluation_mode
+from ignite_recipes.evaluation_mode import in_evaluation_mode
 from ignite_recipes.metrics import accuracy
 from ignite_recipes.randomness import preserve_generators
 from ignite_recipes.weights import unwrap
