@@ -1,37 +1,33 @@
-"""The training step itself, once for every recipe, and the engine that runs it."""
+"""The trainer: runs of the training step that begin, stop, fail and go on, once for every recipe."""
 
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any, Protocol, TypeVar
 
 import torch
 from ignite.engine import Engine, Events, State
 from ignite.engine.events import RemovableEventHandle
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from ignite_recipes.batches import count_samples, first_item, to_device
+from ignite_recipes.batches import count_samples, first_item
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.distributed import (
-    Averaging,
     are_equal,
-    average_gradients,
-    data_parallel,
     join_processes,
     largest,
     lost_process,
     on_first_process,
     share_buffers,
-    without_exchange,
 )
 from ignite_recipes.environment import deterministic_algorithms
 from ignite_recipes.events import TrainEvents
-from ignite_recipes.keyed_engine import KeyedEngine, LossFunction, check_loss
+from ignite_recipes.keyed_engine import LossFunction
 from ignite_recipes.loading import KeyedLoader
-from ignite_recipes.randomness import derive_seed, draw_seed, preserve_generators, seed_torch
-from ignite_recipes.weights import WeightSwap, unwrap
+from ignite_recipes.randomness import draw_seed, preserve_generators
+from ignite_recipes.training_step import SteppingEngine
+from ignite_recipes.weights import WeightSwap
 
 __all__ = ["Stateful", "TrainingEngine", "create_trainer", "keep_state", "runs_first"]
 
@@ -65,7 +61,7 @@ def runs_first(handler: _Handler) -> _Handler:
     return handler
 
 
-class TrainingEngine(KeyedEngine):
+class TrainingEngine(SteppingEngine):
     """The trainer that :func:`create_trainer` makes: an Ignite Engine that runs our training step.
 
     Attributes:
@@ -88,8 +84,6 @@ class TrainingEngine(KeyedEngine):
     [10, 15, 15]
     """
 
-    purpose = "train"
-
     def __init__(
         self,
         model: nn.Module,
@@ -103,25 +97,13 @@ class TrainingEngine(KeyedEngine):
         deterministic: bool = False,
         compile: bool | str = False,
     ) -> None:
-        super().__init__(type(self)._step, device, seed, loss_fn, batch_size, compile)
-        self.register_events(*TrainEvents)
-        self.model, self.optimizer = model, optimizer
-        self.accumulation_steps = accumulation_steps
-        self.get_inputs = get_inputs
-        self._parallel, self._trained = data_parallel(model, device), _trained(model)
+        super().__init__(model, optimizer, loss_fn, device, seed, accumulation_steps, get_inputs, batch_size, compile)
         self.deterministic = deterministic
-        self.precision: Any = None
         self.stateful: dict[str, Stateful] = {}
         self.metadata: dict[str, Any] = {}
         self.monitored: tuple[Any, str] | None = None
-        self.veto: bool | Tensor = False
         self.recover: Callable[[TrainingEngine, BaseException], bool] | None = None
-        # Steps until the host asks an accelerator whether a step was finite; 0 is at once.
-        self.veto_lag = 0 if device.type == "cpu" else 4
-        self.window_losses: list[Tensor] = []
-        self._window_weight, self._first_size = 0.0, 0
-        self._is_exchanged = True  # the gradients of the window at hand, so far
-        self._updated_at = self._saved_epoch = 0
+        self._saved_epoch = 0
         self._loader_place: Mapping[str, Any] | None = None  # of a run that was restored inside an epoch
         self._swap = WeightSwap(model)
         self.state_dict_user_keys.extend(_COUNTERS)
@@ -240,11 +222,6 @@ class TrainingEngine(KeyedEngine):
         opened, closed = self.state.opened_epochs, self.state.closed_epochs
         return closed if opened == closed else opened - 1
 
-    @property
-    def position(self) -> int:
-        """Batches of the epoch at hand that are done."""
-        return self.state.iteration - self.state.epoch_start
-
     def loader_place(self) -> dict[str, Any] | None:
         """What a checkpoint notes of the loader, inside an epoch."""
         loader: Any = self.state.dataloader
@@ -304,175 +281,6 @@ class TrainingEngine(KeyedEngine):
             )
         self.monitored = (metric, mode)
 
-    @property
-    def can_defer_veto(self) -> bool:
-        """Whether a step can be dropped on the device, without the host having to know at once."""
-        if self.precision is not None and self.precision.scaler is not None:
-            return False  # the scaler itself decides
-        fused = all(group.get("fused") for group in self.optimizer.param_groups)
-        return self.veto_lag > 0 and fused and getattr(self.optimizer, "_step_supports_amp_scaling", False)
-
-    def report_late_skip(self) -> None:
-        """Correct the counts: a step that was counted as taken turns out to have been dropped.
-
-        OPTIMIZER_STEP_COMPLETED was fired for it, so the next one is withheld: schedules advance exactly as
-        often as the optimizer did.
-        """
-        self.state.optimizer_steps -= 1
-        self.state.skipped_steps += 1
-        self.state.steps_owed += 1
-        self.fire(TrainEvents.OPTIMIZER_STEP_SKIPPED)
-
-    # The step, in the order of the drawing in events.py.
-
-    def _step(self, batch: Any) -> dict[str, Tensor]:
-        state, model, precision = self.state, self.model, self.precision
-        if not model.training:
-            model.train()
-        if not self.window_losses:
-            self._zero_gradients()
-
-        batch = to_device(batch, self.device)
-        share = self.count(batch)
-        state.inputs = self.get_inputs(batch)
-        if self._event_handlers[TrainEvents.INPUTS_READY]:
-            self._seed("inputs")
-            self._fire_event(TrainEvents.INPUTS_READY)
-
-        self._seed("step")  # whatever torch has drawn so far, dropout draws the same
-        alone = self.processes == 1
-        if not alone:
-            self._prepare_exchange()
-        with nullcontext() if alone else without_exchange(model, self._parallel, not self._is_exchanged):
-            losses = state.losses = self._forward(batch)
-            loss = check_loss(losses)
-            self.fire(TrainEvents.LOSSES_READY)
-
-            averaged = None if alone else Averaging(losses, share)
-            loss = self._weigh(loss, share)
-            (loss if precision is None else precision.scale_loss(loss)).backward()
-        if averaged is None:
-            output = {name: torch.as_tensor(value).detach() for name, value in losses.items()}
-        else:
-            output = averaged()
-        self.window_losses.append(output["loss"])
-        self.fire(TrainEvents.BACKWARD_COMPLETED)
-
-        if self._window_is_full():
-            self._update()
-        state.inputs = state.losses = None  # frees the activations before the next forward
-        return output
-
-    def _forward(self, batch: Any) -> Mapping[str, Tensor]:
-        with nullcontext() if self.precision is None else self.precision.autocast():
-            if self._parallel is not None:
-                return self._parallel(self._losses, self.state.inputs, batch)  # type: ignore[no-any-return]
-            return self._losses(self.model, self.state.inputs, batch)
-
-    def _prepare_exchange(self) -> None:
-        """Whether the processes exchange the gradients of the batch at hand: those of a window's last one."""
-        self._is_exchanged = self._ends_window(len(self.window_losses) + 1) or self.state.epoch_length is None
-        if self._trained != _trained(self.model):  # frozen or thawed since
-            self._parallel, self._trained = data_parallel(self.model, self.device), _trained(self.model)
-
-    def _zero_gradients(self) -> None:
-        if type(self.optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
-            self.optimizer.zero_grad(set_to_none=True)
-            return
-        for group in self.optimizer.param_groups:  # torch's own does this and tells its profiler: 20 times the cost
-            for parameter in group["params"]:
-                parameter.grad = None
-
-    def repeat_forward(self) -> Mapping[str, Tensor]:
-        """The losses of the batch at hand once more, from the same inputs and the same random numbers."""
-        self._seed("step")
-        with nullcontext() if self.precision is None else self.precision.autocast():
-            return self.loss_fn(unwrap(self.model), self.state.inputs, to_device(self.state.batch, self.device))
-
-    def _seed(self, place: str) -> None:
-        # Python's and NumPy's generators go on from the fetch, which has seeded them for this iteration.
-        assert self.state.seed is not None
-        seed_torch(derive_seed(self.state.seed, place, self.state.iteration, *self.key), self.device)
-
-    def _weigh(self, loss: Tensor, share: float) -> Tensor:
-        """The batch's share of its accumulation window: its samples, in units of the window's first batch.
-
-        Times this process' share of the batch, in units of an equal one: gradients are averaged over the processes.
-
-        Units, because float16 gradients of a loss times 128 samples would overflow. Divided by the window's
-        sum of weights before clipping, this is the gradient of the mean over all of the window's samples.
-        """
-        if share * self.processes != 1:
-            loss = loss * (share * self.processes)
-        if self.accumulation_steps == 1:
-            return loss
-        self._first_size = self._first_size or self.state.num_samples
-        weight = self.state.num_samples / self._first_size
-        self._window_weight += weight
-        return loss * weight
-
-    def _window_is_full(self) -> bool:
-        return self._ends_window(len(self.window_losses))
-
-    def _ends_window(self, batches: int) -> bool:
-        at_end = self.position == self.state.epoch_length
-        return at_end or batches == self.accumulation_steps
-
-    def _update(self) -> None:
-        if self.precision is not None:
-            self.precision.unscale_gradients(self.optimizer)
-        if self._window_weight not in (0.0, 1.0):
-            torch._foreach_div_(self.gradients(), self._window_weight)
-        self.state.grad_norm = None
-        self.veto = False
-        self.fire(TrainEvents.GRADIENTS_READY)
-        self.fire(TrainEvents.OPTIMIZER_STEP_STARTED)
-        stepped = self._step_optimizer()
-        self._begin_window()
-
-        if not stepped:
-            self.state.skipped_steps += 1
-            self.fire(TrainEvents.OPTIMIZER_STEP_SKIPPED)
-            return
-        self.state.optimizer_steps += 1
-        if self.state.steps_owed:
-            self.state.steps_owed -= 1
-        else:
-            self.fire(TrainEvents.OPTIMIZER_STEP_COMPLETED)
-
-    def _begin_window(self) -> None:
-        self.window_losses = []
-        self._window_weight, self._first_size = 0.0, 0
-        self._updated_at = self.state.iteration
-
-    def _step_optimizer(self) -> bool:
-        """Take the step unless it is vetoed or has overflown; whether it was taken, as far as is known."""
-        veto, optimizer = self.veto, self.optimizer
-        if isinstance(veto, Tensor):
-            if self.can_defer_veto:
-                return self._step_unless(veto)
-            veto = bool(veto)  # waits for the device: the price of an optimizer that is not fused
-        if self.precision is not None:
-            return bool(self.precision.step_optimizer(optimizer, drop=veto))
-        if not veto:
-            optimizer.step()
-        return not veto
-
-    def _step_unless(self, flag: Tensor) -> bool:
-        """Let a fused optimizer read ``flag`` on the device, as ``GradScaler`` does; nobody waits."""
-        optimizer: Any = self.optimizer
-        optimizer.grad_scale, optimizer.found_inf = None, flag.to(torch.float32)
-        try:
-            optimizer.step()
-        finally:
-            del optimizer.grad_scale, optimizer.found_inf
-        return True
-
-    def gradients(self) -> list[Tensor]:
-        """The gradients of the optimizer's parameters that have one."""
-        groups = self.optimizer.param_groups
-        return [p.grad for group in groups for p in group["params"] if p.grad is not None]
-
 
 _attached: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
@@ -491,10 +299,6 @@ def keep_state(engine: Engine, name: str, handler: Any) -> None:
         engine.keep_state(name, handler)
 
 
-def _trained(model: nn.Module) -> list[bool]:
-    return [parameter.requires_grad for parameter in model.parameters()]
-
-
 # The trainer's own handlers: plain functions, so that describe() shows them by name.
 
 
@@ -511,15 +315,12 @@ def begin_epoch(engine: TrainingEngine) -> None:
     # Each epoch is a pass of its own, also where its length is not the loader's; Ignite would divide to know
     # how much of it is done, which terminate_epoch() makes wrong.
     engine._dataloader_iter, engine._init_iter = None, engine.position
-    engine._begin_window()
+    engine.begin_window()
 
 
 @runs_first
 def finish_last_window(engine: TrainingEngine) -> None:
-    if engine.window_losses:  # a loader without a length, or terminate_epoch(), ends an epoch inside a window
-        if engine.processes > 1 and not engine._is_exchanged:
-            average_gradients(engine.model, engine.gradients())
-        engine._update()
+    engine.finish_window()
 
 
 @runs_first
@@ -538,7 +339,7 @@ def decide_and_save(engine: TrainingEngine) -> None:
 
 @runs_first
 def free_gradients(engine: TrainingEngine) -> None:
-    engine._zero_gradients()  # their memory is taken by the trained weights where the model ends with others
+    engine.zero_gradients()  # their memory is taken by the trained weights where the model ends with others
 
 
 def _place(handler: Callable[..., Any]) -> tuple[bool, bool, bool]:

@@ -69,6 +69,7 @@ LAYERS = [
     {"environment", "sharding", "weights", "data"},
     {"loading"},
     {"keyed_engine"},
+    {"training_step"},
     {"engine", "evaluation"},
     {"checkpoint", "models"},
     {"run_state", "checkpoint_manager", "experiment"},
