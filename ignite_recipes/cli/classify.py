@@ -1,6 +1,10 @@
 """``ignite-recipes classify``: train an image classifier on the digits, or on another registered data set."""
 
+import importlib
+import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +50,9 @@ def parser() -> ArgumentParser:
         action="store_true",
         help="draw new random transforms of the training images for every epoch; without, each image keeps its own",
     )
+    options.add_argument(
+        "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
+    )
     add_options(options, BaseDataset.get_dataloaders, ["batch_size", "num_workers"])
     add_options(options, Trainer, _PASSED)
     return options
@@ -60,9 +67,33 @@ def _load(settings: dict[str, Any]) -> BaseDataset:
     check_count(epochs=settings["epochs"], accumulation_steps=settings["accumulation_steps"])
     if settings["save_every"] is not None:
         check_count(save_every=settings["save_every"])
+    if settings["module"] is not None:
+        _import(Path(settings["module"]))
     ModelRegistry.get(settings["model"])  # a mistake there costs no download
     dataset: BaseDataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"])
     return dataset
+
+
+def _import(path: Path) -> None:
+    """Import a user's file for what it registers.
+
+    By its own name and from its own folder, so that a loader's workers, where they start afresh, can import it too.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it fails, saying where, or its name is taken.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no Python file {path}: check --module")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        module = importlib.import_module(path.stem)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(f"{path} failed, in line {last.lineno} of {last.filename}: {error!r}") from error
+    if getattr(module, "__file__", None) != str(path):
+        raise ValueError(f"--module must not have the name of another module; got {path.name}: rename it")
 
 
 def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: BaseDataset) -> str:

@@ -68,8 +68,9 @@ def parse_settings(
     parser.set_defaults(dict(defaults or {}))
     settings = parser.parse_args([_with_hyphens(word) for word in argv]).as_dict()
     settings.pop("config")
-    if settings.get("file") is not None:
-        settings["file"] = str(Path(settings["file"]).resolve())
+    for name in ("file", "module"):
+        if settings.get(name) is not None:
+            settings[name] = str(Path(settings[name]).resolve())
     return settings
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+import ignite_recipes
 import ignite_recipes.data.mnist
 from ignite_recipes import Curves, ExperimentManager, read_checkpoint, read_training_log
 from ignite_recipes.cli import main
@@ -266,3 +267,61 @@ def test_a_signal_before_the_first_step_is_one_line_and_leaves_no_experiment(cap
     assert code == 143
     assert err.splitlines() == ["ignite-recipes: stopped before anything was trained"]
     assert os.listdir("runs") == []
+
+
+OWN = """
+import torch
+from ignite_recipes import BaseDataset, DatasetRegistry, ModelRegistry
+
+
+@DatasetRegistry.register("two colours")
+def two_colours(seed=0):
+    labels = torch.arange(60) % 2
+    images = labels.view(-1, 1, 1, 1) * torch.ones(60, 1, 8, 8)
+    return BaseDataset(images[:40], labels[:40], images[40:], labels[40:], name="two colours", seed=seed)
+
+
+@ModelRegistry.register("tiny")
+def tiny(num_classes, input_shape):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
+"""
+
+
+def test_classify_knows_the_data_sets_and_models_of_a_module_also_when_it_is_resumed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(ignite_recipes.DatasetRegistry, "_entries", dict(ignite_recipes.DatasetRegistry._entries))
+    monkeypatch.setattr(ignite_recipes.ModelRegistry, "_entries", dict(ignite_recipes.ModelRegistry._entries))
+    Path("own.py").write_text(OWN)
+    own = ["classify", "--module", "own.py", "--dataset", "two colours", "--model", "tiny", "--device", "cpu"]
+    assert main([*own, "--epochs", "2", "--num-workers", "1"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["classify", "--resume", "exp1", "--runs-dir", "../runs", "--epochs", "3"]) == 0
+    assert "at epoch" in capsys.readouterr().out
+    assert len(read_training_log("../runs/exp1/training_log.csv")["epoch"]) == 3
+
+
+def test_a_module_with_the_name_of_another_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("json.py").write_text("")
+    assert main(["classify", "--module", "json.py"]) == 2
+    assert "rename it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (None, "there is no Python file"),
+        ("import torch\n\nundefined", "line 3 of"),
+        ("def f(:", "SyntaxError"),
+    ],
+)
+def test_a_module_that_is_not_there_or_fails_is_one_line(capsys, monkeypatch, text, named):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    if text is not None:
+        Path("broken.py").write_text(text)
+    assert main(["classify", "--module", "broken.py"]) == 2
+    err = capsys.readouterr().err
+    assert named in err
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
