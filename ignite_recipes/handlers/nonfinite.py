@@ -52,8 +52,9 @@ class NonFiniteGuard:
     its scale has fallen below 1.
 
     Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
-            GRADIENTS_READY, attach it last); EPOCH_COMPLETED to read what is outstanding; ITERATION_STARTED to
-            keep a copy of running statistics, if the model has any, which a dropped step gets back.
+            GRADIENTS_READY, attach it last; it frees the gradients, and torch's optimizers pass over what has
+            none); EPOCH_COMPLETED to read what is outstanding; ITERATION_STARTED to keep a copy of running
+            statistics, if the model has any, which a dropped step gets back.
     Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping
             has measured it.
     Stops:  with :class:`NonFiniteError` under policy ``"raise"``; under ``"skip"`` only when a whole epoch of
@@ -65,8 +66,8 @@ class NonFiniteGuard:
 
     Attributes:
         num_skipped: steps dropped so far.
-        finite: whether the last step checked was finite, for an update function of your own:
-            ``if guard.finite: optimizer.step()``.
+        finite: whether the last step checked was finite, for an update function of your own, e.g. to fire
+            OPTIMIZER_STEP_COMPLETED only then.
 
     >>> guard = NonFiniteGuard("skip")
     >>> guard.check(torch.tensor(1.0), [torch.tensor([1.0, float("nan")])])
@@ -146,7 +147,10 @@ class NonFiniteGuard:
         if not isinstance(trainer, TrainingEngine):
             assert self._model is not None
             where = _where(state)
-            self.check(None, [p.grad for p in self._model.parameters() if p.grad is not None], norm=norm, where=where)
+            parameters = [p for p in self._model.parameters() if p.grad is not None]
+            if not self.check(None, [p.grad for p in parameters if p.grad is not None], norm=norm, where=where):
+                for parameter in parameters:
+                    parameter.grad = None  # torch's optimizers pass over it, whether or not anybody asks us
             return
         norm = total_norm(trainer.gradients()) if norm is None else norm
         state.grad_norm = norm
@@ -236,7 +240,8 @@ class NonFiniteGuard:
         message = f"{where + ': ' if where else ''}{what}. {_ADVICE}"
         if self.policy == "raise":
             raise NonFiniteError(f"{message}; policy 'skip' drops such steps and goes on")
-        logger.warning("%s (%d steps dropped so far)", message, self.num_skipped)
+        dropped = "1 step" if self.num_skipped == 1 else f"{self.num_skipped} steps"
+        logger.warning("%s (%s dropped so far)", message, dropped)
 
     def _culprit(self) -> str:
         """The first parameter whose gradient is not finite, where it still is there to be seen."""

@@ -143,7 +143,7 @@ def test_skip_drops_every_kind_of_bad_step_and_logs_it(task, caplog, loss_fn, va
     assert task.same(weights[5], weights[4])
     assert [task.same(after, before) for before, after in itertools.pairwise(weights)].count(True) == 1
     assert len(caplog.messages) == 1
-    assert "1 steps dropped so far" in caplog.messages[0]
+    assert "1 step dropped so far" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 2, 3])
@@ -350,6 +350,18 @@ def test_on_an_engine_of_ones_own_bad_steps_are_seen_and_the_next_good_one_is_ta
     engine.run([task.batches[0], task.nan_batch, task.batches[1]])
     assert finite == [True, False, True]
     assert guard.num_skipped == 1
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_on_an_engine_that_does_not_ask_no_bad_step_is_taken_either(task):
+    model, guard = task.model(), NonFiniteGuard("skip")
+    engine = task.own_engine(model, torch.optim.Adam(model.parameters(), lr=0.1))  # it steps whatever the guard says
+    guard.attach(engine, model)
+    weights = []
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: weights.append(task.weights(model)))
+    engine.run([task.batches[0], task.nan_batch, task.batches[1]])
+    assert task.same(weights[1], weights[0])
+    assert not task.same(weights[2], weights[1])
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
