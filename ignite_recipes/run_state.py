@@ -31,7 +31,7 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     Raises:
         CheckpointError: if there are files, and none is sound.
     """
-    files = [path for path in Path(folder).glob("*.pt") if path.is_file()]
+    files = sorted(path for path in Path(folder).glob("*.pt") if path.is_file())
     sound: list[tuple[bool, tuple[int, int], float, Path]] = []
     for path in files:
         try:

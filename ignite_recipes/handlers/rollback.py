@@ -106,11 +106,11 @@ class Rollback:
         load_run_state(trainer, copy.deepcopy(kept))
         self.num_rollbacks, self._repeated, self._copy = count, repeated, kept
         self._slow_down(trainer, self.factor**repeated)
-        rate = trainer.optimizer.param_groups[0]["lr"]
+        rate, epoch = trainer.optimizer.param_groups[0]["lr"], trainer.state.closed_epochs
         logger.warning(
-            "%s. Back to the end of epoch %d, with the learning rate %g (rollback %d of at most %d)",
+            "%s. Back to the %s, with the learning rate %g (rollback %d of at most %d)",
             error,
-            trainer.state.closed_epochs,
+            f"end of epoch {epoch}" if epoch else "start of the run",
             rate,
             count,
             self.max_rollbacks,

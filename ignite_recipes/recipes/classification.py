@@ -313,9 +313,9 @@ class Trainer:
             experiment.write_settings({"recipe": type(self).__name__, **self._description(), "epochs": epochs})
         length = len(self.train_loader) if isinstance(self.train_loader, Sized) else None
         path = None
-        if experiment.resume_exp:
+        if experiment.resume_exp and start_epoch:  # who says where to start knows if there is none
             path = newest_checkpoint(experiment.checkpoints_dir)
-        if experiment.resume_exp and not start_epoch:  # who says where to start knows that there is none
+        elif experiment.resume_exp:
             path = checkpoint_to_go_on_from(experiment)
         if path is not None:
             seed = self.seed if self._seed_is_given else None

@@ -43,7 +43,7 @@ def train_variational_autoencoder(
     learning_rate: float = 1e-3,
     noise_std: float = 0.1,
     device: str | torch.device = "cpu",
-    print_every: int = 1,
+    print_every: int | None = 1,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     save_every: int = 10,
     *,
@@ -78,7 +78,7 @@ def train_variational_autoencoder(
         noise_std: standard deviation of the Gaussian noise on the inputs, which are clamped to [0, 1] again;
             0 is none.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, ... ; ``"auto"`` is the best one there is.
-        print_every: epochs between two printed lines.
+        print_every: epochs between two printed lines; None prints none.
         checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing.
         save_every: epochs between two checkpoints; the last epoch is always written.
         save_every_iterations: write ``latest_checkpoint.pt`` there every so many iterations too, inside epochs; None
@@ -125,11 +125,13 @@ def train_variational_autoencoder(
 
     Reference: D. Kingma, M. Welling, arXiv:1312.6114; denoising: D. Im et al., arXiv:1511.06406.
     """
-    check_count(num_epochs=num_epochs, print_every=print_every, save_every=save_every)
+    check_count(num_epochs=num_epochs, save_every=save_every)
+    if print_every is not None:
+        check_count(print_every=print_every)
     check_positive(learning_rate=learning_rate)
     check_saves(save_every_iterations, has_place=checkpoint_dir is not None, place="checkpoint_dir")
     check_choice(precision=(precision, PRECISIONS))
-    noise = NoiseAugmentation(noise_std)
+    noise = NoiseAugmentation(noise_std)  # a level that makes no sense is refused here
     settings = {
         "latent_dim": getattr(unwrap(model), "latent_dimension", None),
         "hidden_dim": getattr(unwrap(model), "hidden_dimension", None),
@@ -161,7 +163,6 @@ def train_variational_autoencoder(
 
     # One step, in the order in which it happens.
     _InputCheck(model).attach(trainer)
-    noise = NoiseAugmentation(noise_std)
     if noise_std > 0:
         noise.attach(trainer)
     guard_steps(trainer, precision=precision, max_grad_norm=max_grad_norm, non_finite=non_finite, ema_decay=ema_decay)
