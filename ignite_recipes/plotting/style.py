@@ -1,5 +1,6 @@
 """What all pictures share: a palette that survives printing, the axis of epochs, and curves with gaps."""
 
+import base64
 import copy
 import io
 import math
@@ -34,16 +35,31 @@ def new_figure(width: float, height: float, *, compress: bool = False) -> "Figur
 
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=compress)
     figure = Figure(figsize=(width, height), dpi=150, layout=layout)
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # what IPython looks for
+    # What IPython asks first: the printer that it has for figures, once pyplot is loaded, shows them in another size.
+    figure._ipython_display_ = partial(_display, figure)  # type: ignore[attr-defined]
     return figure
 
 
+def _display(figure: "Figure") -> None:
+    from IPython.display import display
+
+    picture, size = _png(figure)
+    data = {"image/png": base64.b64encode(picture).decode(), "text/plain": repr(figure)}
+    display(data, raw=True, metadata={"image/png": size})  # type: ignore[no-untyped-call]
+
+
 def _png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
-    """The picture, and the size in pixels to show it in: sharp on screens of any resolution."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
+    """The picture, and the size in pixels to show it in: sharp on screens of any resolution.
+
+    A palette of 256 colours makes notebooks a third of the size, and nobody sees the difference.
+    """
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     width, height = (round(100 * inches) for inches in figure.get_size_inches())
-    return file.getvalue(), {"width": width, "height": height}
+    return small.getvalue(), {"width": width, "height": height}
 
 
 def epoch_axis(axes: "Axes", epochs: Sequence[float]) -> None:

@@ -1,5 +1,6 @@
 """Curves are drawn from what a recipe returns, without touching matplotlib's global state."""
 
+import base64
 import math
 import subprocess
 import sys
@@ -179,10 +180,26 @@ def test_curves_that_are_no_numbers_are_refused(values):
         plot_history({"train_loss": values})
 
 
-def test_a_notebook_has_a_picture_to_show():
-    data, shown = plot_history(HISTORY)._repr_png_()
-    assert data.startswith(b"\x89PNG")
-    assert shown == {"width": 840, "height": 350}
+def test_a_notebook_shows_a_picture_in_its_own_size_whatever_was_loaded_before(tmp_path, monkeypatch):
+    """As a cell's last value, by IPython itself; pyplot's inline backend brings a printer of its own."""
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    shell = InteractiveShell.instance()
+    try:
+        for _ in range(2):
+            with capture_output() as shown:
+                DisplayHook(shell=shell)(plot_history(HISTORY))
+            (picture,) = shown.outputs
+            assert base64.b64decode(picture.data["image/png"]).startswith(b"\x89PNG")
+            assert picture.metadata == {"image/png": {"width": 840, "height": 350}}
+            shell.display_formatter.formatters["image/png"].for_type_by_name(
+                "matplotlib.figure", "Figure", lambda figure: b"another"
+            )
+    finally:
+        InteractiveShell.clear_instance()
 
 
 LOG = "epoch,learning_rate,train_loss,val_loss,seconds\n1,0.1,3.0,4.0,1.5\n2,0.1,2.0,,1.5\n3,0.1"
