@@ -15,12 +15,11 @@ from ignite_recipes.cli.experiments import (
     run_experiment,
 )
 from ignite_recipes.cli.options import add_options, parameter_texts
-from ignite_recipes.data import TrafficArrays, TrafficDataset, baseline_reports, load_co2, load_traffic_csv
-from ignite_recipes.data import traffic_report as report_of
-from ignite_recipes.evaluation_mode import in_evaluation_mode
+from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
 from ignite_recipes.experiment import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.handlers.progress import print_line
+from ignite_recipes.models import predict_traffic
 from ignite_recipes.recipes import TrafficParameters, getDefaultModelParams, trainModel
 
 __all__ = ["HELP", "main", "parser"]
@@ -98,24 +97,10 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
         **{name: settings[name] for name in OF_EVERY_RECIPE},
     )
-    reports = {"model": _report(model, val), **baseline_reports(train, val)}
+    reports = {"model": traffic_report(predict_traffic(model, val), val), **baseline_reports(train, val)}
     for name, report in reports.items():
-        print_line("  ".join([f"{name:<12}", *(f"{key} {value:.3f}" for key, value in report.items())]))
+        print_line("  ".join([f"{name:<15}", *(f"{key} {value:.3f}" for key, value in report.items())]))
     return _verdict(reports, info, experiment.experiment_dir)
-
-
-@torch.no_grad()
-def _report(model: torch.nn.Module, val: TrafficArrays) -> dict[str, float]:
-    dataset = TrafficDataset(val)
-    device = next(model.parameters()).device
-    parts = []
-    with in_evaluation_mode(model):
-        for start in range(0, len(dataset), 4096):
-            batch = dataset.__getitems__(list(range(start, min(start + 4096, len(dataset)))))
-            inputs = (batch.sources, batch.last_transmitted, batch.source_traffic)
-            parts.append([output.cpu() for output in model(*(array.to(device) for array in inputs))])
-    path, traffic, classes, flags = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
-    return report_of((path, traffic, classes, flags), dataset.arrays)
 
 
 def _verdict(reports: dict[str, dict[str, float]], info: dict[str, Any], folder: str) -> str:
@@ -125,6 +110,6 @@ def _verdict(reports: dict[str, dict[str, float]], info: dict[str, Any], folder:
     beats = model["traffic_mse"] < best_mse and model["kappa"] > best_kappa
     return (
         f"Traffic: mean squared error {model['traffic_mse']:.4f} and kappa {model['kappa']:.3f} at epoch "
-        f"{info['best_epoch']} of {info['total_epochs_trained']}, {'better' if beats else 'no better'} than both "
+        f"{info['best_epoch']} of {info['total_epochs_trained']}, {'better' if beats else 'no better'} than the "
         f"baselines ({best_mse:.4f}, {best_kappa:.3f}); curves and checkpoints are in {folder}"
     )

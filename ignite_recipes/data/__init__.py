@@ -9,7 +9,7 @@ from ignite_recipes.data.images import BaseDataset, DatasetRegistry
 from ignite_recipes.data.rows import RowDataset, create_dataloaders, split_train_val
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
 from ignite_recipes.data.traffic_report import baseline_reports, traffic_report
-from ignite_recipes.data.traffic_series import load_co2, load_traffic_csv
+from ignite_recipes.data.traffic_series import load_co2, load_traffic_csv, split_in_time
 from ignite_recipes.data.transforms import RandomAffine
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "load_traffic_csv",
     "make_traffic_windows",
     "send_on_delta",
+    "split_in_time",
     "split_train_val",
     "traffic_report",
     "write_example_ebd",

@@ -32,18 +32,25 @@ class RowDataset(Dataset[Tensor]):
     Args:
         rows: (N, D), a torch tensor, a numpy array or a scipy CSR matrix, of numbers or booleans.
         feature_names: the names of the D columns, if they have any.
+        indices: (N,), the numbers of these rows in a larger matrix, by which labels of its rows find theirs; by
+            default their own.
 
     Raises:
         TypeError: if ``rows`` is none of these kinds.
-        ValueError: if it is not 2-D, or the names are not D.
+        ValueError: if it is not 2-D, or the names are not D, or the indices not N.
 
     >>> dataset = RowDataset(torch.eye(3))
     >>> len(dataset), dataset[1], dataset.__getitems__([2, 0]).shape
     (3, tensor([0., 1., 0.]), torch.Size([2, 3]))
     """
 
-    def __init__(self, rows: "Rows", feature_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, rows: "Rows", feature_names: Sequence[str] | None = None, indices: NDArray[np.int64] | None = None
+    ) -> None:
         self.rows = _checked_rows(rows)
+        self.indices = np.arange(len(self)) if indices is None else np.asarray(indices)
+        if self.indices.shape != (len(self),):
+            raise ValueError(f"indices must be a number for each of the {len(self)} rows; got {self.indices.shape}")
         self.feature_names = None if feature_names is None else list(feature_names)
         if self.feature_names is not None and len(self.feature_names) != self.num_features:
             raise ValueError(
@@ -63,7 +70,7 @@ class RowDataset(Dataset[Tensor]):
         float32 where it is needed, and nothing is copied in a step but the numbers of its rows.
         """
         dense = self.rows if isinstance(self.rows, Tensor) else torch.from_numpy(self.rows.toarray())
-        return RowDataset(dense.to(device), self.feature_names)
+        return RowDataset(dense.to(device), self.feature_names, self.indices)
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +116,8 @@ def split_train_val(
         random_seed: the split is a function of it and the matrix; no global generator is read or seeded.
 
     Returns:
-        The rows to train on and those to validate on, both in their order in ``matrix``.
+        The rows to train on and those to validate on, both in their order in ``matrix``; their ``indices`` are the
+        numbers of their rows there.
 
     Raises:
         ValueError: if a side would be empty, or a column is missing.
@@ -117,6 +125,8 @@ def split_train_val(
     >>> train, val = split_train_val(torch.eye(10), val_size=0.3)
     >>> len(train), len(val)
     (7, 3)
+    >>> torch.equal(torch.eye(10)[val.indices], val.rows)
+    True
     """
     if _is_frame(matrix):
         dataset, groups = _from_frame(matrix, species)
@@ -125,7 +135,7 @@ def split_train_val(
         groups = np.arange(len(dataset))
     is_val = _draw_groups(groups, _wanted_rows(val_size, len(dataset)), random_seed)
     sides = (np.flatnonzero(~is_val), np.flatnonzero(is_val))
-    train, val = (RowDataset(dataset.rows[rows], dataset.feature_names) for rows in sides)
+    train, val = (RowDataset(dataset.rows[rows], dataset.feature_names, rows) for rows in sides)
     return train, val
 
 

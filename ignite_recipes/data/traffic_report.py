@@ -1,5 +1,6 @@
-"""How good a prediction of traffic is, next to two that need no training."""
+"""How good a prediction of traffic is, next to some that need no training."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,38 +12,44 @@ from ignite_recipes.data.traffic import TrafficArrays
 __all__ = ["baseline_reports", "traffic_report"]
 
 
-def traffic_report(outputs: tuple[Tensor, Tensor, Tensor, Tensor], arrays: TrafficArrays) -> dict[str, float]:
+def traffic_report(
+    outputs: tuple[Tensor, Tensor, Tensor, Tensor], arrays: TrafficArrays, threshold: float = 0.5
+) -> dict[str, float]:
     """What this field reads of a prediction of N windows.
 
     Args:
         outputs: path (N, T, F), traffic (N, 1), class logits (N, classes) and transmission logits (N, T), as of
             :class:`~ignite_recipes.models.traffic.TrafficPredictor`.
         arrays: the eight arrays of the windows.
+        threshold: the probability above which a transmission is predicted, in (0, 1).
 
     Returns:
         ``traffic_mse``; ``accuracy`` and quadratic weighted ``kappa`` of the class, the latter 0 where it is
-        undefined, as with one class only; ``precision``, ``recall`` and ``f1`` of the flags, predicted at a
-        probability above 0.5, and 0 where there is none to divide by.
+        undefined, as with one class only; ``precision``, ``recall`` and ``f1`` of the flags, and 0 where there
+        is none to divide by.
 
     Raises:
-        ValueError: if the outputs are not of these windows.
+        ValueError: if the outputs are not of these windows, or the threshold is no probability.
 
     >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))
     >>> outputs = (windows.targets, torch.tensor([[0.0], [0.5]]), torch.eye(2), torch.tensor([[1.0], [2.0]]))
     >>> traffic_report(outputs, windows)
     {'traffic_mse': 0.125, 'accuracy': 1.0, 'kappa': 1.0, 'precision': 0.5, 'recall': 1.0, 'f1': 0.666...}
     """
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must be a probability, in (0, 1); got {threshold!r}")
     _, traffic, class_logits, transmission_logits = outputs
-    return _report(traffic, class_logits.argmax(1, keepdim=True), transmission_logits > 0, arrays)
+    flags = transmission_logits > math.log(threshold / (1 - threshold))
+    return _report(traffic, class_logits.argmax(1, keepdim=True), flags, arrays)
 
 
 def baseline_reports(train: TrafficArrays, val: TrafficArrays) -> dict[str, dict[str, float]]:
-    """The reports of two predictions that need no training, on the windows to validate on.
+    """The reports of three predictions that need no training, on the windows to validate on.
 
     ``last window`` expects the source's traffic again, and the number of transmissions that is nearest to it.
-    ``mean`` expects the average traffic of the windows to train on, and the number nearest to that. Either
-    expects all flags of a window where its traffic is above 0.5, else none: the eight arrays do not hold the
-    flags of the source.
+    ``mean`` expects the average traffic of the windows to train on, and the number nearest to that. ``always
+    transmit`` expects every sample to be transmitted. Each expects all flags of a window where its traffic is
+    above 0.5, else none: the eight arrays do not hold the flags of the source.
 
     Args:
         train: the eight arrays that the mean is taken of.
@@ -50,13 +57,14 @@ def baseline_reports(train: TrafficArrays, val: TrafficArrays) -> dict[str, dict
 
     >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))
     >>> {name: report["traffic_mse"] for name, report in baseline_reports(windows, windows).items()}
-    {'last window': 0.0, 'mean': 0.25}
+    {'last window': 0.0, 'mean': 0.25, 'always transmit': 0.5}
     """
     mean = train.target_traffic.double().mean().float().expand_as(val.source_traffic)
+    guesses = {"last window": val.source_traffic, "mean": mean, "always transmit": torch.ones_like(val.source_traffic)}
     len_target = val.transmissions.shape[1]
     return {
         name: _report(traffic, (traffic * len_target).round(), (traffic > 0.5).expand_as(val.transmissions), val)
-        for name, traffic in (("last window", val.source_traffic), ("mean", mean))
+        for name, traffic in guesses.items()
     }
 
 

@@ -143,7 +143,7 @@ def split_in_time(
         num_train: samples of the training side.
 
     Raises:
-        ValueError: if a side is shorter than a window, or as :func:`~ignite_recipes.data.make_traffic_windows`.
+        ValueError: if a side is shorter than a window, or as :func:`~ignite_recipes.make_traffic_windows`.
 
     >>> train, val = split_in_time(torch.rand(20, 2), torch.ones(20), 3, 2, num_train=12)
     >>> len(train.sources), len(val.sources)

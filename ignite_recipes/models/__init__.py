@@ -1,7 +1,7 @@
 """Models, and what can be said about any model."""
 
 from ignite_recipes.models.images import LeNet, ModelRegistry, MyNet
-from ignite_recipes.models.inference import extract_embeddings, save_for_inference
+from ignite_recipes.models.inference import extract_embeddings, predict_traffic, save_for_inference
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.summary import count_parameters, print_model_summary
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
@@ -16,6 +16,7 @@ __all__ = [
     "count_parameters",
     "extract_embeddings",
     "multilayer_perceptron",
+    "predict_traffic",
     "print_model_summary",
     "save_for_inference",
     "traffic_losses",

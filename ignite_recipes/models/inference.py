@@ -1,4 +1,4 @@
-"""Use a trained model: embeddings of a data set, and a file that needs none of this code."""
+"""Use a trained model: embeddings, predictions, and a file that needs none of this code."""
 
 import copy
 import json
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.batches import first_item
+from ignite_recipes.data import TrafficArrays, TrafficDataset
 from ignite_recipes.evaluation_mode import in_evaluation_mode
 from ignite_recipes.files import replace_file
+from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
 from ignite_recipes.weights import unwrap
 
-__all__ = ["extract_embeddings", "save_for_inference"]
+__all__ = ["extract_embeddings", "predict_traffic", "save_for_inference"]
 
 
 @torch.no_grad()
@@ -46,6 +48,39 @@ def extract_embeddings(model: nn.Module, loader: Iterable[Any]) -> Tensor:
     if not parts:
         raise ValueError("the loader must yield at least one batch; got an empty one")
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def predict_traffic(
+    model: TrafficPredictor, windows: TrafficArrays | TrafficDataset, batch_size: int = 4096
+) -> TrafficPrediction:
+    """What a traffic predictor says of N windows, on the CPU.
+
+    Args:
+        model: evaluated as in inference and left in the mode in which it was.
+        windows: the eight arrays, of which the model sees the three of the source.
+        batch_size: windows at a time.
+
+    Returns:
+        path (N, T, F), traffic (N, 1), class logits (N, classes) and transmission logits (N, T).
+
+    >>> from ignite_recipes import make_traffic_windows, traffic_report
+    >>> windows = make_traffic_windows(torch.rand(40, 2), torch.ones(40), 10, 5)
+    >>> prediction = predict_traffic(TrafficPredictor(input_size=2, output_size=5), windows)
+    >>> [tuple(output.shape) for output in prediction]
+    [(26, 5, 2), (26, 1), (26, 6), (26, 5)]
+    >>> 0 <= traffic_report(prediction, windows)["traffic_mse"] <= 1
+    True
+    """
+    dataset = windows if isinstance(windows, TrafficDataset) else TrafficDataset(windows)
+    device = next(model.parameters()).device
+    parts = []
+    with in_evaluation_mode(model):
+        for start in range(0, len(dataset), batch_size):
+            batch = dataset.__getitems__(list(range(start, min(start + batch_size, len(dataset)))))
+            inputs = (batch.sources, batch.last_transmitted, batch.source_traffic)
+            parts.append([output.cpu() for output in model(*(array.to(device) for array in inputs))])
+    return TrafficPrediction(*map(torch.cat, zip(*parts, strict=True)))
 
 
 class _Inference(nn.Module):

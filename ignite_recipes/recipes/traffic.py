@@ -117,9 +117,9 @@ def trainModel(
         handlers: more handlers, attached to the trainer behind the recipe's own.
 
     Returns:
-        The model; ``histories`` with ``train_loss, val_loss, learning_rate`` and ``loss_components``
-        (``traffic, classification, transmission, context``, of the validation data), an entry an epoch; and
-        ``info`` with ``best_epoch`` (from 1), ``best_val_loss, total_epochs_trained, stopped_early``.
+        The model, in evaluation mode; ``histories`` with ``train_loss, val_loss, learning_rate`` and
+        ``loss_components`` (``traffic, classification, transmission, context``, of the validation data), an entry an
+        epoch; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss, total_epochs_trained, stopped_early``.
         ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``.
 
     Raises:
@@ -186,7 +186,7 @@ def trainModel(
         train_to(
             p["num_epochs"], trainer, _loader(train_set, p, shuffle=True), resume_from, trainer.metadata, p["seed"]
         )
-    return model, _histories(history), _info(stopping, history)
+    return model.eval(), _histories(history), _info(stopping, history)
 
 
 def train_one_epoch(

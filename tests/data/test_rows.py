@@ -384,3 +384,17 @@ def test_rows_that_were_moved_are_the_same_dense_and_of_their_own_type():
     assert moved.rows.dtype == torch.uint8
     assert moved.feature_names == list("abcd")
     assert torch.equal(moved.__getitems__([2, 0]), torch.eye(4)[[2, 0]])
+
+
+@kinds
+def test_each_side_of_a_split_knows_which_rows_of_the_matrix_it_has(make):
+    matrix = numbered(20)
+    for side in split_train_val(make(matrix), val_size=0.3):
+        assert side.__getitems__(list(range(len(side))))[:, 0].tolist() == matrix[side.indices, 0].tolist()
+        assert side.to("cpu").indices is side.indices
+
+
+def test_indices_are_a_number_for_each_row():
+    assert RowDataset(numbered(4)).indices.tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="a number for each of the 4 rows"):
+        RowDataset(numbered(4), indices=np.arange(3))

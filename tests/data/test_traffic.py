@@ -198,7 +198,22 @@ def test_a_report_of_one_class_and_no_flags_is_finite():
     }  # fmt: skip
 
 
-def test_baselines_are_the_last_window_and_the_mean():
+def test_flags_are_predicted_above_the_threshold():
+    made = windows(40)
+    logits = torch.linspace(-3, 3, made.transmissions.numel()).reshape(made.transmissions.shape)
+    classes = torch.zeros(len(logits), 4)
+    outputs = (made.targets, made.target_traffic, classes, logits)
+    above = (logits.sigmoid() > 0.8).float()
+    sure = (made.targets, made.target_traffic, classes, 2 * above - 1)
+    names = ("precision", "recall", "f1")
+    found, expected = traffic_report(outputs, made, threshold=0.8), traffic_report(sure, made)
+    assert [found[name] for name in names] == [expected[name] for name in names]
+    for threshold in (0, 1, -0.5, float("nan")):
+        with pytest.raises(ValueError, match="threshold must be a probability"):
+            traffic_report(outputs, made, threshold)
+
+
+def test_baselines_are_the_last_window_the_mean_and_always():
     train, val = windows(50), windows(40)
     reports = baseline_reports(train, val)
     truth = val.target_traffic
@@ -207,6 +222,9 @@ def test_baselines_are_the_last_window_and_the_mean():
     nearest = (val.source_traffic * 3).round() == val.target_class
     assert reports["last window"]["accuracy"] == pytest.approx(float(nearest.float().mean()))
     assert reports["mean"]["kappa"] == 0
+    always, share = reports["always transmit"], float(val.transmissions.mean())
+    assert (always["recall"], always["precision"]) == (1, pytest.approx(share))
+    assert always["accuracy"] == pytest.approx(float((val.target_class == 3).float().mean()))
 
 
 def test_no_window_has_samples_of_both_sides():

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from ignite_recipes import VariationalAutoencoder, extract_embeddings, save_for_inference
+from ignite_recipes import (
+    TrafficPredictor,
+    VariationalAutoencoder,
+    extract_embeddings,
+    make_traffic_windows,
+    predict_traffic,
+    save_for_inference,
+)
 
 X = torch.rand(11, 5)
 
@@ -18,6 +25,19 @@ def test_embeddings_are_those_of_every_row_in_order_and_the_model_keeps_its_mode
         torch.testing.assert_close(extract_embeddings(model, loader), model.embed(X).detach())
     assert model.training
     assert not extract_embeddings(model, [X]).requires_grad
+
+
+def test_traffic_is_predicted_of_every_window_in_order_without_dropout_and_the_model_keeps_its_mode():
+    windows = make_traffic_windows(torch.rand(40, 2), torch.ones(40), 10, 5)
+    model = TrafficPredictor(input_size=2, output_size=5, dropout_rate=0.5).train()
+    whole, parts = predict_traffic(model, windows), predict_traffic(model, windows, batch_size=7)
+    assert model.training
+    with torch.no_grad():
+        expected = model.eval()(windows.sources, windows.last_transmitted, windows.source_traffic)
+    for a, b, c in zip(whole, parts, expected, strict=True):
+        torch.testing.assert_close(a, c)
+        torch.testing.assert_close(b, c)
+        assert not a.requires_grad
 
 
 def test_an_empty_loader_is_refused():

@@ -14,6 +14,7 @@ from ignite_recipes import (
     load_checkpoint,
     load_co2,
     make_traffic_windows,
+    predict_traffic,
     send_on_delta,
     traffic_report,
     train_one_epoch,
@@ -204,18 +205,17 @@ def test_a_handler_of_the_users_is_attached(tmp_path):
     assert best.best == info["best_val_loss"]
 
 
-def test_on_the_co2_series_it_is_better_than_both_baselines():
+def test_on_the_co2_series_it_is_better_than_the_baselines():
     train_arrays, val_arrays, _ = load_co2()
     p = getDefaultModelParams(10, 5, train_arrays, batch_size=256) | {"save_checkpoints": False, "num_epochs": 30}
     model, _, _ = trainModel(p, train_arrays, val_arrays, verbose=False)
-    batch = (dataset := TrafficDataset(val_arrays)).__getitems__(list(range(len(dataset))))
-    with torch.no_grad():
-        outputs = model.eval()(batch.sources, batch.last_transmitted, batch.source_traffic)
-    report = traffic_report(outputs, dataset.arrays)
-    for baseline in baseline_reports(train_arrays, val_arrays).values():
+    assert not model.training
+    report = traffic_report(predict_traffic(model, val_arrays), val_arrays)
+    for name, baseline in baseline_reports(train_arrays, val_arrays).items():
         assert report["traffic_mse"] < 0.8 * baseline["traffic_mse"]
-        for name in ("accuracy", "kappa", "precision", "recall"):
-            assert report[name] > baseline[name]
+        for measure in ("accuracy", "kappa", "precision", "recall"):
+            if (name, measure) != ("always transmit", "recall"):  # which is 1
+                assert report[measure] > baseline[measure]
 
 
 def spoilt(index, row, value):
