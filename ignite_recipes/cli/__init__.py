@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     to_stderr = logging.StreamHandler()
     to_stderr.setLevel(logging.WARNING)
+    to_stderr.addFilter(lambda record: process_number() == 0)  # the others would say the same once more
     logging.basicConfig(format="%(message)s", handlers=[to_stderr])
     logging.getLogger("ignite_recipes").setLevel(logging.INFO)  # for an experiment's run.log
     before = signal.getsignal(signal.SIGTERM)

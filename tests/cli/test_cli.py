@@ -1,6 +1,7 @@
 """The command trains, keeps what it made, resumes, and answers a mistake with one line and exit code 2."""
 
 import json
+import logging
 import math
 import signal
 import subprocess
@@ -269,3 +270,13 @@ def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signa
     assert "\r" not in out + err
     assert "\x1b" not in out + err
     assert read_checkpoint(latest)["epoch"] >= 1
+
+
+def test_of_several_processes_only_the_first_shows_what_all_would_warn_of(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **settings: shown.extend(settings["handlers"]))
+    main(["list"])
+    warning = logging.makeLogRecord({"levelno": logging.WARNING})
+    assert shown[0].filter(warning)
+    monkeypatch.setattr("ignite_recipes.cli.process_number", lambda: 1)
+    assert not shown[0].filter(warning)
