@@ -144,11 +144,11 @@ def describe(engine: Engine, file: TextIO | None = None) -> None:
 
 
 def _name(handler: Callable[..., Any]) -> str:
-    """What a reader knows a handler by: an object's own repr, a function's name."""
+    """What a reader knows a handler by: an object's own repr, or the name of a function or method."""
     filtered = getattr(handler, "_parent", None)  # Ignite wraps a handler of every=, once= and the like
     if filtered is not None:
         return f"{_name(filtered())}, on some only"
     owner = getattr(handler, "__self__", None)
-    if owner is not None and not isinstance(owner, type(sys)):
+    if owner is not None and not isinstance(owner, type(sys)) and type(owner).__repr__ is not object.__repr__:
         return repr(owner)
-    return getattr(handler, "__name__", None) or repr(handler)
+    return getattr(handler, "__qualname__" if owner is not None else "__name__", None) or repr(handler)

@@ -42,10 +42,15 @@ def test_describe_prints_handlers_in_the_order_in_which_they_run():
     def report():
         pass
 
+    class Counter:
+        def count(self):
+            pass
+
     trainer.add_event_handler(Events.COMPLETED, report)
     trainer.add_event_handler(TrainEvents.GRADIENTS_READY(every=3), report)
     GradientClipper(1.0).attach(trainer)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, Counter().count)  # whose object has no name of its own
     text = io.StringIO()
     describe(trainer, text)
     assert text.getvalue().splitlines() == [
@@ -53,6 +58,7 @@ def test_describe_prints_handlers_in_the_order_in_which_they_run():
         "      GRADIENTS_READY           report, on some only",
         "                                GradientClipper(max_norm=1, norm_type=2)",
         "    ITERATION_COMPLETED         <lambda>",
+        f"                                {Counter.count.__qualname__}",
         "  EPOCH_COMPLETED               finish_last_window",
         "                                decide_and_save",
         "COMPLETED                       free_gradients",

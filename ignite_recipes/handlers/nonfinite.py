@@ -53,8 +53,9 @@ class NonFiniteGuard:
 
     Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
             GRADIENTS_READY, attach it last; it frees the gradients, and torch's optimizers pass over what has
-            none); EPOCH_COMPLETED to read what is outstanding; ITERATION_STARTED to keep a copy of running
-            statistics, if the model has any, which a dropped step gets back.
+            none, but a schedule of each step advances unless the update function asks for :attr:`finite`);
+            EPOCH_COMPLETED to read what is outstanding; ITERATION_STARTED to keep a copy of running statistics,
+            if the model has any, which a dropped step gets back.
     Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping
             has measured it.
     Stops:  with :class:`NonFiniteError` under policy ``"raise"``; under ``"skip"`` only when a whole epoch of

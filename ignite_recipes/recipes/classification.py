@@ -190,7 +190,7 @@ class Trainer:
             "weight_decay": [float(group.get("weight_decay", 0.0)) for group in groups],
         }
         if dataset is not None:
-            self.engine.add_event_handler(Events.EPOCH_STARTED, self._reapply_transforms)
+            self.engine.add_event_handler(Events.EPOCH_STARTED, reapply_transforms, dataset)
 
         # One epoch: measure, decide, save.
         self._evaluator = create_evaluator(
@@ -309,8 +309,11 @@ class Trainer:
     def _begin(self, epochs: int, start_epoch: int) -> None:
         experiment, settings = self.experiment_manager, self._settings()
         self.engine.metadata = settings
-        if on_first_process(lambda: not experiment.settings()):  # before it writes them
-            experiment.write_settings({"recipe": type(self).__name__, **self._description(), "epochs": epochs})
+        known = on_first_process(experiment.settings)  # before it writes them
+        recipe = type(self).__name__
+        is_new_fork = experiment.fork_exp is not None and known.get("recipe") == recipe  # and may be of other settings
+        if not known or is_new_fork:
+            experiment.write_settings({**known, "recipe": recipe, **self._description(), "epochs": epochs})
         length = len(self.train_loader) if isinstance(self.train_loader, Sized) else None
         path = None
         if experiment.resume_exp and start_epoch:  # who says where to start knows if there is none
@@ -413,9 +416,9 @@ class Trainer:
             self._stopping.wait = int(epochs[-1] - epochs[best])
         return int(epochs[-1]) if epochs else 0
 
-    def _reapply_transforms(self, engine: TrainingEngine) -> None:
-        assert self.dataset is not None
-        self.dataset.reapply_transforms(engine.state.epoch)
+
+def reapply_transforms(engine: TrainingEngine, dataset: RandomlyTransformed) -> None:
+    dataset.reapply_transforms(engine.state.epoch)
 
 
 def _measured(engine: Any, prefix: str, averages: EpochAverages) -> tuple[dict[str, float], float]:

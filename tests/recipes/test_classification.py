@@ -257,7 +257,9 @@ def test_a_fork_begins_with_the_best_weights_and_with_settings_of_its_own():
     assert results["epochs_trained"] == 2
     assert equal(weights(t.model), weights(source.model))
     assert results["best_accuracy"] == source.best_accuracy
-    assert yaml.safe_load(Path("runs/exp2/config.yaml").read_text())["forked_from"] == "exp1"
+    config = yaml.safe_load(Path("runs/exp2/config.yaml").read_text())
+    assert (config["forked_from"], config["seed"], config["epochs"]) == ("exp1", 9, 2)
+    assert config["optimizer_settings"]["lr"] == 0.0
     with pytest.raises(CheckpointError, match="another architecture"):
         trainer(ExperimentManager(fork_exp="exp1"), model=net(num_classes=3)).train(1)
 
