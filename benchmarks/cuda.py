@@ -12,15 +12,14 @@ from benchmarks.measuring import Program, in_turns, table
 ROWS, EPOCHS = 51_200, 5
 
 
-def by_hand(device: str) -> Callable[[], None]:
-    """As people write it: rows collated on the host, copied in each step, ``.item()`` of each loss."""
+def task(device: str) -> plain.Task:
+    """Each batch copied to the device in its step."""
 
     def losses(model: torch.nn.Module, batch: Any, training: bool) -> Any:
         return vae.losses(model, [batch[0].to(device)], training)
 
-    train_loader = plain.row_loader((vae.make_data(ROWS),), vae.BATCH, True)
-    val_loader = plain.row_loader((vae.make_data(vae.VAL_ROWS),), vae.BATCH, False)
-    return lambda: plain.train(vae.make_model().to(device), losses, train_loader, val_loader, EPOCHS)
+    data = (vae.make_data(ROWS),), (vae.make_data(vae.VAL_ROWS),)
+    return plain.Task(lambda: vae.make_model().to(device), losses, *data, vae.BATCH, EPOCHS)
 
 
 def recipe(device: str, on_device: bool, tf32: bool = False, **settings: Any) -> Callable[[], Any]:
@@ -41,7 +40,7 @@ def cuda(rounds: int, device: str = "cuda") -> str:
         return "Not measured: this machine has no CUDA device."
     fast = {"on_device": True, "tf32": True, "precision": "bfloat16"}
     programs: dict[str, Program] = {
-        "plain loop": partial(by_hand, device),
+        "plain loop": partial(plain.plain_loop, partial(task, device)),
         "**recipe**, rows on the host": partial(recipe, device, False),
         "... rows on the device, as bytes": partial(recipe, device, True),
         "... and TF32": partial(recipe, device, True, tf32=True),

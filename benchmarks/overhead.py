@@ -15,7 +15,8 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader
 
 from benchmarks.measuring import Program, in_turns, ratio, table
-from benchmarks.mlp import BATCH, FEATURES, make_data, make_model, quiet
+from benchmarks.mlp import BATCH, FEATURES, make_data, make_keras_model, make_model
+from benchmarks.peers import import_keras, quiet
 
 STEPS, EPOCHS = 300, 3
 
@@ -208,14 +209,10 @@ def lightning_off() -> Callable[[], Any]:
 def keras_off() -> Callable[[], Any]:
     x, y = (torch.cat(parts) for parts in zip(*batches(), strict=True))
     quiet()
-    import os
-
-    os.environ["KERAS_BACKEND"] = "torch"
-    import keras
+    keras = import_keras()
 
     def work() -> None:
-        layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(64, "relu"), keras.layers.Dense(1)]
-        model = keras.Sequential([keras.Input((FEATURES,)), *layers])
+        model = make_keras_model()
         model.compile(keras.optimizers.SGD(1e-3), "mse")
         model.fit(x.numpy(), y.numpy(), batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0)
 

@@ -94,7 +94,7 @@ def test_every_program_but_those_of_other_frameworks_runs_more_than_once(workloa
         programs = [program for program, _ in module.PROGRAMS.values()]
     elif workload == "cuda":
         on_device = functools.partial(module.recipe, "cpu", True, precision="bfloat16")
-        programs = [functools.partial(module.by_hand, "cpu"), on_device]
+        programs = [functools.partial(module.plain.plain_loop, functools.partial(module.task, "cpu")), on_device]
     else:
         own = ("**", "loop", "matrix")  # others turn the log off, for their process
         programs = [program for name, program in module.PROGRAMS.items() if any(part in name for part in own)]
@@ -119,7 +119,7 @@ def test_what_compiling_brings_is_told_of_each_recipe(monkeypatch):
     assert [line.split(" | ")[1:] for line in lines[2:]] == [["0.50", "12.0 |"]] * 3
 
 
-def test_growth_draws_its_four_panels(tmp_path, monkeypatch):
+def test_growth_draws_time_and_memory_against_all_that_grows(tmp_path, monkeypatch):
     from benchmarks import growth
 
     for name, sizes in (
@@ -130,8 +130,22 @@ def test_growth_draws_its_four_panels(tmp_path, monkeypatch):
         ("STEPS", 5),
     ):
         monkeypatch.setattr(growth, name, sizes)
+    growth._batches.cache_clear()
+    alone = []
+
+    def in_turns(programs, rounds, warm_up):
+        alone.extend(programs)
+        return {name: Figures([program()()], peak=9.0, grown=7.0) for name, program in programs.items()}
+
+    monkeypatch.setattr(growth, "in_turns", in_turns)
     text = growth.growth(1, tmp_path / "growth.png")
-    assert text.count("ours, everything on") == 3
+    growth._batches.cache_clear()
+    assert alone == [
+        *("tuned loop 4", "tuned loop 8", "ours, everything on 4", "ours, everything on 8"),
+        *("ours, everything on 3200", "a bare trainer 0", "a bare trainer 2"),
+    ]
+    assert text.count("| ours, everything on |") == 6
+    assert text.count("| tuned loop | 7 | 7 |") == 1
     assert (tmp_path / "growth.png").stat().st_size > 10_000
 
 
