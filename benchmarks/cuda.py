@@ -30,7 +30,7 @@ def recipe(device: str, on_device: bool, tf32: bool = False, **settings: Any) ->
     sets = [RowDataset(vae.make_data(rows).to(torch.uint8)) for rows in (ROWS, vae.VAL_ROWS)]
     loaders = create_dataloaders(*(s.to(device) if on_device else s for s in sets), batch_size=vae.BATCH)
     return lambda: train_variational_autoencoder(
-        vae.make_model(), *loaders, num_epochs=EPOCHS, seed=0, device=device, print_every=10 * EPOCHS, **settings
+        vae.make_model(), *loaders, num_epochs=EPOCHS, seed=0, device=device, print_every=None, **settings
     )
 
 

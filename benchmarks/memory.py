@@ -34,7 +34,7 @@ def recipe(**settings: Any) -> Callable[[], Any]:
 
     loaders = create_dataloaders(RowDataset(vae.make_data(ROWS)), RowDataset(vae.make_data(128)), batch_size=vae.BATCH)
     return lambda: train_variational_autoencoder(
-        make_model(), *loaders, num_epochs=3, seed=0, print_every=10, **settings
+        make_model(), *loaders, num_epochs=3, seed=0, print_every=None, **settings
     )
 
 

@@ -51,7 +51,7 @@ def recipe(**settings: Any) -> Callable[[], Any]:
 
     loaders = create_dataloaders(RowDataset(make_data(ROWS)), RowDataset(make_data(VAL_ROWS)), batch_size=BATCH)
     return lambda: train_variational_autoencoder(
-        make_model(), *loaders, num_epochs=EPOCHS, seed=0, print_every=10 * EPOCHS, **settings
+        make_model(), *loaders, num_epochs=EPOCHS, seed=0, print_every=None, **settings
     )
 
 
