@@ -102,3 +102,14 @@ def test_the_newest_sound_checkpoint_is_found(tmp_path, caplog):
         truncate(tmp_path / path)
     with pytest.raises(CheckpointError, match="none of the 4 checkpoints"):
         newest_checkpoint(tmp_path)
+
+
+def test_damaged_checkpoints_are_named_in_their_order_whatever_that_of_the_folder(tmp_path, caplog, monkeypatch):
+    names = ["b.pt", "c.pt", "a.pt"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"damaged")
+    monkeypatch.setattr(type(tmp_path), "glob", lambda folder, pattern: (folder / name for name in names))
+    with pytest.raises(CheckpointError):
+        newest_checkpoint(tmp_path)
+    found = [name for message in caplog.messages for name in names if f"{name}'" in message]
+    assert found == ["a.pt", "b.pt", "c.pt"]

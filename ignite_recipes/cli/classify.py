@@ -92,7 +92,7 @@ def _import(path: Path) -> None:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise ValueError(f"{path} failed, in line {last.lineno} of {last.filename}: {error!r}") from error
-    if getattr(module, "__file__", None) != str(path):
+    if Path(module.__file__ or "").resolve() != path:
         raise ValueError(f"--module must not have the name of another module; got {path.name}: rename it")
 
 

@@ -148,7 +148,7 @@ class NonFiniteGuard:
         if not isinstance(trainer, TrainingEngine):
             assert self._model is not None
             where = _where(state)
-            parameters = [p for p in self._model.parameters() if p.grad is not None]
+            parameters = list(self._model.parameters())
             if not self.check(None, [p.grad for p in parameters if p.grad is not None], norm=norm, where=where):
                 for parameter in parameters:
                     parameter.grad = None  # torch's optimizers pass over it, whether or not anybody asks us

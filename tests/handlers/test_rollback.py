@@ -64,11 +64,12 @@ def test_the_run_is_the_one_that_had_the_smaller_rate_from_that_epoch_on(task):
     assert history.epochs == expected.epochs
 
 
-def test_in_the_first_epoch_it_goes_back_to_the_beginning(task):
+def test_in_the_first_epoch_it_goes_back_to_the_beginning(task, caplog):
     trainer, rollback, history = a_run(task, from_iteration=2)
     trainer.run(task.batches, max_epochs=2)
     assert rollback.num_rollbacks == 2
     assert history.epochs["learning_rate"] == [0.1, 0.1]
+    assert "Back to the start of the run, with the learning rate" in caplog.text
 
 
 def test_after_the_last_rollback_the_error_comes_through_with_finite_weights(task):

@@ -236,6 +236,11 @@ def test_progress_is_printed_every_few_epochs_and_at_the_end(capsys):
     assert "val" in lines[0]
 
 
+def test_without_print_every_nothing_is_printed(capsys):
+    train(num_epochs=2, print_every=None)
+    assert capsys.readouterr().out == ""
+
+
 def test_the_noise_is_on_the_inputs_only_and_the_target_is_clean():
     seen = []
 
