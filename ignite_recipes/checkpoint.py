@@ -140,6 +140,9 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     (5, 0.8, ['weight', 'bias'])
     """
     path = Path(path)
+    if path.is_dir():
+        inside = ", ".join(sorted(file.name for file in path.glob("*.pt"))) or "none"
+        raise FileNotFoundError(f"{str(path)!r} is a folder; name one of the checkpoints in it: {inside}")
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {str(path)!r}: check the path")
     try:

@@ -149,6 +149,11 @@ def _name(handler: Callable[..., Any]) -> str:
     if filtered is not None:
         return f"{_name(filtered())}, on some only"
     owner = getattr(handler, "__self__", None)
-    if owner is not None and not isinstance(owner, type(sys)) and type(owner).__repr__ is not object.__repr__:
+    if owner is not None and not isinstance(owner, type(sys)) and "__repr__" in _defined_by(type(owner)):
         return repr(owner)
     return getattr(handler, "__qualname__" if owner is not None else "__name__", None) or repr(handler)
+
+
+def _defined_by(kind: type) -> set[str]:
+    """What a class and its bases define, but for ``object``."""
+    return {name for base in kind.__mro__[:-1] for name in vars(base)}

@@ -418,7 +418,7 @@ CASES = {
         ValueError,
         "a column epoch",
     ),
-    "read_checkpoint: a folder": (lambda p: recipes.read_checkpoint(p), FileNotFoundError, "no checkpoint at.*check"),
+    "read_checkpoint: a folder": (lambda p: recipes.read_checkpoint(p), FileNotFoundError, "is a folder; name one"),
     "read_checkpoint: a text": (
         lambda p: recipes.read_checkpoint(written(p / "a", "hi")),
         CheckpointError,
@@ -636,7 +636,7 @@ CASES = {
         TypeError,
         "must be one of create_trainer.*got Engine",
     ),
-    "restore_run: a folder": (lambda p: restore_run(a_trainer(), p), FileNotFoundError, "no checkpoint at"),
+    "restore_run: a folder": (lambda p: restore_run(a_trainer(), p), FileNotFoundError, "is a folder; name one"),
     "restore_run: weights": (
         lambda p: restore_run(a_trainer(), weights_of(net(), p)),
         CheckpointError,

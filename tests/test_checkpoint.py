@@ -243,3 +243,10 @@ def test_every_bit_flip_is_found_or_harmless(tmp_path):
             continue
         assert contents["epoch"] == 7
         assert torch.equal(contents["model_state_dict"]["w"], torch.arange(4.0))
+
+
+def test_a_folder_is_no_checkpoint_and_what_it_holds_is_named(tmp_path):
+    for name in ("b.pt", "a.pt", "log.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(FileNotFoundError, match=r"is a folder; name one of the checkpoints in it: a\.pt, b\.pt$"):
+        read_checkpoint(tmp_path)

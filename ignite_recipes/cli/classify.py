@@ -70,7 +70,12 @@ def _load(settings: dict[str, Any]) -> BaseDataset:
     if settings["module"] is not None:
         _import(Path(settings["module"]))
     ModelRegistry.get(settings["model"])  # a mistake there costs no download
-    dataset: BaseDataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"])
+    try:
+        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"])
+    except TypeError as error:  # a mistake in a data set of the user's own
+        raise ValueError(f"data set {settings['dataset']!r}: {error}") from error
+    if not isinstance(dataset, BaseDataset):
+        raise ValueError(f"data set {settings['dataset']!r} must make a BaseDataset; got {type(dataset).__name__}")
     return dataset
 
 
@@ -85,12 +90,14 @@ def _import(path: Path) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no Python file {path}: check --module")
+    if path.suffix != ".py":
+        raise ValueError(f"--module must name a Python file, which ends in .py; got {path.name}")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     try:
         module = importlib.import_module(path.stem)
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        last = error if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1]
         raise ValueError(f"{path} failed, in line {last.lineno} of {last.filename}: {error!r}") from error
     if Path(module.__file__ or "").resolve() != path:
         raise ValueError(f"--module must not have the name of another module; got {path.name}: rename it")
@@ -100,7 +107,10 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
     train_loader, val_loader = dataset.get_dataloaders(settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
     sizes = {"num_classes": dataset.num_classes, "input_shape": dataset.input_shape}
-    model = ModelRegistry.create(settings["model"], **sizes)
+    try:
+        model = ModelRegistry.create(settings["model"], **sizes)
+    except TypeError as error:  # likewise
+        raise ValueError(str(error)) from error
     rate, decay = settings["learning_rate"], settings["weight_decay"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
     steps = settings["epochs"] * -(-len(train_loader) // settings["accumulation_steps"])

@@ -33,7 +33,7 @@ OF_EVERY_RECIPE = ("accumulation_steps", "ema_decay", "non_finite", "determinist
 """Parameters that every recipe takes, and each command hands on."""
 
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration")  # where the experiment is; no settings of it
-_FREE_ON_RESUME = ("epochs", "device")
+_FREE_ON_RESUME = ("epochs", "device", "module")
 
 
 def experiment_parser(command: str, description: str) -> ArgumentParser:

@@ -1,6 +1,7 @@
 """Command-line options made from signatures and docstrings, so that they cannot go stale."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,9 @@ def parse_settings(
     parser.set_defaults(dict(defaults or {}))
     settings = parser.parse_args([_with_hyphens(word) for word in argv]).as_dict()
     settings.pop("config")
+    for name in ("resume", "fork"):  # as the last line of a run names them: runs/exp5
+        if os.sep in (settings.get(name) or "") and Path(settings[name]).is_dir():
+            settings["runs_dir"], settings[name] = os.path.split(settings[name].rstrip(os.sep))
     for name in ("file", "module"):
         if settings.get(name) is not None:
             settings[name] = str(Path(settings[name]).resolve())

@@ -177,11 +177,21 @@ def _checked_images(images: Tensor) -> Tensor:
     if not isinstance(images, Tensor) or not (images.dtype == torch.uint8 or images.is_floating_point()):
         kind = f"{type(images).__name__} of {getattr(images, 'dtype', 'no dtype')}"
         raise TypeError(f"images must be a tensor of bytes or floats; got {kind}: torch.from_numpy makes one")
-    if images.ndim != 4 or not images.numel():
+    if images.ndim != 4:
         raise ValueError(
-            f"images must be (N, C, H, W), and at least one; got shape {tuple(images.shape)}: where there is no "
-            "channel, images.unsqueeze(1) adds it"
+            f"images must be (N, C, H, W); got shape {tuple(images.shape)}: where there is no channel, "
+            "images.unsqueeze(1) adds it"
         )
+    if not images.numel():
+        raise ValueError(f"there must be at least one image on either side; got shape {tuple(images.shape)}")
+    _, channels, height, width = images.shape
+    if width in (1, 3, 4) and channels == height and channels > 4:
+        raise ValueError(
+            f"images must be (N, C, H, W); got shape {tuple(images.shape)}, which looks like (N, H, W, C): "
+            "images.permute(0, 3, 1, 2) puts the channels first"
+        )
+    if images.is_floating_point() and images.isnan().any():
+        raise ValueError("floats of images must be in [0, 1]; got NaN: fill or drop those")
     if images.is_floating_point() and not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(f"floats of images must be in [0, 1]; got {images.min():g} to {images.max():g}: scale them")
     return images.detach()

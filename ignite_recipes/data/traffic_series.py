@@ -68,7 +68,10 @@ def load_traffic_csv(
             "exactly one of deadband and flag_column must be given; "
             f"got deadband={deadband!r} and flag_column={flag_column!r}: name the column of flags if there is one"
         )
-    frame = pd.read_csv(path)
+    try:
+        frame = pd.read_csv(path)
+    except ValueError as error:  # of pandas' parser, or for text in another encoding
+        raise ValueError(f"path must be a CSV file with a line of column names; got {path}: {error}") from error
     for role, column in (("flag_column", flag_column), ("time_column", time_column)):
         if column is not None and column not in frame:
             raise ValueError(f"{role} must be a column of {path}; got {column!r}, and the file has {list(frame)}")

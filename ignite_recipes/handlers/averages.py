@@ -1,5 +1,6 @@
 """Average a run's losses over the samples of an epoch, without reading them before its end."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -56,8 +57,17 @@ class EpochAverages:
         return self
 
     def __call__(self, engine: Engine) -> None:
-        """Take note of one batch."""
+        """Take note of one batch.
+
+        Raises:
+            TypeError: if the update function returns no dict.
+        """
         state: Any = engine.state
+        if not isinstance(state.output, Mapping):
+            raise TypeError(
+                "EpochAverages reads a dict of losses, which the update function returns, e.g. "
+                f"{{'loss': loss.detach()}}; got {type(state.output).__name__}"
+            )
         n = state.num_samples if isinstance(state, TrainingState) else count_samples(state.batch)
         self._means.add(state.output, n)
 

@@ -16,8 +16,11 @@ __all__ = ["LeNet", "ModelRegistry", "MyNet", "mlp"]
 _LENET_SIDE = 32  # pixels
 
 
-def _keep_config(model: Any, name: str, settings: Mapping[str, Any]) -> None:
+def _keep_config(made: Any, name: str, settings: Mapping[str, Any]) -> None:
     """Note on the model what made it, so that a checkpoint can say so."""
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"model {name!r} must make a torch.nn.Module; got {type(made).__name__}")
+    model: Any = made
     model.model_config = {"name": name, **_plain(settings)}
 
 

@@ -313,7 +313,7 @@ def test_a_module_with_the_name_of_another_is_refused(capsys, monkeypatch):
     [
         (None, "there is no Python file"),
         ("import torch\n\nundefined", "line 3 of"),
-        ("def f(:", "SyntaxError"),
+        ("\ndef f(:", "line 2 of"),
     ],
 )
 def test_a_module_that_is_not_there_or_fails_is_one_line(capsys, monkeypatch, text, named):
@@ -325,3 +325,60 @@ def test_a_module_that_is_not_there_or_fails_is_one_line(capsys, monkeypatch, te
     assert named in err
     assert err.count("\n") == 1
     assert not Path("runs").exists()
+
+
+OWN_DATA = "from ignite_recipes import DatasetRegistry\n@DatasetRegistry.register('wrong')\n"
+OWN_MODEL = "from ignite_recipes import ModelRegistry\n@ModelRegistry.register('wrong')\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("wrong.py", f"{OWN_DATA}def wrong():\n    return 1", "data set 'wrong': "),
+        (
+            "wrong.py",
+            f"{OWN_DATA}def wrong(seed):\n    return 1, 2",
+            "data set 'wrong' must make a BaseDataset; got tuple",
+        ),
+        (
+            "wrong.py",
+            f"{OWN_MODEL}def wrong(**sizes):\n    return None",
+            "model 'wrong' must make a torch.nn.Module; got",
+        ),
+        ("wrong.md", "", "ends in .py"),
+    ],
+)
+def test_what_a_module_registers_wrongly_is_one_line(capsys, monkeypatch, name, text, named):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "wrong", raising=False)
+    for registry in (ignite_recipes.DatasetRegistry, ignite_recipes.ModelRegistry):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    Path(name).write_text(text)
+    kind = "--model" if "ModelRegistry.register" in text else "--dataset"
+    assert main(["classify", "--module", name, kind, "wrong", "--epochs", "1"]) == 2
+    err = capsys.readouterr().err
+    assert named in err
+    assert err.count("\n") == 1
+
+
+def test_a_module_that_was_moved_is_named_anew_on_a_resume(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for registry in (ignite_recipes.DatasetRegistry, ignite_recipes.ModelRegistry):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    Path("here.py").write_text(OWN.replace("two colours", "colours"))
+    run = ["classify", "--device", "cpu"]
+    assert main([*run, "--module", "here.py", "--dataset", "colours", "--model", "tiny", "--epochs", "1"]) == 0
+    for registry in (ignite_recipes.DatasetRegistry, ignite_recipes.ModelRegistry):
+        monkeypatch.setattr(registry, "_entries", {k: v for k, v in registry._entries.items() if k != "colours"})
+    ignite_recipes.ModelRegistry._entries.pop("tiny")
+    Path("here.py").rename("there.py")
+    assert main([*run, "--resume", "exp1", "--epochs", "2"]) == 2
+    assert main([*run, "--resume", "exp1", "--module", "there.py", "--epochs", "2"]) == 0
+    assert len(read_training_log("runs/exp1/training_log.csv")["epoch"]) == 2
+
+
+def test_an_experiment_can_be_named_by_its_folder(capsys):
+    assert main(["vae", *SMALL["vae"], "--epochs", "1", "--runs-dir", "a/b"]) == 0
+    assert main(["vae", "--resume", "a/b/exp1", "--epochs", "2"]) == 0
+    assert main(["vae", "--fork", "a/b/exp1/", "--epochs", "1"]) == 0
+    assert sorted(path.name for path in Path("a/b").iterdir()) == ["exp1", "exp2"]

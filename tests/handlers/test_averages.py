@@ -133,3 +133,11 @@ def test_saving_and_loading_inside_an_epoch_changes_no_bit(task, cut):
     _, first = feed(EpochAverages(), range(cut))
     second = feed(EpochAverages(), range(cut, 280), task.filed(first.state_dict()))
     assert metrics(*second) == whole
+
+
+@pytest.mark.parametrize("output", [0.5, torch.tensor(0.5), None])
+def test_an_update_function_that_returns_no_dict_is_told_what_to_return(output):
+    engine = Engine(lambda engine, batch: output)
+    EpochAverages().attach(engine)
+    with pytest.raises(TypeError, match=r"a dict of losses.*'loss'.*got (float|Tensor|NoneType)"):
+        engine.run([torch.zeros(2)])
