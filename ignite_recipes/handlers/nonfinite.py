@@ -53,7 +53,7 @@ class NonFiniteGuard:
 
     Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
             GRADIENTS_READY, attach it last; it frees the gradients, and torch's optimizers pass over what has
-            none, but a schedule of each step advances unless the update function asks for :attr:`finite`);
+            none, but a schedule of each step advances unless the update function asks for ``finite``);
             EPOCH_COMPLETED to read what is outstanding; ITERATION_STARTED to keep a copy of running statistics,
             if the model has any, which a dropped step gets back.
     Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping

@@ -1,5 +1,6 @@
 """Show how far a run is, in a terminal or a notebook, without slowing it down."""
 
+import importlib.util
 import sys
 from typing import Any
 
@@ -78,13 +79,20 @@ class ProgressBar:
 
 def _bar(**settings: Any) -> Any:
     """A bar for where standard error leads: a terminal, a notebook, or nowhere."""
-    if not sys.stderr.isatty() and "ipykernel" in sys.modules:
+    in_notebook = _is_notebook()
+    if in_notebook and importlib.util.find_spec("ipywidgets") is not None:
         from tqdm.notebook import tqdm as notebook_bar
 
         return notebook_bar(**settings)
     from tqdm import tqdm
 
-    return tqdm(disable=not sys.stderr.isatty(), **settings)
+    return tqdm(disable=not in_notebook and not sys.stderr.isatty(), **settings)
+
+
+def _is_notebook() -> bool:
+    """Whether this process is a notebook's kernel; tools load parts of ipykernel elsewhere too."""
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and kernel.IPKernelApp.initialized() and not sys.stderr.isatty()
 
 
 def print_line(line: str) -> None:

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from tqdm import tqdm
 
 from ignite_recipes import EpochAverages, ProgressBar
+from ignite_recipes.handlers import progress
 from ignite_recipes.handlers.progress import print_line
 
 
@@ -122,14 +123,36 @@ def test_a_run_that_has_ended_already_is_no_trouble(task, terminal):
     assert not tqdm._instances
 
 
-def test_in_a_notebook_it_is_a_notebooks_bar(task, monkeypatch):
+@pytest.fixture
+def kernel(monkeypatch):
+    """As in a notebook's own process."""
+    module = types.ModuleType("ipykernel.kernelapp")
+    module.IPKernelApp = types.SimpleNamespace(initialized=lambda: True)
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", module)
+    return module
+
+
+def test_in_a_notebook_it_is_a_notebooks_bar(task, monkeypatch, kernel):
     made = []
     notebook = types.ModuleType("tqdm.notebook")
     notebook.tqdm = lambda **settings: made.append(settings) or tqdm(disable=True)
     monkeypatch.setitem(sys.modules, "tqdm.notebook", notebook)
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: name == "ipywidgets" or None)
     watched(task).run(task.batches, max_epochs=2)
     assert [settings["total"] for settings in made] == [8]
+
+
+def test_in_a_notebook_without_widgets_it_is_text_and_the_run_goes_on(task, monkeypatch, kernel, capsys):
+    monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
+    trainer = watched(task)
+    trainer.run(task.batches, max_epochs=2)
+    assert "8/8" in capsys.readouterr().err
+
+
+def test_where_ipykernel_is_loaded_and_no_notebook_runs_nothing_is_shown(task, monkeypatch, kernel, capsys):
+    kernel.IPKernelApp.initialized = lambda: False
+    watched(task).run(task.batches, max_epochs=2)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("in_terminal", [True, False])
