@@ -84,20 +84,8 @@ class TrainingEngine(SteppingEngine):
     [10, 15, 15]
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        loss_fn: LossFunction,
-        device: torch.device,
-        seed: int,
-        accumulation_steps: int,
-        get_inputs: Callable[[Any], Any],
-        batch_size: Callable[[Any], int],
-        deterministic: bool = False,
-        compile: bool | str = False,
-    ) -> None:
-        super().__init__(model, optimizer, loss_fn, device, seed, accumulation_steps, get_inputs, batch_size, compile)
+    def __init__(self, *of_the_step: Any, deterministic: bool = False) -> None:
+        super().__init__(*of_the_step)
         self.deterministic = deterministic
         self.stateful: dict[str, Stateful] = {}
         self.metadata: dict[str, Any] = {}
@@ -105,7 +93,7 @@ class TrainingEngine(SteppingEngine):
         self.recover: Callable[[TrainingEngine, BaseException], bool] | None = None
         self._saved_epoch = 0
         self._loader_place: Mapping[str, Any] | None = None  # of a run that was restored inside an epoch
-        self._swap = WeightSwap(model)
+        self._swap = WeightSwap(self.model)
         self.state_dict_user_keys.extend(_COUNTERS)
         self.add_event_handler(Events.EPOCH_STARTED, begin_epoch)
         self.add_event_handler(Events.EPOCH_COMPLETED, finish_last_window)
@@ -423,6 +411,5 @@ def create_trainer(
     seed = on_first_process(draw_seed) if seed is None else seed
     if not are_equal(hash(seed)):
         raise ValueError(f"seed must be the same in all processes, which share each batch; got {seed} in this one")
-    return TrainingEngine(
-        model, optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, deterministic, compile
-    )
+    of_the_step = (model, optimizer, loss_fn, target, seed, accumulation_steps, get_inputs, batch_size, compile)
+    return TrainingEngine(*of_the_step, deterministic=deterministic)
