@@ -69,7 +69,7 @@ def _work(name: str, batch: int, exchange: bool) -> None:
     from ignite_recipes import distributed, engine, evaluation
 
     torch.set_num_threads(1)
-    distributed.join_processes(torch.device("cpu"))
+    distributed.join_ranks(torch.device("cpu"))
     work = _workload(name, batch).recipe()
     if not exchange:
 
@@ -90,7 +90,7 @@ def _work(name: str, batch: int, exchange: bool) -> None:
         work()
         if number:
             seconds.append(time.perf_counter() - began)
-    if distributed.process_number() == 0:
+    if distributed.rank() == 0:
         sys.stdout.write(f"\n{json.dumps(seconds)}\n")
 
 

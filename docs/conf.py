@@ -39,7 +39,10 @@ nitpicky = True
 # It is built without the network: names of other packages are shown, and lead nowhere.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|contextlib|ignite|numpy|os|pathlib|pd|torch)\..*"),
-    ("py:class", r"Figure|Rows|ignite_recipes\.registry\.[FT]"),  # imported by type checkers only; type variables
+    (
+        "py:class",
+        r"Figure|Rows|ignite_recipes\.registry\.[FT]|EvaluationStep|.*\.EvaluationStep",
+    ),  # not public, or type variables
 ]
 
 _LABEL = re.compile(r"^(Runs|Reads|Writes|Stops|Keeps): +")

@@ -3,12 +3,16 @@
 from ignite_recipes._version import __version__
 from ignite_recipes.checkpoint import (
     CheckpointError,
+    CheckpointManager,
+    ResumeReport,
+    check_resume,
     load_checkpoint,
     read_checkpoint,
+    restore_run,
+    run_state,
     save_checkpoint,
     write_checkpoint,
 )
-from ignite_recipes.checkpoint_manager import CheckpointManager
 from ignite_recipes.data import (
     BaseDataset,
     DatasetRegistry,
@@ -32,10 +36,18 @@ from ignite_recipes.data import (
     write_example_ebd,
 )
 from ignite_recipes.devices import get_device
-from ignite_recipes.engine import TrainingEngine, create_trainer
-from ignite_recipes.evaluation import EvaluationEngine, create_evaluator
-from ignite_recipes.events import TrainEvents, describe
-from ignite_recipes.experiment import ExperimentBusyError, ExperimentManager, list_experiments
+from ignite_recipes.engine import (
+    EvaluationEngine,
+    TrainEvents,
+    TrainingEngine,
+    TrainingStep,
+    create_evaluator,
+    create_trainer,
+    describe,
+    keep_state,
+    parts_of,
+)
+from ignite_recipes.experiments import ExperimentBusyError, ExperimentManager, list_experiments, read_training_log
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,
@@ -64,8 +76,8 @@ from ignite_recipes.handlers import (
     Validation,
     add_noise,
     clip_grad_norm,
-    read_training_log,
 )
+from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.metrics import MetricsTracker
 from ignite_recipes.models import (
     LeNet,
@@ -83,7 +95,6 @@ from ignite_recipes.models import (
     vae_losses,
 )
 from ignite_recipes.plotting import compare_experiments, plot_history, plot_latent, plot_reconstructions
-from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import (
     FAST_TRAINING,
     MEMORY_CONSTRAINED_TRAINING,
@@ -98,8 +109,6 @@ from ignite_recipes.recipes import (
     trainModelByDefaultSetting,
     validate_model,
 )
-from ignite_recipes.resume_check import ResumeReport, check_resume
-from ignite_recipes.run_state import restore_run, run_state
 
 __all__ = [
     "FAST_TRAINING",
@@ -150,6 +159,7 @@ __all__ = [
     "TrainingEngine",
     "TrainingLog",
     "TrainingStability",
+    "TrainingStep",
     "Validation",
     "VariationalAutoencoder",
     "__version__",
@@ -167,6 +177,7 @@ __all__ = [
     "extract_embeddings",
     "getDefaultModelParams",
     "get_device",
+    "keep_state",
     "learn_limits",
     "list_experiments",
     "load_checkpoint",
@@ -176,6 +187,7 @@ __all__ = [
     "load_traffic_csv",
     "make_traffic_windows",
     "multilayer_perceptron",
+    "parts_of",
     "plot_history",
     "plot_latent",
     "plot_reconstructions",

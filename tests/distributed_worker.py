@@ -29,13 +29,13 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 
 import ignite_recipes as ir
 from ignite_recipes.cli import main as run_command
-from ignite_recipes.distributed import (
-    LostProcessError,
-    on_first_process,
-    process_number,
-    processes,
+from ignite_recipes.exchange.ranks import (
+    LostRankError,
+    on_rank_zero,
+    rank,
+    world_size,
 )
-from ignite_recipes.loading import KeyedLoader
+from ignite_recipes.loading.keyed_loader import KeyedLoader
 
 LIMIT_SECONDS = 60.0
 
@@ -285,7 +285,7 @@ def by_hand(trainer, loader, epochs=3, handlers=()):
     for handler in handlers:
         handler.attach(trainer)
     trainer.run(loader, max_epochs=epochs)
-    counts = {"samples": averages.num_samples, "steps": trainer.state.optimizer_steps}
+    counts = {"samples": averages.num_samples, "steps": trainer.progress.optimizer_steps}
     return {"history": history.epochs, "weights": weights(trainer.model), **counts}
 
 
@@ -327,7 +327,7 @@ def list_of_batches(folder):
 
 def epoch_ended_inside_a_window(folder):
     def end_early(trainer):
-        if trainer.position == 5:
+        if trainer.progress.position == 5:
             trainer.terminate_epoch()
 
     trainer = sgd_trainer(accumulation_steps=3)
@@ -354,7 +354,7 @@ class HalfUsed(nn.Module):
 
 def wrapped_by_the_user(folder):
     model = HalfUsed()
-    if processes() > 1:
+    if world_size() > 1:
         model = DistributedDataParallel(model, find_unused_parameters=True)
     result = supervised(model, accumulation_steps=3)
     return {**result, "weights": {name: value for name, value in result["weights"].items() if "unused" not in name}}
@@ -409,7 +409,7 @@ def batch_statistics(folder):
 
 def initial_weights_and_noise(folder):
     """A model that every process initialises otherwise, with noise on its inputs and dropout in it."""
-    torch.manual_seed(process_number())
+    torch.manual_seed(rank())
     model, clean, found = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Linear(8, 1)), [], {}
     trainer = sgd_trainer(model)
     found["initial"] = weights(model)
@@ -483,9 +483,9 @@ def exchanges(folder):
 
     def watched(name, loader, epochs, steps):
         trainer = sgd_trainer(accumulation_steps=steps)
-        trainer._parallel.register_comm_hook(name, count)
+        trainer.step.exchange._wrapper.register_comm_hook(name, count)
         trainer.run(loader, max_epochs=epochs)
-        found[f"{name} steps"] = trainer.state.optimizer_steps
+        found[f"{name} steps"] = trainer.progress.optimizer_steps
 
     loader = DataLoader(TRAIN, 10)
     watched("each batch", loader, 1, 1)
@@ -509,7 +509,7 @@ def resumed(folder):
     for name in ("end", "inside"):
         path = place[name] / "model_latest.pt"
         if name == "inside":
-            on_first_process(lambda path=path: path.with_name("cut.pt").write_bytes(path.read_bytes()) and None)
+            on_rank_zero(lambda path=path: path.with_name("cut.pt").write_bytes(path.read_bytes()) and None)
         found[name] = supervised(net(0.3), checkpoint_dir=place[name], resume_from=path, **settings)
     return found
 
@@ -555,13 +555,13 @@ def resumed_loader_with_a_state(folder):
 
 def save(trainer, path):
     state = ir.run_state(trainer)
-    on_first_process(lambda: ir.write_checkpoint(state, path))
+    on_rank_zero(lambda: ir.write_checkpoint(state, path))
 
 
 def files_by_hand(folder):
     """As in any script for several processes: one of them saves, and nobody else must come."""
     model = net()
-    if process_number() == 0:
+    if rank() == 0:
         ir.save_checkpoint(model, None, 1, 0.5, 0.5, folder / "by_hand.pt")
     dist.barrier()
     return {"epoch": ir.load_checkpoint(folder / "by_hand.pt", model)["epoch"]}
@@ -577,15 +577,15 @@ def mistakes(folder):
         except Exception as error:
             said[name] = f"{type(error).__name__}: {error}"
 
-    number = process_number()
+    number = rank()
     told("precision", lambda: supervised(precision="float8"))
     told("seeds", lambda: sgd_trainer(seed=number))
     told("loaders", lambda: sgd_trainer().run([(torch.rand(4, 5) + number, torch.rand(4, 1))], max_epochs=1))
     told("lengths", lambda: sgd_trainer().run([(torch.rand(8, 5), torch.rand(4, 1))], max_epochs=1))
     told("cut window", lambda: cut_window_of_a_sharded_model())
     told("nan", lambda: one_bad_sample("raise"))
-    told("file", lambda: on_first_process(lambda: Path(folder, "missing").read_text()))
-    told("no pickle", lambda: on_first_process(raise_what_cannot_travel))
+    told("file", lambda: on_rank_zero(lambda: Path(folder, "missing").read_text()))
+    told("no pickle", lambda: on_rank_zero(raise_what_cannot_travel))
     return said
 
 
@@ -719,7 +719,7 @@ class BadInOneProcess(Dataset):
         return 40
 
     def __getitem__(self, k):
-        if k == 31 and process_number() == 1:
+        if k == 31 and rank() == 1:
             raise ValueError("row 31 cannot be read")
         return TRAIN[k]
 
@@ -730,8 +730,8 @@ def failing_in_one_process(folder):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which may come before the message is written
     try:
         supervised(train=DataLoader(BadInOneProcess(), 10))
-    except (LostProcessError, ValueError) as error:
-        (folder / f"failed_{process_number()}.txt").write_text(f"{type(error).__name__}: {error}")
+    except (LostRankError, ValueError) as error:
+        (folder / f"failed_{rank()}.txt").write_text(f"{type(error).__name__}: {error}")
         raise SystemExit(1) from None
 
 
@@ -745,10 +745,10 @@ def main():
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     results, began = {}, time.monotonic()
     for name in names:
-        print(f"{time.monotonic() - began:.1f} s, process {process_number()}: {name}", flush=True)  # noqa: T201
+        print(f"{time.monotonic() - began:.1f} s, process {rank()}: {name}", flush=True)  # noqa: T201
         torch.manual_seed(0)
         results[name] = copy.deepcopy(CASES[name](folder))
-    torch.save(results, folder / f"process_{process_number()}.pt")
+    torch.save(results, folder / f"process_{rank()}.pt")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from ignite_recipes import Validation
-from ignite_recipes.engine import TrainingEngine, runs_first
+from ignite_recipes import TrainEvents, Validation
+from ignite_recipes.engine.trainer import TrainingEngine
 
 NAME = "emulated"
 DEVICE = torch.device("cpu")  # until the first Accelerator is made
@@ -181,7 +181,8 @@ class Accelerator:
         """Watch the steps of a trainer, and of the evaluators by which it validates."""
         engine.add_event_handler(Events.STARTED, self._watch_evaluators)
         engine.add_event_handler(Events.GET_BATCH_STARTED, self._begin_step)
-        for event in (Events.EPOCH_COMPLETED, Events.TERMINATE, Events.EXCEPTION_RAISED, Events.COMPLETED):
+        ours = (TrainEvents.EPOCH_TRAINED, TrainEvents.RUN_TRAINED) if isinstance(engine, TrainingEngine) else ()
+        for event in (*ours, Events.EPOCH_COMPLETED, Events.TERMINATE, Events.EXCEPTION_RAISED, Events.COMPLETED):
             engine.add_event_handler(event, self._end_steps)
             handlers = engine._event_handlers[event]
             handlers.sort(key=lambda entry: entry[0] != self._end_steps)
@@ -196,7 +197,6 @@ class Accelerator:
         self._engine = engine
         self._clock += isinstance(engine, TrainingEngine)
 
-    @runs_first
     def _end_steps(self, *_):
         self._engine = None
 
@@ -314,10 +314,11 @@ def _blame():
             path = Path(code.co_filename)
             source = linecache.getline(code.co_filename, frame.f_lineno).strip()
             line = f"{path.parent.name}/{path.name}:{frame.f_lineno} ({source})"
-        if code.co_name == "_fire_event":
+        if code.co_name == "_call":
             local = frame.f_locals
-            function = local.get("handler", local.get("func"))  # ours, and Ignite's
-            event = getattr(local.get("event", local.get("event_name")), "name", event)
+            function = local["handler"]
+            fired = frame.f_back.f_locals
+            event = getattr(fired.get("event", fired.get("event_name")), "name", event)
             owner = getattr(function, "__self__", None)
             handler = repr(owner) if owner is not None else getattr(function, "__name__", repr(function))
             break

@@ -34,13 +34,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import torch
 
-from ignite_recipes import files
+from ignite_recipes import files, read_training_log
 from ignite_recipes.checkpoint import CheckpointError, read_checkpoint
+from ignite_recipes.checkpoint.resume_check import first_difference
 from ignite_recipes.cli import main as run_command
-from ignite_recipes.handlers import TrainingLog, read_training_log
+from ignite_recipes.handlers import TrainingLog
 from ignite_recipes.handlers.tensorboard import _records
 from ignite_recipes.handlers.training_log import CLOCK_COLUMNS
-from ignite_recipes.resume_check import first_difference
 
 IMPORTED_LATE = (
     "matplotlib.backends.backend_agg",
@@ -293,7 +293,7 @@ def run_whole(case: Case, folder: Path) -> Whole:
     seconds = time.monotonic() - began
     latest = folder / "exp1" / "checkpoints" / "latest_checkpoint.pt"
     contents = read_checkpoint(latest)
-    epochs, iterations = contents["epoch"], contents["run"]["engine"]["iteration"]
+    epochs, iterations = contents["epoch"], contents["run"]["progress"]["iteration"]
     inside = 0 if case.every_iterations is None else iterations // case.every_iterations
     return Whole(folder / "exp1", seconds, 2 + 2 * epochs + inside, epochs, latest.stat().st_size)
 

@@ -15,19 +15,19 @@ import pytest
 import torch
 
 from ignite_recipes import load_checkpoint, read_checkpoint, read_training_log
-from ignite_recipes.distributed import (
-    Averaging,
-    LostProcessError,
-    are_equal,
-    join_processes,
-    largest,
-    lost_process,
-    on_first_process,
-    process_number,
-    processes,
-    total,
+from ignite_recipes.checkpoint.resume_check import first_difference
+from ignite_recipes.exchange.averaging import LossAverage
+from ignite_recipes.exchange.ranks import (
+    LostRankError,
+    all_equal,
+    all_reduce_max,
+    all_reduce_sum,
+    join_ranks,
+    lost_rank,
+    on_rank_zero,
+    rank,
+    world_size,
 )
-from ignite_recipes.resume_check import first_difference
 
 HERE = Path(__file__).parent
 LIMIT_SECONDS = 90.0  # far more than any of these takes: what takes longer hangs
@@ -203,8 +203,8 @@ def test_mistakes_are_told_in_all_processes(several):
     for name in ("precision", "loaders", "lengths", "cut window", "file", "no pickle"):
         assert first[name] == second[name]
     assert "float8" in first["precision"]
-    assert ["got 0 in this one" in first["seeds"], "got 1 in this one" in second["seeds"]] == [True, True]
-    assert first["loaders"].startswith("ValueError: all 2 processes must be given the same loader")
+    assert ["got 0 on this one" in first["seeds"], "got 1 on this one" in second["seeds"]] == [True, True]
+    assert first["loaders"].startswith("ValueError: all 2 ranks must be given the same loader")
     assert "one length" in first["lengths"]
     assert "cut short" in first["cut window"]
     assert sorted("its inputs are not finite" in said["nan"] for said in (first, second)) == [False, True]
@@ -230,7 +230,7 @@ def test_a_command_writes_its_files_once(several, folder):
         assert epochs == int(worker.RECIPES[recipe][1])
         assert len(list(experiment.glob("events.*"))) == 1
         written = (experiment / "run.log").read_text()
-        assert written.count("batches of 256 samples that 2 processes share") == 1
+        assert written.count("batches of 256 samples that 2 ranks share") == 1
         assert written.count(f"Epoch {epochs}/{epochs}") == 1
 
 
@@ -265,7 +265,7 @@ def test_a_run_of_two_processes_goes_on_in_one_and_says_that_bits_may_differ(sev
     result = worker.supervised(worker.net(0.3), resume_from=path, handlers=[handler], **settings)
     assert difference(weights[0], read_checkpoint(path)["model_state_dict"]) is None
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{path} goes on, but its last bits may differ: processes was 2, here it is 1"
+        f"{path} is resumed, but its last bits may differ: world_size was 2, here it is 1"
     ]
     whole_run = several[0]["resumed"]["whole"]["history"]["val_loss"]
     assert result["history"]["val_loss"][:2] == whole_run[:2]
@@ -371,7 +371,7 @@ def test_a_run_that_was_stopped_is_resumed_to_the_bits_of_an_untouched_one(name,
 @pytest.mark.parametrize(("name", "left"), [("first killed", 1), ("second killed", 0)])
 def test_the_process_that_is_left_says_what_has_happened_and_what_to_do(name, left, stopped):
     message = said(stopped / name, left)
-    assert f"process {left} of 2 cannot reach the others: one of them has ended" in message
+    assert f"rank {left} of 2 cannot reach the others: one of them has ended" in message
     assert "resume from the last checkpoint" in message
     assert "Traceback" not in message + said(stopped / name, 1 - left)
 
@@ -389,16 +389,21 @@ def test_an_error_in_one_process_ends_the_others_with_a_clear_message(tmp_path):
     assert process.wait(LIMIT_SECONDS) != 0
     assert (tmp_path / "failed_1.txt").read_text() == "ValueError: row 31 cannot be read"
     left = (tmp_path / "failed_0.txt").read_text()
-    assert left.startswith("LostProcessError: process 0 of 2 cannot reach the others: one of them has ended")
+    assert left.startswith("LostRankError: rank 0 of 2 cannot reach the others: one of them has ended")
 
 
 # A single process.
 
 
 def test_alone_everything_is_for_nothing():
-    assert (processes(), process_number()) == (1, 0)
-    assert (largest(3), total(2.5), are_equal(7), on_first_process(lambda: "done")) == (3, 2.5, True, "done")
-    assert lost_process(RuntimeError("gloo: connection closed by peer")) is None
+    assert (world_size(), rank()) == (1, 0)
+    assert (all_reduce_max(3), all_reduce_sum(2.5), all_equal(7), on_rank_zero(lambda: "done")) == (
+        3,
+        2.5,
+        True,
+        "done",
+    )
+    assert lost_rank(RuntimeError("gloo: connection closed by peer")) is None
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "2"}])
@@ -407,8 +412,8 @@ def test_nobody_is_waited_for_without_torchrun(environment, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    join_processes(torch.device("cpu"))
-    assert processes() == 1
+    join_ranks(torch.device("cpu"))
+    assert world_size() == 1
 
 
 @pytest.mark.parametrize(
@@ -418,12 +423,12 @@ def test_nobody_is_waited_for_without_torchrun(environment, monkeypatch):
         (torch.distributed.DistBackendError(""), True),
         (RuntimeError("mat1 and mat2 must have the same dtype"), False),
         (ConnectionError("connection to the data refused"), False),
-        (LostProcessError("gloo: told already"), False),
+        (LostRankError("gloo: told already"), False),
     ],
 )
 def test_errors_between_processes_are_known(error, is_lost, monkeypatch):
-    monkeypatch.setattr("ignite_recipes.distributed.processes", lambda: 2)
-    found = lost_process(error)
+    monkeypatch.setattr("ignite_recipes.exchange.ranks.world_size", lambda: 2)
+    found = lost_rank(error)
     assert (found is not None) == is_lost
     assert not is_lost or "resume from the last checkpoint" in str(found)
 
@@ -434,7 +439,7 @@ def test_averages_weigh_every_process_by_its_share(monkeypatch):
         return type("Work", (), {"wait": lambda self: None})()
 
     monkeypatch.setattr("torch.distributed.all_reduce", add_the_other)
-    average = Averaging({"loss": torch.tensor(8.0, requires_grad=True), "constant": 2.0}, 0.25)()
+    average = LossAverage({"loss": torch.tensor(8.0, requires_grad=True), "constant": 2.0}, 0.25).result()
     assert {name: value.item() for name, value in average.items()} == {"loss": 5.0, "constant": 2.0}
     assert average["loss"].dtype == torch.float32
     assert not average["loss"].requires_grad

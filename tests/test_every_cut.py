@@ -191,7 +191,7 @@ def test_with_everything_and_every_schedule(schedule, accumulation_steps):
 @pytest.mark.parametrize("scaling", [True, False], ids=["float16", "float32"])
 def test_with_a_bad_batch_in_every_epoch_that_is_skipped(scaling, accumulation_steps):
     trainer = check(make_run(everything(scaling=scaling), accumulation_steps=accumulation_steps, bad=5))
-    assert trainer.state.skipped_steps >= EPOCHS
+    assert trainer.progress.skipped_steps >= EPOCHS
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
@@ -199,7 +199,7 @@ def test_with_a_bad_batch_in_every_epoch_that_is_skipped(scaling, accumulation_s
 def test_with_rollbacks_in_the_first_epoch_or_a_later_one(from_iteration, accumulation_steps):
     attach = everything("exp", non_finite="rollback", scaling=False)
     trainer = check(make_run(attach, accumulation_steps=accumulation_steps, breaks_from=from_iteration))
-    assert trainer.stateful["rollback"].num_rollbacks == 2
+    assert trainer.parts["rollback"].num_rollbacks == 2
     assert trainer.state.epoch == EPOCHS
 
 

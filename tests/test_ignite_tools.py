@@ -50,7 +50,7 @@ def test_profilers_time_every_handler(trained):
     trainer.run(BATCHES, max_epochs=3)
     assert whole.get_results()["processing_stats"]["total"] > 0
     timed = {row[0] for row in each.get_results()}
-    assert {"begin_epoch", "GradientClipper", "EpochAverages", "EarlyStopping"} <= {
+    assert {"start_epoch", "GradientClipper", "EpochAverages", "EarlyStopping"} <= {
         name.split(".")[0] for name in timed
     }
     assert torch.equal(trainer.model.weight, trained)

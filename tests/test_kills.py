@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ignite_recipes import write_checkpoint
-from ignite_recipes.run_state import newest_checkpoint
+from ignite_recipes.checkpoint.newest import newest_checkpoint
+from ignite_recipes.checkpoint.run import FORMAT
 
 HARNESS = Path(__file__).parent / "kill_harness.py"
 COLUMNS = ["recipe", "workers", "inside", "at random", "in writes", "too early", "runs", "equal"]
@@ -32,6 +33,6 @@ def test_every_recipe_that_is_killed_and_resumed_ends_with_the_bits_of_a_run_lef
 
 def test_an_epoch_that_was_killed_between_its_files_is_done_again(tmp_path):
     for epoch, name in ((3, "best_model.pt"), (2, "epoch_2.pt"), (2, "latest_checkpoint.pt")):
-        run = {"engine": {"iteration": 5 * epoch, "closed_epochs": epoch}, "handlers": {}}
+        run = {"format": FORMAT, "progress": {"iteration": 5 * epoch, "epoch": epoch, "epoch_length": 5}, "parts": {}}
         write_checkpoint({"epoch": epoch, "model_state_dict": {}, "run": run}, tmp_path / name)
     assert newest_checkpoint(tmp_path) == tmp_path / "latest_checkpoint.pt"

@@ -44,7 +44,7 @@ from ignite_recipes import (
     train_variational_autoencoder,
     trainModel,
 )
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.handlers import progress
 from ignite_recipes.metrics import StepBuffer
 from ignite_recipes.recipes import assembly, supervised, traffic, vae
@@ -95,7 +95,6 @@ class Cuda:
         if not self.spares_first or engine.state.iteration > 0:
             torch.cuda.set_sync_debug_mode(self.mode)
 
-    @fake.runs_first
     def _end_steps(self, *_):
         torch.cuda.set_sync_debug_mode("default")
 
@@ -425,7 +424,7 @@ def test_a_run_that_saves_inside_its_epochs_waits_only_where_it_does(accelerator
 
     run(accelerator, attach, tmp_path, accumulation_steps=steps)
     assert list(per_iteration(accelerator.waits)) == saves_at, said(accelerator.waits)
-    assert all("ITERATION_COMPLETED, SaveInside(" in line for line in accelerator.waits), said(accelerator.waits)
+    assert all("RESUME_POINT, SaveInside(" in line for line in accelerator.waits), said(accelerator.waits)
 
 
 # The guard decides on the device.
@@ -448,7 +447,7 @@ def test_a_step_that_is_not_finite_is_dropped_on_the_device_and_counted_when_the
 
     trainer = run(accelerator, attach, tmp_path, bad=1)
     assert not accelerator.waits, said(accelerator.waits)
-    assert trainer.veto_lag == fake.LAG
+    assert trainer.step.veto_lag == fake.LAG
     assert skipped == [2 + fake.LAG, 2 + BATCHES + fake.LAG]
     before, at, after = weights[:3]
     assert all(one.inner.equal(other.inner) for one, other in zip(before, at, strict=True))
@@ -486,7 +485,7 @@ class Reads:
         trainer.add_event_handler(TrainEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine):
-        loss = engine.window_losses[-1] if isinstance(engine, TrainingEngine) else engine.state.output["loss"]
+        loss = engine.step.window.losses[-1] if isinstance(engine, TrainingEngine) else engine.state.output["loss"]
         with torch.no_grad():
             self.look(loss, torch.ones(3, device=engine.device))
 
@@ -601,7 +600,7 @@ def test_a_handler_that_waits_once_an_epoch_or_in_validation_is_told_apart(accel
 def test_a_guard_that_asks_too_early_is_reported(accelerator, tmp_path, lag, first):
     def attach(t):
         NonFiniteGuard().attach(t.trainer)
-        t.trainer.veto_lag = lag
+        t.trainer.step.veto_lag = lag
 
     run(accelerator, attach, tmp_path)
     epoch = range(first, BATCHES + 1)

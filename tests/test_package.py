@@ -54,27 +54,14 @@ DOCUMENTED = [
 
 # What each layer may import, besides itself and the layers below; DESIGN draws the arrows one way.
 LAYERS = [
-    {
-        "_version",
-        "distributed",
-        "events",
-        "randomness",
-        "devices",
-        "evaluation_mode",
-        "batches",
-        "files",
-        "registry",
-        "metrics",
-    },
-    {"environment", "sharding", "weights", "data"},
+    {"_version", "devices", "files", "registry", "metrics"},
+    {"exchange"},
     {"loading"},
-    {"keyed_engine"},
-    {"training_step"},
-    {"engine", "evaluation"},
+    {"engine", "data"},
     {"checkpoint", "models"},
-    {"run_state", "checkpoint_manager", "experiment"},
-    {"resume_check"},
-    {"handlers", "plotting"},
+    {"experiments"},
+    {"plotting"},
+    {"handlers"},
     {"recipes"},
     {"cli"},
 ]

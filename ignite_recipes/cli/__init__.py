@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ignite_recipes._version import __version__
-from ignite_recipes.checkpoint import CheckpointError
+from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.cli import classify, listing, resume_check, supervised, traffic, vae
 from ignite_recipes.cli.resume_check import NotExactError
-from ignite_recipes.distributed import LostProcessError, process_number
-from ignite_recipes.experiment import ExperimentBusyError
+from ignite_recipes.exchange.ranks import LostRankError, rank
+from ignite_recipes.experiments.manager import ExperimentBusyError
 from ignite_recipes.handlers import NonFiniteError, Stopped
 
 __all__ = ["main"]
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     to_stderr = logging.StreamHandler()
     to_stderr.setLevel(logging.WARNING)
-    to_stderr.addFilter(lambda record: process_number() == 0)  # the others would say the same once more
+    to_stderr.addFilter(lambda record: rank() == 0)  # the others would say the same once more
     logging.basicConfig(format="%(message)s", handlers=[to_stderr])
     logging.getLogger("ignite_recipes").setLevel(logging.INFO)  # for an experiment's run.log
     before = signal.getsignal(signal.SIGTERM)
@@ -44,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not argv or argv[0] not in _COMMANDS:
             return _answer(argv)
         reached = _COMMANDS[argv[0]].main(argv[1:])
-        if process_number() == 0:
+        if rank() == 0:
             print(reached)  # noqa: T201  # the last line
-    except (NonFiniteError, NotExactError, LostProcessError) as error:
+    except (NonFiniteError, NotExactError, LostRankError) as error:
         return _complain(error, 1)
     except (ArgumentError, CheckpointError, ExperimentBusyError, OSError, ValueError) as error:
         return _complain(error, 2)
@@ -85,10 +85,10 @@ def _complain(error: BaseException, code: int) -> int:
     message = str(error) or ("stopped" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
     if isinstance(error, OSError) and error.strerror:
         message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    if process_number():
+    if rank():
         if isinstance(error, KeyboardInterrupt):
             return code  # the first process says so for all
-        if not isinstance(error, LostProcessError):  # which says itself in which process
-            message = f"process {process_number()}: {message}"
+        if not isinstance(error, LostRankError):  # which says itself on which rank
+            message = f"rank {rank()}: {message}"
     print(f"ignite-recipes: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     return code

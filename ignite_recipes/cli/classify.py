@@ -11,13 +11,13 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from ignite_recipes.checkpoint_manager import CheckpointManager
+from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.cli.experiments import OF_EVERY_RECIPE, experiment_parser, run_experiment, run_handlers
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import BaseDataset, DatasetRegistry
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import ModelRegistry
-from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import Trainer
 from ignite_recipes.recipes.settings import check_count
 

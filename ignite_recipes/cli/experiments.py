@@ -10,15 +10,16 @@ from typing import Any
 from ignite.engine import Engine, Events
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ignite_recipes.checkpoint import CheckpointError, load_checkpoint
+from ignite_recipes.checkpoint.file import CheckpointError
+from ignite_recipes.checkpoint.model_file import load_checkpoint
+from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.cli.options import new_parser, parse_settings, speak_of_options
 from ignite_recipes.devices import as_device
-from ignite_recipes.distributed import join_processes
-from ignite_recipes.engine import TrainingEngine
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal, Stopped
 from ignite_recipes.recipes.assembly import checkpoint_to_go_on_from, recorders
-from ignite_recipes.run_state import LATEST
 
 __all__ = [
     "OF_EVERY_RECIPE",
@@ -82,7 +83,7 @@ def run_experiment(
     settings = parse_settings(parser, argv)
     if not settings["runs_dir"]:
         raise ValueError("--runs-dir must name a folder; got an empty name")
-    join_processes(as_device(settings["device"]))
+    join_ranks(as_device(settings["device"]))
     is_new = settings["resume"] is None
     if is_new:
         experiment, settings, data = _open_new(command, parser, argv, settings, load)

@@ -8,8 +8,8 @@ from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.options import new_parser, parse_settings
 from ignite_recipes.data import DatasetRegistry
-from ignite_recipes.experiment import ExperimentManager, list_experiments
-from ignite_recipes.handlers import read_training_log
+from ignite_recipes.experiments.log_file import read_training_log
+from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 from ignite_recipes.models import ModelRegistry
 
 __all__ = ["HELP", "RECIPES", "main", "parser"]

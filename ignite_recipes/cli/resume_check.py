@@ -10,13 +10,14 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.checkpoint import read_checkpoint
+from ignite_recipes.checkpoint.file import read_checkpoint
+from ignite_recipes.checkpoint.newest import LATEST
+from ignite_recipes.checkpoint.resume_check import ResumeReport, choose_cuts, first_difference
+from ignite_recipes.checkpoint.run import how_far
 from ignite_recipes.cli import classify, supervised, traffic, vae
 from ignite_recipes.cli.options import parse_settings
-from ignite_recipes.handlers import Stopped, read_training_log
-from ignite_recipes.handlers.training_log import CLOCK_COLUMNS
-from ignite_recipes.resume_check import ResumeReport, choose_cuts, first_difference
-from ignite_recipes.run_state import LATEST
+from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, read_training_log
+from ignite_recipes.handlers import Stopped
 
 __all__ = ["HELP", "NotExactError", "main", "parser"]
 
@@ -70,7 +71,7 @@ def _check(name: str, options: list[str], folder: Path, epochs: int) -> ResumeRe
     _run(recipe, options)
     expected = read_checkpoint(folder / "exp1" / "checkpoints" / LATEST)
     repeated = _difference(folder / "exp1", folder / "exp2")
-    length = expected["run"]["engine"]["epoch_length"]
+    _, _, length = how_far(expected, folder)
     differences = {}
     for number, (epoch, batch) in enumerate(choose_cuts(length, epochs), start=3):
         _run(recipe, [*options, "--stop-at-iteration", str((epoch - 1) * length + batch)])

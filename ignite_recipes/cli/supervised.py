@@ -17,10 +17,10 @@ from ignite_recipes.cli.experiments import (
 )
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import create_dataloaders, load_digits_matrix
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
+from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models.mlp import multilayer_perceptron
-from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import train_model_advanced
 
 __all__ = ["HELP", "main", "parser"]

@@ -16,7 +16,7 @@ from ignite_recipes.cli.experiments import (
 )
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.models import predict_traffic

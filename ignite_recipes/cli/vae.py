@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.checkpoint import load_checkpoint
+from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.cli.experiments import (
     OF_EVERY_RECIPE,
     checkpoint_to_resume,
@@ -22,11 +22,11 @@ from ignite_recipes.data import (
     load_ebird_data,
     split_train_val,
 )
-from ignite_recipes.distributed import on_first_process
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.exchange.ranks import on_rank_zero
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
+from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import VariationalAutoencoder, save_for_inference
-from ignite_recipes.randomness import set_seed
 from ignite_recipes.recipes import train_variational_autoencoder
 
 __all__ = ["HELP", "main", "parser"]
@@ -96,7 +96,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     if best.best is None or not best.path.is_file():
         raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite validation loss: nothing was exported")
     load_checkpoint(best.path, model, averaged=None)
-    on_first_process(lambda: save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names))
+    on_rank_zero(lambda: save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names))
     trained = len(history["val_loss"])
     early = ", stopped early" if trained < settings["epochs"] else ""
     return (

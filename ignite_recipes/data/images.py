@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from ignite_recipes.data.digits import load_digits_matrix
 from ignite_recipes.data.rows import create_dataloader, whole_number
 from ignite_recipes.data.transforms import Transform, checked_transform
-from ignite_recipes.randomness import derive_seed
+from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.registry import Registry
 
 __all__ = ["BaseDataset", "DatasetRegistry", "ImageDataset", "digits"]

@@ -21,7 +21,7 @@ from ignite_recipes.handlers.rollback import Rollback
 from ignite_recipes.handlers.stability import TrainingStability
 from ignite_recipes.handlers.stop_on_signal import StopOnSignal, Stopped
 from ignite_recipes.handlers.tensorboard import TensorBoardLog
-from ignite_recipes.handlers.training_log import TrainingLog, read_training_log
+from ignite_recipes.handlers.training_log import TrainingLog
 from ignite_recipes.handlers.validation import Validation
 
 __all__ = [
@@ -52,5 +52,4 @@ __all__ = [
     "Validation",
     "add_noise",
     "clip_grad_norm",
-    "read_training_log",
 ]

@@ -9,8 +9,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from ignite_recipes.engine import TrainingEngine
-from ignite_recipes.events import TrainEvents
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["DataAugmentation", "InputAugmentation", "NoiseAugmentation", "add_noise"]
 
@@ -58,11 +58,6 @@ def _check_float(data: Tensor) -> None:
         raise TypeError(f"noise needs floating point data; got {data.dtype}: convert it with data.float()")
 
 
-def _event(trainer: Engine) -> Any:
-    """Where the inputs can be rewritten: in our trainer beside the batch, in another Engine in the batch."""
-    return TrainEvents.INPUTS_READY if isinstance(trainer, TrainingEngine) else Events.ITERATION_STARTED
-
-
 class InputAugmentation:
     """Feed the model with ``augment(inputs)`` instead of the inputs; the batch itself stays clean.
 
@@ -72,6 +67,7 @@ class InputAugmentation:
 
     Args:
         augment: a function of the inputs.
+        name: what ``describe`` shows; by default the name of the function.
 
     >>> trainer = Engine(lambda engine, batch: batch)
     >>> _ = InputAugmentation(lambda x: 2 * x).attach(trainer)
@@ -79,26 +75,33 @@ class InputAugmentation:
     tensor([2.])
     """
 
-    def __init__(self, augment: Callable[[Any], Any]) -> None:
+    def __init__(self, augment: Callable[[Any], Any], *, name: str | None = None) -> None:
         if not callable(augment):
             raise TypeError(f"augment must be a function of the inputs; got {augment!r}")
-        self.augment = augment
+        self.augment, self.name = augment, name
 
     def __repr__(self) -> str:
+        if self.name is not None:
+            return self.name
         function = getattr(self.augment, "func", self.augment)
         return f"InputAugmentation({getattr(function, '__name__', function)})"
 
     def attach(self, trainer: Engine) -> "InputAugmentation":
         """Augment in every step of ``trainer``."""
-        trainer.add_event_handler(_event(trainer), self)
+        if host_of(trainer).step is not None:
+            trainer.add_event_handler(TrainEvents.INPUTS_READY, self)
+        else:
+            trainer.add_event_handler(Events.ITERATION_STARTED, self._augment_batch)
         return self
 
     def __call__(self, trainer: Engine) -> None:
-        """Augment the step at hand."""
+        """Augment the inputs of the current step."""
         state: Any = trainer.state
-        if _event(trainer) == TrainEvents.INPUTS_READY:
-            state.inputs = self.augment(state.inputs)
-        elif isinstance(state.batch, (list, tuple)):
+        state.inputs = self.augment(state.inputs)
+
+    def _augment_batch(self, trainer: Engine) -> None:
+        state: Any = trainer.state
+        if isinstance(state.batch, (list, tuple)):
             items = [self.augment(state.batch[0]), *state.batch[1:]]
             state.batch = type(state.batch)(*items) if hasattr(state.batch, "_fields") else type(state.batch)(items)
         else:
@@ -125,21 +128,15 @@ class NoiseAugmentation:
     def __init__(self, noise_std: float = 0.1, clamp_min: float | None = 0.0, clamp_max: float | None = 1.0) -> None:
         _check_level("noise_std", noise_std)
         self.noise_std = noise_std
-        self._inputs = InputAugmentation(
-            partial(add_noise, noise_std=noise_std, clamp_min=clamp_min, clamp_max=clamp_max)
-        )
+        self._augment = partial(add_noise, noise_std=noise_std, clamp_min=clamp_min, clamp_max=clamp_max)
 
     def __repr__(self) -> str:
         return f"NoiseAugmentation(noise_std={self.noise_std:g})"
 
     def attach(self, trainer: Engine) -> "NoiseAugmentation":
         """Add noise in every step of ``trainer``."""
-        trainer.add_event_handler(_event(trainer), self)
+        InputAugmentation(self._augment, name=repr(self)).attach(trainer)
         return self
-
-    def __call__(self, trainer: Engine) -> None:
-        """Add noise in the step at hand."""
-        self._inputs(trainer)
 
 
 class DataAugmentation:

@@ -5,9 +5,8 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ignite_recipes.batches import count_samples
-from ignite_recipes.engine import TrainingEngine, keep_state
-from ignite_recipes.keyed_engine import TrainingState
+from ignite_recipes.handlers._host import host_of
+from ignite_recipes.loading.batches import count_samples
 from ignite_recipes.metrics import SampleMeans
 
 __all__ = ["EpochAverages"]
@@ -20,9 +19,10 @@ class EpochAverages:
     the end of the epoch.
 
     Runs:   trainer or evaluator; EPOCH_STARTED, ITERATION_COMPLETED, EPOCH_COMPLETED.
-    Reads:  ``state.output``, a dict of 0-d tensors; n from ``state.num_samples`` or ``state.batch``.
+    Reads:  ``state.output``, a dict of 0-d tensors; n from ``state.num_samples``, which our step notes, or from
+            ``state.batch``.
     Writes: ``state.metrics[prefix + name]``, floats.
-    Keeps:  the sums of the epoch at hand.
+    Keeps:  the sums of the current epoch.
 
     Args:
         prefix: of the names in ``state.metrics``, e.g. ``"train_"``.
@@ -45,12 +45,12 @@ class EpochAverages:
 
     @property
     def num_samples(self) -> int:
-        """Of the epoch at hand."""
+        """Of the current epoch."""
         return self._means.num_samples
 
     def attach(self, engine: Engine) -> "EpochAverages":
         """Attach to a trainer or an evaluator, ours or any other whose output is a dict of 0-d tensors."""
-        keep_state(engine, "epoch_averages", self)
+        host_of(engine).keep("epoch_averages", self)
         engine.add_event_handler(Events.EPOCH_STARTED, self._reset)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
@@ -68,12 +68,12 @@ class EpochAverages:
                 "EpochAverages reads a dict of losses, which the update function returns, e.g. "
                 f"{{'loss': loss.detach()}}; got {type(state.output).__name__}"
             )
-        n = state.num_samples if isinstance(state, TrainingState) else count_samples(state.batch)
+        n = getattr(state, "num_samples", 0) or count_samples(state.batch)
         self._means.add(state.output, n)
 
     def _reset(self, engine: Engine) -> None:
-        done = engine.position if isinstance(engine, TrainingEngine) else 0
-        if done:  # a run that goes on has perhaps gone back to the start of an accumulation window
+        done = host_of(engine).batches_done
+        if done:  # a run that continues has perhaps gone back to the start of an accumulation window
             self._means.keep_first(done)
         else:
             self._means.clear()
@@ -82,9 +82,9 @@ class EpochAverages:
         engine.state.metrics.update({self.prefix + name: mean for name, mean in self._means.read().items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums of the epoch at hand."""
+        """The sums of the current epoch."""
         return self._means.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on in the middle of the epoch that was saved."""
+        """Continue in the middle of the epoch that was saved."""
         self._means.load_state_dict(state)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from ignite_recipes.checkpoint import write_checkpoint
-from ignite_recipes.distributed import on_first_process
-from ignite_recipes.engine import TrainingEngine, keep_state
-from ignite_recipes.events import TrainEvents
-from ignite_recipes.handlers.metric import Metric, read_metric
-from ignite_recipes.run_state import run_state
+from ignite_recipes.checkpoint.file import write_checkpoint
+from ignite_recipes.checkpoint.run import run_state
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.exchange.ranks import on_rank_zero
+from ignite_recipes.handlers._host import Metric, host_of
 
 __all__ = ["BestCheckpoint", "Checkpointing", "SaveInside"]
 
@@ -21,9 +21,9 @@ __all__ = ["BestCheckpoint", "Checkpointing", "SaveInside"]
 class Checkpointing:
     """Write the whole run to a file every few epochs, at its end, and if asked for inside epochs.
 
-    Runs:   trainer, CHECKPOINT_READY: after every decision of the epoch, and ITERATION_COMPLETED if there are to
-            be files inside epochs; behind other handlers, whenever it was attached.
-    Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint`.
+    Runs:   trainer, EPOCH_DECIDED to choose the files and CHECKPOINT_READY to write them: after every decision of the
+            epoch; RESUME_POINT if there are to be files inside epochs.
+    Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint.file`.
     Keeps:  the epochs whose files it is to remove when newer ones are written.
 
     Args:
@@ -51,8 +51,6 @@ class Checkpointing:
     ['checkpoint_epoch_2.pt', 'checkpoint_epoch_3.pt']
     """
 
-    saves_last = True  # its files hold the state of the other handlers of CHECKPOINT_READY
-
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -73,6 +71,8 @@ class Checkpointing:
         self.folder, self.filename, self.every, self.keep = Path(folder), filename, every, keep
         self._inside = None if every_iterations is None else SaveInside(every_iterations, self.save)
         self._written: list[int] = []
+        self._old: list[int] = []  # to be removed when the next file is written
+        self._is_due = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.filename!r}, every={self.every})"
@@ -86,33 +86,44 @@ class Checkpointing:
         """
         _require_ours(trainer, self)
         _prepare(self.folder)
-        keep_state(trainer, "checkpointing", self)
+        host_of(trainer).keep("checkpointing", self)
+        trainer.add_event_handler(TrainEvents.EPOCH_DECIDED, self._choose)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
         if self._inside is not None:
             self._inside.attach(trainer)
         return self
 
-    def __call__(self, trainer: TrainingEngine) -> None:
-        """Save, if it is time to."""
+    def _choose(self, trainer: TrainingEngine) -> None:
+        """Before any file of the epoch is written, for each holds this."""
         epoch = trainer.state.epoch
         is_last = epoch == trainer.state.max_epochs or bool(trainer.should_terminate)
-        if epoch % self.every == 0 or is_last:
+        self._is_due = epoch % self.every == 0 or is_last
+        if self._is_due:
+            self._note(epoch)
+
+    def _note(self, epoch: int) -> None:
+        if self.keep is not None:
+            written = [*(other for other in self._written if other != epoch), epoch]
+            self._old, self._written = [*self._old, *written[: -self.keep]], written[-self.keep :]
+
+    def __call__(self, trainer: TrainingEngine) -> None:
+        """Save, if it is time to."""
+        if self._is_due:
             self.save(trainer)
 
     def save(self, trainer: TrainingEngine) -> Path:
         """Save now; the path of the file."""
         epoch = trainer.state.epoch
-        path, old = self._path(epoch), []
-        if self.keep is not None:
-            written = [*(other for other in self._written if other != epoch), epoch]
-            old, self._written = written[: -self.keep], written[-self.keep :]
-        state = run_state(trainer)
-        return on_first_process(lambda: self._write(state, path, old))
+        self._note(epoch)
+        state, path = run_state(trainer), self._path(epoch)
+        return on_rank_zero(lambda: self._write(state, path))
 
-    def _write(self, state: dict[str, Any], path: Path, old: list[int]) -> Path:
+    def _write(self, state: dict[str, Any], path: Path) -> Path:
         write_checkpoint(state, path)
-        for epoch in old:
-            self._path(epoch).unlink(missing_ok=True)
+        kept = {self._path(epoch) for epoch in self._written}
+        for old in {self._path(epoch) for epoch in self._old} - kept:  # a name may repeat
+            old.unlink(missing_ok=True)
+        self._old = []
         return path
 
     def _path(self, epoch: int) -> Path:
@@ -123,17 +134,17 @@ class Checkpointing:
         return {"written": list(self._written)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on removing what an earlier part of the run has written."""
+        """Continue to remove what an earlier part of the run has written."""
         self._written = list(state["written"])
 
 
 class SaveInside:
-    """Call a function that saves every few iterations, wherever an epoch can be cut there.
+    """Call a function that saves every few iterations, where the run can be resumed exactly.
 
-    It can be cut behind an optimizer step that is not the last one of its epoch: gradients of an open
-    accumulation window are in no checkpoint, and an epoch that is all trained has still to be closed.
+    That is after an optimizer step that is not the last one of its epoch: gradients of an open accumulation window are
+    in no checkpoint, and an epoch that is all trained has still to be decided on.
 
-    Runs:   trainer, ITERATION_COMPLETED, behind other handlers.
+    Runs:   trainer, RESUME_POINT inside epochs.
     Keeps:  nothing.
 
     Args:
@@ -152,10 +163,8 @@ class SaveInside:
     >>> _ = SaveInside(2, lambda trainer: saved.append(trainer.state.iteration)).attach(trainer)
     >>> _ = trainer.run([torch.ones(4, 2)] * 4, max_epochs=2)
     >>> saved  # not at 4 and 8, where the epochs end
-    [2, 5, 6]
+    [2, 6]
     """
-
-    saves_last = True
 
     def __init__(self, every: int, save: Callable[[TrainingEngine], Any]) -> None:
         if not isinstance(every, int) or every < 1:
@@ -163,7 +172,6 @@ class SaveInside:
         if not callable(save):
             raise TypeError(f"save must be called with the trainer; got {save!r}")
         self.every, self.save = every, save
-        self._is_due = False
 
     def __repr__(self) -> str:
         return f"SaveInside(every={self.every} iterations)"
@@ -171,21 +179,21 @@ class SaveInside:
     def attach(self, trainer: Engine) -> "SaveInside":
         """Save the run of ``trainer`` inside its epochs; errors as for :meth:`Checkpointing.attach`."""
         _require_ours(trainer, self)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
+        trainer.add_event_handler(TrainEvents.RESUME_POINT, self)
         return self
 
     def __call__(self, trainer: TrainingEngine) -> None:
-        """Save, if it is time to and possible."""
-        self._is_due |= trainer.state.iteration % self.every == 0
-        if self._is_due and trainer.can_be_cut:
-            self._is_due = False
+        """Save, if it is time to."""
+        progress, iteration = trainer.progress, trainer.state.iteration
+        since = iteration - min(trainer.step.window.length, progress.position)  # the resume point before this one
+        if progress.is_inside_epoch and iteration // self.every > since // self.every:
             self.save(trainer)
 
 
 class BestCheckpoint:
     """Write the whole run to one file whenever its metric is the best so far.
 
-    Runs:   trainer, CHECKPOINT_READY.
+    Runs:   trainer, METRICS_READY to decide and CHECKPOINT_READY to write.
     Reads:  ``state.metrics[metric]``; what is not finite is never best.
     Writes: ``path``.
     Keeps:  the best value and its epoch.
@@ -232,18 +240,22 @@ class BestCheckpoint:
         """Save the best epochs of ``trainer``; errors as for :meth:`Checkpointing.attach`."""
         _require_ours(trainer, self)
         _prepare(self.path.parent)
-        keep_state(trainer, "best_checkpoint", self)
+        host = host_of(trainer)
+        host.keep("best_checkpoint", self)
+        host.to_decide(self._judge)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
         return self
 
+    def _judge(self, trainer: TrainingEngine) -> None:
+        value = host_of(trainer).read(self.metric)
+        if math.isfinite(value) and (self.best is None or self._is_better(value)):
+            self.best, self.best_epoch = value, trainer.state.epoch
+
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if this epoch is the best."""
-        value = read_metric(trainer, self.metric)
-        if not math.isfinite(value) or (self.best is not None and not self._is_better(value)):
-            return
-        self.best, self.best_epoch = value, trainer.state.epoch
-        state = run_state(trainer)
-        on_first_process(lambda: write_checkpoint(state, self.path))
+        if self.best_epoch == trainer.state.epoch:
+            state = run_state(trainer)
+            on_rank_zero(lambda: write_checkpoint(state, self.path))
 
     def _is_better(self, value: float) -> bool:
         assert self.best is not None
@@ -254,7 +266,7 @@ class BestCheckpoint:
         return {"best": self.best, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the best of an earlier part of the run."""
+        """Continue from the best of an earlier part of the run."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
 
@@ -265,8 +277,6 @@ def _prepare(folder: Path) -> None:
 
 
 def _require_ours(trainer: Engine, handler: object) -> None:
-    if not isinstance(trainer, TrainingEngine):
-        raise RuntimeError(
-            f"{type(handler).__name__} needs a trainer of create_trainer, which knows all of its state; with an "
-            "engine of your own call save_checkpoint(...) in a handler of EPOCH_COMPLETED"
-        )
+    host_of(trainer).require_trainer(
+        handler, "; with an engine of your own call save_checkpoint(...) in a handler of EPOCH_COMPLETED"
+    )

@@ -4,11 +4,11 @@ import logging
 import os
 from pathlib import Path
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from ignite_recipes.distributed import process_number
-from ignite_recipes.engine import TrainingEngine
-from ignite_recipes.handlers.training_log import read_training_log
+from ignite_recipes.exchange.ranks import rank
+from ignite_recipes.experiments.log_file import read_training_log
+from ignite_recipes.handlers._host import host_of
 from ignite_recipes.plotting import plot_history
 
 __all__ = ["Curves"]
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class Curves:
     """Draw a run's log as a picture: losses, accuracy, learning rate and speed, epoch by epoch.
 
-    Runs:   trainer; COMPLETED, and EXCEPTION_RAISED of ours: a run that was stopped has its picture too.
+    Runs:   trainer; COMPLETED and EXCEPTION_RAISED: a run that was stopped has its picture too.
     Reads:  the file that :class:`TrainingLog` writes.
     Writes: the picture; a failure to draw it is logged, and the run unharmed.
     Keeps:  nothing.
@@ -49,11 +49,8 @@ class Curves:
 
     def attach(self, trainer: Engine) -> "Curves":
         """Draw when ``trainer`` ends."""
-        if process_number():  # the first one does it for all
-            return self
-        trainer.add_event_handler(Events.COMPLETED, self)
-        if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure
-            trainer.add_event_handler(Events.EXCEPTION_RAISED, self)
+        if rank() == 0:
+            host_of(trainer).at_end(self)
         return self
 
     def __call__(self, *_: object) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.distributed import process_number
-from ignite_recipes.engine import TrainingEngine, keep_state
-from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
-from ignite_recipes.weights import WeightSwap, copy_weights, load_weights, unwrap
+from ignite_recipes.engine.weights import WeightSwap, copy_weights, load_weights, unwrap
+from ignite_recipes.exchange.ranks import rank
+from ignite_recipes.handlers._host import Metric, host_of
 
 __all__ = ["EarlyStopping"]
 
@@ -27,7 +26,7 @@ class EarlyStopping:
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metric);
             COMPLETED to restore: checkpoints hold the trained weights, also those that are taken afterwards, and
-            a run that goes on does so from those.
+            a run that continues does so from those.
     Reads:  ``state.metrics[metric]``.
     Stops:  ``trainer.terminate()``; a run that had stopped stops again at once when it is resumed.
     Keeps:  best value and epoch, epochs waited, the epoch it stopped at, the best weights.
@@ -81,7 +80,7 @@ class EarlyStopping:
         self.stopped_epoch: int | None = None
         self._model: nn.Module | None = None
         self._best_weights: dict[str, Any] | None = None
-        self._swap: WeightSwap | None = None  # None on a trainer of ours, which itself keeps the trained weights
+        self._swap: WeightSwap | None = None  # once attached
         self._metric: Metric = "val_loss"
 
     def __repr__(self) -> str:
@@ -131,25 +130,25 @@ class EarlyStopping:
             RuntimeError: if there is no model to restore, or it is attached already.
             ValueError: if another handler of the trainer watches another metric, or the other way.
         """
-        if model is None and self._model is None:
-            model = getattr(trainer, "model", None)
+        host = host_of(trainer)
+        if model is None and self._model is None and host.step is not None:
+            model = host.step.model
         if model is not None:
             self.set_model(model)
         self._require_model()
-        if isinstance(trainer, TrainingEngine) and self.patience is not None:
-            trainer.watch(metric, self.mode)
-        keep_state(trainer, "early_stopping", self)
-        if self._model is not None and not self._is_of(trainer):
-            self._swap = WeightSwap(self._model)
+        if self.patience is not None:
+            host.watch(metric, self.mode)
+        host.keep("early_stopping", self)
+        self._swap = None if self._model is None else host.swap(self._model)
         self._metric = metric
         trainer.add_event_handler(Events.STARTED, self._stop_again)
-        trainer.add_event_handler(decision_event(trainer), self)
+        host.to_decide(self)
         trainer.add_event_handler(Events.COMPLETED, self._give_best_back)
         return self
 
     def __call__(self, trainer: Engine) -> None:
         """Judge the epoch that has just ended."""
-        if self._judge(trainer.state.epoch, read_metric(trainer, self._metric)):
+        if self._judge(trainer.state.epoch, host_of(trainer).read(self._metric)):
             trainer.terminate()
 
     def _judge(self, epoch: int, value: float) -> bool:
@@ -166,7 +165,7 @@ class EarlyStopping:
         self.stopped_epoch = epoch
         message = f"Early stopping at epoch {epoch}: no improvement on {self.best_loss:g} for {self.wait} epochs"
         logger.info(message)
-        if self.verbose and process_number() == 0:
+        if self.verbose and rank() == 0:
             print(message)  # noqa: T201  # the documented meaning of verbose
         return True
 
@@ -190,15 +189,12 @@ class EarlyStopping:
         if self._best_weights is not None and self._model is not None:
             load_weights(self._model, self._best_weights)
 
-    def _is_of(self, trainer: Engine) -> bool:
-        return isinstance(trainer, TrainingEngine) and unwrap(trainer.model) is self._model
-
-    def _give_best_back(self, trainer: Any) -> None:
-        if self._best_weights is not None:
-            (self._swap.put_in if self._swap is not None else trainer.hand_over)(self._best_weights)
+    def _give_best_back(self) -> None:
+        if self._best_weights is not None and self._swap is not None:
+            self._swap.put_in(self._best_weights)
 
     def _stop_again(self, trainer: Engine) -> None:
-        if self._swap is not None:  # the same trainer goes on
+        if self._swap is not None:  # the same trainer continues
             self._swap.take_out()
         if self.stopped_epoch is not None:
             trainer.terminate()
@@ -214,7 +210,7 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as if it had never stopped watching."""
+        """Continue as if it had never stopped watching."""
         self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
         self.wait, self.stopped_epoch = state["wait"], state["stopped_epoch"]
         weights = state["best_weights"]

@@ -9,11 +9,13 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.checkpoint import misfits
-from ignite_recipes.distributed import own_parts
-from ignite_recipes.engine import TrainingEngine, keep_state, runs_first
-from ignite_recipes.events import TrainEvents
-from ignite_recipes.weights import WeightSwap, load_weights, unwrap
+from ignite_recipes.checkpoint.fit import misfits
+from ignite_recipes.checkpoint.model_file import AVERAGED
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
+from ignite_recipes.exchange.sharded import local_tensors
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["ExponentialMovingAverage"]
 
@@ -28,13 +30,13 @@ class ExponentialMovingAverage:
 
     With ``validate`` an epoch is measured and decided on with the averaged weights: early stopping keeps those of
     the best epoch. When the run ends the model is handed over with the averaged weights, or with those that
-    early stopping restores. The training itself stays the same to the last bit: it goes on with the trained
+    early stopping restores. The training itself stays the same to the last bit: it continues with the trained
     weights, and they are the ``model_state_dict`` of checkpoints, which hold the averaged ones as
     ``ema_model_state_dict``.
 
     Runs:   trainer, OPTIMIZER_STEP_COMPLETED (an Engine without it: ITERATION_COMPLETED); STARTED, to begin with
-            the weights of the first run; before other handlers EPOCH_COMPLETED, to validate, and COMPLETED. Other
-            Engines it only averages on: see :meth:`averaged` and :meth:`copy_to`.
+            the weights of the first run; EPOCH_TRAINED, to validate, and RUN_TRAINED. On other Engines it only
+            averages: see :meth:`averaged` and :meth:`copy_to`.
     Reads:  the model's parameters and buffers. Where an accelerator itself drops a step that is not finite, the
             average takes the unchanged weights once more, and leaves out a later step.
     Writes: the model, while an epoch is measured and at the end.
@@ -76,7 +78,7 @@ class ExponentialMovingAverage:
         self._has_begun = False  # with the weights of the first run, and not those it was attached with
         self._swap: WeightSwap | None = None
         self._average: dict[str, Tensor] = {}
-        # The same tensors, beside where the model has its own (it may put another buffer in the place of one);
+        # The same tensors, and where the model has its own (it may put another buffer in the place of one);
         # those that are averaged and those that are copied, each kind in one operation for each dtype.
         self._groups: dict[tuple[bool, torch.dtype], tuple[list[Tensor], list[_Place]]] = {}
 
@@ -117,8 +119,8 @@ class ExponentialMovingAverage:
         if self.warmup:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
         for (is_averaged, dtype), (averages, places) in self._groups.items():
-            averages = own_parts(averages)
-            weights = own_parts(_at(place) for place in places)
+            averages = local_tensors(averages)
+            weights = local_tensors(_at(place) for place in places)
             if is_averaged:  # with the weights themselves, if they are not in half precision
                 torch._foreach_lerp_(averages, [weight.to(dtype) for weight in weights], 1 - decay)
             else:
@@ -128,7 +130,7 @@ class ExponentialMovingAverage:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the block the model has the averaged weights, and behind it again those it had before.
+        """Inside the block the model has the averaged weights, and after it again those it had before.
 
         So an Engine of your own validates: ``with ema.averaged(): evaluator.run(val_loader)``.
 
@@ -166,26 +168,25 @@ class ExponentialMovingAverage:
             RuntimeError: if an engine of your own names no model, or it is attached already.
             ValueError: if a trainer of ours has another model.
         """
-        own = trainer.model if isinstance(trainer, TrainingEngine) else None
+        host = host_of(trainer)
+        own = None if host.trainer is None else host.trainer.model
         if own is not None and model is not None and unwrap(model) is not unwrap(own):
             raise ValueError(
                 "a trainer averages the weights of its own model; got another one: for a part of it call "
                 "set_model(part), and let update() handle OPTIMIZER_STEP_COMPLETED"
             )
-        model = model if own is None else own
-        if model is None and self._swap is None:
-            raise RuntimeError("an engine of your own does not say what to average: pass attach(trainer, model)")
-        keep_state(trainer, "ema", self)
-        if model is not None and (self._swap is None or self._swap.model is not unwrap(model)):
+        if model is None and self._swap is not None and own is None:
+            model = self._swap.model
+        model = host.model(model, "what to average")
+        host.keep("ema", self)
+        if self._swap is None or self._swap.model is not unwrap(model):
             self.set_model(model)
         trainer.add_event_handler(Events.STARTED, self._begin_run)
-        has_steps = TrainEvents.OPTIMIZER_STEP_COMPLETED in trainer._allowed_events
-        step = TrainEvents.OPTIMIZER_STEP_COMPLETED if has_steps else Events.ITERATION_COMPLETED
-        trainer.add_event_handler(step, self)
+        host.after_optimizer_step(self)
         if own is not None and self.validate:
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, self._hand_over)
+            trainer.add_event_handler(TrainEvents.EPOCH_TRAINED, self._put_in)
         if own is not None:
-            trainer.add_event_handler(Events.COMPLETED, self._hand_over)
+            trainer.add_event_handler(TrainEvents.RUN_TRAINED, self._put_in)
         return self
 
     def __call__(self, trainer: Engine) -> None:
@@ -197,9 +198,8 @@ class ExponentialMovingAverage:
             self._begin()
             self._has_begun = True
 
-    @runs_first
-    def _hand_over(self, trainer: TrainingEngine) -> None:
-        trainer.hand_over(self._named())
+    def _put_in(self, trainer: TrainingEngine) -> None:
+        trainer.weights.put_in(self._named())
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights under the model's own names, and over how many steps; like torch's, not a copy.
@@ -213,8 +213,12 @@ class ExponentialMovingAverage:
             "weights": self._named(),
         }
 
+    def checkpoint_entries(self) -> dict[str, Any]:
+        """What a checkpoint holds of it under a key of its own: the averaged weights, as in its state."""
+        return {AVERAGED: self._named()}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on averaging from there, on the model's device.
+        """Continue to average from there, on the model's device.
 
         Raises:
             ValueError: if the average is of another model.
@@ -224,8 +228,8 @@ class ExponentialMovingAverage:
         if problems:
             raise ValueError(f"the average is of another model: {'; '.join(problems[:3])}")
         names = list(self._average)
-        saved = own_parts(state["weights"][name] for name in names)
-        torch._foreach_copy_(own_parts(self._average[name] for name in names), saved)
+        saved = local_tensors(state["weights"][name] for name in names)
+        torch._foreach_copy_(local_tensors(self._average[name] for name in names), saved)
         self.num_updates, self._has_begun = state["num_updates"], state["has_begun"]
 
 

@@ -10,9 +10,9 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.distributed import whole
-from ignite_recipes.engine import TrainingEngine, keep_state
-from ignite_recipes.events import TrainEvents, require_event
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.exchange.sharded import full_value
+from ignite_recipes.handlers._host import host_of
 from ignite_recipes.metrics import StepBuffer
 
 __all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm", "total_norm"]
@@ -26,8 +26,8 @@ def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     """The norm of all gradients taken as one vector, a 0-d tensor on the first one's device."""
     gradients = list(gradients)
     if not _are_alike(gradients):
-        # Of a sharded model each process knows a part of the norm.
-        return whole(torch.nn.utils.get_total_norm(gradients, norm_type))  # type: ignore[no-any-return]
+        # Of a sharded model each rank knows a part of the norm.
+        return full_value(torch.nn.utils.get_total_norm(gradients, norm_type))  # type: ignore[no-any-return]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, norm_type)), norm_type)
     return norm
 
@@ -172,14 +172,15 @@ class GradientClipper:
         Raises:
             RuntimeError: if the engine does not fire GRADIENTS_READY, or is not ours and no model is given.
         """
-        require_event(trainer, TrainEvents.GRADIENTS_READY, self, "call clip(model) between backward() and step().")
-        self._parameters = _parameters(trainer, model)
-        keep_state(trainer, "gradient_clipping", self)
+        host = host_of(trainer)
+        host.require(TrainEvents.GRADIENTS_READY, self, "call clip(model) between backward() and step().")
+        self._parameters = host.parameters(model, "whose gradients to clip")
+        host.keep("gradient_clipping", self)
         trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
         return self
 
     def __call__(self, trainer: Engine) -> None:
-        """Clip the gradients of the step at hand."""
+        """Clip the gradients of the current step."""
         trainer.state.grad_norm = self.clip(self._parameters)  # type: ignore[attr-defined]
 
     def _fold(self, values: Tensor, weights: Tensor) -> None:
@@ -206,19 +207,9 @@ class GradientClipper:
         return {"num_steps": self.num_steps, "totals": self._totals, "last": self._last, "buffer": buffer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting from there."""
+        """Continue to count from there."""
         self.num_steps, self._totals, self._last = state["num_steps"], state["totals"], state["last"]
         self._buffer.load_state_dict(state["buffer"])
-
-
-def _parameters(trainer: Engine, model: nn.Module | Iterable[Tensor] | None) -> list[Tensor]:
-    if isinstance(model, nn.Module):
-        return list(model.parameters())
-    if model is not None:
-        return list(model)
-    if isinstance(trainer, TrainingEngine):
-        return [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
-    raise RuntimeError("an engine of your own does not say whose gradients to clip: pass attach(trainer, model)")
 
 
 class GradientClipCallback:
@@ -303,5 +294,5 @@ class GradientClipCallback:
         return self.clipper.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting from there."""
+        """Continue to count from there."""
         self.clipper.load_state_dict(state)

@@ -5,8 +5,7 @@ from typing import Any
 
 from ignite.engine import Engine
 
-from ignite_recipes.engine import keep_state
-from ignite_recipes.handlers.metric import decision_event
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["History"]
 
@@ -41,8 +40,9 @@ class History:
 
     def attach(self, trainer: Engine) -> "History":
         """Collect from ``trainer``."""
-        keep_state(trainer, "history", self)
-        trainer.add_event_handler(decision_event(trainer), self)
+        host = host_of(trainer)
+        host.keep("history", self)
+        host.to_decide(self)
         return self
 
     def __call__(self, trainer: Engine) -> None:
@@ -56,6 +56,10 @@ class History:
         """The lists."""
         return {"epochs": {name: list(values) for name, values in self.epochs.items()}}
 
+    def checkpoint_entries(self) -> dict[str, Any]:
+        """What a checkpoint holds of it under a key of its own: ``history``, the lists."""
+        return {"history": self.state_dict()["epochs"]}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the epochs that were saved."""
+        """Continue after the epochs that were saved."""
         self.epochs.update({name: list(values) for name, values in state["epochs"].items()})

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -19,15 +19,13 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from ignite_recipes.engine import TrainingEngine, keep_state
-from ignite_recipes.events import TrainEvents
-from ignite_recipes.handlers.metric import Metric, decision_event, read_metric
+from ignite_recipes.handlers._host import Metric, host_of
 
 __all__ = ["LearningRateScheduler"]
 
 logger = logging.getLogger(__name__)
 
-# What each type passes to its torch scheduler when given, beside the defaults of __init__.
+# What each type passes to its torch scheduler when given, in addition to the defaults of __init__.
 _TORCH = {
     "plateau": (ReduceLROnPlateau, ("mode", "threshold", "threshold_mode", "cooldown", "min_lr", "eps")),
     "cosine": (CosineAnnealingLR, ("eta_min",)),
@@ -109,7 +107,7 @@ class LearningRateScheduler:
             raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self._metric: Metric = "val_loss"
-        self._steps_seen = self._steps_behind_end = 0
+        self._steps_seen = self._steps_after_end = 0
         if isinstance(scheduler_type, LRScheduler):
             if scheduler_type.optimizer is not optimizer:
                 raise ValueError("the schedule must be of the same optimizer; got another one's")
@@ -180,8 +178,8 @@ class LearningRateScheduler:
             ValueError: for plateau without a metric.
         """
         if isinstance(self.scheduler, OneCycleLR) and self.scheduler.last_epoch + 1 >= self.scheduler.total_steps:
-            self._steps_behind_end += 1
-            if self._steps_behind_end == 2:  # the last step of a run is one
+            self._steps_after_end += 1
+            if self._steps_after_end == 2:  # the last step of a run is one
                 logger.warning(
                     "the one-cycle schedule of %d steps has ended; the learning rate stays at %.3g. To train on at a "
                     "higher one, start another run from these weights",
@@ -212,30 +210,32 @@ class LearningRateScheduler:
             ValueError: if another handler of the trainer watches another metric, or the other way.
         """
         self._metric = metric
-        if isinstance(trainer, TrainingEngine):
-            if trainer.optimizer is not self.optimizer:
-                raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
-            if self.is_plateau:
-                trainer.watch(metric, self.mode)
-        keep_state(trainer, "lr_scheduling", self)
-        if not self.is_per_step:
-            trainer.add_event_handler(decision_event(trainer), self)
-        elif TrainEvents.OPTIMIZER_STEP_COMPLETED in trainer._allowed_events:
-            trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_COMPLETED, self)
+        host = host_of(trainer)
+        if host.step is not None and host.step.optimizer is not self.optimizer:
+            raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
+        if self.is_plateau:
+            host.watch(metric, self.mode)
+        host.keep("lr_scheduling", self)
+        if self.is_per_step:
+            host.after_optimizer_step(self)
         else:
-            trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
+            host.to_decide(self)
         return self
 
     def __call__(self, trainer: Engine) -> None:
         """Advance after a step or an epoch, as the type has it."""
-        if isinstance(trainer, TrainingEngine) and not self.is_per_step:
-            steps, self._steps_seen = self._steps_seen, trainer.state.optimizer_steps
+        if self.is_per_step:
+            self.step()
+            return
+        host = host_of(trainer)
+        if (steps := host.steps_taken) is not None:
             if steps == self._steps_seen:
                 return
-        self.step(read_metric(trainer, self._metric) if self.is_plateau else None)
+            self._steps_seen = steps
+        self.step(host.read(self._metric) if self.is_plateau else None)
 
     def scale_learning_rate(self, factor: float) -> None:
-        """Multiply all that the schedule computes rates from, beside what the optimizer's groups hold."""
+        """Multiply all that the schedule computes rates from, but for what the optimizer's groups hold."""
         for part in (self.scheduler, *getattr(self.scheduler, "_schedulers", ())):
             for name in ("base_lrs", "max_lrs", "_last_lr"):
                 if hasattr(part, name):
@@ -250,7 +250,7 @@ class LearningRateScheduler:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the schedule was.
+        """Continue where the schedule was.
 
         Raises:
             ValueError: if the state is of another type of schedule.

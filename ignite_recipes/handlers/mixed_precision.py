@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ignite_recipes.engine import TrainingEngine, keep_state
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["MixedPrecisionTrainer"]
 
@@ -128,16 +128,17 @@ class MixedPrecisionTrainer:
             RuntimeError: if the engine is not ours (its update function calls the methods itself), or has a
                 precision already.
         """
-        if not isinstance(trainer, TrainingEngine):
+        host = host_of(trainer)
+        if host.step is None:
             raise RuntimeError(
                 "only a trainer of create_trainer can be given a precision; in an update function of your own "
                 "call autocast(), scale_loss(loss), unscale_gradients(optimizer) and step_optimizer(optimizer)"
             )
-        if trainer.precision is not None:
-            raise RuntimeError(f"the trainer has {trainer.precision!r} already; a step has one precision")
+        if host.step.precision is not None:
+            raise RuntimeError(f"the trainer has {host.step.precision!r} already; a step has one precision")
         if self.active:
-            trainer.precision = self
-            keep_state(trainer, "mixed_precision", self)
+            host.step.precision = self
+            host.keep("mixed_precision", self)
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -145,7 +146,7 @@ class MixedPrecisionTrainer:
         return {"scaler": self.scaler.state_dict() if self.scaler else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the scale that was saved."""
+        """Continue with the scale that was saved."""
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
             self._scale = self.scaler.get_scale()

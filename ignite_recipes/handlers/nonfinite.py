@@ -10,13 +10,13 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.batches import tensors_in
-from ignite_recipes.distributed import is_sharded
-from ignite_recipes.engine import TrainingEngine, keep_state
-from ignite_recipes.events import TrainEvents, require_event
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers.gradient_clipping import total_norm
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, first_nonfinite_output
-from ignite_recipes.weights import unwrap
+from ignite_recipes.loading.batches import tensors_in
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
 
@@ -54,7 +54,7 @@ class NonFiniteGuard:
     Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
             GRADIENTS_READY, attach it last; it frees the gradients, and torch's optimizers pass over what has
             none, but a schedule of each step advances unless the update function asks for ``finite``);
-            EPOCH_COMPLETED to read what is outstanding; ITERATION_STARTED to keep a copy of running statistics,
+            EPOCH_TRAINED to read what is outstanding; ITERATION_STARTED to keep a copy of running statistics,
             if the model has any, which a dropped step gets back.
     Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping
             has measured it.
@@ -85,6 +85,7 @@ class NonFiniteGuard:
         self.finite = True
         self._consecutive = 0
         self._model: nn.Module | None = None
+        self._step: TrainingStep | None = None  # None on an engine whose update function is not ours
         # A forward pass updates running statistics before anybody can know that it was not finite.
         self._buffers: list[Tensor] = []
         self._kept: list[Tensor] = []
@@ -122,44 +123,44 @@ class NonFiniteGuard:
         Raises:
             RuntimeError: if such an engine does not fire GRADIENTS_READY, or names no model.
         """
-        if isinstance(trainer, TrainingEngine):
-            self._model = trainer.model
-            keep_state(trainer, "nonfinite_guard", self)
-            self._buffers = list(trainer.model.buffers())
-            if self._buffers:
-                trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_buffers)
-            trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
+        host = host_of(trainer)
+        remedy = "call check(loss, gradients) before optimizer.step()."
+        host.require(TrainEvents.GRADIENTS_READY, self, remedy)
+        self._step = host.step
+        self._model = host.model(model if host.step is None else None, "what to guard")
+        host.keep("nonfinite_guard", self)
+        if self._step is None:
+            trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self._check_gradients)
             return self
-        require_event(
-            trainer, TrainEvents.GRADIENTS_READY, self, "call check(loss, gradients) before optimizer.step()."
-        )
-        if model is None:
-            raise RuntimeError("an engine of your own does not say what to guard: pass attach(trainer, model)")
-        self._model = model
-        keep_state(trainer, "nonfinite_guard", self)
-        trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
+        self._buffers = list(self._model.buffers())
+        if self._buffers:
+            trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_buffers)
+        trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
+        host.when_epoch_is_trained(self._finish_epoch)
         return self
 
-    def __call__(self, trainer: Engine) -> None:
-        """Judge the step at hand."""
+    def _check_gradients(self, trainer: Engine) -> None:
+        """Judge the gradients of an update function that is not ours."""
+        assert self._model is not None
         state: Any = trainer.state
         norm, state.grad_norm = getattr(state, "grad_norm", None), None
-        if not isinstance(trainer, TrainingEngine):
-            assert self._model is not None
-            where = _where(state)
-            parameters = list(self._model.parameters())
-            if not self.check(None, [p.grad for p in parameters if p.grad is not None], norm=norm, where=where):
-                for parameter in parameters:
-                    parameter.grad = None  # torch's optimizers pass over it, whether or not anybody asks us
-            return
-        norm = total_norm(trainer.gradients()) if norm is None else norm
+        parameters = list(self._model.parameters())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not self.check(None, gradients, norm=norm, where=_where(state)):
+            for parameter in parameters:
+                parameter.grad = None  # torch's optimizers pass over it, whether or not anybody asks us
+
+    def __call__(self, trainer: Engine) -> None:
+        """Judge the current step."""
+        state: Any = trainer.state
+        step = self._required()
+        norm = total_norm(step.gradients()) if state.grad_norm is None else state.grad_norm
         state.grad_norm = norm
-        losses = trainer.window_losses
+        losses = step.window.losses
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        if trainer.precision is not None and trainer.precision.overflow_is_normal:
+        if step.precision is not None and step.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
-        if trainer.veto_lag:
+        if step.veto_lag:
             self._defer(trainer, loss, norm)
             return
         is_finite = self._is_finite(loss, norm)
@@ -168,26 +169,33 @@ class NonFiniteGuard:
             return
         said = f"{loss.item():g}{self._origin(trainer)}"
         self._restore_buffers()
-        trainer.veto = True
+        step.veto = True
         self._judge(*is_finite, _where(state), said)
 
-    def _origin(self, trainer: TrainingEngine) -> str:
-        """Where the batch at hand ceases to be finite, found by computing its loss again; once, for the first time."""
-        if self.num_skipped or trainer.window_losses[-1].isfinite() or is_sharded(trainer.model):
-            return ""  # of a sharded model all processes would have to search, and only some may have to
-        losses = trainer.state.losses
-        if losses is not None and losses["loss"].isfinite():  # the run's loss is an average over all processes
-            return "; it began in another process' part of the batch"
-        if not all(t.isfinite().all() for t in tensors_in(trainer.state.inputs) if t.is_floating_point()):
+    def _required(self) -> TrainingStep:
+        if self._step is None:
+            raise RuntimeError("NonFiniteGuard must be attached to what it judges: call attach(trainer) first")
+        return self._step
+
+    def _origin(self, trainer: Engine) -> str:
+        """Where the current batch ceases to be finite, found by computing its loss again; once, for the first time."""
+        step, state = self._required(), trainer.state
+        if self.num_skipped or step.window.losses[-1].isfinite() or not step.exchange.can_repeat_forward:
+            return ""
+        losses = state.losses  # type: ignore[attr-defined]
+        if losses is not None and losses["loss"].isfinite():  # the run's loss is an average over all ranks
+            return "; it began in another rank's part of the batch"
+        inputs = state.inputs  # type: ignore[attr-defined]
+        if not all(t.isfinite().all() for t in tensors_in(inputs) if t.is_floating_point()):
             return "; its inputs are not finite"
-        name = first_nonfinite_output(unwrap(trainer.model), trainer.repeat_forward)
+        name = first_nonfinite_output(unwrap(step.model), lambda: step.repeat_forward(trainer))
         if name is None:
             return "; all outputs of modules are finite, the loss function's own numbers are not"
         return f"; it began in the output of {name}"
 
-    def _keep_buffers(self, trainer: TrainingEngine) -> None:
+    def _keep_buffers(self) -> None:
         """Copy the model's running statistics as they are before the forward passes of a window."""
-        if trainer.window_losses:
+        if self._required().window.is_open:
             return
         if self._kept:
             torch._foreach_copy_(self._kept, self._buffers)
@@ -199,29 +207,31 @@ class NonFiniteGuard:
         for buffer, kept in zip(self._buffers, self._kept, strict=True):
             buffer.copy_(kept if is_bad is None else torch.where(is_bad, kept, buffer))
 
-    def _defer(self, trainer: TrainingEngine, loss: Tensor, norm: Tensor) -> None:
+    def _defer(self, trainer: Engine, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
+        step = self._required()
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
         is_bad = flag > 0
         self._restore_buffers(is_bad)
-        if trainer.precision is None or trainer.precision.scaler is None:
-            trainer.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
+        if step.precision is None or step.precision.scaler is None:
+            step.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
         arrived = None
         if flag.device.type != "cpu":
             on_host = torch.empty((), pin_memory=True)
             flag = on_host.copy_(flag, non_blocking=True)
-            arrived = torch.Event(trainer.device)
+            arrived = torch.Event(step.device)
             arrived.record()
         self._outstanding.append((trainer.state.epoch, trainer.state.iteration, flag, arrived))
-        if len(self._outstanding) > trainer.veto_lag:
+        if len(self._outstanding) > step.veto_lag:
             self._read_oldest(trainer)
 
-    def _read_oldest(self, trainer: TrainingEngine) -> None:
+    def _read_oldest(self, trainer: Engine) -> None:
+        step = self._required()
         epoch, iteration, flag, event = self._outstanding.popleft()
         kinds = self._arrived(flag, event)
         self._judge(kinds < 2, kinds % 2 == 0, f"epoch {epoch}, iteration {iteration}", "not finite")
-        if not self.finite and trainer.can_defer_veto:
-            trainer.report_late_skip()
+        if not self.finite and step.can_defer_veto:
+            step.report_late_skip(trainer)
 
     @staticmethod
     def _arrived(flag: Tensor, event: Any) -> int:
@@ -240,7 +250,7 @@ class NonFiniteGuard:
         what = f"the loss is {loss}" if not loss_is_finite else f"{self._culprit()} is not finite"
         message = f"{where + ': ' if where else ''}{what}. {_ADVICE}"
         if self.policy == "raise":
-            raise NonFiniteError(f"{message}; policy 'skip' drops such steps and goes on")
+            raise NonFiniteError(f"{message}; policy 'skip' drops such steps and continues")
         dropped = "1 step" if self.num_skipped == 1 else f"{self.num_skipped} steps"
         logger.warning("%s (%s dropped so far)", message, dropped)
 
@@ -249,11 +259,11 @@ class NonFiniteGuard:
         name = None if self._model is None else first_nonfinite_gradient(self._model)
         return "the norm of the gradients" if name is None else f"the gradient of {name}"
 
-    def _finish_epoch(self, trainer: TrainingEngine) -> None:
+    def _finish_epoch(self, trainer: Engine) -> None:
         while self._outstanding:
             self._read_oldest(trainer)
         state = trainer.state
-        steps = math.ceil((state.epoch_length or 0) / trainer.accumulation_steps)
+        steps = math.ceil((state.epoch_length or 0) / self._required().window.length)
         if steps and self._consecutive >= steps:
             raise NonFiniteError(
                 f"epoch {state.epoch}: none of its {steps} steps could be taken, each had a non-finite loss or "
@@ -266,7 +276,7 @@ class NonFiniteGuard:
         return {"num_skipped": self.num_skipped, "consecutive": self._consecutive, "outstanding": outstanding}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting from there."""
+        """Continue to count from there."""
         self.num_skipped, self._consecutive = state["num_skipped"], state["consecutive"]
         self._outstanding = deque(
             (epoch, n, torch.tensor(float(kinds)), None) for epoch, n, kinds in state["outstanding"]

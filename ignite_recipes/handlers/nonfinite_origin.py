@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ignite_recipes.batches import tensors_in
+from ignite_recipes.loading.batches import tensors_in
 
 __all__ = ["first_nonfinite_gradient", "first_nonfinite_output"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ignite_recipes.distributed import process_number
-from ignite_recipes.engine import TrainingEngine
+from ignite_recipes.exchange.ranks import rank
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["ProgressBar", "print_line"]
 
@@ -44,15 +44,13 @@ class ProgressBar:
 
     def attach(self, trainer: Engine) -> "ProgressBar":
         """Show the progress of ``trainer``."""
-        if process_number():  # the first one does it for all
+        if rank():  # rank 0 does it for all
             return self
         trainer.add_event_handler(Events.STARTED, self._open)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._show_metrics)
         trainer.add_event_handler(Events.TERMINATE, self._close)
-        trainer.add_event_handler(Events.COMPLETED, self._close)
-        if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure
-            trainer.add_event_handler(Events.EXCEPTION_RAISED, self._close)
+        host_of(trainer).at_end(self._close)
         return self
 
     def _open(self, trainer: Engine) -> None:
@@ -96,8 +94,8 @@ def _is_notebook() -> bool:
 
 
 def print_line(line: str) -> None:
-    """Print to standard output, once for all processes, without tearing a bar that is being shown."""
-    if process_number():
+    """Print to standard output, once for all ranks, without tearing a bar that is being shown."""
+    if rank():
         return
     if "tqdm" not in sys.modules:
         print(line)  # noqa: T201  # what it is for

@@ -1,4 +1,4 @@
-"""Go back to the last good state of a run when its numbers go wrong, and on from there with smaller steps."""
+"""Go back to the last good state of a run when its numbers go wrong, and continue from there with smaller steps."""
 
 import copy
 import logging
@@ -8,10 +8,11 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ignite_recipes.engine import TrainingEngine, keep_state
-from ignite_recipes.events import TrainEvents
+from ignite_recipes.checkpoint.run import load_run_state, run_state
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers.nonfinite import NonFiniteError
-from ignite_recipes.run_state import load_run_state, run_state
 
 __all__ = ["Rollback"]
 
@@ -21,15 +22,15 @@ _RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # in an optimizer's parameter
 
 
 class Rollback:
-    """When a loss or gradient is not finite, put the run back to the end of its last epoch and go on more slowly.
+    """When a loss or gradient is not finite, go back to the end of the last epoch and continue with a lower rate.
 
     Everything goes back: weights, optimizer, schedules, every handler, history and log. The learning rate is
     multiplied by ``factor``, once more for every rollback to the same place, and the epoch is trained again
     with the same batches in the same order. A batch that is bad in itself is so at any learning rate: its
     error comes through after ``max_rollbacks``, or is avoided with ``NonFiniteGuard("skip")``.
 
-    Runs:   trainer; STARTED and CHECKPOINT_READY to keep a copy of the run, before anything is saved; when
-            ``NonFiniteGuard("raise")`` raises. EXCEPTION_RAISED and STARTED are fired for every rollback.
+    Runs:   trainer; STARTED and CHECKPOINT_READY to keep a copy of the run; when ``NonFiniteGuard("raise")`` raises.
+            EXCEPTION_RAISED and STARTED are fired for every rollback.
     Keeps:  how often it went back; inside epochs the copy, so that a resumed run goes back to the same place.
 
     Args:
@@ -64,7 +65,7 @@ class Rollback:
             raise ValueError(f"max_rollbacks must be a whole number of at least 1; got {max_rollbacks!r}")
         self.factor, self.max_rollbacks = factor, max_rollbacks
         self.num_rollbacks = 0
-        self._repeated = 0  # rollbacks to the copy at hand
+        self._repeated = 0  # rollbacks to the current copy
         self._copy: dict[str, Any] | None = None
         # No reference: an engine in a cycle would keep its loader's workers until the garbage collector comes.
         self._trainer: weakref.ref[TrainingEngine] | None = None
@@ -78,11 +79,11 @@ class Rollback:
         Raises:
             RuntimeError: if it is not a trainer of ``create_trainer``: only that one can say all of its state.
         """
-        if not isinstance(trainer, TrainingEngine):
-            raise RuntimeError(f"{self!r} needs a trainer of create_trainer, which knows all of its state")
-        keep_state(trainer, "rollback", self)
-        self._trainer = weakref.ref(trainer)
-        trainer.recover = self._recover
+        host = host_of(trainer)
+        ours = host.require_trainer(self)
+        host.keep("rollback", self)
+        self._trainer = weakref.ref(ours)
+        ours.recover = self._recover
         trainer.add_event_handler(Events.STARTED, self._begin)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self._keep)
         return self
@@ -93,8 +94,7 @@ class Rollback:
 
     def _keep(self, trainer: TrainingEngine) -> None:
         self._copy, self._repeated = None, 0  # a copy holds no copy
-        state = run_state(trainer)
-        self._copy = copy.deepcopy({name: state[name] for name in ("model_state_dict", "optimizer_state_dict", "run")})
+        self._copy = copy.deepcopy(run_state(trainer))
 
     def _recover(self, trainer: TrainingEngine, error: BaseException) -> bool:
         """Put the run back, if this is an error to do so for."""
@@ -106,7 +106,7 @@ class Rollback:
         load_run_state(trainer, copy.deepcopy(kept))
         self.num_rollbacks, self._repeated, self._copy = count, repeated, kept
         self._slow_down(trainer, self.factor**repeated)
-        rate, epoch = trainer.optimizer.param_groups[0]["lr"], trainer.state.closed_epochs
+        rate, epoch = trainer.optimizer.param_groups[0]["lr"], trainer.progress.completed_epochs
         logger.warning(
             "%s. Back to the %s, with the learning rate %g (rollback %d of at most %d)",
             error,
@@ -121,20 +121,18 @@ class Rollback:
     def _slow_down(trainer: TrainingEngine, factor: float) -> None:
         for group in trainer.optimizer.param_groups:
             group.update({name: group[name] * factor for name in _RATES if name in group})
-        for handler in trainer.stateful.values():
+        for handler in trainer.parts.values():
             if callable(scale := getattr(handler, "scale_learning_rate", None)):
                 scale(factor)
 
     def state_dict(self) -> dict[str, Any]:
-        """How often it went back, and the copy, unless the state that is being saved is that of the copy."""
-        trainer, kept = None if self._trainer is None else self._trainer(), self._copy
-        if trainer is not None and kept is not None and not self._repeated:
-            now, then = trainer.state_dict(), kept["run"]["engine"]
-            if all(now[name] == then[name] for name in ("iteration", "closed_epochs")):
-                kept = None
-        return {"num_rollbacks": self.num_rollbacks, "repeated": self._repeated, "copy": kept}
+        """How often it went back, and inside an epoch the copy; at its end what is saved is the copy."""
+        trainer = None if self._trainer is None else self._trainer()
+        is_at_end = trainer is not None and trainer.progress.epoch == trainer.progress.completed_epochs > 0
+        repeated, kept = (0, None) if is_at_end else (self._repeated, self._copy)
+        return {"num_rollbacks": self.num_rollbacks, "repeated": repeated, "copy": kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting, and go back to where the saved run would have."""
+        """Continue to count, and go back to where the saved run would have."""
         self.num_rollbacks, self._repeated = state["num_rollbacks"], state["repeated"]
         self._copy = state["copy"]

@@ -8,8 +8,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.distributed import whole
-from ignite_recipes.engine import keep_state
+from ignite_recipes.exchange.sharded import full_value
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["TrainingStability"]
 
@@ -80,10 +80,9 @@ class TrainingStability:
         Raises:
             RuntimeError: if it does not.
         """
-        self._model = model if model is not None else getattr(trainer, "model", None)
-        if self._model is None:
-            raise RuntimeError("an engine of your own does not say what to check: pass attach(trainer, model)")
-        keep_state(trainer, "stability", self)
+        host = host_of(trainer)
+        self._model = host.model(model, "what to check")
+        host.keep("stability", self)
         trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self)
         return self
 
@@ -107,7 +106,7 @@ class TrainingStability:
 
 def _report(tensors: Iterable[Tensor], what: str) -> dict[str, float]:
     rows = []
-    for tensor in map(whole, tensors):
+    for tensor in map(full_value, tensors):
         exact = torch.float32 if tensor.device.type == "mps" else torch.float64
         finite = tensor.isfinite()
         kept = tensor.abs().where(finite, 0).to(exact)

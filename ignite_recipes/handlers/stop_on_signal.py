@@ -7,9 +7,9 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ignite_recipes.distributed import largest
-from ignite_recipes.engine import TrainingEngine
-from ignite_recipes.events import TrainEvents
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.exchange.ranks import all_reduce_max
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["StopOnSignal", "Stopped"]
 
@@ -38,9 +38,9 @@ class StopOnSignal:
     Python alone raises KeyboardInterrupt wherever it happens to be: between an optimizer's two tensors, in the
     middle of a log's row, or in a destructor, where it is lost; and SIGTERM ends a process without a word.
 
-    Runs:   trainer; STARTED to listen, until COMPLETED or EXCEPTION_RAISED; ITERATION_COMPLETED and
-            CHECKPOINT_READY to leave, behind other handlers: where an epoch cannot be cut (inside an accumulation
-            window, at its end) it goes on until it can.
+    Runs:   trainer; STARTED to listen, until COMPLETED or EXCEPTION_RAISED; RESUME_POINT to leave (another Engine:
+            ITERATION_COMPLETED). An accumulation window is finished first, and an epoch whose batches are all
+            trained is measured, decided on and saved first.
     Stops:  with :class:`Stopped`, a KeyboardInterrupt, from ``trainer.run``.
     Keeps:  nothing. Outside the main thread, where no signal arrives, it does nothing.
 
@@ -56,8 +56,6 @@ class StopOnSignal:
     ...     print(stopped, "by", stopped.signum.name)
     stopped by SIGTERM
     """
-
-    saves_last = True
 
     def __init__(self, save: Callable[[TrainingEngine], Any] | None = None) -> None:
         if save is not None and not callable(save):
@@ -75,47 +73,36 @@ class StopOnSignal:
         Raises:
             RuntimeError: if there is something to save by and the trainer is not one of ``create_trainer``.
         """
-        is_ours = isinstance(trainer, TrainingEngine)
-        if self.save is not None and not is_ours:
-            raise RuntimeError("StopOnSignal(save) needs a trainer of create_trainer, which knows all of its state")
+        host = host_of(trainer)
+        if self.save is not None:
+            host.require_trainer(self)
         trainer.add_event_handler(Events.STARTED, self._listen)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
-        trainer.add_event_handler(Events.COMPLETED, self._restore)
-        trainer.add_event_handler(Events.EXCEPTION_RAISED, self._restore if is_ours else self._hand_on)
-        if is_ours:
-            trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self._leave)
+        host.where_run_can_be_left(self)
+        host.at_end(self._restore)
         return self
 
     def _listen(self) -> None:
         self._received = None
         if not self._before and threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+            # One that Python has not installed could not be put back afterwards.
+            known = [signum for signum in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(signum) is not None]
+            self._before = {signum: signal.signal(signum, self._note) for signum in known}
 
     def _note(self, signum: int, frame: Any) -> None:
         self._received = signum
         self._restore()
 
-    def __call__(self, trainer: Engine) -> None:
-        """Leave, if a signal has come and the epoch can be cut here."""
-        if self.save is None or getattr(trainer, "can_be_cut", True):
-            self._leave(trainer)
-
-    def _leave(self, trainer: Any) -> None:
-        received = largest(self._received or 0)  # a signal to one process ends all, after the same step
+    def __call__(self, trainer: Any) -> None:
+        """Leave, if a signal has come."""
+        received = all_reduce_max(self._received or 0)  # a signal to one rank ends all, after the same step
         if not received:
             return
-        signum = signal.Signals(received)
+        signum, self._received = signal.Signals(received), None
         self._restore()
         if self.save is None:
             raise Stopped("stopped", signum)
         path = self.save(trainer)
-        raise Stopped(f"stopped in epoch {trainer.state.epoch}; to go on, resume from {path}", signum)
-
-    def _hand_on(self, engine: Engine, error: BaseException) -> None:
-        """Listen no more to a plain Engine that fails, which takes an exception that has a handler for dealt with."""
-        self._restore()
-        if len(engine._event_handlers[Events.EXCEPTION_RAISED]) == 1:
-            raise error
+        raise Stopped(f"stopped in epoch {trainer.state.epoch}; resume from {path}", signum)
 
     def _restore(self, *_: object) -> None:
         for signum, handler in self._before.items():

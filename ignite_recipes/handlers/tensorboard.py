@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from ignite_recipes.distributed import process_number
-from ignite_recipes.engine import TrainingEngine
-from ignite_recipes.handlers.metric import decision_event
+from ignite_recipes.exchange.ranks import rank
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["TensorBoardLog"]
 
@@ -55,12 +54,10 @@ class TensorBoardLog:
 
     def attach(self, trainer: Engine) -> "TensorBoardLog":
         """Log the epochs of ``trainer``."""
-        if process_number():  # the first one does it for all
-            return self
-        trainer.add_event_handler(decision_event(trainer), self)
-        trainer.add_event_handler(Events.COMPLETED, self._close)
-        if isinstance(trainer, TrainingEngine):  # another Engine would take such a handler for a cure
-            trainer.add_event_handler(Events.EXCEPTION_RAISED, self._close)
+        if rank() == 0:
+            host = host_of(trainer)
+            host.to_decide(self)
+            host.at_end(self._close)
         return self
 
     def __call__(self, trainer: Engine) -> None:
@@ -72,7 +69,7 @@ class TensorBoardLog:
         if self._last_epoch is None or epoch <= self._last_epoch:
             self._close()
             self._keep_events_before(epoch)
-        self._last_epoch = None  # if a write fails, what it leaves behind is removed before the next one
+        self._last_epoch = None  # if a write fails, what it leaves is removed before the next one
         if self._writer is None:
             self._open(epoch)
         for name, value in trainer.state.metrics.items():

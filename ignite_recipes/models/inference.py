@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ignite_recipes.batches import first_item
 from ignite_recipes.data import TrafficArrays, TrafficDataset
-from ignite_recipes.evaluation_mode import in_evaluation_mode
+from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.files import replace_file
+from ignite_recipes.loading.batches import first_item
 from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
-from ignite_recipes.weights import unwrap
 
 __all__ = ["extract_embeddings", "predict_traffic", "save_for_inference"]
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ignite_recipes.checkpoint import read_checkpoint
-from ignite_recipes.experiment import ExperimentManager, list_experiments
+from ignite_recipes.checkpoint.file import read_checkpoint
+from ignite_recipes.checkpoint.newest import newest_checkpoint
+from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 from ignite_recipes.plotting.quantities import part_of
-from ignite_recipes.run_state import newest_checkpoint
 
 __all__ = ["Columns", "Experiment", "columns_of", "epochs_of", "find_experiment", "read_columns"]
 
@@ -49,7 +49,7 @@ def read_columns(experiment: ExperimentManager) -> Columns:
         CheckpointError: if there is no log, and none of the checkpoints is sound.
     """
     # The handlers draw with this package: what is of theirs is imported when it is used.
-    from ignite_recipes.handlers.training_log import read_training_log
+    from ignite_recipes.experiments.log_file import read_training_log
 
     log = Path(experiment.log_file)
     found = columns_of(read_training_log(log)) if log.is_file() else {}

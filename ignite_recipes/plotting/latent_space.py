@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.inference import extract_embeddings
 from ignite_recipes.plotting.style import COLORS, MARKERS, new_figure
 from ignite_recipes.plotting.vectors import read_vectors
-from ignite_recipes.randomness import preserve_generators
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

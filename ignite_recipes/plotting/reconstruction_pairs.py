@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ignite_recipes.evaluation_mode import in_evaluation_mode
+from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.plotting.style import new_figure
 from ignite_recipes.plotting.vectors import feature_names_of, read_vectors
-from ignite_recipes.randomness import preserve_generators
-from ignite_recipes.weights import unwrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.plotting.histories import Columns, Experiment, columns_of, epochs_of, find_experiment, read_columns
 from ignite_recipes.plotting.quantities import ALONE, PARTS, loss_unit, name_of, part_of, title, unit_of
 from ignite_recipes.plotting.style import COLORS, LINES, curve_legend, draw_curve, epoch_axis, new_figure

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from ignite_recipes.batches import first_item
 from ignite_recipes.data.rows import RowDataset, collate_rows
-from ignite_recipes.randomness import preserve_generators
+from ignite_recipes.loading.batches import first_item
+from ignite_recipes.loading.randomness import preserve_generators
 
 __all__ = ["feature_names_of", "read_vectors"]
 

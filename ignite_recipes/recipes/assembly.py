@@ -11,10 +11,13 @@ from ignite.engine import Events
 from torch import nn
 from torch.optim import Adam
 
-from ignite_recipes.checkpoint import CheckpointError
-from ignite_recipes.engine import TrainingEngine
-from ignite_recipes.evaluation import EvaluationEngine
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.checkpoint.file import CheckpointError
+from ignite_recipes.checkpoint.newest import LATEST, newest_checkpoint
+from ignite_recipes.checkpoint.run import restore_run
+from ignite_recipes.engine.evaluator import EvaluationEngine
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.experiments.log_file import read_training_log
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
     Checkpointing,
     Curves,
@@ -30,12 +33,10 @@ from ignite_recipes.handlers import (
     TensorBoardLog,
     TrainingLog,
     Validation,
-    read_training_log,
 )
-from ignite_recipes.handlers.metric import decision_event
+from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.recipes.settings import POLICIES, PRECISIONS, check_choice
-from ignite_recipes.run_state import LATEST, newest_checkpoint, restore_run
 
 __all__ = [
     "COUNTS",
@@ -123,7 +124,7 @@ def decide(
     history.attach(trainer)
     if progress:
         ProgressBar().attach(trainer)
-    trainer.add_event_handler(decision_event(trainer), report_epoch, line, print_every)
+    host_of(trainer).to_decide(report_epoch, line, print_every)
 
 
 def report_epoch(trainer: TrainingEngine, line: Callable[[Mapping[str, float]], str], print_every: int | None) -> None:

@@ -10,13 +10,16 @@ from ignite.engine import Events
 from torch import nn
 from torch.optim import Optimizer
 
-from ignite_recipes.checkpoint import load_checkpoint
-from ignite_recipes.checkpoint_manager import CheckpointManager
+from ignite_recipes.checkpoint.manager import CheckpointManager
+from ignite_recipes.checkpoint.model_file import load_checkpoint
+from ignite_recipes.checkpoint.newest import newest_checkpoint
+from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.distributed import join_processes, on_first_process
-from ignite_recipes.engine import TrainingEngine, create_trainer
-from ignite_recipes.evaluation import create_evaluator
-from ignite_recipes.experiment import ExperimentManager
+from ignite_recipes.engine.evaluator import create_evaluator
+from ignite_recipes.engine.trainer import TrainingEngine, create_trainer
+from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero
+from ignite_recipes.experiments.log_file import read_training_log
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
     EarlyStopping,
     EpochAverages,
@@ -24,9 +27,8 @@ from ignite_recipes.handlers import (
     LearningRateScheduler,
     SaveInside,
     StopOnSignal,
-    read_training_log,
 )
-from ignite_recipes.randomness import derive_seed, draw_seed
+from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     Attachable,
@@ -40,7 +42,6 @@ from ignite_recipes.recipes.assembly import (
 from ignite_recipes.recipes.manager_saves import SaveThrough
 from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_saves
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
-from ignite_recipes.run_state import newest_checkpoint, restore_run
 
 __all__ = ["Trainer"]
 
@@ -170,12 +171,12 @@ class Trainer:
         check_choice(precision=(precision, PRECISIONS))
         check_saves(save_every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
         self.device = as_device(device)
-        join_processes(self.device)
+        join_ranks(self.device)
         self.model, self.criterion = move_model(model, self.device), criterion
         self.train_loader, self.val_loader = train_loader, val_loader
         self.optimizer, self.scheduler, self.dataset, self.patience = optimizer, scheduler, dataset, patience
         self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager
-        self.seed = on_first_process(draw_seed) if seed is None else seed
+        self.seed = on_rank_zero(draw_seed) if seed is None else seed
         self._seed_is_given = seed is not None
         self._precision, self._max_grad_norm, self._non_finite = precision, max_grad_norm, non_finite
         self._accumulation_steps, self._deterministic, self._ema_decay = accumulation_steps, deterministic, ema_decay
@@ -309,7 +310,7 @@ class Trainer:
     def _begin(self, epochs: int, start_epoch: int) -> None:
         experiment, settings = self.experiment_manager, self._settings()
         self.engine.metadata = settings
-        known = on_first_process(experiment.settings)  # before it writes them
+        known = on_rank_zero(experiment.settings)  # before it writes them
         recipe = type(self).__name__
         is_new_fork = experiment.fork_exp is not None and known.get("recipe") == recipe  # and may be of other settings
         if not known or is_new_fork:
@@ -337,7 +338,7 @@ class Trainer:
         if start_epoch:
             if length is None:
                 raise ValueError("to start behind an epoch the loader must know its length; got one without")
-            self.engine.count_from(start_epoch, length)
+            self.engine.progress.start_after(start_epoch, length)
 
     def _settings(self) -> dict[str, Any]:
         """What a resume must have as it was."""
@@ -381,7 +382,7 @@ class Trainer:
             ValueError, NonFiniteError: as for :meth:`train`.
         """
         engine, averages = self._new_engine(derive_seed(self.seed, "train_epoch", epoch))
-        engine._losses = self.engine._losses  # compiled once for all calls
+        engine.step.losses = self.engine.step.losses  # compiled once for all calls
         if self.dataset is not None:
             self.dataset.reapply_transforms(epoch)
         engine.run(self.train_loader, max_epochs=1)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.engine import create_trainer
-from ignite_recipes.evaluation import create_evaluator
+from ignite_recipes.engine.evaluator import create_evaluator
+from ignite_recipes.engine.trainer import create_trainer
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,

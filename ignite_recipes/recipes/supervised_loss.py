@@ -8,12 +8,12 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from ignite_recipes.batches import to_device
 from ignite_recipes.devices import without_autocast
-from ignite_recipes.evaluation_mode import in_evaluation_mode
+from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.loading.batches import to_device
+from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.metrics import accuracy
-from ignite_recipes.randomness import preserve_generators
-from ignite_recipes.weights import unwrap
 
 __all__ = ["SupervisedLoss"]
 
@@ -78,15 +78,15 @@ class SupervisedLoss:
             raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {type(batch).__name__}")
         if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
             self._check_labels(batch[1])
-        if trainer.compile and not self._was_tried:
-            self._try(trainer, to_device(batch, trainer.device))
+        if trainer.step.compile and not self._was_tried:
+            self._try(trainer.step, to_device(batch, trainer.device))
 
     @torch.no_grad()
-    def _try(self, engine: Any, batch: Any) -> None:
+    def _try(self, step: Any, batch: Any) -> None:
         """Compute a first loss as it stands: mistakes are told as ever, and the labels, once checked, not compiled."""
-        model = unwrap(engine.model)
-        with preserve_generators(engine.device), in_evaluation_mode(model):
-            self(model, engine.get_inputs(batch), batch)
+        model = unwrap(step.model)
+        with preserve_generators(step.device), in_evaluation_mode(model):
+            self(model, step.get_inputs(batch), batch)
         self._was_tried = True
 
     def _check_labels(self, labels: Tensor) -> None:

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from ignite_recipes.data.traffic import TrafficDataset, collate_traffic
 from ignite_recipes.devices import as_device
-from ignite_recipes.engine import create_trainer
-from ignite_recipes.evaluation import create_evaluator
+from ignite_recipes.engine.evaluator import create_evaluator
+from ignite_recipes.engine.trainer import create_trainer
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,
@@ -25,8 +25,8 @@ from ignite_recipes.handlers import (
     History,
     LearningRateScheduler,
 )
+from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_generators
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
-from ignite_recipes.randomness import derive_seed, preserve_generators, seed_generators
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     Attachable,

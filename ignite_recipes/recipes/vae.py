@@ -8,14 +8,15 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ignite_recipes.batches import first_item
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.engine import create_trainer
-from ignite_recipes.evaluation import create_evaluator
+from ignite_recipes.engine.evaluator import create_evaluator
+from ignite_recipes.engine.trainer import create_trainer
+from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.handlers import Checkpointing, EarlyStopping, History, NoiseAugmentation
-from ignite_recipes.loading import KeyedLoader
+from ignite_recipes.loading.batches import first_item
+from ignite_recipes.loading.keyed_loader import KeyedLoader
+from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
-from ignite_recipes.randomness import preserve_generators
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     Attachable,
@@ -28,7 +29,6 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive, check_saves
-from ignite_recipes.weights import unwrap
 
 __all__ = ["train_variational_autoencoder"]
 

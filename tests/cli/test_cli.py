@@ -278,5 +278,5 @@ def test_of_several_processes_only_the_first_shows_what_all_would_warn_of(capsys
     main(["list"])
     warning = logging.makeLogRecord({"levelno": logging.WARNING})
     assert shown[0].filter(warning)
-    monkeypatch.setattr("ignite_recipes.cli.process_number", lambda: 1)
+    monkeypatch.setattr("ignite_recipes.cli.rank", lambda: 1)
     assert not shown[0].filter(warning)

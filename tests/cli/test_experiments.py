@@ -166,7 +166,7 @@ def test_a_run_that_a_signal_stopped_inside_an_epoch_resumes_exactly(capsys, rec
     code, _, err = run(capsys, recipe, *SMALL[recipe], "--device", "cpu", "--epochs", "2", "--stop-at-iteration", "2")
     assert code == 143
     assert err.splitlines() == [f"ignite-recipes: stopped; go on with: ignite-recipes {recipe} --resume exp2"]
-    assert latest("exp2")["run"]["engine"]["iteration"] == 2
+    assert latest("exp2")["run"]["progress"]["iteration"] == 2
     assert run(capsys, recipe, "--resume", "exp2")[0] == 0
     for name, value in latest("exp1")["model_state_dict"].items():
         assert torch.equal(value, latest("exp2")["model_state_dict"][name])

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry, ImageDataset, digits
 from ignite_recipes.data.transforms import RandomAffine
-from ignite_recipes.loading import KeyedLoader
+from ignite_recipes.loading.keyed_loader import KeyedLoader
 
 N_TRAIN, N_VAL = 23, 9
 GENERATOR = torch.Generator().manual_seed(0)

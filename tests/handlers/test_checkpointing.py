@@ -45,9 +45,7 @@ def test_the_epoch_at_which_early_stopping_decides_is_written_with_that_decision
     Checkpointing(tmp_path, every=5).attach(trainer)
     trainer.run(task.batches, max_epochs=9)
     assert files(tmp_path) == ["checkpoint_epoch_2.pt"]
-    assert (
-        read_checkpoint(tmp_path / "checkpoint_epoch_2.pt")["run"]["handlers"]["early_stopping"]["stopped_epoch"] == 2
-    )
+    assert read_checkpoint(tmp_path / "checkpoint_epoch_2.pt")["run"]["parts"]["early_stopping"]["stopped_epoch"] == 2
 
 
 def test_a_filename_without_an_epoch_holds_the_last_one(task, tmp_path):

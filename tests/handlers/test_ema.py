@@ -27,8 +27,7 @@ from ignite_recipes import (
     run_state,
     write_checkpoint,
 )
-from ignite_recipes.engine import runs_first
-from ignite_recipes.weights import WeightSwap
+from ignite_recipes.engine.weights import WeightSwap
 
 law = settings(deadline=None, max_examples=60)
 WEIGHTS = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=8)
@@ -447,13 +446,10 @@ def test_the_drawing_shows_it_before_the_validation(task, capsys):
     run = Run(task)
     describe(run.trainer)
     lines = capsys.readouterr().out.splitlines()
-    start = next(k for k, line in enumerate(lines) if "EPOCH_COMPLETED" in line)
-    shown = [line.split()[-1] for line in lines[start : start + 4]]
-    assert shown == [
-        "finish_last_window",
-        "ExponentialMovingAverage(0.8)",
-        "Validation(prefix='val_')",
-        "decide_and_save",
+    start = next(k for k, line in enumerate(lines) if "EPOCH_TRAINED" in line)
+    assert [line.split() for line in lines[start : start + 2]] == [
+        ["EPOCH_TRAINED", "ExponentialMovingAverage(0.8)"],
+        ["EPOCH_COMPLETED", "Validation(prefix='val_')"],
     ]
 
 
@@ -472,13 +468,13 @@ def test_the_last_window_of_an_epoch_is_in_the_average_that_is_measured(task, fi
 
 def test_skipped_steps_do_not_count(task):
     run = Run(task, hostile=True).run()
-    state = run.trainer.state
-    assert (state.iteration, state.skipped_steps > 3) == (15, True)
-    assert run.ema.num_updates == state.optimizer_steps == 15 - state.skipped_steps
+    progress = run.trainer.progress
+    assert (progress.iteration, progress.skipped_steps > 3) == (15, True)
+    assert run.ema.num_updates == progress.optimizer_steps == 15 - progress.skipped_steps
 
     vetoed = Run(task)
     before = averages(vetoed.ema)
-    vetoed.trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e, "veto", True))
+    vetoed.trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e.step, "veto", True))
     vetoed.run()
     assert vetoed.ema.num_updates == 0
     assert task.same(averages(vetoed.ema), before)
@@ -495,7 +491,7 @@ def test_it_begins_with_the_weights_that_the_run_begins_with(task):
 
 def test_it_does_so_too_when_a_resume_was_refused_before(task, tmp_path):
     run, contents, seen = Run(task), run_state(Run(task).run(1).trainer), []
-    del contents["run"]["engine"]["iteration"]
+    del contents["run"]["progress"]["iteration"]
     write_checkpoint(contents, tmp_path / "run.pt")
     with pytest.raises(RuntimeError, match="does not fit"):
         restore_run(run.trainer, tmp_path / "run.pt")
@@ -531,7 +527,6 @@ def test_after_an_error_the_trained_weights_are_back_and_the_run_goes_on_exactly
     whole, run = Run(task, stopping=True).run(), Run(task, stopping=True)
     failures, trained, raised = [error()], [], []
 
-    @runs_first  # what was decided before it would be decided again
     def fail():
         if run.trainer.state.epoch == (3 if place == "the end" else 2) and failures:
             raise failures.pop()
@@ -598,11 +593,9 @@ def test_a_resume_from_any_iteration_and_from_the_end_is_the_uninterrupted_run(t
     whole, first = Run(task, **kwargs).run(), Run(task, **kwargs)
 
     def save(trainer):
-        if trainer.can_be_cut or trainer.state.closed_epochs == trainer.state.epoch:
-            write_checkpoint(run_state(trainer), tmp_path / f"{trainer.state.iteration}.pt")
+        write_checkpoint(run_state(trainer), tmp_path / f"{trainer.state.iteration}.pt")
 
-    first.trainer.add_event_handler(Events.ITERATION_COMPLETED, save)
-    first.trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, save)
+    first.trainer.add_event_handler(TrainEvents.RESUME_POINT, save)
     for epochs in (2, 3):
         first.run(epochs)
         write_checkpoint(run_state(first.trainer), tmp_path / f"end of {epochs}.pt")
@@ -618,7 +611,7 @@ def test_a_resume_from_any_iteration_and_from_the_end_is_the_uninterrupted_run(t
 def test_a_resume_before_the_first_step_that_was_taken(task, tmp_path):
     def make():
         run = Run(task)  # the statistics move, the weights do not
-        run.trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e, "veto", True))
+        run.trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e.step, "veto", True))
         return run
 
     whole, first, second = make().run(), make().run(1), make()
@@ -641,7 +634,7 @@ def test_restoring_into_a_trainer_that_has_handed_its_model_over(task, tmp_path)
 def test_a_restore_that_fails_leaves_a_model_that_was_handed_over_as_it_was(task, tmp_path):
     run, other = Run(task).run(), Run(task).run(4)
     contents = run_state(other.trainer)
-    del contents["run"]["handlers"]["ema"]["num_updates"]
+    del contents["run"]["parts"]["ema"]["num_updates"]
     write_checkpoint(contents, tmp_path / "run.pt")
     before = task.filed(run.end())
     with pytest.raises(RuntimeError, match="num_updates"):

@@ -174,7 +174,7 @@ def test_a_dropped_step_does_not_advance_the_cycle(task):
     good = task.batches
     trainer.run([good[0], task.nan_batch, good[1], task.nan_batch, good[2]], max_epochs=2)
     expected = torchs_rates(TYPES["onecycle"][1], [0] * 6)
-    assert schedule.scheduler.last_epoch == trainer.state.optimizer_steps == 6
+    assert schedule.scheduler.last_epoch == trainer.progress.optimizer_steps == 6
     assert seen == [expected[i] for i in (0, 1, 1, 2, 2, 3, 4, 4, 5, 5)]
 
 
@@ -185,7 +185,7 @@ def test_an_epoch_without_any_step_does_not_advance_the_schedule(task, kind):
 
     @trainer.on(TrainEvents.OPTIMIZER_STEP_STARTED)
     def drop_in_epochs_1_and_3(engine):
-        engine.veto = engine.state.epoch in (1, 3)
+        engine.step.veto = engine.state.epoch in (1, 3)
 
     trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: ends.append(schedule.get_lr()))
     trainer.run(task.batches[:3], max_epochs=6)

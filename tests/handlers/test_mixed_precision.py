@@ -106,7 +106,7 @@ def test_an_overflowing_step_is_dropped_and_only_the_scale_changes(task):
     taken, dropped = "OPTIMIZER_STEP_COMPLETED", "OPTIMIZER_STEP_SKIPPED"
     assert events == [(1, taken), (2, dropped), (3, taken), (4, taken)]
     assert scales == [65536.0, 32768.0, 32768.0, 32768.0]
-    assert (trainer.state.optimizer_steps, trainer.state.skipped_steps, guard.num_skipped) == (3, 1, 0)
+    assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps, guard.num_skipped) == (3, 1, 0)
     assert schedule.scheduler.last_epoch == 3
     assert task.same(weights[1], weights[2])
     assert not task.same(weights[0], weights[1])
@@ -133,7 +133,7 @@ def test_after_a_guard_has_raised_the_trainer_can_run_again(task):
     with pytest.raises(NonFiniteError, match="iteration 2"):
         trainer.run([task.batches[0], task.nan_batch], max_epochs=1)
     trainer.run(task.batches[:2], max_epochs=1)
-    assert trainer.state.optimizer_steps == 2
+    assert trainer.progress.optimizer_steps == 2
 
 
 # By hand, as the document shows.

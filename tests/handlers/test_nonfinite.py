@@ -117,7 +117,7 @@ def test_it_is_a_floating_point_error_that_reaches_the_caller_and_may_be_followe
     with pytest.raises(FloatingPointError):
         trainer.run([task.nan_batch], max_epochs=1)
     trainer.run([task.batches[0]], max_epochs=1)
-    assert trainer.state.optimizer_steps == 1
+    assert trainer.progress.optimizer_steps == 1
 
 
 def test_training_that_skips_a_batch_equals_training_without_it(task):
@@ -129,7 +129,7 @@ def test_training_that_skips_a_batch_equals_training_without_it(task):
     with_bad.run([good[0], task.nan_batch, good[1], good[2]], max_epochs=3)
     without.run(good[:3], max_epochs=3)
     assert task.same(task.weights(with_bad.model), task.weights(without.model))
-    assert (guard.num_skipped, with_bad.state.skipped_steps, with_bad.state.optimizer_steps) == (3, 3, 9)
+    assert (guard.num_skipped, with_bad.progress.skipped_steps, with_bad.progress.optimizer_steps) == (3, 3, 9)
     taken, dropped = TrainEvents.OPTIMIZER_STEP_COMPLETED, TrainEvents.OPTIMIZER_STEP_SKIPPED
     assert events == [taken, dropped, taken, taken] * 3
 
@@ -169,7 +169,7 @@ def test_as_many_bad_steps_in_a_row_across_two_epochs_do_not_raise(task):
         engine.model[0].weight.grad.mul_(next(engine.script))
 
     trainer.run(task.batches[:3], max_epochs=2)
-    assert (guard.num_skipped, trainer.state.optimizer_steps) == (4, 2)
+    assert (guard.num_skipped, trainer.progress.optimizer_steps) == (4, 2)
 
 
 def test_a_window_with_one_bad_batch_is_dropped_as_a_whole(task):
@@ -180,7 +180,7 @@ def test_a_window_with_one_bad_batch_is_dropped_as_a_whole(task):
     trainer.run([good[0], task.nan_batch, good[1], good[2]], max_epochs=1)
     reference.run(good[1:3], max_epochs=1)
     assert task.same(task.weights(trainer.model), task.weights(reference.model))
-    assert (trainer.state.optimizer_steps, trainer.state.skipped_steps) == (1, 1)
+    assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps) == (1, 1)
 
 
 # Deferred, as on an accelerator: the device drops the step, the host learns of it three steps later.
@@ -190,7 +190,7 @@ def deferred(task, policy, *, fused=True, dtype=None, **settings):
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=fused)
     trainer = task.trainer(model, optimizer, **settings)
-    trainer.veto_lag = 3
+    trainer.step.veto_lag = 3
     MixedPrecisionTrainer(enabled=dtype is not None, device="cpu", dtype=dtype).attach(trainer)
     return trainer, NonFiniteGuard(policy).attach(trainer)
 
@@ -228,12 +228,14 @@ def test_deferred_skip_ends_with_the_weights_and_counts_of_deciding_at_once(task
     results = []
     for lag in (0, 3):
         trainer, guard = deferred(task, "skip", fused=fused, dtype=dtype)
-        trainer.veto_lag = lag
+        trainer.step.veto_lag = lag
         _, events = track(trainer, task)
         counts = []
         trainer.add_event_handler(
             TrainEvents.CHECKPOINT_READY,
-            lambda engine, counts=counts: counts.append((engine.state.optimizer_steps, engine.state.skipped_steps)),
+            lambda engine, counts=counts: counts.append(
+                (engine.progress.optimizer_steps, engine.progress.skipped_steps)
+            ),
         )
         trainer.run(batches, max_epochs=2)
         assert counts == [(5, 1), (10, 2)]
@@ -250,10 +252,10 @@ def test_an_infinite_loss_is_dropped_though_its_gradients_are_finite(task, lag, 
         return {"loss": model(inputs).float().square().mean() * 1e-3 + batch[1]}
 
     trainer, guard = deferred(task, "skip", dtype=dtype, **taking(loss_fn))
-    trainer.veto_lag = lag
+    trainer.step.veto_lag = lag
     weights, _ = track(trainer, task)
     trainer.run(factors(0.0, INF, 0.0), max_epochs=1)
-    assert (trainer.state.optimizer_steps, trainer.state.skipped_steps, guard.num_skipped) == (2, 1, 1)
+    assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps, guard.num_skipped) == (2, 1, 1)
     assert task.same(weights[2], weights[1])
     assert not task.same(weights[3], weights[2])
 
@@ -266,7 +268,7 @@ def test_deferred_step_completed_is_fired_once_for_every_step_really_taken(task,
     batches = [*task.batches, *task.batches]
     batches.insert(place, task.nan_batch)
     trainer.run(batches, max_epochs=2)
-    assert events.count(TrainEvents.OPTIMIZER_STEP_COMPLETED) == trainer.state.optimizer_steps == 16
+    assert events.count(TrainEvents.OPTIMIZER_STEP_COMPLETED) == trainer.progress.optimizer_steps == 16
     assert schedule.scheduler.last_epoch == 16
 
 
@@ -302,7 +304,7 @@ def test_deferred_news_on_its_way_when_a_run_is_saved_arrives_after_the_resume(t
     restore_run(second[0], tmp_path / "run.pt")
     second[0].run(batches, max_epochs=1)
     for trainer, guard in (whole, second):
-        assert (trainer.state.optimizer_steps, trainer.state.skipped_steps, guard.num_skipped) == (7, 1, 1)
+        assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps, guard.num_skipped) == (7, 1, 1)
 
 
 @pytest.mark.parametrize("policy", ["skip", "raise"])
@@ -437,7 +439,7 @@ def test_a_dropped_step_gives_running_statistics_back(lag, accumulation_steps):
             lambda m, x, b: {"loss": m(x).square().mean()},
             accumulation_steps=accumulation_steps,
         )
-        trainer.veto_lag = lag
+        trainer.step.veto_lag = lag
         NonFiniteGuard("skip").attach(trainer)
         trainer.run([batch for batch in batches for _ in range(accumulation_steps)])
         return [value.clone() for value in model.state_dict().values() if value.is_floating_point()]

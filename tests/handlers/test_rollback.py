@@ -142,7 +142,7 @@ def test_a_run_that_was_killed_at_any_iteration_goes_on_as_the_uninterrupted_one
 def test_a_checkpoint_of_an_epochs_end_holds_no_second_copy(task, tmp_path):
     trainer, _, _ = a_run(task, tmp_path, from_iteration=100)
     trainer.run(task.batches, max_epochs=1)
-    state = torch.load(tmp_path / "run.pt", weights_only=True)["run"]["handlers"]["rollback"]
+    state = torch.load(tmp_path / "run.pt", weights_only=True)["run"]["parts"]["rollback"]
     assert state == {"num_rollbacks": 0, "repeated": 0, "copy": None}
 
 

@@ -42,7 +42,7 @@ def test_at_any_iteration_the_run_is_saved_and_goes_on_exactly(task, tmp_path, s
     for moment in range(1, 9):
         first, _ = a_run(task, tmp_path, accumulation_steps=accumulation_steps)
         first.add_event_handler(event, raise_once_from(moment, signum))
-        with pytest.raises(Stopped, match=r"to go on, resume from .*latest\.pt") as stopped:
+        with pytest.raises(Stopped, match=r"resume from .*latest\.pt") as stopped:
             first.run(task.batches, max_epochs=3)
         assert stopped.value.signum == signum
         assert handlers_now() == before

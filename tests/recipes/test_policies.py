@@ -81,14 +81,14 @@ class Spoil:
         self.iterations, self.above = iterations, above
 
     def attach(self, trainer):
-        loss_fn = trainer.loss_fn
+        loss_fn = trainer.step.loss_fn
 
         def spoilt(model, inputs, batch):
             losses = loss_fn(model, inputs, batch)
             is_bad = trainer.state.iteration in self.iterations and trainer.optimizer.param_groups[0]["lr"] > self.above
             return {**losses, "loss": losses["loss"] * (math.inf if is_bad else 1.0)}
 
-        trainer.loss_fn = spoilt
+        trainer.step.loss_fn = spoilt
 
 
 @every_recipe
@@ -102,7 +102,7 @@ def test_skip_counts_the_steps_it_drops(recipe):
     model, history, path = recipe(3, non_finite="skip", handlers=[Spoil({2, 7})])
     assert history["skipped_steps"] == [1, 2, 2]
     assert all(value.isfinite().all() for value in model.state_dict().values())
-    assert read_checkpoint(path)["run"]["engine"]["skipped_steps"] == 2
+    assert read_checkpoint(path)["run"]["progress"]["skipped_steps"] == 2
 
 
 @every_recipe

@@ -300,7 +300,7 @@ def test_a_batch_without_finite_loss_is_skipped_when_asked_to():
     assert all(value.isfinite().all() for value in weights(model))
     spy = Breaks()
     _, history = train(loader=[X[:11], X[11:]], handlers=[spy], non_finite="skip")
-    assert spy.trainer.state.skipped_steps == 1
+    assert spy.trainer.progress.skipped_steps == 1
     assert all(np.isfinite(history["train_loss"]))
 
 

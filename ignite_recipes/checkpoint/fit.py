@@ -1,0 +1,92 @@
+"""Whether saved weights and optimizer states fit a model, told before a single one is loaded."""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ignite_recipes.checkpoint.file import CheckpointError
+from ignite_recipes.engine.weights import unwrap
+
+__all__ = ["check_fits", "load_optimizer", "misfits", "unchanged_on_error"]
+
+
+def check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.PathLike[str]) -> None:
+    """Refuse weights of another architecture before a single one is loaded."""
+    problems = list(misfits(model, saved).values())
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{os.fspath(filepath)!r} is of another architecture than the model: {'; '.join(problems[:3])}{more}. "
+            "Make the model with the sizes it was saved with"
+        )
+
+
+def misfits(model: nn.Module, saved: Mapping[str, Any]) -> dict[str, str]:
+    """What keeps saved weights from being loaded into a model: the name of each entry, and what is wrong with it.
+
+    >>> import torch
+    >>> misfits(nn.Linear(2, 1), {"weight": torch.zeros(1, 3), "bias": torch.zeros(1)})
+    {'weight': "weight is (1, 3), the model's is (1, 2)"}
+    """
+    own = unwrap(model).state_dict()
+    problems = {name: f"{name} is missing" for name in own if name not in saved}
+    problems |= {name: f"{name} is unknown to the model" for name in saved if name not in own}
+    for name, value in own.items():
+        if name in problems or not isinstance(value, Tensor):
+            continue
+        other = saved[name]
+        if not isinstance(other, Tensor):
+            problems[name] = f"{name} is a {type(other).__name__}, the model's is a tensor"
+        elif value.shape != other.shape:
+            problems[name] = f"{name} is {tuple(other.shape)}, the model's is {tuple(value.shape)}"
+    return problems
+
+
+def load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLike[str]) -> None:
+    """Load an optimizer's state, and refuse one of another optimizer.
+
+    Raises:
+        CheckpointError: if there is none or it does not fit; use it inside :func:`unchanged_on_error`.
+    """
+    name = os.fspath(filepath)
+    if state is None:
+        raise CheckpointError(f"{name!r} holds no optimizer state: load it with optimizer=None")
+    try:
+        optimizer.load_state_dict(state)
+        # torch compares only the numbers of parameters; without a setting of its own the next step would fail.
+        lacking = {key for group in optimizer.param_groups for key in optimizer.defaults.keys() - group.keys()}
+        if lacking:
+            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
+    except Exception as error:
+        raise CheckpointError(
+            f"{name!r} is of another optimizer ({error}): make one for the same parameters"
+        ) from error
+
+
+@contextmanager
+def unchanged_on_error(
+    filepath: str | os.PathLike[str], model: nn.Module | None = None, optimizer: Optimizer | None = None
+) -> Iterator[None]:
+    """Load a file inside the block: if that fails, model and optimizer are again as they were before it.
+
+    Raises:
+        CheckpointError: in the place of whatever error a model or an optimizer raises while it loads.
+    """
+    plain = None if model is None else unwrap(model)
+    weights = None if plain is None else copy.deepcopy(plain.state_dict())
+    state = {} if optimizer is None else {"state": optimizer.state, "param_groups": optimizer.param_groups}
+    try:
+        yield
+    except BaseException as error:
+        if plain is not None and weights is not None:
+            plain.load_state_dict(weights)
+        if optimizer is not None:
+            vars(optimizer).update(state)  # torch puts new ones in their place and leaves these as they are
+        if isinstance(error, CheckpointError) or not isinstance(error, Exception):
+            raise
+        raise CheckpointError(f"{os.fspath(filepath)!r} cannot be loaded into the model ({error})") from error

@@ -1,0 +1,78 @@
+"""Find the checkpoint of a folder from which to resume, or to fork."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
+from ignite_recipes.checkpoint.run import how_far
+
+__all__ = ["BEST", "LATEST", "best_weights", "newest_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+LATEST = "latest_checkpoint.pt"
+"""The file that recipes and commands write last, at the end of every epoch and inside epochs."""
+
+BEST = "best_model.pt"
+"""The file of the best epoch."""
+
+
+def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+    """The sound checkpoint of a whole run to resume from, or None if the folder holds no ``.pt`` file.
+
+    It is ``latest_checkpoint.pt``, which recipes write last, or without it the one of the run that got farthest.
+    A best model that got farther than it is of an epoch whose other files a kill has prevented: the epoch is done
+    again. Other files are passed over with a warning in the log, which says why.
+
+    Raises:
+        CheckpointError: if there are files, and none is sound and of a whole run.
+    """
+    found: list[tuple[bool, tuple[int, int, int], float, Path]] = []
+    passed_over = []
+    for path in _files(folder):
+        try:
+            found.append((path.name == LATEST, how_far(read_checkpoint(path), path), path.stat().st_mtime, path))
+        except CheckpointError as error:
+            logger.warning("passed over: %s", error)
+            passed_over.append(error)
+    if passed_over and not found:
+        raise CheckpointError(
+            f"none of the {len(passed_over)} checkpoints in {os.fspath(folder)!r} is of a whole run: start a new run. "
+            f"The first: {passed_over[0]}"
+        )
+    return max(found)[-1] if found else None
+
+
+def best_weights(folder: str | os.PathLike[str]) -> Path | None:
+    """The checkpoint to fork: ``best_model.pt`` if it is sound, else the sound one of the latest epoch.
+
+    Raises:
+        CheckpointError: if there are files, and none is sound.
+    """
+    files = sorted(_files(folder), key=lambda path: path.name != BEST)
+    sound: list[tuple[int, float, Path]] = []
+    for path, contents in _sound(files):
+        if path.name == BEST:
+            return path
+        epoch = contents.get("epoch")
+        sound.append((epoch if isinstance(epoch, int) else 0, path.stat().st_mtime, path))
+    if files and not sound:
+        raise CheckpointError(
+            f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is sound: start a new run"
+        )
+    return max(sound)[2] if sound else None
+
+
+def _files(folder: str | os.PathLike[str]) -> list[Path]:
+    return sorted(path for path in Path(folder).glob("*.pt") if path.is_file())
+
+
+def _sound(files: list[Path]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for path in files:
+        try:
+            yield path, read_checkpoint(path)
+        except (CheckpointError, FileNotFoundError) as error:  # a run may remove older files meanwhile
+            logger.warning("passed over: %s", error)

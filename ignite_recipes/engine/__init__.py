@@ -1,0 +1,20 @@
+"""The centre: the training step, the trainer around it, the evaluator, and the events that they fire."""
+
+from ignite_recipes.engine.describe import describe
+from ignite_recipes.engine.evaluator import EvaluationEngine, create_evaluator
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.parts import keep_state, parts_of
+from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.trainer import TrainingEngine, create_trainer
+
+__all__ = [
+    "EvaluationEngine",
+    "TrainEvents",
+    "TrainingEngine",
+    "TrainingStep",
+    "create_evaluator",
+    "create_trainer",
+    "describe",
+    "keep_state",
+    "parts_of",
+]

@@ -1,0 +1,58 @@
+"""Compute the losses, model included, through ``torch.compile``."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite_recipes.engine.losses import LossFunction
+
+__all__ = ["compiled"]
+
+# What torch calls the compiler of each platform, if CXX does not say; elsewhere g++.
+_COMPILERS = {"darwin": "clang++", "win32": "cl"}
+
+
+def compiled(loss_fn: LossFunction, compile: bool | str, device: torch.device) -> LossFunction:
+    """The loss function, model included, through ``torch.compile``; as it is where ``compile`` is False.
+
+    Each shape of a batch has a program of its own. One for all shapes, which torch would make at the second, rounds
+    differently from that of the first, and a resumed run can meet the shapes in another order.
+
+    Raises:
+        ValueError: if torch has no such mode, or there is no compiler on this machine.
+    """
+    if compile is False:
+        return loss_fn
+    modes = list(torch._inductor.list_mode_options())
+    if compile is not True and compile not in modes:
+        raise ValueError(f"compile must be True, False or one of torch.compile's modes, {modes}; got {compile!r}")
+    compiler = os.environ.get("CXX", _COMPILERS.get(sys.platform, "g++"))
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(
+            f"compile must have a C++ compiler; got none that is called {compiler!r}: install it, name yours in the "
+            "environment variable CXX, or leave compile out"
+        )
+
+    def losses(model: nn.Module, inputs: Any, batch: Any) -> Mapping[str, Tensor]:
+        return loss_fn(model, inputs, batch)
+
+    # torch keeps programs with the code that they are made of, and of one code no more than 8: all runs of a process
+    # would share them, and the third would no longer be compiled.
+    losses.__code__ = losses.__code__.replace()
+    fast = torch.compile(losses, mode=None if compile is True else compile, dynamic=False)
+    if device.type == "cpu":
+        return fast
+
+    def copied(model: nn.Module, inputs: Any, batch: Any) -> Mapping[str, Tensor]:
+        # CUDA graphs, which a mode may use, write each step's results to the same place.
+        found = fast(model, inputs, batch)
+        if not isinstance(found, Mapping):  # which check_loss refuses
+            return found
+        return {name: value.clone() if isinstance(value, Tensor) else value for name, value in found.items()}
+
+    return copied

@@ -1,0 +1,53 @@
+"""Print which handler of an engine runs at which event."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from ignite.engine import Engine
+
+from ignite_recipes.engine.events import DRAWING
+
+__all__ = ["describe"]
+
+
+def describe(engine: Engine, file: TextIO | None = None) -> None:
+    """Print which handler runs at which event, in the order of the drawing in :mod:`ignite_recipes.engine.events`.
+
+    Args:
+        engine: any Ignite engine; events of its own that the drawing lacks come last.
+        file: where to; standard output by default.
+
+    >>> from ignite.engine import Events
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> _ = trainer.add_event_handler(Events.STARTED, print, "go")
+    >>> _ = trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), print, "two more epochs")
+    >>> describe(trainer)
+    STARTED                         print
+      EPOCH_COMPLETED               print, on some only
+    """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine must be an Ignite engine, e.g. of create_trainer(...); got {type(engine).__name__}")
+    drawn = {event for event, _ in DRAWING}
+    others = [(event, 0) for event in engine._event_handlers if event not in drawn]
+    for event, depth in (*DRAWING, *others):
+        left = "  " * depth + getattr(event, "name", str(event))
+        for handler, _, _ in engine._event_handlers.get(event, ()):
+            print(f"{left:<32}{_name(handler)}", file=file or sys.stdout)
+            left = ""
+
+
+def _name(handler: Callable[..., Any]) -> str:
+    """What a reader knows a handler by: an object's own repr, or the name of a function or method."""
+    filtered = getattr(handler, "_parent", None)  # Ignite wraps a handler of every=, once= and the like
+    if filtered is not None:
+        return f"{_name(filtered())}, on some only"
+    owner = getattr(handler, "__self__", None)
+    if owner is not None and not isinstance(owner, type(sys)) and "__repr__" in _defined_by(type(owner)):
+        return repr(owner)
+    return getattr(handler, "__qualname__" if owner is not None else "__name__", None) or repr(handler)
+
+
+def _defined_by(kind: type) -> set[str]:
+    """What a class and its bases define, but for ``object``."""
+    return {name for base in kind.__mro__[:-1] for name in vars(base)}

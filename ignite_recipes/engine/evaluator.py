@@ -1,0 +1,113 @@
+"""The evaluator: a model's losses on data that it is not trained on."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from ignite.engine import Engine, State
+from torch import Tensor, nn
+
+from ignite_recipes.devices import as_device, move_model
+from ignite_recipes.engine.compiling import compiled
+from ignite_recipes.engine.keyed_engine import KeyedEngine
+from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
+from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.exchange import exchange_of
+from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.loading.batches import count_samples, first_item, to_device
+from ignite_recipes.loading.randomness import derive_seed, seed_torch
+
+__all__ = ["EvaluationEngine", "create_evaluator"]
+
+
+class EvaluationStep:
+    """The losses of one batch, without gradients; arguments as for :func:`create_evaluator`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        device: torch.device,
+        get_inputs: Callable[[Any], Any],
+        batch_size: Callable[[Any], int],
+        compile: bool | str,
+    ) -> None:
+        self.model, self.loss_fn, self.device, self.compile = model, loss_fn, device, compile
+        self.get_inputs, self.batch_size = get_inputs, batch_size
+        self.losses = compiled(loss_fn, compile, device)
+        self.exchange = exchange_of(model, device, trains=False)
+
+    @torch.no_grad()
+    def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
+        state: Any = engine.state
+        seed_torch(derive_seed(state.seed, "validation", state.iteration, *self.exchange.key), self.device)
+        batch = to_device(batch, self.device)
+        part = getattr(state.dataloader, "part", None)
+        by_length = self.batch_size is count_samples
+        state.num_samples, share = self.exchange.count(self.batch_size(batch), part, by_length=by_length)
+        losses = self.losses(self.model, self.get_inputs(batch), batch)
+        check_loss(losses)
+        return self.exchange.end_average(self.exchange.begin_average(losses, share))
+
+
+class EvaluationEngine(KeyedEngine):
+    """The evaluator that :func:`create_evaluator` makes: losses without gradients, in evaluation mode.
+
+    A run leaves each module in the mode (training or evaluation) in which it found it, and draws the same
+    random numbers every time, so that a sampled validation loss shows the model and not the dice.
+
+    >>> model = nn.Dropout()
+    >>> def noisy_loss(model, x, batch):
+    ...     return {"loss": (model(x) + torch.randn_like(x)).mean()}
+    >>> evaluator = create_evaluator(model, noisy_loss)
+    >>> first, second = (evaluator.run([torch.ones(4)]).output["loss"] for _ in range(2))
+    >>> bool(first == second), model.training
+    (True, True)
+    """
+
+    step: "EvaluationStep"
+
+    def __init__(self, step: "EvaluationStep", *, seed: int) -> None:
+        super().__init__(step, "validation", step.device, seed)
+        self.model = step.model
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
+        self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
+        self.state.metrics = {}
+        with in_evaluation_mode(self.model):
+            return super().run(data, max_epochs, max_iters, epoch_length)
+
+
+def create_evaluator(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    *,
+    device: str | torch.device | None = "cpu",
+    seed: int = 0,
+    get_inputs: Callable[[Any], Any] = first_item,
+    batch_size: Callable[[Any], int] = count_samples,
+    compile: bool | str = False,
+) -> EvaluationEngine:
+    """An Ignite Engine that computes a model's losses without training it, in float32.
+
+    Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed. Ignite's metrics can be
+    attached to it as to any evaluator.
+
+    >>> from ignite_recipes import EpochAverages
+    >>> evaluator = create_evaluator(nn.Identity(), lambda model, x, batch: {"loss": model(x).square().mean()})
+    >>> _ = EpochAverages().attach(evaluator)
+    >>> evaluator.run([torch.tensor([1.0, 1.0, 1.0]), torch.tensor([5.0])]).metrics
+    {'loss': 7.0}
+    """
+    check_loss_function(loss_fn)
+    target = as_device(device)
+    join_ranks(target)
+    step = EvaluationStep(move_model(model, target), loss_fn, target, get_inputs, batch_size, compile)
+    return EvaluationEngine(step, seed=seed)

@@ -1,0 +1,136 @@
+"""Where a run is: its epoch, its batch, and what of an epoch's end is done."""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+from ignite.engine import State
+
+__all__ = ["Progress", "Stage"]
+
+
+class Stage(IntEnum):
+    """How far the epoch is that was started last."""
+
+    TRAINING = 0
+    """Some of its batches are still to be trained."""
+    TRAINED = 1
+    """All are trained; what the epoch came to is still to be measured and decided on."""
+    DECIDED = 2
+    """Every handler has decided; the epoch is still to be saved."""
+    SAVED = 3
+    """The epoch is complete."""
+
+
+class Progress:
+    """Where a run is, in one object with one state.
+
+    Ignite's ``state`` counts batches as they are fetched. A run that fails, or stops inside an accumulation window, has
+    fetched batches that are not in the weights: it is repeated from ``iteration``.
+
+    Args:
+        state: of the Engine that runs.
+
+    Attributes:
+        epoch: the one that was started last, from 1; 0 before the first.
+        epoch_start: iterations before its first batch.
+        iteration: the last one whose batch is in the weights.
+        stage: how far the epoch is.
+        optimizer_steps, skipped_steps: since the run began.
+        steps_owed: OPTIMIZER_STEP_COMPLETED events still to be withheld, for steps that were dropped after theirs was
+            fired.
+        learning_rate: of the first parameter group in the epoch's first step.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.restart()
+
+    def restart(self) -> None:
+        """Before the first epoch."""
+        self.epoch = self.epoch_start = self.iteration = 0
+        self.stage = Stage.SAVED
+        self.optimizer_steps = self.skipped_steps = self.steps_owed = 0
+        self.learning_rate = 0.0
+
+    @property
+    def position(self) -> int:
+        """Batches of the current epoch that were fetched and computed."""
+        return self.state.iteration - self.epoch_start
+
+    @property
+    def completed_epochs(self) -> int:
+        """Epochs that need no more batches and no more decisions."""
+        return self.epoch if self.stage >= Stage.DECIDED else self.epoch - 1
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether the current batch is the epoch's last, as far as its length is known."""
+        return self.position == self.state.epoch_length
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether all batches of the epoch are trained, and what they came to is still to be decided on."""
+        return self.stage == Stage.TRAINED or (self.stage == Stage.TRAINING and self.is_last_batch)
+
+    @property
+    def is_inside_epoch(self) -> bool:
+        """Whether some of the current epoch's batches are trained, and others are not."""
+        return self.stage == Stage.TRAINING and self.position > 0 and not self.is_last_batch
+
+    def start_epoch(self, learning_rate: float) -> None:
+        """Note that ``state.epoch`` begins, or continues where it was left."""
+        if self.epoch < self.state.epoch:
+            self.epoch, self.epoch_start, self.stage = self.state.epoch, self.state.iteration, Stage.TRAINING
+            self.learning_rate = learning_rate
+        self.iteration = self.state.iteration
+
+    def note_update(self) -> None:
+        """Note that all batches so far are in the weights, or were dropped on purpose."""
+        self.iteration = self.state.iteration
+
+    def rewind(self) -> None:
+        """Let Ignite count on from where the weights are."""
+        self.state.iteration, self.state.epoch = self.iteration, self.completed_epochs
+
+    def start_after(self, epoch: int, epoch_length: int) -> None:
+        """Count as if ``epoch`` epochs of so many batches were done, for weights that come from elsewhere."""
+        self.epoch, self.stage = epoch, Stage.SAVED
+        self.epoch_start = self.iteration = epoch * epoch_length
+        self.state.epoch_length, self.state.max_epochs = epoch_length, epoch
+        self.rewind()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, and Ignite's counters and the run's seed."""
+        return {
+            "seed": self.state.seed,
+            "epoch_length": self.state.epoch_length,
+            "max_epochs": self.state.max_epochs,
+            "max_iters": self.state.max_iters,
+            "epoch": self.epoch,
+            "epoch_start": self.epoch_start,
+            "iteration": self.iteration,
+            # A file is written while others of the same epoch are still to be: once it is read, they were.
+            "stage": int(Stage.SAVED if self.stage == Stage.DECIDED else self.stage),
+            "optimizer_steps": self.optimizer_steps,
+            "skipped_steps": self.skipped_steps,
+            "steps_owed": self.steps_owed,
+            "learning_rate": self.learning_rate,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be where the saved run was.
+
+        Raises:
+            KeyError, ValueError: if ``state`` is not one of :meth:`state_dict`.
+        """
+        numbers = {name: state[name] for name in self.state_dict()}
+        wrong = [name for name in ("epoch", "epoch_start", "iteration") if not isinstance(numbers[name], int)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} must be whole numbers")
+        self.state.seed = numbers.pop("seed")
+        for name in ("epoch_length", "max_epochs", "max_iters"):
+            setattr(self.state, name, numbers.pop(name))
+        self.stage = Stage(numbers.pop("stage"))
+        vars(self).update(numbers)
+        self.rewind()

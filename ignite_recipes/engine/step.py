@@ -1,0 +1,303 @@
+"""The training step, once for every recipe and every Engine."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ignite_recipes.devices import as_device, move_model
+from ignite_recipes.engine.compiling import compiled
+from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
+from ignite_recipes.engine.progress import Progress
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.engine.window import Window
+from ignite_recipes.exchange import exchange_of
+from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.loading.batches import count_samples, first_item, to_device
+from ignite_recipes.loading.randomness import derive_seed, seed_torch
+
+__all__ = ["TrainingStep"]
+
+
+class TrainingStep:
+    """One batch of training, as drawn in :mod:`ignite_recipes.engine.events`; an update function for any Engine.
+
+    ``create_trainer`` puts it into a trainer of ours. In an Engine of your own, ``Engine(TrainingStep(...))``, it does
+    the same: exact accumulation, mixed precision, the events of a step, the guard. Where ``state.seed`` is None, it
+    draws from torch's generators as they are.
+
+    Args:
+        model: moved to ``device``.
+        optimizer: any torch optimizer of the model's parameters.
+        loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors.
+        device: None or ``"auto"`` is the best one there is.
+        accumulation_steps: batches per optimizer step.
+        get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
+        batch_size: counts the samples of a batch; by default the length of its first tensor.
+        compile: compute the losses through ``torch.compile``: True, or one of its modes.
+
+    Attributes:
+        model, optimizer, loss_fn, device: as given.
+        losses: ``loss_fn``, compiled if asked for.
+        exchange: with the other ranks of the run.
+        precision: set by ``MixedPrecisionTrainer.attach``; None is float32.
+        veto: what a handler of OPTIMIZER_STEP_STARTED sets to drop the step: True, or a 0-d tensor on the device
+            that is nonzero where the step must be dropped.
+        veto_lag: steps until the host asks an accelerator whether a step was finite; 0 is at once.
+        window: the batches since the last optimizer step.
+        progress: where the run is.
+
+    Raises:
+        ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, or there is no such device.
+        TypeError: for a model, optimizer or loss function of another kind.
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> def loss_fn(model, inputs, batch):
+    ...     return {"loss": (model(inputs) - 1).square().mean()}
+    >>> step = TrainingStep(model, optimizer, loss_fn, accumulation_steps=2)
+    >>> engine = Engine(step)
+    >>> _ = engine.run(torch.ones(12, 1).split(4), max_epochs=10)  # windows of two batches and of one
+    >>> step.progress.optimizer_steps
+    20
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss_fn: LossFunction,
+        *,
+        device: str | torch.device | None = "cpu",
+        accumulation_steps: int = 1,
+        get_inputs: Callable[[Any], Any] = first_item,
+        batch_size: Callable[[Any], int] = count_samples,
+        compile: bool | str = False,
+    ) -> None:
+        if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be a whole number, at least one batch; got {accumulation_steps}")
+        self.device = as_device(device)
+        _check_optimizer(optimizer)
+        check_loss_function(loss_fn)
+        join_ranks(self.device)
+        self.model, self.optimizer = move_model(model, self.device), optimizer
+        _check_parameters(model, optimizer)
+        self.get_inputs, self.batch_size = get_inputs, batch_size
+        self.compile = compile
+        self.loss_fn = loss_fn
+        self.exchange = exchange_of(self.model, self.device)
+        self.precision: Any = None
+        self.veto: bool | Tensor = False
+        self.veto_lag = 0 if self.device.type == "cpu" else 4
+        self.window = Window(accumulation_steps)
+        self.progress: Progress | None = None
+
+    @property
+    def loss_fn(self) -> LossFunction:
+        """What computes the losses; a handler may put another one in its place."""
+        return self._loss_fn
+
+    @loss_fn.setter
+    def loss_fn(self, loss_fn: LossFunction) -> None:
+        self._loss_fn, self.losses = loss_fn, compiled(loss_fn, self.compile, self.device)
+
+    def attach(self, engine: Engine) -> "TrainingStep":
+        """Give an Engine of your own the step's events; the first call does so if it was not done before.
+
+        Call it, or attach a handler, before you add functions of your own to these events.
+        """
+        known = set(engine._allowed_events)
+        engine.register_events(*(event for event in TrainEvents if event not in known))
+        self.progress = Progress(engine.state)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish_window)
+        return self
+
+    def start_epoch(self, engine: Engine) -> None:
+        """Begin an epoch with an empty window."""
+        assert self.progress is not None
+        self.progress.start_epoch(float(self.optimizer.param_groups[0]["lr"]))
+        self.window.clear()
+
+    def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
+        """Train on one batch; the losses, detached, on the device."""
+        state: Any = engine.state
+        if self.progress is None or self.progress.state is not state:
+            self.attach(engine)
+            state.iteration -= 1  # the epoch began before this batch
+            self.start_epoch(engine)
+            state.iteration += 1
+        assert self.progress is not None
+        model, exchange, precision, window = self.model, self.exchange, self.precision, self.window
+        if not model.training:
+            model.train()
+        if not window.losses:
+            self.zero_gradients()
+
+        # The batch, on the device.
+        batch = to_device(batch, self.device)
+        part = getattr(state.dataloader, "part", None)
+        by_length = self.batch_size is count_samples
+        state.num_samples, share = exchange.count(self.batch_size(batch), part, by_length=by_length)
+        state.inputs = self.get_inputs(batch)
+
+        # Noise and augmentation.
+        if engine._event_handlers[TrainEvents.INPUTS_READY]:
+            self._seed(state, "inputs")
+            engine._fire_event(TrainEvents.INPUTS_READY)
+
+        # Forward and loss. Whatever has drawn numbers so far, dropout draws the same.
+        self._seed(state, "step")
+        is_last = len(window.losses) + 1 == window.length or self.progress.is_last_batch
+        with exchange.window(is_last=is_last or state.epoch_length is None):
+            with self._autocast():
+                losses = state.losses = exchange.forward(self.losses, model, state.inputs, batch)
+            loss = check_loss(losses)
+            fire(engine, TrainEvents.LOSSES_READY)
+
+            # Backward, of the batch's share of its window; gradients are averaged over the ranks.
+            average = exchange.begin_average(losses, share)
+            weight = window.weigh(state.num_samples) * share * exchange.world_size
+            if weight != 1:
+                loss = loss * weight
+            (loss if precision is None else precision.scale_loss(loss)).backward()
+        output = exchange.end_average(average)
+        window.losses.append(output["loss"])
+        fire(engine, TrainEvents.BACKWARD_COMPLETED)
+
+        # The optimizer's step, where the window ends.
+        if is_last:
+            self._update(engine)
+        state.inputs = state.losses = None  # frees the activations before the next forward
+        return output
+
+    def finish_window(self, engine: Engine) -> None:
+        """Take the step of a window inside which the epoch has ended: its length was unknown, or it was cut short."""
+        if self.window.is_open:
+            self.exchange.finish_gradients(self.gradients())
+            self._update(engine)
+
+    def _update(self, engine: Engine) -> None:
+        """Unscale, average over the window, clip, check, and step unless that is vetoed."""
+        state: Any = engine.state
+        if self.precision is not None:
+            self.precision.unscale_gradients(self.optimizer)
+        if self.window.weight not in (0.0, 1.0):
+            torch._foreach_div_(self.gradients(), self.window.weight)
+
+        state.grad_norm = None
+        self.veto = False
+        fire(engine, TrainEvents.GRADIENTS_READY)
+        fire(engine, TrainEvents.OPTIMIZER_STEP_STARTED)
+        stepped = self._step_optimizer()
+
+        progress = self.progress
+        assert progress is not None
+        self.window.clear()
+        progress.note_update()
+        if not stepped:
+            progress.skipped_steps += 1
+            fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)
+            return
+        progress.optimizer_steps += 1
+        if progress.steps_owed:
+            progress.steps_owed -= 1
+        else:
+            fire(engine, TrainEvents.OPTIMIZER_STEP_COMPLETED)
+
+    def _step_optimizer(self) -> bool:
+        """Take the step unless it is vetoed or has overflown; whether it was taken, as far as is known."""
+        veto, optimizer = self.veto, self.optimizer
+        if isinstance(veto, Tensor):
+            if self.can_defer_veto:
+                return self._step_unless(veto)
+            veto = bool(veto)  # waits for the device: the price of an optimizer that is not fused
+        if self.precision is not None:
+            return bool(self.precision.step_optimizer(optimizer, drop=veto))
+        if not veto:
+            optimizer.step()
+        return not veto
+
+    def _step_unless(self, flag: Tensor) -> bool:
+        """Let a fused optimizer read ``flag`` on the device, as ``GradScaler`` does; nobody waits."""
+        optimizer: Any = self.optimizer
+        optimizer.grad_scale, optimizer.found_inf = None, flag.to(torch.float32)
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf
+        return True
+
+    def abandon(self) -> None:
+        """Forget a step that an error has cut short, and the window that it was of."""
+        self.window.clear()
+        if self.precision is not None:
+            self.precision.abandon_step()
+
+    def zero_gradients(self) -> None:
+        """Free the gradients of the optimizer's parameters."""
+        if type(self.optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
+            self.optimizer.zero_grad(set_to_none=True)
+            return
+        for group in self.optimizer.param_groups:  # torch's own does this and tells its profiler: 20 times the cost
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def gradients(self) -> list[Tensor]:
+        """The gradients of the optimizer's parameters that have one."""
+        groups = self.optimizer.param_groups
+        return [p.grad for group in groups for p in group["params"] if p.grad is not None]
+
+    def repeat_forward(self, engine: Engine) -> Mapping[str, Tensor]:
+        """The losses of the current batch once more, from the same inputs and the same random numbers."""
+        state: Any = engine.state
+        self._seed(state, "step")
+        with self._autocast():
+            return self.loss_fn(unwrap(self.model), state.inputs, to_device(state.batch, self.device))
+
+    @property
+    def can_defer_veto(self) -> bool:
+        """Whether a step can be dropped on the device, without the host having to know at once."""
+        if self.precision is not None and self.precision.scaler is not None:
+            return False  # the scaler itself decides
+        fused = all(group.get("fused") for group in self.optimizer.param_groups)
+        return self.veto_lag > 0 and fused and getattr(self.optimizer, "_step_supports_amp_scaling", False)
+
+    def report_late_skip(self, engine: Engine) -> None:
+        """Correct the counts: a step that was counted as taken turns out to have been dropped.
+
+        OPTIMIZER_STEP_COMPLETED was fired for it, so the next one is withheld: schedules advance exactly as
+        often as the optimizer did.
+        """
+        assert self.progress is not None
+        self.progress.optimizer_steps -= 1
+        self.progress.skipped_steps += 1
+        self.progress.steps_owed += 1
+        fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.precision is None else self.precision.autocast()
+
+    def _seed(self, state: Any, place: str) -> None:
+        # Python's and NumPy's generators continue from the fetch, which has seeded them for this iteration.
+        if state.seed is not None:
+            seed_torch(derive_seed(state.seed, place, state.iteration, *self.exchange.key), self.device)
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer made for the model's parameters; got {got}")
+
+
+def _check_parameters(model: nn.Module, optimizer: Optimizer) -> None:
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if not trained:
+        raise ValueError("the model must have a parameter to train; got none that requires a gradient")
+    if not any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"]):
+        raise ValueError("the optimizer must have parameters of the model; got another model's: make it for this one")

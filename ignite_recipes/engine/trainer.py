@@ -1,0 +1,280 @@
+"""The trainer: a run of the training step that starts, stops, fails and resumes, once for every recipe."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Events, State
+from torch import nn
+from torch.optim import Optimizer
+
+from ignite_recipes.engine.environment import deterministic_algorithms
+from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.engine.keyed_engine import KeyedEngine
+from ignite_recipes.engine.losses import LossFunction
+from ignite_recipes.engine.parts import Parts
+from ignite_recipes.engine.progress import Progress, Stage
+from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.weights import WeightSwap
+from ignite_recipes.exchange.ranks import all_equal, all_reduce_max, lost_rank, on_rank_zero
+from ignite_recipes.loading.batches import count_samples, first_item
+from ignite_recipes.loading.keyed_loader import KeyedLoader
+from ignite_recipes.loading.randomness import draw_seed, preserve_generators
+
+__all__ = ["TrainingEngine", "create_trainer"]
+
+
+class TrainingEngine(KeyedEngine):
+    """The trainer that :func:`create_trainer` makes: an Ignite Engine that runs a :class:`TrainingStep`.
+
+    Args:
+        step: what is done with a batch.
+        seed: of everything random in the run.
+        deterministic: run with algorithms only that give the same bits in every process.
+
+    Attributes:
+        step: the :class:`TrainingStep`; ``model``, ``optimizer`` and ``device`` are its.
+        progress: where the run is: :class:`~ignite_recipes.engine.progress.Progress`.
+        weights: puts other weights into the model for a while: :class:`~ignite_recipes.engine.weights.WeightSwap`.
+        parts: everything else whose state a checkpoint of this run holds; see :func:`keep_state`.
+        metadata: plain values that its checkpoints hold too, e.g. a recipe's settings.
+        recover: called with the trainer and an exception that ends its run; may put the run back to a place from which
+            it can continue, and return True.
+        state: Ignite's State, and in addition :class:`~ignite_recipes.engine.state.TrainingState`.
+
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()})
+    >>> batches = [torch.ones(4, 2)] * 5
+    >>> [trainer.run(batches, max_epochs=n).iteration for n in (2, 3, 3)]  # the second continues, the third is done
+    [10, 15, 15]
+    """
+
+    step: TrainingStep
+
+    def __init__(self, step: TrainingStep, *, seed: int, deterministic: bool = False) -> None:
+        super().__init__(step, "train", step.device, seed)
+        self.register_events(*TrainEvents)
+        self.model, self.optimizer = step.model, step.optimizer
+        self.progress = step.progress = Progress(self.state)
+        self.weights = WeightSwap(step.model, step.exchange.broadcast_buffers)
+        self.parts = Parts()
+        self.metadata: dict[str, Any] = {}
+        self.deterministic = deterministic
+        self.watched: tuple[Any, str] | None = None  # the metric that handlers decide on, and which way is better
+        self.recover: Callable[[TrainingEngine, BaseException], bool] | None = None
+        self.loader_place: Mapping[str, Any] | None = None  # of a run that was restored inside an epoch
+        self._decided: set[int] = set()  # handlers of METRICS_READY that have decided on the current epoch
+        self.add_event_handler(Events.EPOCH_STARTED, start_epoch)
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Train on ``data`` until ``max_epochs``, from where the state stands.
+
+        Unlike Ignite's: a run that has reached its end goes straight to COMPLETED instead of starting
+        anew on the trained weights (``state.max_epochs = None`` asks for that), one that was stopped inside
+        an epoch continues with the next batch of that epoch, and an exception always reaches the caller, unless a
+        handler can recover from it.
+        """
+        while True:
+            try:
+                self.weights.take_out()
+                return self._run(data, max_epochs, max_iters, epoch_length)
+            except BaseException as error:
+                self.weights.take_out()
+                if (lost := lost_rank(error)) is not None:
+                    raise lost from error
+                if not isinstance(error, Exception) or self.recover is None or not self.recover(self, error):
+                    raise
+
+    def _run(
+        self, data: Iterable[Any] | None, max_epochs: int | None, max_iters: int | None, epoch_length: int | None
+    ) -> State:
+        state, progress = self.state, self.progress
+        if state.max_epochs is None and state.max_iters is None:  # a first run, or one that is to start anew
+            progress.restart()
+        else:
+            self.step.abandon()  # stopped inside an accumulation window, whose gradients are gone
+            progress.rewind()
+            self._check_same_length(data, epoch_length)
+            if self._is_at_end(max_epochs or state.max_epochs, max_iters or state.max_iters):
+                self._fire_event(Events.COMPLETED)
+                return state
+        try:
+            with deterministic_algorithms(self.deterministic):
+                return super().run(data, max_epochs, max_iters, epoch_length)
+        except BaseException:
+            state.iteration = progress.iteration  # what failed has changed nothing: it is still to be done
+            self.step.abandon()
+            raise
+
+    def _is_at_end(self, max_epochs: int | None, max_iters: int | None) -> bool:
+        """Do what was left undone at an epoch's end; whether that, or an end that is reached, ends the run."""
+        state, progress = self.state, self.progress
+        self.should_terminate = False
+        with preserve_generators(self.device):
+            if progress.is_trained:
+                state.epoch = progress.epoch
+                state.metrics["learning_rate"] = progress.learning_rate
+                self._fire_event(Events.EPOCH_COMPLETED)
+            elif progress.stage == Stage.DECIDED:
+                self._save_epoch()
+        is_last_epoch = max_epochs is not None and state.epoch == max_epochs
+        return bool(self.should_terminate) or is_last_epoch or state.iteration == max_iters
+
+    def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
+        """As :class:`KeyedEngine`; around three of Ignite's events the run has further ones, as they are drawn."""
+        if event_name is Events.EPOCH_COMPLETED:
+            self._end_epoch()
+            return
+        if event_name is Events.COMPLETED:
+            self.step.zero_gradients()  # their memory is taken by the trained weights where the model ends with others
+            super()._fire_event(TrainEvents.RUN_TRAINED)
+        super()._fire_event(event_name, *event_args, **event_kwargs)
+        if event_name is Events.ITERATION_COMPLETED and not (self.step.window.losses or self.progress.is_last_batch):
+            fire(self, TrainEvents.RESUME_POINT)
+
+    def _end_epoch(self) -> None:
+        """Measure, decide, save; each once for an epoch, also when it fails in between and the run is started again."""
+        progress = self.progress
+        if progress.stage == Stage.TRAINING:
+            self.step.finish_window(self)
+            self.step.exchange.broadcast_buffers(self.model)
+            progress.stage = Stage.TRAINED
+            self._decided.clear()
+        super()._fire_event(TrainEvents.EPOCH_TRAINED)
+        super()._fire_event(Events.EPOCH_COMPLETED)
+        self._decide(TrainEvents.METRICS_READY)
+        if all_reduce_max(bool(self.should_terminate)) and not self.should_terminate:
+            self.terminate()  # a handler of another rank has decided so
+        self.weights.take_out()
+        progress.stage = Stage.DECIDED
+        self._save_epoch()
+
+    def _decide(self, event: TrainEvents) -> None:
+        """Fire ``event`` for the handlers that have not decided on this epoch yet."""
+        for entry in list(self._event_handlers[event]):
+            if id(entry[0]) not in self._decided:
+                self._call(entry)
+                self._decided.add(id(entry[0]))
+
+    def _save_epoch(self) -> None:
+        super()._fire_event(TrainEvents.EPOCH_DECIDED)
+        super()._fire_event(TrainEvents.CHECKPOINT_READY)
+        self.progress.stage = Stage.SAVED
+        super()._fire_event(TrainEvents.RESUME_POINT)
+
+    def _handle_exception(self, error: BaseException) -> None:
+        self.weights.take_out()
+        super()._handle_exception(error)
+
+    def _check_same_length(self, data: Iterable[Any] | None, epoch_length: int | None) -> None:
+        length = epoch_length or (data is not None and self._get_data_length(data))
+        if self.state.iteration and length and length != self.state.epoch_length:
+            raise ValueError(
+                f"the loader must have the {self.state.epoch_length} batches an epoch that this run began with; "
+                f"got {length}: resume with the same data and batch size"
+            )
+
+    def state_dict(self) -> Any:
+        """Where the run is: that of ``progress``."""
+        return self.progress.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Be where the saved run was; what the model holds now are its trained weights."""
+        self.progress.load_state_dict(state_dict)
+        self.weights.forget()
+
+    def place_in_loader(self) -> dict[str, Any] | None:
+        """What a checkpoint notes of the loader, inside an epoch."""
+        loader: Any = self.state.dataloader
+        if isinstance(loader, KeyedLoader) and self.progress.is_inside_epoch:
+            return loader.place(self.state.batch)
+        return None if self.loader_place is None else dict(self.loader_place)
+
+
+def start_epoch(engine: TrainingEngine) -> None:
+    """The first handler of EPOCH_STARTED, so that ``describe`` shows it."""
+    state, progress = engine.state, engine.progress
+    engine.step.start_epoch(engine)
+    state.metrics["learning_rate"] = progress.learning_rate
+    loader: Any = state.dataloader
+    if isinstance(loader, KeyedLoader):
+        loader.enter(state.epoch, progress.position, engine.loader_place)
+        engine.loader_place = None
+    # Each epoch is a pass of its own, also where its length is not the loader's; Ignite would divide to know
+    # how much of it is done, which terminate_epoch() makes wrong.
+    engine._dataloader_iter, engine._init_iter = None, progress.position
+
+
+def create_trainer(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    *,
+    device: str | torch.device | None = "cpu",
+    seed: int | None = None,
+    accumulation_steps: int = 1,
+    get_inputs: Callable[[Any], Any] = first_item,
+    batch_size: Callable[[Any], int] = count_samples,
+    deterministic: bool = False,
+    compile: bool | str = False,
+) -> TrainingEngine:
+    """An Ignite Engine that trains ``model`` with the step drawn in :mod:`ignite_recipes.engine.events`.
+
+    Attach handlers to it, then call ``run(loader, max_epochs=...)``. A bare trainer neither averages nor
+    guards nor saves: every feature is a handler, and ``describe(trainer)`` prints which one runs when.
+
+    Args:
+        model: moved to ``device``.
+        optimizer: any torch optimizer of the model's parameters; a fused one lets the non-finite guard
+            decide on an accelerator without making the host wait.
+        loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors; ``inputs`` is what
+            augmentation made of the batch, ``batch`` is clean; both are on the device.
+        device: ``None`` or ``"auto"`` is the best one there is.
+        seed: of everything random in the run; None draws one from torch's global generator.
+        accumulation_steps: batches per optimizer step. The gradient is that of the mean over all samples of
+            the window, also for a short last batch and for the short window at the end of an epoch.
+        get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
+        batch_size: counts the samples of a batch; by default the length of its first tensor.
+        deterministic: run with algorithms only that give the same bits in every process
+            (``deterministic_algorithms``).
+        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes, e.g.
+            ``"reduce-overhead"``. The first step then takes its time; the results differ by roundings.
+
+    Raises:
+        ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, there is no such device, or
+            nothing on this machine to compile with.
+        TypeError: for a model, optimizer or loss function of another kind.
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> def loss_fn(model, inputs, batch):
+    ...     x, y = batch
+    ...     return {"loss": nn.functional.mse_loss(model(inputs), y)}
+    >>> trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, seed=0)
+    >>> x = torch.tensor([[1.0], [2.0]])
+    >>> _ = trainer.run([(x, 3 * x)], max_epochs=30)
+    >>> trainer.progress.optimizer_steps, round(model.weight.item(), 3)
+    (30, 3.0)
+    """
+    if seed is not None and not isinstance(seed, int):
+        raise ValueError(f"seed must be a whole number, or None; got {seed!r}")
+    step = TrainingStep(
+        model,
+        optimizer,
+        loss_fn,
+        device=device,
+        accumulation_steps=accumulation_steps,
+        get_inputs=get_inputs,
+        batch_size=batch_size,
+        compile=compile,
+    )
+    seed = on_rank_zero(draw_seed) if seed is None else seed
+    if not all_equal(hash(seed)):
+        raise ValueError(f"seed must be the same on all ranks, which share each batch; got {seed} on this one")
+    return TrainingEngine(step, seed=seed, deterministic=deterministic)

@@ -1,0 +1,225 @@
+"""What an engine offers to handlers: the one place that tells a trainer of ours from any other Engine.
+
+A handler asks here, when it is attached, at which event it runs and with what. What stands for our events on an Engine
+of the user's own:
+
+========================= ====================================== ==============================================
+moment                    trainer of ours                        another Engine
+========================= ====================================== ==============================================
+events of a step          fired by its step                      fired by ``Engine(TrainingStep(...))``, or by the
+                                                                 update function, which registers them
+after an optimizer step   OPTIMIZER_STEP_COMPLETED               the same if registered, else ITERATION_COMPLETED
+an epoch is trained       EPOCH_TRAINED                          EPOCH_COMPLETED
+measure                   EPOCH_COMPLETED                        EPOCH_COMPLETED
+decide                    METRICS_READY                          EPOCH_COMPLETED, after what measures
+a run may be left         RESUME_POINT                           ITERATION_COMPLETED
+a run has failed          EXCEPTION_RAISED                       EXCEPTION_RAISED, and the error reaches the caller
+========================= ====================================== ==============================================
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.parts import keep_state
+from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.engine.weights import WeightSwap, unwrap
+from ignite_recipes.exchange.ranks import on_rank_zero
+
+__all__ = ["Host", "Metric", "host_of"]
+
+Metric = str | Callable[[Engine], float]
+"""A name in ``state.metrics``, or a function of the trainer that gives the number."""
+
+
+def host_of(engine: Engine) -> "Host":
+    """What ``engine`` offers to a handler."""
+    return Host(engine)
+
+
+class Host:
+    """An engine, as a handler sees it. Made when it is asked for, and not kept: it refers to the engine.
+
+    Attributes:
+        trainer: the engine, if it is a trainer of ours.
+        step: the training step that it runs, if it is ours.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.trainer = engine if isinstance(engine, TrainingEngine) else None
+        update = engine._process_function
+        self.step = update if isinstance(update, TrainingStep) else None
+        if self.step is not None and self.step.progress is None:
+            self.step.attach(engine)
+
+    # Who runs when.
+
+    def require(self, event: Any, handler: object, remedy: str) -> None:
+        """Refuse a handler of an event of a step that the engine will never fire.
+
+        Raises:
+            RuntimeError: naming the handler, the event and the ``remedy``, a sentence that says what to do by hand.
+        """
+        if not self.fires(event):
+            raise RuntimeError(
+                f"{type(handler).__name__} runs at {event.name}, which this engine does not fire. If its update "
+                f"function fires it, say so with engine.register_events(TrainEvents.{event.name}); otherwise {remedy}"
+            )
+
+    def fires(self, event: Any) -> bool:
+        """Whether the engine says that it fires an event."""
+        return event in self.engine._allowed_events
+
+    def after_optimizer_step(self, handler: Callable[..., Any]) -> None:
+        """Run once for each step that the optimizer has taken."""
+        event = TrainEvents.OPTIMIZER_STEP_COMPLETED
+        self.engine.add_event_handler(event if self.fires(event) else Events.ITERATION_COMPLETED, handler)
+
+    def when_epoch_is_trained(self, handler: Callable[..., Any]) -> None:
+        """Run after the last step of an epoch, before it is measured."""
+        event = Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED
+        self.engine.add_event_handler(event, handler)
+
+    def to_decide(self, handler: Callable[..., Any], *args: Any) -> None:
+        """Run when all of an epoch's metrics are known; on another Engine, attach it after what measures."""
+        event = Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.METRICS_READY
+        self.engine.add_event_handler(event, handler, *args)
+
+    def where_run_can_be_left(self, handler: Callable[..., Any]) -> None:
+        """Run where a checkpoint that is taken now resumes exactly."""
+        event = Events.ITERATION_COMPLETED if self.trainer is None else TrainEvents.RESUME_POINT
+        self.engine.add_event_handler(event, handler)
+
+    def at_end(self, handler: Callable[..., Any]) -> None:
+        """Run when the run ends by itself, and when it fails; the error still reaches the caller."""
+        self.engine.add_event_handler(Events.COMPLETED, handler)
+        handlers = self.engine._event_handlers[Events.EXCEPTION_RAISED]
+        if self.trainer is not None:
+            self.engine.add_event_handler(Events.EXCEPTION_RAISED, handler)
+            return
+        failures = next((entry[0] for entry in handlers if isinstance(entry[0], _Failures)), None)
+        if failures is None:
+            failures = _Failures()
+            self.engine.add_event_handler(Events.EXCEPTION_RAISED, failures)
+        failures.handlers.append(handler)
+
+    # What it works with.
+
+    def keep(self, name: str, handler: Any) -> None:
+        """Enter the handler's state; it belongs to the run."""
+        keep_state(self.engine, name, handler)
+
+    def require_trainer(self, handler: object, remedy: str = "") -> TrainingEngine:
+        """The engine, which must be a trainer of ours.
+
+        Raises:
+            RuntimeError: if it is another Engine.
+        """
+        if self.trainer is None:
+            raise RuntimeError(
+                f"{type(handler).__name__} needs a trainer of create_trainer, which knows all of its state{remedy}"
+            )
+        return self.trainer
+
+    def model(self, given: nn.Module | None, purpose: str) -> nn.Module:
+        """The model that is trained: the one that is given, or the step's own.
+
+        Raises:
+            RuntimeError: if neither is known; ``purpose`` completes "does not say".
+        """
+        if given is None and self.step is None:
+            raise RuntimeError(f"an engine of your own does not say {purpose}: pass attach(trainer, model)")
+        return self.step.model if given is None and self.step is not None else given  # type: ignore[return-value]
+
+    def parameters(self, given: nn.Module | Iterable[Tensor] | None, purpose: str) -> list[Tensor]:
+        """Those of a model, those that are given, or those of the step's optimizer."""
+        if given is not None and not isinstance(given, nn.Module):
+            return list(given)
+        if given is None and self.step is not None:
+            return [parameter for group in self.step.optimizer.param_groups for parameter in group["params"]]
+        return list(self.model(given, purpose).parameters())
+
+    def swap(self, model: nn.Module) -> WeightSwap:
+        """What puts other weights into ``model``: for a trainer's own it is the trainer's, which checkpoints know."""
+        if self.trainer is not None and unwrap(self.trainer.model) is unwrap(model):
+            return self.trainer.weights
+        return WeightSwap(model)
+
+    # What it decides on.
+
+    def watch(self, metric: Metric, mode: str) -> None:
+        """Note that a handler decides on ``metric``, which is better when it is smaller or larger (``mode``).
+
+        Raises:
+            ValueError: if another handler watches something else: a plateau schedule and early stopping that
+                disagree about what is better work against each other.
+        """
+        if self.trainer is None:
+            return
+        if self.trainer.watched not in (None, (metric, mode)):
+            raise ValueError(
+                f"every handler of a trainer must watch the same metric in the same direction; "
+                f"{self.trainer.watched} is watched already, got {(metric, mode)}"
+            )
+        self.trainer.watched = metric, mode
+
+    def read(self, metric: Metric) -> float:
+        """The metric's value now; of a trainer of ours that of rank 0 on all ranks, so that they decide alike.
+
+        Raises:
+            RuntimeError: if the engine has no such metric at this moment, naming those it has.
+        """
+        if callable(metric):
+            value = float(metric(self.engine))  # on all ranks, for it may be computed by all together
+            return value if self.trainer is None else on_rank_zero(lambda: value)
+        name = metric
+        return self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
+
+    def _named(self, name: str) -> float:
+        metrics = self.engine.state.metrics
+        if name not in metrics:
+            known = ", ".join(sorted(metrics)) or "none"
+            raise RuntimeError(
+                f"the metric {name!r} must be in state.metrics when an epoch ends; there are: {known}. "
+                "Attach what computes it (Validation, EpochAverages) to this trainer, or name another metric"
+            )
+        return float(metrics[name])
+
+    @property
+    def batches_done(self) -> int:
+        """Of the current epoch, when it starts: more than 0 where a run continues inside it."""
+        progress = None if self.step is None else self.step.progress
+        return 0 if progress is None else progress.position
+
+    @property
+    def steps_taken(self) -> int | None:
+        """Optimizer steps since the run began, if the engine counts them."""
+        progress = None if self.step is None else self.step.progress
+        return None if progress is None else progress.optimizer_steps
+
+
+class _Failures:
+    """What is to be told of a failure on an Engine that is not ours.
+
+    Ignite takes an exception for dealt with when a handler returns; so if nobody else handles it, it is raised again.
+    """
+
+    def __init__(self) -> None:
+        self.handlers: list[Callable[..., Any]] = []
+        self._told: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"tell {len(self.handlers)} handlers, and raise it again"
+
+    def __call__(self, engine: Engine, error: BaseException) -> None:
+        if self._told is not error:  # Ignite calls a handler that raises a second time
+            self._told = error
+            for handler in self.handlers:
+                handler(engine, error)
+        if len(engine._event_handlers[Events.EXCEPTION_RAISED]) == 1:
+            raise error

@@ -1,0 +1,157 @@
+"""Make any loader of batches repeatable: what it yields depends on the seed and the position only."""
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ignite_recipes.exchange.ranks import rank, world_size
+from ignite_recipes.loading.batches import digest
+from ignite_recipes.loading.generators import is_generator, reachable, seed_generator
+from ignite_recipes.loading.randomness import derive_seed, seed_generators
+from ignite_recipes.loading.shares import Part, Shares
+
+__all__ = ["KeyedLoader"]
+
+logger = logging.getLogger(__name__)
+
+
+class KeyedLoader:
+    """A loader whose order, augmentation and workers are a pure function of (seed, purpose, epoch, fetch).
+
+    Before an epoch it seeds the global generators and every generator that it can find in the loader, its
+    samplers, its data set and its transforms, calls their ``set_epoch`` where there is one, and restarts
+    persistent workers, whose generators would otherwise run on from the epoch before. Before every fetch it
+    seeds them again. What a function has closed over it cannot find.
+
+    Args:
+        loader: a ``DataLoader`` or any iterable of batches that can be iterated anew for each epoch.
+        seed: the run's seed.
+        purpose: a word that keeps the loaders of one run apart, e.g. ``"train"`` and ``"validation"``.
+        device: its generator is seeded too.
+
+    Raises:
+        TypeError: for an iterator, which can be iterated over only once.
+
+    :meth:`enter` says which epoch comes next and how many of its batches are already used: those are fetched
+    again under their own keys and thrown away. If the last of them is not the batch that it was, a warning in the
+    log says so. A loader other than torch's that has ``state_dict`` and ``load_state_dict`` is put back by them
+    instead.
+
+    >>> batches = KeyedLoader(torch.utils.data.DataLoader(range(4), shuffle=True), seed=0)
+    >>> first = [batch.item() for batch in batches]
+    >>> batches.enter(1)
+    >>> [batch.item() for batch in batches] == first
+    True
+    """
+
+    def __init__(
+        self, loader: Iterable[Any], seed: int, purpose: str = "train", device: torch.device | None = None
+    ) -> None:
+        if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+            raise TypeError(f"a loader must be an iterable of batches; got {type(loader).__name__}")
+        if isinstance(loader, Iterator):
+            raise TypeError(
+                f"a loader must give its batches anew for every epoch; got a {type(loader).__name__}, which gives "
+                "them once: pass a DataLoader, or list(...) of the batches"
+            )
+        self.rank = rank()
+        if world_size() > 1:
+            loader = Shares(loader, self.rank, world_size())
+            logger.log(logging.INFO if purpose == "train" else logging.DEBUG, "%s: %r", purpose, loader)
+        self.loader, self.seed, self.purpose, self.device = loader, seed, purpose, device
+        self.enter(1)
+
+    @property
+    def part(self) -> Part | None:
+        """How much of the current batch this rank has; None where it does not share batches with others."""
+        return self.loader.part if isinstance(self.loader, Shares) else None
+
+    def enter(self, epoch: int, start: int = 0, place: Mapping[str, Any] | None = None) -> None:
+        """Iterate over ``epoch`` (from 1) next, after its first ``start`` batches; ``place`` is of :meth:`place`."""
+        self.epoch, self.start, self._place = epoch, start, place or {}
+        self._passes = 0  # more than one only where an epoch is longer than the loader
+
+    def place(self, last_batch: Any) -> dict[str, Any]:
+        """What a checkpoint inside an epoch notes of the loader, besides how many batches it gave."""
+        state = self._source.state_dict() if self._has_own_state else None
+        return {"last_batch": digest(last_batch), "world_size": world_size(), "state": state}
+
+    @property
+    def _has_own_state(self) -> bool:
+        methods = (getattr(self._source, name, None) for name in ("state_dict", "load_state_dict"))
+        return not isinstance(self._source, DataLoader) and all(map(callable, methods))
+
+    @property
+    def _source(self) -> Any:
+        """The user's own loader, or the one that gives this rank's part of its batches."""
+        return self.loader.loader if isinstance(self.loader, Shares) else self.loader
+
+    def __len__(self) -> int:
+        return len(self.loader)  # type: ignore[arg-type]  # a loader without a length raises TypeError, as it should
+
+    def __iter__(self) -> Iterator[Any]:
+        parts = list(reachable([self.loader]))
+        generators = self._generators(parts)
+        self._seed(generators, "epoch", self._passes)
+        for part in parts:
+            if callable(set_epoch := getattr(part, "set_epoch", None)):
+                set_epoch(self.epoch)
+            if getattr(part, "persistent_workers", False):
+                part._iterator = None  # drops the workers of the epoch before; torch has no public way to
+        first = 0
+        if self._has_own_state and self._place.get("state") is not None:
+            self._source.load_state_dict(self._place["state"])
+            first = self.start
+        batches = iter(self.loader)
+        for fetch in itertools.count(first):
+            self._seed(generators, "fetch", self._passes, fetch)
+            try:
+                batch = next(batches)
+            except StopIteration:
+                break
+            if self.rank:  # what is drawn from now on differs from rank to rank
+                self._seed({}, "fetch", self._passes, fetch, self.rank)
+            if fetch >= self.start:
+                yield batch
+            elif self.rank or fetch < self.start - 1:
+                continue
+            elif self._has_changed(batch):
+                logger.warning(
+                    "the loader gives another batch %d of epoch %d than before the run was stopped: from here on it is "
+                    "not the same run. Its data have changed, or it draws from a generator that cannot be found: keep "
+                    "that in an attribute, or give the loader state_dict() and load_state_dict()",
+                    self.start,
+                    self.epoch,
+                )
+        if fetch == 0:
+            raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
+        self._passes, self.start = self._passes + 1, max(0, self.start - fetch)
+
+    def _has_changed(self, last_batch: Any) -> bool:
+        if self._place.get("world_size", 1) != world_size():  # whose parts of it are others anyhow
+            return False
+        return self._place.get("last_batch") not in (None, digest(last_batch))
+
+    def _generators(self, parts: Iterable[Any]) -> dict[Any, tuple[int, ...]]:
+        """The loader's own generators, each with what its key has besides: the rank, if it must differ."""
+        generators = [part for part in parts if is_generator(part)]
+        if not self.rank or not isinstance(self.loader, Shares):
+            return dict.fromkeys(generators, ())
+        alike = {id(part) for part in reachable(self.loader.drawn_alike, but=self.loader.drawn_apart)}
+        return {generator: () if id(generator) in alike else (self.rank,) for generator in generators}
+
+    def _seed(self, generators: Mapping[Any, tuple[int, ...]], place: str, *position: int) -> None:
+        """Seed the global generators, and others."""
+        is_own = self.rank and isinstance(self.loader, Shares) and self.loader.is_distributed
+        own = (self.rank,) if is_own else ()
+        keys = {
+            key: derive_seed(self.seed, f"{self.purpose} {place}", self.epoch, *position, *key)
+            for key in {own, *generators.values()}
+        }
+        seed_generators(keys[own], self.device)
+        for generator, key in generators.items():
+            seed_generator(generator, keys[key])

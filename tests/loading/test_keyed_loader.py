@@ -1,0 +1,295 @@
+"""What a KeyedLoader yields depends on seed, epoch and position only, whatever the loader is made of."""
+
+import functools
+import random
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
+
+from ignite_recipes import create_trainer, restore_run, run_state, write_checkpoint
+from ignite_recipes.loading.keyed_loader import KeyedLoader
+
+
+class Augmented(Dataset):
+    """Ten rows with noise from every global generator, and from one of its own."""
+
+    def __init__(self):
+        self.own = np.random.default_rng(5)
+        self.python = random.Random(5)
+        self.legacy = np.random.RandomState(5)
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, k):
+        drawn = random.random() + np.random.rand() + self.own.random() + self.python.random() + self.legacy.rand()
+        return torch.tensor([k, drawn]) + torch.tensor([0.0, torch.rand(()).item()])
+
+
+class Plain:
+    """A loader that is no DataLoader, with a generator of its own."""
+
+    def __init__(self):
+        self.generator = torch.Generator()
+        self.epochs = []
+
+    def set_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+    def __iter__(self):
+        return (torch.rand(2, 2, generator=self.generator) for _ in range(5))
+
+
+def generator():
+    return torch.Generator().manual_seed(1)
+
+
+LOADERS = {
+    "shuffled": lambda: DataLoader(Augmented(), 2, shuffle=True),
+    "workers": lambda: DataLoader(Augmented(), 2, shuffle=True, num_workers=2),
+    "persistent workers": lambda: DataLoader(Augmented(), 2, shuffle=True, num_workers=2, persistent_workers=True),
+    "generator of the loader": lambda: DataLoader(Augmented(), 2, shuffle=True, generator=generator()),
+    "generator of the sampler": lambda: DataLoader(
+        Augmented(), 2, sampler=RandomSampler(range(10), replacement=True, generator=generator())
+    ),
+    "own class": Plain,
+    "list": lambda: [torch.full((2, 2), float(k)) for k in range(5)],
+}
+
+
+def _epoch(loader, epoch, start=0, seed=3):
+    keyed = loader if isinstance(loader, KeyedLoader) else KeyedLoader(loader, seed)
+    keyed.enter(epoch, start)
+    return [batch.tolist() for batch in keyed]
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_an_epoch_is_the_same_first_or_after_others_in_this_loader_or_a_new_one(name):
+    loader = KeyedLoader(LOADERS[name](), seed=3)
+    one, two = _epoch(loader, 1), _epoch(loader, 2)
+    torch.rand(5), np.random.rand(5), random.random()
+    assert _epoch(loader, 1) == one
+    assert _epoch(LOADERS[name](), 2) == two
+    if name != "list":
+        assert one != two
+        assert _epoch(LOADERS[name](), 1, seed=4) != one
+
+
+@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("start", [1, 4, 5])
+def test_starting_inside_an_epoch_yields_its_tail(name, start):
+    assert _epoch(LOADERS[name](), 2, start) == _epoch(LOADERS[name](), 2)[start:]
+
+
+def test_an_epoch_longer_than_the_loader_goes_on_in_another_order_and_resumes_inside():
+    def passes(start):
+        keyed = KeyedLoader(DataLoader(torch.arange(10.0), 2, shuffle=True), 3)
+        keyed.enter(2, start)
+        return [batch.tolist() for _ in range(3) for batch in keyed]
+
+    whole = passes(0)
+    assert len(whole) == 15
+    assert whole[:5] != whole[5:10]
+    assert passes(7) == whole[7:]
+
+
+def test_generators_are_found_wherever_an_object_keeps_them():
+    class Noise:
+        def __init__(self):
+            self.rng = np.random.default_rng()
+
+        def __call__(self, x):
+            return x + self.rng.random()
+
+    class Slotted:
+        __slots__ = ("rng",)
+
+        def __init__(self):
+            self.rng = random.Random()
+
+        def __call__(self, x):
+            return x + self.rng.random()
+
+    class Data(Dataset):
+        def __init__(self, *augment):
+            self.augment = list(augment)
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, k):
+            x = torch.tensor(float(k))
+            for function in self.augment:
+                x = function(x)
+            return x
+
+    def collate(noise, rows):
+        return noise(torch.stack(rows))
+
+    class Wrapper:
+        def __init__(self, loader):
+            self.inner = loader
+
+        def __iter__(self):
+            return iter(self.inner)
+
+    def loaders():
+        yield DataLoader(Data(Noise(), Slotted()), 2, shuffle=True)
+        yield DataLoader(Data(), 2, collate_fn=functools.partial(collate, Noise()))
+        yield DataLoader(Data(), 2, collate_fn=Collate(Noise()))
+        yield Wrapper(DataLoader(Data(Noise()), 2, shuffle=True, generator=torch.Generator()))
+
+    class Collate:
+        def __init__(self, noise):
+            self.noise = {"noise": noise}
+
+        def __call__(self, rows):
+            return self.noise["noise"](torch.stack(rows))
+
+    for one, two in zip(loaders(), loaders(), strict=True):
+        assert _epoch(one, 1) == _epoch(two, 1)
+
+
+@pytest.mark.parametrize("loader", [iter([1, 2]), (k for k in range(3))], ids=["iterator", "generator"])
+def test_what_can_be_gone_through_only_once_is_refused(loader):
+    with pytest.raises(TypeError, match="anew for every epoch"):
+        KeyedLoader(loader, 0)
+
+
+def test_an_epoch_without_a_batch_is_an_error():
+    class Empty:
+        def __iter__(self):
+            return iter([])
+
+    with pytest.raises(ValueError, match="at least one batch"):
+        list(KeyedLoader(Empty(), 0))
+
+
+def test_two_purposes_of_one_run_draw_differently():
+    loader = DataLoader(Augmented(), 2)
+    train, validation = ([b.tolist() for b in KeyedLoader(loader, 0, purpose)] for purpose in ("train", "validation"))
+    assert train != validation
+
+
+def test_set_epoch_is_called_where_there_is_one():
+    loader = Plain()
+    _epoch(loader, 4)
+    assert loader.epochs == [4]
+
+
+def test_each_row_is_still_seen_once():
+    rows = [row for batch in _epoch(DataLoader(torch.arange(10.0), 3, shuffle=True), 1) for row in batch]
+    assert sorted(rows) == list(range(10))
+
+
+def test_generators_of_nested_data_sets_and_transforms_are_found():
+    class Transformed(TensorDataset):
+        transform = None
+
+        def __getitem__(self, k):
+            return super().__getitem__(k)[0] + self.transform.draw()
+
+    class Draws:
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def draw(self):
+            return self.rng.random()
+
+    def loader():
+        data = Transformed(torch.zeros(4, 1))
+        data.transform = Draws()
+        return DataLoader(torch.utils.data.ConcatDataset([torch.utils.data.Subset(data, [0, 1, 2])]), 1)
+
+    first = loader()
+    assert _epoch(first, 1) == _epoch(loader(), 1)
+    assert _epoch(first, 2) == _epoch(loader(), 2)
+
+
+def test_length_is_the_loaders():
+    assert len(KeyedLoader([1, 2, 3], 0)) == 3
+    with pytest.raises(TypeError):
+        len(KeyedLoader(Plain(), 0))
+
+
+class Hidden:
+    """Batches drawn by a generator that only a closure holds: nothing can seed it."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(torch.seed())
+        self.draw = lambda: torch.rand(4, 1, generator=generator)
+
+    def __len__(self):
+        return 5
+
+    def __iter__(self):
+        return iter([self.draw() for _ in range(5)])
+
+
+class Stateful(Hidden):
+    """The same, with a state of its own."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(9)
+        self.hidden = lambda: generator
+        self.given = self.start = 0
+
+    def __iter__(self):
+        self.given, self.start = self.start, 0
+        while self.given < 5:
+            self.given += 1
+            yield torch.rand(4, 1, generator=self.hidden())
+
+    def state_dict(self):
+        return {"generator": self.hidden().get_state(), "given": self.given}
+
+    def load_state_dict(self, state):
+        self.hidden().set_state(state["generator"])
+        self.start = state["given"]
+
+
+def trained(loader, folder, *, resume=False, stop=None):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1, 1)
+    loss = lambda m, x, batch: {"loss": m(x).square().mean()}  # noqa: E731
+    trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss, seed=2)
+    if resume:
+        restore_run(trainer, folder / "run.pt")
+    if stop is not None:
+
+        @trainer.on(Events.ITERATION_COMPLETED(once=stop))
+        def leave():
+            write_checkpoint(run_state(trainer), folder / "run.pt")
+            trainer.terminate()
+
+    trainer.run(loader, max_epochs=2)
+    return [parameter.tolist() for parameter in model.parameters()]
+
+
+def test_a_loader_whose_generator_cannot_be_found_is_told_by_its_other_batches(tmp_path, caplog):
+    trained(Hidden(), tmp_path, stop=3)
+    trained(Hidden(), tmp_path, resume=True)
+    assert "another batch 3 of epoch 1" in caplog.text
+    assert "state_dict()" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "loader", [lambda: DataLoader(torch.rand(20, 1), 4, shuffle=True), lambda: [torch.ones(4, 1)] * 5]
+)
+def test_a_loader_that_gives_the_same_batches_is_not_warned_of(tmp_path, caplog, loader):
+    torch.manual_seed(1)
+    loader = loader()
+    trained(loader, tmp_path, stop=3)
+    trained(loader, tmp_path, resume=True)
+    assert caplog.text == ""
+
+
+def test_a_loader_with_a_state_of_its_own_is_put_back_by_it(tmp_path, caplog):
+    expected = trained(Stateful(), tmp_path)
+    for stop in (1, 3, 8):
+        trained(Stateful(), tmp_path, stop=stop)
+        assert trained(Stateful(), tmp_path, resume=True) == expected
+    assert caplog.text == ""
