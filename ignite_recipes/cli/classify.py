@@ -12,25 +12,18 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from ignite_recipes.checkpoint.manager import CheckpointManager
-from ignite_recipes.cli.experiments import OF_EVERY_RECIPE, experiment_parser, run_experiment, run_handlers
+from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_handlers, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import ModelRegistry
 from ignite_recipes.recipes import Trainer
-from ignite_recipes.recipes.settings import check_count
+from ignite_recipes.recipes.checks import check_count
 
 __all__ = ["HELP", "main", "parser"]
 
 HELP = "train an image classifier on the digits, or on MNIST or Fashion-MNIST"
-
-_PASSED = [
-    "patience",
-    "max_grad_norm",
-    "precision",
-    *OF_EVERY_RECIPE,
-]
 
 
 def parser() -> ArgumentParser:
@@ -39,6 +32,7 @@ def parser() -> ArgumentParser:
         "classify",
         "Train an image classifier with AdamW and a one-cycle schedule; by default on scikit-learn's digits, a "
         "stratified fifth of them for validation.",
+        Trainer,
     )
     options.add_argument("--dataset", type=str, default="digits", help=", ".join(DatasetRegistry.names()))
     options.add_argument("--model", type=str, default="mynet", help=", ".join(ModelRegistry.names()))
@@ -54,7 +48,7 @@ def parser() -> ArgumentParser:
         "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
     )
     add_options(options, BaseDataset.get_dataloaders, ["batch_size", "num_workers"])
-    add_options(options, Trainer, _PASSED)
+    add_options(options, Trainer, ["patience"])
     return options
 
 
@@ -125,12 +119,13 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
         CheckpointManager(experiment.checkpoints_dir, settings["save_every"] or settings["epochs"]),
         torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps),
         dataset if settings["reapply_transforms"] else None,
+        patience=settings["patience"],
         seed=settings["seed"],
         verbose=True,
         progress=True,
         handlers=run_handlers(experiment, settings),
         save_every_iterations=settings["save_every_iterations"],
-        **{name: settings[name] for name in _PASSED},
+        **run_options(settings, Trainer),
     )
     results = trainer.train(settings["epochs"])
     trained = len(results["history"]["val_accuracy"])

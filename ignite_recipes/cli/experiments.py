@@ -13,32 +13,30 @@ from jsonargparse import ArgumentError, ArgumentParser
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.checkpoint.newest import LATEST
-from ignite_recipes.cli.options import new_parser, parse_settings, speak_of_options
+from ignite_recipes.cli.options import add_options, new_parser, parse_settings, speak_of_options
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal, Stopped
-from ignite_recipes.recipes.assembly import checkpoint_to_go_on_from, recorders
+from ignite_recipes.recipes.assembly import checkpoint_to_resume_from, recorders
+from ignite_recipes.recipes.options import command_options
 
 __all__ = [
-    "OF_EVERY_RECIPE",
     "checkpoint_to_resume",
     "experiment_handlers",
     "experiment_parser",
     "run_experiment",
     "run_handlers",
+    "run_options",
 ]
-
-OF_EVERY_RECIPE = ("accumulation_steps", "ema_decay", "non_finite", "deterministic", "compile")
-"""Parameters that every recipe takes, and each command hands on."""
 
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration")  # where the experiment is; no settings of it
 _FREE_ON_RESUME = ("epochs", "device", "module")
 
 
-def experiment_parser(command: str, description: str) -> ArgumentParser:
-    """A parser with the options that every recipe's command has."""
+def experiment_parser(command: str, description: str, recipe: Callable[..., Any]) -> ArgumentParser:
+    """A parser with the options that every recipe's command has, those of the run as ``recipe`` takes them."""
     options = new_parser(
         command,
         f"{description} Every run is an experiment with its settings, log, curves and checkpoints in a folder "
@@ -49,7 +47,7 @@ def experiment_parser(command: str, description: str) -> ArgumentParser:
     options.add_argument("--forked-from", type=str | None, help=SUPPRESS)
     options.add_argument("--stop-at-iteration", type=int | None, help=SUPPRESS)  # what resume-check cuts a run with
     options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
-    options.add_argument("--resume", type=str | None, help="go on with this experiment, e.g. exp5, to its epochs")
+    options.add_argument("--resume", type=str | None, help="continue this experiment, e.g. exp5, to its epochs")
     options.add_argument(
         "--fork",
         type=str | None,
@@ -58,10 +56,13 @@ def experiment_parser(command: str, description: str) -> ArgumentParser:
     options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
     options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
-    options.add_argument(
-        "--save-every-iterations", type=int | None, help="save inside epochs too, every so many iterations"
-    )
+    add_options(options, recipe, ["save_every_iterations", *command_options(recipe)])
     return options
+
+
+def run_options(settings: dict[str, Any], recipe: Callable[..., Any]) -> dict[str, Any]:
+    """The options of the run among the command's settings, as ``recipe`` takes them."""
+    return {name: settings[name] for name in command_options(recipe)}
 
 
 def run_experiment(
@@ -110,13 +111,13 @@ def run_experiment(
             raise Stopped("stopped before anything was trained", signum) from None
         where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {shlex.quote(settings['runs_dir'])}"
         name = Path(experiment.experiment_dir).name
-        message = f"stopped; go on with: ignite-recipes {command} --resume {name}{where}"
+        message = f"stopped; resume with: ignite-recipes {command} --resume {name}{where}"
         raise Stopped(message, signum) from None
 
 
 def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]) -> Path | None:
     """The newest sound checkpoint of an experiment that is resumed; None starts at its first epoch."""
-    return checkpoint_to_go_on_from(experiment) if settings["resume"] is not None else None
+    return checkpoint_to_resume_from(experiment) if settings["resume"] is not None else None
 
 
 class _KeepSettings:
@@ -196,7 +197,7 @@ def _open_new(
     given: dict[str, Any],
     load: Callable[[dict[str, Any]], Any],
 ) -> tuple[ExperimentManager, dict[str, Any], Any]:
-    """A new experiment, made when its data have been read; a fork has the settings of its source, but for changes."""
+    """A new experiment, made when its data have been read; a fork has the settings of its source, with changes."""
     settings, source = given, given["fork"]
     if source is not None:
         own = _settings_of(command, parser, ExperimentManager(given["runs_dir"], resume_exp=source))
@@ -211,14 +212,14 @@ def _reopen(
 ) -> tuple[ExperimentManager, dict[str, Any]]:
     """An experiment and its own settings; only its end and its device may be changed."""
     if given["fork"] is not None:
-        raise ValueError("--resume goes on with an experiment and --fork begins another; give one of them")
+        raise ValueError("--resume continues an experiment and --fork begins another; give one of them")
     experiment = ExperimentManager(given["runs_dir"], resume_exp=given["resume"])
     own = _settings_of(command, parser, experiment)
     settings = parse_settings(parser, argv, own)
     changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
     if changed:
         raise ValueError(
-            f"--resume goes on with the experiment's own settings; {', '.join(changed)} cannot be changed. "
+            f"--resume continues with the experiment's own settings; {', '.join(changed)} cannot be changed. "
             f"For that begin another one with its weights: --fork {given['resume']}"
         )
     return experiment, settings

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from ignite_recipes.cli.experiments import (
-    OF_EVERY_RECIPE,
     checkpoint_to_resume,
     experiment_handlers,
     experiment_parser,
     run_experiment,
+    run_options,
 )
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import create_dataloaders, load_digits_matrix
@@ -34,15 +34,15 @@ _PASSED = [
     "gradient_clip",
     "use_mixed_precision",
     "check_stability",
-    "precision",
-    *OF_EVERY_RECIPE,
 ]
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
     options = experiment_parser(
-        "supervised", "Train a small network on scikit-learn's digits, a stratified fifth of them for validation."
+        "supervised",
+        "Train a small network on scikit-learn's digits, a stratified fifth of them for validation.",
+        train_model_advanced,
     )
     add_options(options, train_model_advanced, ["epochs", "early_stop_patience"])
     add_options(options, train_model_advanced, _PASSED)
@@ -71,14 +71,15 @@ def _train(
     experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset, Tensor]
 ) -> str:
     train, val, labels = data
-    loaders = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
+    train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
     sizes = {name: settings[name] for name in ("hidden_dimension", "num_layers", "dropout_rate")}
     model = multilayer_perceptron(64, 10, **sizes)
     best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
     result = train_model_advanced(
         model,
-        *loaders,
+        train_loader,
+        val_loader,
         epochs=settings["epochs"],
         device=settings["device"],
         early_stop_patience=settings["patience"],
@@ -88,6 +89,7 @@ def _train(
         progress=True,
         handlers=experiment_handlers(experiment, settings, best, "cross-entropy, nats"),
         **{name: settings[name] for name in _PASSED},
+        **run_options(settings, train_model_advanced),
     )
     history, epoch = result["history"], result["best_epoch"]
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)

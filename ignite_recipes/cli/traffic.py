@@ -8,11 +8,11 @@ import torch
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.experiments import (
-    OF_EVERY_RECIPE,
     checkpoint_to_resume,
     experiment_handlers,
     experiment_parser,
     run_experiment,
+    run_options,
 )
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
@@ -37,6 +37,7 @@ def parser() -> ArgumentParser:
         "traffic",
         "Train a predictor of the traffic that a sender of changes only will cause; without a file, on the weekly "
         "CO2 series that ships with statsmodels.",
+        trainModel,
     )
     options.add_argument(
         "file", nargs="?", type=str | None, help="a CSV of context columns, with a transmission flag or a deadband"
@@ -46,7 +47,6 @@ def parser() -> ArgumentParser:
     options.add_argument("--epochs", type=int, default=50, help="the epoch to train to, counted from 1")
     options.add_argument("--patience", type=int | None, default=10, help="epochs to wait before stopping")
     texts, kinds = parameter_texts(TrafficParameters), get_type_hints(TrafficParameters)
-    add_options(options, trainModel, OF_EVERY_RECIPE)
     for name, value in _parameters().items():
         default = _BATCH_SIZE if name == "batch_size" else value
         options.add_argument(f"--{name.replace('_', '-')}", type=kinds[name], default=default, help=texts[name])
@@ -95,7 +95,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         resume_from=checkpoint_to_resume(experiment, settings),
         progress=True,
         handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
-        **{name: settings[name] for name in OF_EVERY_RECIPE},
+        **run_options(settings, trainModel),
     )
     reports = {"model": traffic_report(predict_traffic(model, val), val), **baseline_reports(train, val)}
     for name, report in reports.items():

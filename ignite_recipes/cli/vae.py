@@ -8,11 +8,11 @@ from jsonargparse import ArgumentParser
 
 from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.cli.experiments import (
-    OF_EVERY_RECIPE,
     checkpoint_to_resume,
     experiment_handlers,
     experiment_parser,
     run_experiment,
+    run_options,
 )
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import (
@@ -38,16 +38,15 @@ _PASSED = (
     "noise_std",
     "print_every",
     "patience",
-    "max_grad_norm",
-    "precision",
-    *OF_EVERY_RECIPE,
 )
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
     options = experiment_parser(
-        "vae", "Train a denoising variational autoencoder; without a file, on scikit-learn's digits."
+        "vae",
+        "Train a denoising variational autoencoder; without a file, on scikit-learn's digits.",
+        train_variational_autoencoder,
     )
     options.add_argument("file", nargs="?", type=str | None, help="an eBird Basic Dataset (.txt, tab-separated)")
     recipe = train_variational_autoencoder
@@ -77,13 +76,14 @@ def _load(settings: dict[str, Any]) -> tuple[Any, list[str] | None]:
 def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[Any, list[str] | None]) -> str:
     matrix, names = data
     train, val = split_train_val(matrix, names, settings["val_size"], settings["seed"])
-    loaders = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
+    train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
     model = VariationalAutoencoder(train.num_features, settings["latent_dimension"], settings["hidden_dimension"])
     best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
     history = train_variational_autoencoder(
         model,
-        *loaders,
+        train_loader,
+        val_loader,
         num_epochs=settings["epochs"],
         device=settings["device"],
         resume_from=checkpoint_to_resume(experiment, settings),
@@ -92,6 +92,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         progress=True,
         handlers=experiment_handlers(experiment, settings, best, "nats per vector"),
         **{name: settings[name] for name in _PASSED},
+        **run_options(settings, train_variational_autoencoder),
     )
     if best.best is None or not best.path.is_file():
         raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite validation loss: nothing was exported")

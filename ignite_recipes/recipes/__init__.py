@@ -1,6 +1,7 @@
 """Recipes: one function per task, each the whole job."""
 
 from ignite_recipes.recipes.classification import Trainer
+from ignite_recipes.recipes.options import RunOptions
 from ignite_recipes.recipes.supervised import (
     FAST_TRAINING,
     MEMORY_CONSTRAINED_TRAINING,
@@ -20,6 +21,7 @@ __all__ = [
     "FAST_TRAINING",
     "MEMORY_CONSTRAINED_TRAINING",
     "STABLE_TRAINING",
+    "RunOptions",
     "TrafficParameters",
     "Trainer",
     "getDefaultModelParams",

@@ -4,18 +4,19 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from ignite.engine import Events
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.checkpoint.newest import LATEST, newest_checkpoint
 from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.evaluator import EvaluationEngine
-from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.engine.losses import LossFunction
+from ignite_recipes.engine.trainer import TrainingEngine, create_trainer
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
@@ -36,17 +37,20 @@ from ignite_recipes.handlers import (
 )
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers.progress import print_line
-from ignite_recipes.recipes.settings import POLICIES, PRECISIONS, check_choice
+from ignite_recipes.loading.batches import first_item
+from ignite_recipes.recipes.checks import PRECISIONS
+from ignite_recipes.recipes.options import Attachable, RunOptions, run_settings
 
 __all__ = [
     "COUNTS",
-    "Attachable",
     "attach_last",
-    "checkpoint_to_go_on_from",
+    "checkpoint_to_resume_from",
+    "chosen_precision",
     "decide",
     "fused_adam",
     "guard_steps",
     "measure",
+    "new_trainer",
     "recorders",
     "saves_inside",
     "train_to",
@@ -58,12 +62,6 @@ COUNTS = ("skipped_steps", "rollbacks")
 """What :func:`guard_steps` counts, in histories where the policy has it."""
 
 
-class Attachable(Protocol):
-    """A handler: anything with ``attach(trainer)``."""
-
-    def attach(self, trainer: Any, /) -> Any: ...  # noqa: D102
-
-
 def fused_adam(model: nn.Module, device: torch.device, learning_rate: float, weight_decay: float = 0.0) -> Adam:
     """Adam in one kernel where the device has it, which also lets the guard drop a step without a wait."""
     if next(model.parameters(), None) is None:
@@ -72,26 +70,58 @@ def fused_adam(model: nn.Module, device: torch.device, learning_rate: float, wei
     return Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
 
-def guard_steps(
-    trainer: TrainingEngine,
+def new_trainer(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    options: RunOptions,
     *,
-    precision: str,
-    max_grad_norm: float | None,
-    non_finite: str,
-    ema_decay: float | None = None,
-) -> EpochAverages:
+    device: torch.device,
+    get_inputs: Callable[[Any], Any] = first_item,
+    settings: Mapping[str, Any],
+) -> TrainingEngine:
+    """The trainer of a recipe.
+
+    Args:
+        model, optimizer, loss_fn, device, get_inputs: as for :func:`~ignite_recipes.create_trainer`.
+        options: of the run.
+        settings: the recipe's own, which its checkpoints hold and a resumed run must have as they were.
+    """
+    trainer = create_trainer(
+        model,
+        optimizer,
+        loss_fn,
+        device=device,
+        seed=options["seed"],
+        accumulation_steps=options["accumulation_steps"],
+        get_inputs=get_inputs,
+        deterministic=options["deterministic"],
+        compile=options["compile"],
+    )
+    trainer.metadata = {**(options["metadata"] or {}), **settings, **run_settings(options)}
+    return trainer
+
+
+def chosen_precision(options: RunOptions, device: torch.device, use_mixed_precision: bool = False) -> str:
+    """The precision that was asked for, or what a recipe's own switch means: float16, but for the CPU."""
+    mixed = "float16" if use_mixed_precision and device.type != "cpu" else "float32"
+    return options["precision"] or mixed
+
+
+def guard_steps(trainer: TrainingEngine, options: RunOptions) -> EpochAverages:
     """Precision, clipping, the guard against numbers that are not finite, and averages of weights and losses.
 
-    Under a policy that goes on after such numbers, ``state.metrics`` says how often it did, since the run began:
+    Under a policy that continues after such numbers, ``state.metrics`` says how often it did, since the run began:
     ``skipped_steps`` or ``rollbacks``.
     """
-    check_choice(non_finite=(non_finite, POLICIES))
-    if precision != "float32":
-        MixedPrecisionTrainer(device=trainer.device, dtype=PRECISIONS[precision]).attach(trainer)
-    if max_grad_norm is not None:
-        GradientClipper(max_grad_norm).attach(trainer)
-    if ema_decay is not None:
-        ExponentialMovingAverage(ema_decay).attach(trainer)
+    non_finite = options["non_finite"]
+    dtype = PRECISIONS[options["precision"] or "float32"]
+    if dtype is not None:
+        MixedPrecisionTrainer(device=trainer.device, dtype=dtype).attach(trainer)
+    if options["max_grad_norm"] is not None:
+        GradientClipper(options["max_grad_norm"]).attach(trainer)
+    if options["ema_decay"] is not None:
+        ExponentialMovingAverage(options["ema_decay"]).attach(trainer)
     if non_finite == "rollback":
         rollback = Rollback().attach(trainer)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, count, "rollbacks", lambda: rollback.num_rollbacks)
@@ -154,8 +184,8 @@ def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers
         handler.attach(trainer)
 
 
-def checkpoint_to_go_on_from(experiment: ExperimentManager) -> Path | None:
-    """The checkpoint from which an experiment goes on; None if it had none yet.
+def checkpoint_to_resume_from(experiment: ExperimentManager) -> Path | None:
+    """The checkpoint from which an experiment is resumed; None if it had none yet.
 
     Raises:
         CheckpointError: if checkpoints are damaged or, as the log of more than one epoch says, were removed.
@@ -165,7 +195,7 @@ def checkpoint_to_go_on_from(experiment: ExperimentManager) -> Path | None:
         epochs = len(read_training_log(experiment.log_file).get("epoch", []))
         if epochs > 1:  # a kill can come between the first row and the first checkpoint
             raise CheckpointError(
-                f"{experiment.experiment_dir} has a log of {epochs} epochs and no checkpoint to go on from: put back "
+                f"{experiment.experiment_dir} has a log of {epochs} epochs and no checkpoint to resume from: put back "
                 f"what was in {experiment.checkpoints_dir}, or start a new experiment"
             )
     return path
@@ -178,17 +208,18 @@ def saves_inside(folder: str | os.PathLike[str], every_iterations: int | None) -
 
 
 def train_to(
-    num_epochs: int,
-    trainer: TrainingEngine,
-    loader: Iterable[Any],
-    resume_from: str | os.PathLike[str] | None,
-    settings: Mapping[str, Any],
-    seed: int | None,
+    num_epochs: int, trainer: TrainingEngine, loader: Iterable[Any], options: RunOptions, settings: Mapping[str, Any]
 ) -> None:
     """Train to the end of epoch ``num_epochs``, from the start or from where a checkpoint is."""
     if loader is None:
         raise TypeError("train_loader must be a loader or another iterable of batches; got None")
-    if resume_from is not None:
-        length = trainer._get_data_length(loader)
-        restore_run(trainer, resume_from, settings=settings, num_epochs=num_epochs, epoch_length=length, seed=seed)
+    if options["resume_from"] is not None:
+        restore_run(
+            trainer,
+            options["resume_from"],
+            settings={**settings, **run_settings(options)},
+            num_epochs=num_epochs,
+            epoch_length=trainer._get_data_length(loader),
+            seed=options["seed"],
+        )
     trainer.run(loader, max_epochs=num_epochs)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sized
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +16,7 @@ from ignite_recipes.checkpoint.newest import newest_checkpoint
 from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.evaluator import create_evaluator
-from ignite_recipes.engine.trainer import TrainingEngine, create_trainer
+from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -31,16 +31,18 @@ from ignite_recipes.handlers import (
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    Attachable,
     attach_last,
-    checkpoint_to_go_on_from,
+    checkpoint_to_resume_from,
+    chosen_precision,
     decide,
     guard_steps,
     measure,
+    new_trainer,
     recorders,
 )
+from ignite_recipes.recipes.checks import check_count, check_saves
 from ignite_recipes.recipes.manager_saves import SaveThrough
-from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_saves
+from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, run_settings, takes_run_options
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = ["Trainer"]
@@ -56,6 +58,7 @@ class RandomlyTransformed(Protocol):
     def reapply_transforms(self, epoch: int) -> Any: ...
 
 
+@takes_run_options(resume_from="experiment_manager")
 class Trainer:
     """Train a classifier on batches of inputs and labels, as an experiment with all its files.
 
@@ -83,25 +86,8 @@ class Trainer:
         dataset: draws new random transforms before each epoch, by its ``reapply_transforms(epoch)``; None
             leaves the loaders' data as they are.
         patience: epochs without a better validation accuracy after which to stop; 0 trains to the end.
-        seed: of everything random in the training; None draws one from torch's global generator, or takes
-            that of the run that is resumed.
-        max_grad_norm: bound of the gradients' total norm; None does not clip.
-        accumulation_steps: batches per optimizer step.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"float16"`` with loss scaling.
-        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
-            weights are, and what the model ends with. None keeps none.
-        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
-            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
-            learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
-        deterministic: use algorithms only that give the same bits in every process.
-        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
-            on long runs: the first steps take their time. A run ends with other roundings than without it.
-        save_every_iterations: write ``latest_checkpoint.pt`` every so many iterations too, inside epochs; None
-            does so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
         verbose: print a line an epoch.
-        progress: show a progress bar on standard error.
-        handlers: more handlers, attached to the engine behind the recipe's own; objects with
-            ``attach(trainer)``.
+        **options: those of every recipe, :class:`RunOptions`.
 
     The first arguments, to ``patience``, are attributes of the same names.
 
@@ -142,18 +128,8 @@ class Trainer:
         dataset: RandomlyTransformed | None = None,
         patience: int = 0,
         *,
-        seed: int | None = None,
-        max_grad_norm: float | None = None,
-        accumulation_steps: int = 1,
-        precision: str = "float32",
-        ema_decay: float | None = None,
-        non_finite: str = "raise",
-        deterministic: bool = False,
-        compile: bool | str = False,
-        save_every_iterations: int | None = None,
         verbose: bool = False,
-        progress: bool = False,
-        handlers: Sequence[Attachable] = (),
+        **options: Unpack[RunOptions],
     ) -> None:
         if not isinstance(patience, int) or patience < 0:
             raise ValueError(f"patience must be a whole number of epochs, 0 for none; got {patience!r}")
@@ -168,23 +144,22 @@ class Trainer:
             raise TypeError(f"experiment_manager must be an ExperimentManager; got {experiment_manager!r}")
         if checkpoint_manager is not None and not isinstance(checkpoint_manager, CheckpointManager):
             raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {checkpoint_manager!r}")
-        check_choice(precision=(precision, PRECISIONS))
-        check_saves(save_every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
+        every_iterations = options["save_every_iterations"]
+        check_saves(every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
         self.device = as_device(device)
         join_ranks(self.device)
         self.model, self.criterion = move_model(model, self.device), criterion
         self.train_loader, self.val_loader = train_loader, val_loader
         self.optimizer, self.scheduler, self.dataset, self.patience = optimizer, scheduler, dataset, patience
         self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager
-        self.seed = on_rank_zero(draw_seed) if seed is None else seed
-        self._seed_is_given = seed is not None
-        self._precision, self._max_grad_norm, self._non_finite = precision, max_grad_norm, non_finite
-        self._accumulation_steps, self._deterministic, self._ema_decay = accumulation_steps, deterministic, ema_decay
-        self._compile = compile
+        self._seed_is_given = options["seed"] is not None
+        self.seed = on_rank_zero(draw_seed) if options["seed"] is None else options["seed"]
+        options["precision"] = chosen_precision(options, self.device)
+        self._options = options
         self._loss = SupervisedLoss(criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion)
 
         # One step, in the order in which it happens.
-        self.engine, _ = self._new_engine(self.seed, ema_decay)
+        self.engine, _ = self._new_engine(self.seed)
         groups = optimizer.param_groups  # as they are given, before any schedule goes on
         self._rates = {
             "learning_rate": [float(group.get("initial_lr", group["lr"])) for group in groups],
@@ -195,7 +170,7 @@ class Trainer:
 
         # One epoch: measure, decide, save.
         self._evaluator = create_evaluator(
-            self.model, self._loss, device=self.device, seed=self.seed, compile=self._compile
+            self.model, self._loss, device=self.device, seed=self.seed, compile=options["compile"]
         )
         self._loss.check_batches_of(self._evaluator)
         self._validation = measure(self.engine, self._evaluator, val_loader)
@@ -204,35 +179,20 @@ class Trainer:
         if scheduler is not None:
             self._schedule(scheduler)
         self._history = History(METRICS, optional=COUNTS)
-        decide(self.engine, self._history, _line, print_every=1 if verbose else None, progress=progress)
+        decide(self.engine, self._history, _line, print_every=1 if verbose else None, progress=options["progress"])
         savers: list[Attachable] = []
         if checkpoint_manager is not None:
             saver = SaveThrough(checkpoint_manager)
-            inside = [] if save_every_iterations is None else [SaveInside(save_every_iterations, saver.save_latest)]
+            inside = [] if every_iterations is None else [SaveInside(every_iterations, saver.save_latest)]
             savers = [saver, *inside, StopOnSignal(saver.save_latest)]
-        attach_last(self.engine, [*recorders(experiment_manager, "nats"), *handlers], *savers)
+        attach_last(self.engine, [*recorders(experiment_manager, "nats"), *options["handlers"]], *savers)
 
-    def _new_engine(self, seed: int, ema_decay: float | None = None) -> tuple[TrainingEngine, EpochAverages]:
-        """An engine with all that belongs to a step, and what averages its epoch."""
-        engine = create_trainer(
-            self.model,
-            self.optimizer,
-            self._loss,
-            device=self.device,
-            seed=seed,
-            accumulation_steps=self._accumulation_steps,
-            deterministic=self._deterministic,
-            compile=self._compile,
-        )
+    def _new_engine(self, seed: int, **changes: Any) -> tuple[TrainingEngine, EpochAverages]:
+        """An engine with all that belongs to a step, and what averages its epoch; ``changes`` are of the options."""
+        options: RunOptions = {**self._options, "seed": seed, **changes}  # type: ignore[typeddict-item]
+        engine = new_trainer(self.model, self.optimizer, self._loss, options, device=self.device, settings={})
         self._loss.check_batches_of(engine)
-        averages = guard_steps(
-            engine,
-            precision=self._precision,
-            max_grad_norm=self._max_grad_norm,
-            non_finite=self._non_finite,
-            ema_decay=ema_decay,
-        )
-        return engine, averages
+        return engine, guard_steps(engine, options)
 
     def _schedule(self, scheduler: Any) -> None:
         if not isinstance(scheduler, LearningRateScheduler):
@@ -309,7 +269,7 @@ class Trainer:
 
     def _begin(self, epochs: int, start_epoch: int) -> None:
         experiment, settings = self.experiment_manager, self._settings()
-        self.engine.metadata = settings
+        self.engine.metadata = {**(self._options["metadata"] or {}), **settings}
         known = on_rank_zero(experiment.settings)  # before it writes them
         recipe = type(self).__name__
         is_new_fork = experiment.fork_exp is not None and known.get("recipe") == recipe  # and may be of other settings
@@ -320,7 +280,7 @@ class Trainer:
         if experiment.resume_exp and start_epoch:  # who says where to start knows if there is none
             path = newest_checkpoint(experiment.checkpoints_dir)
         elif experiment.resume_exp:
-            path = checkpoint_to_go_on_from(experiment)
+            path = checkpoint_to_resume_from(experiment)
         if path is not None:
             seed = self.seed if self._seed_is_given else None
             restore_run(self.engine, path, settings=settings, num_epochs=epochs, epoch_length=length, seed=seed)
@@ -344,12 +304,7 @@ class Trainer:
         """What a resume must have as it was."""
         return {
             "patience": self.patience,
-            "max_grad_norm": self._max_grad_norm,
-            "accumulation_steps": self._accumulation_steps,
-            "precision": self._precision,
-            "ema_decay": self._ema_decay,
-            "non_finite": self._non_finite,
-            "compile": self._compile,
+            **run_settings(self._options),
             "scheduler": self.scheduler and type(self.scheduler).__name__,
             "optimizer": type(self.optimizer).__name__,
             **self._rates,
@@ -381,7 +336,7 @@ class Trainer:
         Raises:
             ValueError, NonFiniteError: as for :meth:`train`.
         """
-        engine, averages = self._new_engine(derive_seed(self.seed, "train_epoch", epoch))
+        engine, averages = self._new_engine(derive_seed(self.seed, "train_epoch", epoch), ema_decay=None)
         engine.step.losses = self.engine.step.losses  # compiled once for all calls
         if self.dataset is not None:
             self.dataset.reapply_transforms(epoch)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.evaluator import create_evaluator
-from ignite_recipes.engine.trainer import create_trainer
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,
@@ -26,15 +25,17 @@ from ignite_recipes.handlers import (
 )
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    Attachable,
     attach_last,
+    chosen_precision,
     decide,
     fused_adam,
     guard_steps,
     measure,
+    new_trainer,
     train_to,
 )
-from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive, check_saves
+from ignite_recipes.recipes.checks import check_count, check_positive, check_saves
+from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = [
@@ -79,6 +80,7 @@ AUGMENTATION_NOISE = 0.05  # standard deviation on vectors, in the units of the 
 STABILITY_EVERY = 10  # epochs
 
 
+@takes_run_options(max_grad_norm="gradient_clip")
 def train_model_advanced(
     model: nn.Module,
     train_loader: Iterable[Any],
@@ -97,19 +99,7 @@ def train_model_advanced(
     early_stop_patience: int | None = 10,
     check_stability: bool = False,
     verbose: bool = True,
-    *,
-    save_every_iterations: int | None = None,
-    resume_from: str | os.PathLike[str] | None = None,
-    seed: int | None = None,
-    accumulation_steps: int = 1,
-    precision: str | None = None,
-    ema_decay: float | None = None,
-    non_finite: str = "raise",
-    deterministic: bool = False,
-    compile: bool | str = False,
-    metadata: Mapping[str, Any] | None = None,
-    progress: bool = False,
-    handlers: Sequence[Attachable] = (),
+    **options: Unpack[RunOptions],
 ) -> dict[str, Any]:
     """Train with Adam on batches of inputs and targets; the model ends with its best weights.
 
@@ -139,26 +129,7 @@ def train_model_advanced(
         early_stop_patience: epochs without improvement after which to stop; None trains to the end.
         check_stability: log the size of gradients and weights every 10 epochs.
         verbose: print a line an epoch.
-        save_every_iterations: write ``{model_name}_latest.pt`` every so many iterations too, inside epochs; None does
-            so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
-        resume_from: a checkpoint of this function: goes on exactly where that run was, to ``epochs``; the
-            other settings must be those of that run.
-        seed: of everything random in the run; None draws one from torch's global generator, or takes that
-            of the run that is resumed. The model arrives initialised.
-        accumulation_steps: batches per optimizer step.
-        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"`` instead of what ``use_mixed_precision`` gives.
-        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
-            weights are, and what the model ends with. None keeps none.
-        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
-            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
-            learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
-        deterministic: use algorithms only that give the same bits in every process.
-        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
-            on long runs: the first steps take their time. A run ends with other roundings than without it.
-        metadata: plain values to be kept in the checkpoints, beside the recipe's own.
-        progress: show a progress bar on standard error.
-        handlers: more handlers, attached to the trainer behind the recipe's own; objects with
-            ``attach(trainer)``.
+        **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
         ``best_val_loss`` (of training without a validation set), ``best_epoch`` (from 1), ``epochs_trained``
@@ -184,63 +155,48 @@ def train_model_advanced(
     """
     check_count(epochs=epochs)
     check_positive(learning_rate=learning_rate)
-    check_saves(save_every_iterations, has_place=checkpoint_dir is not None, place="checkpoint_dir")
+    check_saves(options["save_every_iterations"], has_place=checkpoint_dir is not None, place="checkpoint_dir")
     device = as_device(device)
-    if precision is None:
-        precision = "float16" if use_mixed_precision and device.type != "cpu" else "float32"
-    check_choice(precision=(precision, PRECISIONS))
+    options["precision"] = chosen_precision(options, device, use_mixed_precision)
+    options["max_grad_norm"] = gradient_clip
     settings = {
         "learning_rate": learning_rate,
         "scheduler": scheduler_type if use_scheduler else None,
         "gradient_clip": gradient_clip,
-        "precision": precision,
-        "accumulation_steps": accumulation_steps,
         "augmentation": bool(use_augmentation),
         "early_stop_patience": early_stop_patience,
-        "ema_decay": ema_decay,
-        "non_finite": non_finite,
-        "compile": compile,
     }
     model = move_model(model, device)
     optimizer = fused_adam(model, device, learning_rate)
     loss = SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
-    trainer = create_trainer(
-        model,
-        optimizer,
-        loss,
-        device=device,
-        seed=seed,
-        accumulation_steps=accumulation_steps,
-        deterministic=deterministic,
-        compile=compile,
-    )
-    trainer.metadata = {**(metadata or {}), **settings}
+    trainer = new_trainer(model, optimizer, loss, options, device=device, settings=settings)
     history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy", *COUNTS])
 
     # One step, in the order in which it happens.
     loss.check_batches_of(trainer)
     if use_augmentation:
         InputAugmentation(use_augmentation if callable(use_augmentation) else _augment).attach(trainer)
-    guard_steps(trainer, precision=precision, max_grad_norm=gradient_clip, non_finite=non_finite, ema_decay=ema_decay)
+    guard_steps(trainer, options)
 
     # One epoch: measure, decide, save.
     watched = "train_loss"
     if val_loader is not None:
-        evaluator = create_evaluator(model, loss, device=device, compile=compile)
+        evaluator = create_evaluator(model, loss, device=device, compile=options["compile"])
         loss.check_batches_of(evaluator)
         measure(trainer, evaluator, val_loader)
         watched = "val_loss"
     if check_stability:
         TrainingStability(every=STABILITY_EVERY).attach(trainer)
     if use_scheduler:
-        length = _cycle_length(scheduler_type, train_loader, epochs, accumulation_steps)
+        length = _cycle_length(scheduler_type, train_loader, epochs, options["accumulation_steps"])
         LearningRateScheduler(optimizer, scheduler_type, T_max=length).attach(trainer, watched)
     best = EarlyStopping(early_stop_patience, 0.0, verbose=False).attach(trainer, watched)
-    decide(trainer, history, _line, print_every=1 if verbose else None, progress=progress)
-    attach_last(trainer, handlers, *_savers(checkpoint_dir, model_name, watched, save_every_iterations))
+    decide(trainer, history, _line, print_every=1 if verbose else None, progress=options["progress"])
+    savers = _savers(checkpoint_dir, model_name, watched, options["save_every_iterations"])
+    attach_last(trainer, options["handlers"], *savers)
 
     began = time.monotonic()
-    train_to(epochs, trainer, train_loader, resume_from, settings, seed)
+    train_to(epochs, trainer, train_loader, options, settings)
     return {
         "best_val_loss": best.best_loss,
         "best_epoch": best.best_epoch,

@@ -1,6 +1,5 @@
 """Train a predictor of the traffic that a sender who transmits only changes will cause."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,16 +28,18 @@ from ignite_recipes.loading.randomness import derive_seed, preserve_generators, 
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    Attachable,
     attach_last,
+    chosen_precision,
     decide,
     fused_adam,
     guard_steps,
     measure,
+    new_trainer,
     saves_inside,
     train_to,
 )
-from ignite_recipes.recipes.settings import check_saves
+from ignite_recipes.recipes.checks import check_saves
+from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.traffic_parameters import complete_parameters, getDefaultModelParams
 
 __all__ = [
@@ -74,6 +75,7 @@ def trainModelByDefaultSetting(
     return trainModel(parameters, trainData, testData, verbose)
 
 
+@takes_run_options(max_grad_norm='parameters["gradient_clip"]', seed='parameters["seed"]')
 def trainModel(
     parameters: Mapping[str, Any],
     trainData: Sequence[Any] | TrafficDataset,
@@ -81,15 +83,7 @@ def trainModel(
     verbose: bool = True,
     *,
     device: str | torch.device | None = None,
-    save_every_iterations: int | None = None,
-    resume_from: str | os.PathLike[str] | None = None,
-    ema_decay: float | None = None,
-    non_finite: str = "raise",
-    deterministic: bool = False,
-    compile: bool | str = False,
-    accumulation_steps: int = 1,
-    progress: bool = False,
-    handlers: Sequence[Attachable] = (),
+    **options: Unpack[RunOptions],
 ) -> tuple[TrafficPredictor, dict[str, Any], dict[str, Any]]:
     """Train a :class:`TrafficPredictor` with Adam; it is returned with the weights of its best epoch.
 
@@ -100,21 +94,7 @@ def trainModel(
         trainData, testData: the eight arrays, in the documented order, of training and validation.
         verbose: print a line an epoch.
         device: None or ``"auto"`` is the best one there is.
-        save_every_iterations: write ``latest_checkpoint.pt`` every so many iterations too, inside epochs; None does
-            so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
-        resume_from: a checkpoint of this function: goes on exactly where that run was, to ``num_epochs``;
-            the other parameters must be those of that run.
-        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
-            weights are, and what the model ends with. None keeps none.
-        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
-            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
-            learning rate, three times at most. The histories count ``skipped_steps`` or ``rollbacks`` then.
-        deterministic: use algorithms only that give the same bits in every process.
-        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
-            on long runs: the first steps take their time. A run ends with other roundings than without it.
-        accumulation_steps: batches per optimizer step.
-        progress: show a progress bar on standard error.
-        handlers: more handlers, attached to the trainer behind the recipe's own.
+        **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
         The model, in evaluation mode; ``histories`` with ``train_loss, val_loss, learning_rate`` and
@@ -138,54 +118,35 @@ def trainModel(
     """
     train_set, val_set = _dataset(trainData), _dataset(testData)
     p = complete_parameters(parameters, train_set)
-    check_saves(save_every_iterations, has_place=p["save_checkpoints"], place="checkpoints (save_checkpoints is off)")
+    place = "checkpoints (save_checkpoints is off)"
+    check_saves(options["save_every_iterations"], has_place=p["save_checkpoints"], place=place)
     target = as_device(device)
+    options["precision"] = chosen_precision(options, target, p["use_mixed_precision"])
+    options["max_grad_norm"], options["seed"] = p["gradient_clip"], p["seed"]
+    settings = {name: value for name, value in p.items() if name not in _FREE_ON_RESUME}
     model = _new_model(p).to(target)
     loss = _loss(p)
     optimizer = fused_adam(model, target, p["learning_rate"], p["weight_decay"])
-    trainer = create_trainer(
-        model,
-        optimizer,
-        loss,
-        device=target,
-        seed=p["seed"],
-        accumulation_steps=accumulation_steps,
-        get_inputs=_inputs,
-        deterministic=deterministic,
-        compile=compile,
-    )
-    settings = {name: value for name, value in p.items() if name not in _FREE_ON_RESUME}
-    trainer.metadata = {
-        **settings,
-        "ema_decay": ema_decay,
-        "non_finite": non_finite,
-        "compile": compile,
-        "accumulation_steps": accumulation_steps,
-    }
+    trainer = new_trainer(model, optimizer, loss, options, device=target, get_inputs=_inputs, settings=settings)
     components = [f"val_{name}" for name in COMPONENTS]
     history = History(["train_loss", "val_loss", "learning_rate", *components], optional=COUNTS)
 
     # One step, in the order in which it happens.
-    precision = "float16" if p["use_mixed_precision"] and target.type != "cpu" else "float32"
-    guard_steps(
-        trainer, precision=precision, max_grad_norm=p["gradient_clip"], non_finite=non_finite, ema_decay=ema_decay
-    )
+    guard_steps(trainer, options)
 
     # One epoch: measure, decide, save.
-    evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs, compile=compile)
+    evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs, compile=options["compile"])
     measure(trainer, evaluator, _loader(val_set, p, shuffle=False))
     if p["use_scheduler"]:
         LearningRateScheduler(optimizer, "step", gamma=p["scheduler_gamma"], step_size=p["scheduler_step_size"]).attach(
             trainer
         )
     stopping = EarlyStopping(p["early_stop_patience"], 0.0, verbose=False).attach(trainer)
-    decide(trainer, history, partial(_line, stopping), print_every=1 if verbose else None, progress=progress)
-    attach_last(trainer, handlers, *_savers(p, save_every_iterations))
+    decide(trainer, history, partial(_line, stopping), print_every=1 if verbose else None, progress=options["progress"])
+    attach_last(trainer, options["handlers"], *_savers(p, options["save_every_iterations"]))
 
     with _high_precision_matmul():
-        train_to(
-            p["num_epochs"], trainer, _loader(train_set, p, shuffle=True), resume_from, trainer.metadata, p["seed"]
-        )
+        train_to(p["num_epochs"], trainer, _loader(train_set, p, shuffle=True), options, settings)
     return model.eval(), _histories(history), _info(stopping, history)
 
 
@@ -226,8 +187,10 @@ def train_one_epoch(
     """
     p = {"gradient_clip": 1.0, "use_mixed_precision": True, **(parameters or {})}
     trainer = create_trainer(model, optimizer, _loss(p), device=device, seed=seed, get_inputs=_inputs)
-    precision = "float16" if p["use_mixed_precision"] and trainer.device.type != "cpu" else "float32"
-    guard_steps(trainer, precision=precision, max_grad_norm=p["gradient_clip"], non_finite="raise")
+    options: RunOptions = {"precision": None, "non_finite": "raise", "ema_decay": None}
+    options["precision"] = chosen_precision(options, trainer.device, p["use_mixed_precision"])
+    options["max_grad_norm"] = p["gradient_clip"]
+    guard_steps(trainer, options)
     trainer.run(loader, max_epochs=1)
     return {name: trainer.state.metrics[f"train_{name}"] for name in ("loss", *COMPONENTS)}
 

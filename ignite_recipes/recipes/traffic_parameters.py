@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from ignite_recipes.data.traffic import TrafficDataset
-from ignite_recipes.recipes.settings import check_count, check_positive
+from ignite_recipes.recipes.checks import check_count, check_positive
 
 __all__ = ["TrafficParameters", "complete_parameters", "getDefaultModelParams"]
 

@@ -1,7 +1,7 @@
 """Train a denoising variational autoencoder."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.evaluator import create_evaluator
-from ignite_recipes.engine.trainer import create_trainer
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.handlers import Checkpointing, EarlyStopping, History, NoiseAugmentation
 from ignite_recipes.loading.batches import first_item
@@ -19,22 +18,25 @@ from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    Attachable,
     attach_last,
+    chosen_precision,
     decide,
     fused_adam,
     guard_steps,
     measure,
+    new_trainer,
     saves_inside,
     train_to,
 )
-from ignite_recipes.recipes.settings import PRECISIONS, check_choice, check_count, check_positive, check_saves
+from ignite_recipes.recipes.checks import check_count, check_positive, check_saves
+from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 
 __all__ = ["train_variational_autoencoder"]
 
 HISTORY = [f"{part}_{name}" for part in ("train", "val") for name in ("loss", "recon_loss", "kl_loss")]
 
 
+@takes_run_options()
 def train_variational_autoencoder(
     model: nn.Module,
     train_loader: Iterable[Any],
@@ -47,20 +49,8 @@ def train_variational_autoencoder(
     checkpoint_dir: str | os.PathLike[str] | None = None,
     save_every: int = 10,
     *,
-    save_every_iterations: int | None = None,
-    resume_from: str | os.PathLike[str] | None = None,
-    seed: int | None = None,
     patience: int | None = None,
-    max_grad_norm: float | None = None,
-    accumulation_steps: int = 1,
-    precision: str = "float32",
-    ema_decay: float | None = None,
-    non_finite: str = "raise",
-    deterministic: bool = False,
-    compile: bool | str = False,
-    metadata: Mapping[str, Any] | None = None,
-    progress: bool = False,
-    handlers: Sequence[Attachable] = (),
+    **options: Unpack[RunOptions],
 ) -> dict[str, list[float]]:
     """Maximise the evidence lower bound of clean vectors, reconstructed from noisy ones, with Adam.
 
@@ -73,7 +63,7 @@ def train_variational_autoencoder(
             ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
         train_loader: batches (N, D) of vectors in [0, 1], or tuples or lists whose first item is one.
         val_loader: likewise; None trains without validation.
-        num_epochs: the epoch to train to, counted from 1, also on a resume.
+        num_epochs: the epoch to train to, counted from 1, also on a resume, whose history starts at epoch 1 too.
         learning_rate: of Adam.
         noise_std: standard deviation of the Gaussian noise on the inputs, which are clamped to [0, 1] again;
             0 is none.
@@ -81,28 +71,8 @@ def train_variational_autoencoder(
         print_every: epochs between two printed lines; None prints none.
         checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing.
         save_every: epochs between two checkpoints; the last epoch is always written.
-        save_every_iterations: write ``latest_checkpoint.pt`` there every so many iterations too, inside epochs; None
-            does so only when SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`.
-        resume_from: a checkpoint of this function: goes on exactly where that run was, to ``num_epochs``;
-            the other settings must be those of that run. The returned history starts at epoch 1.
-        seed: of everything random in the run; None draws one from torch's global generator, or takes that
-            of the run that is resumed. The model arrives initialised.
         patience: epochs without a lower validation loss after which to stop; None trains to the end.
-        max_grad_norm: bound of the gradients' total norm; None does not clip.
-        accumulation_steps: batches per optimizer step.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"float16"`` with loss scaling.
-        ema_decay: keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best
-            weights are, and what the model ends with. None keeps none.
-        non_finite: ``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the
-            weights; ``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the
-            learning rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.
-        deterministic: use algorithms only that give the same bits in every process.
-        compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays
-            on long runs: the first steps take their time. A run ends with other roundings than without it.
-        metadata: plain values to be kept in the checkpoints, beside the recipe's own.
-        progress: show a progress bar on standard error.
-        handlers: more handlers, attached to the trainer behind the recipe's own; objects with
-            ``attach(trainer)``.
+        **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
         ``train_loss, train_recon_loss, train_kl_loss, val_loss, val_recon_loss, val_kl_loss``, a float an
@@ -129,61 +99,50 @@ def train_variational_autoencoder(
     if print_every is not None:
         check_count(print_every=print_every)
     check_positive(learning_rate=learning_rate)
-    check_saves(save_every_iterations, has_place=checkpoint_dir is not None, place="checkpoint_dir")
-    check_choice(precision=(precision, PRECISIONS))
+    check_saves(options["save_every_iterations"], has_place=checkpoint_dir is not None, place="checkpoint_dir")
     noise = NoiseAugmentation(noise_std)  # a level that makes no sense is refused here
+    device = as_device(device)
+    options["precision"] = chosen_precision(options, device)
     settings = {
         "latent_dim": getattr(unwrap(model), "latent_dimension", None),
         "hidden_dim": getattr(unwrap(model), "hidden_dimension", None),
         "noise_std": noise_std,
         "learning_rate": learning_rate,
-        "accumulation_steps": accumulation_steps,
-        "precision": precision,
-        "max_grad_norm": max_grad_norm,
         "patience": patience,
-        "ema_decay": ema_decay,
-        "non_finite": non_finite,
-        "compile": compile,
     }
-    device = as_device(device)
     model = move_model(model, device)
-    trainer = create_trainer(
-        model,
-        fused_adam(model, device, learning_rate),
-        _denoising_loss,
-        device=device,
-        seed=seed,
-        accumulation_steps=accumulation_steps,
-        get_inputs=_vectors,
-        deterministic=deterministic,
-        compile=compile,
+    optimizer = fused_adam(model, device, learning_rate)
+    trainer = new_trainer(
+        model, optimizer, _denoising_loss, options, device=device, get_inputs=_vectors, settings=settings
     )
-    trainer.metadata = {**(metadata or {}), **settings}
     history = History(HISTORY, optional=COUNTS)
 
     # One step, in the order in which it happens.
     _InputCheck(model).attach(trainer)
     if noise_std > 0:
         noise.attach(trainer)
-    guard_steps(trainer, precision=precision, max_grad_norm=max_grad_norm, non_finite=non_finite, ema_decay=ema_decay)
+    guard_steps(trainer, options)
 
     # One epoch: measure, decide, save.
     if val_loader is not None:
-        evaluator = create_evaluator(model, _denoising_loss, device=device, get_inputs=_vectors, compile=compile)
+        evaluator = create_evaluator(
+            model, _denoising_loss, device=device, get_inputs=_vectors, compile=options["compile"]
+        )
         _InputCheck(model).attach(evaluator)
         measure(trainer, evaluator, val_loader)
     if patience is not None:
         watched = "train_loss" if val_loader is None else "val_loss"
         EarlyStopping(patience, min_delta=0.0, verbose=False).attach(trainer, watched)
-    decide(trainer, history, _line, print_every=print_every, progress=progress)
+    decide(trainer, history, _line, print_every=print_every, progress=options["progress"])
     savers: list[Attachable] = []
     if checkpoint_dir is not None:
-        savers = [Checkpointing(checkpoint_dir, every=save_every), *saves_inside(checkpoint_dir, save_every_iterations)]
-    attach_last(trainer, handlers, *savers)
+        inside = saves_inside(checkpoint_dir, options["save_every_iterations"])
+        savers = [Checkpointing(checkpoint_dir, every=save_every), *inside]
+    attach_last(trainer, options["handlers"], *savers)
 
     if val_loader is not None:
         _check_first_batch(val_loader, model)
-    train_to(num_epochs, trainer, train_loader, resume_from, settings, seed)
+    train_to(num_epochs, trainer, train_loader, options, settings)
     return history.epochs
 
 

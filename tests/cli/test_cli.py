@@ -265,7 +265,7 @@ def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signa
     process.send_signal(signum)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err.splitlines() == ["ignite-recipes: stopped; go on with: ignite-recipes vae --resume exp1"]
+    assert err.splitlines() == ["ignite-recipes: stopped; resume with: ignite-recipes vae --resume exp1"]
     assert "Epoch 1/100000" in out
     assert "\r" not in out + err
     assert "\x1b" not in out + err

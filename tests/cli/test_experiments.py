@@ -165,7 +165,7 @@ def test_a_run_that_a_signal_stopped_inside_an_epoch_resumes_exactly(capsys, rec
     train(capsys, recipe, "--epochs", "2")
     code, _, err = run(capsys, recipe, *SMALL[recipe], "--device", "cpu", "--epochs", "2", "--stop-at-iteration", "2")
     assert code == 143
-    assert err.splitlines() == [f"ignite-recipes: stopped; go on with: ignite-recipes {recipe} --resume exp2"]
+    assert err.splitlines() == [f"ignite-recipes: stopped; resume with: ignite-recipes {recipe} --resume exp2"]
     assert latest("exp2")["run"]["progress"]["iteration"] == 2
     assert run(capsys, recipe, "--resume", "exp2")[0] == 0
     for name, value in latest("exp1")["model_state_dict"].items():
@@ -220,7 +220,7 @@ def test_an_experiment_whose_checkpoints_were_removed_is_not_begun_anew_over_its
                 path.unlink()
         code, _, err = run(capsys, recipe, "--resume", "exp1" if recipe == "classify" else "exp2")
         assert code == 2
-        assert "has a log of 3 epochs and no checkpoint to go on from" in err
+        assert "has a log of 3 epochs and no checkpoint to resume from" in err
     assert Path("runs/exp1/training_log.csv").read_bytes() == log
 
 

@@ -1,4 +1,4 @@
-"""What every recipe checks about its settings before it starts."""
+"""Checks of settings, told before a run starts."""
 
 import math
 import numbers

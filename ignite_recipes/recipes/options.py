@@ -1,0 +1,239 @@
+"""What every recipe can be told about its run: each option is defined here, and nowhere else."""
+
+import functools
+import inspect
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, NamedTuple, Protocol, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+
+from ignite_recipes.recipes.checks import POLICIES, PRECISIONS, check_choice
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+else:
+    from typing_extensions import Unpack
+
+__all__ = ["Attachable", "Option", "RunOptions", "Unpack", "command_options", "run_settings", "takes_run_options"]
+
+
+class Attachable(Protocol):
+    """A handler: anything with ``attach(trainer)``."""
+
+    def attach(self, trainer: Any, /) -> Any: ...  # noqa: D102
+
+
+class Option(NamedTuple):
+    """What is known of an option.
+
+    Attributes:
+        default: what it is where it is left out.
+        text: its sentence in ``help()``, in the reference and in the help of the commands.
+        check: called with its name and a value; raises ValueError or TypeError for one that makes no sense.
+        is_setting: whether a resumed run must have it as it was; such options are saved in checkpoints.
+        on_command: whether every command has it too.
+    """
+
+    default: Any
+    text: str
+    check: Callable[[str, Any], None] | None = None
+    is_setting: bool = False
+    on_command: bool = False
+
+
+def _among(*choices: str | None) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if value not in choices:
+            check_choice(**{name: (value, [choice for choice in choices if choice is not None])})
+
+    return check
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of every recipe's run, as keyword arguments; each recipe's ``help()`` says what they mean.
+
+    A recipe whose documented signature has one of them under another name takes that instead.
+
+    >>> options: RunOptions = {"seed": 0, "ema_decay": 0.999}
+    """
+
+    seed: Annotated[
+        int | None,
+        Option(
+            None,
+            "of everything random in the run; None draws one from torch's global generator, or takes that of the run "
+            "that is resumed. The model arrives initialised.",
+        ),
+    ]
+    max_grad_norm: Annotated[
+        float | None,
+        Option(None, "bound of the gradients' total norm; None does not clip.", is_setting=True, on_command=True),
+    ]
+    accumulation_steps: Annotated[int, Option(1, "batches per optimizer step.", is_setting=True, on_command=True)]
+    precision: Annotated[
+        str | None,
+        Option(
+            None,
+            '``"float32"``, ``"bfloat16"``, or ``"float16"`` with loss scaling; None is float32, unless the '
+            "recipe's own setting for mixed precision says otherwise.",
+            _among(None, *PRECISIONS),
+            is_setting=True,
+            on_command=True,
+        ),
+    ]
+    ema_decay: Annotated[
+        float | None,
+        Option(
+            None,
+            "keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best "
+            "weights are, and what the model ends with. None keeps none.",
+            is_setting=True,
+            on_command=True,
+        ),
+    ]
+    non_finite: Annotated[
+        str,
+        Option(
+            "raise",
+            '``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the weights; '
+            '``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the learning '
+            "rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.",
+            _among(*POLICIES),
+            is_setting=True,
+            on_command=True,
+        ),
+    ]
+    deterministic: Annotated[
+        bool, Option(False, "use algorithms only that give the same bits in every process.", on_command=True)
+    ]
+    compile: Annotated[
+        bool | str,
+        Option(
+            False,
+            "compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays on "
+            "long runs: the first steps take their time. A run ends with other roundings than without it.",
+            is_setting=True,
+            on_command=True,
+        ),
+    ]
+    save_every_iterations: Annotated[
+        int | None,
+        Option(
+            None,
+            "write the latest checkpoint every so many iterations too, inside epochs; None does so only when SIGINT or "
+            "SIGTERM stops the run, which ends with :class:`Stopped`.",
+        ),
+    ]
+    resume_from: Annotated[
+        str | os.PathLike[str] | None,
+        Option(
+            None,
+            "a checkpoint of this recipe: the run continues exactly where that one was; its other settings must be "
+            "those of that run.",
+        ),
+    ]
+    metadata: Annotated[
+        Mapping[str, Any] | None,
+        Option(None, "plain values to be kept in the checkpoints, in addition to the recipe's own."),
+    ]
+    progress: Annotated[bool, Option(False, "show a progress bar on standard error.")]
+    handlers: Annotated[
+        Sequence[Attachable],
+        Option(
+            (),
+            "more handlers, attached to the trainer after the recipe's own; objects with ``attach(trainer)``.",
+        ),
+    ]
+
+
+_Recipe = TypeVar("_Recipe", bound=Callable[..., Any])
+
+
+def definitions() -> dict[str, tuple[Any, Option]]:
+    """Of each option its type and what is known of it."""
+    hints = get_type_hints(RunOptions, include_extras=True)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
+
+
+def takes_run_options(**instead: str) -> Callable[[_Recipe], _Recipe]:
+    """Decorate a recipe, a function or a class, that has ``**options: Unpack[RunOptions]``.
+
+    It is called with all options, those that were left out with their defaults, checked. Its signature and its
+    docstring get them, in the place of the line ``**options: ...``.
+
+    Args:
+        instead: options that the recipe does not take, with the name of what it has in their place.
+    """
+    known = {name: known for name, known in definitions().items() if name not in instead}
+
+    def decorate(recipe: _Recipe) -> _Recipe:
+        function: Any = recipe
+        if isinstance(recipe, type):
+            function = vars(recipe)["__init__"]
+        signature = inspect.signature(function)
+        named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+
+        @functools.wraps(function)
+        def called(*args: Any, **arguments: Any) -> Any:
+            given = {name: arguments.pop(name) for name in [*arguments] if name not in signature.parameters}
+            _check(given, known, instead, [p.name for p in named], recipe.__name__)
+            defaults = {name: option.default for name, (_, option) in known.items()}
+            return function(*args, **arguments, **{**defaults, **given})
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        options = [
+            inspect.Parameter(name, keyword, default=option.default, annotation=kind)
+            for name, (kind, option) in known.items()
+        ]
+        called.__signature__ = signature.replace(parameters=[*named, *options])  # type: ignore[attr-defined]
+        if isinstance(recipe, type):
+            type.__setattr__(recipe, "__init__", called)
+            recipe.__doc__ = _with_options(recipe.__doc__, known)
+            return recipe
+        called.__doc__ = _with_options(recipe.__doc__, known)
+        return called  # type: ignore[return-value]
+
+    return decorate
+
+
+def _check(
+    given: Mapping[str, Any],
+    known: Mapping[str, tuple[Any, Option]],
+    instead: Mapping[str, str],
+    others: Sequence[str],
+    recipe: str,
+) -> None:
+    for name, value in given.items():
+        if name in instead:
+            raise TypeError(f"{recipe} has no option {name!r}: it has {instead[name]} in its place")
+        if name not in known:
+            near = get_close_matches(name, [*known, *others], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+            raise TypeError(f"{recipe} has no option {name!r}: {hint}")
+        check = known[name][1].check
+        if check is not None:
+            check(name, value)
+
+
+def _with_options(doc: str | None, known: Mapping[str, tuple[Any, Option]]) -> str:
+    lines = (doc or "").splitlines()
+    (place,) = (k for k, line in enumerate(lines) if line.strip().startswith("**options:"))
+    indent = lines[place][: len(lines[place]) - len(lines[place].lstrip())]
+    texts = []
+    for name, (_, option) in known.items():
+        text = textwrap.wrap(f"{name}: {option.text}", 110, break_on_hyphens=False)
+        texts += [indent + line if k == 0 else f"{indent}    {line}" for k, line in enumerate(text)]
+    return "\n".join([*lines[:place], *texts, *lines[place + 1 :]])
+
+
+def run_settings(options: RunOptions) -> dict[str, Any]:
+    """What of the options a resumed run must have as it was."""
+    return {name: options[name] for name, (_, option) in definitions().items() if option.is_setting and name in options}  # type: ignore[literal-required]
+
+
+def command_options(recipe: Callable[..., Any]) -> list[str]:
+    """The options that the command of a recipe has too."""
+    taken = inspect.signature(recipe).parameters
+    return [name for name, (_, option) in definitions().items() if option.on_command and name in taken]
