@@ -59,9 +59,9 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     (2, 10, 3)
     """
     _check_trainer(trainer)
-    if trainer.step.window.is_open:
+    if trainer.step.update.window.is_open:
         raise RuntimeError(
-            f"a run can be saved between optimizer steps only; {len(trainer.step.window.losses)} batches of an "
+            f"a run can be saved between optimizer steps only; {len(trainer.step.update.window.losses)} batches of an "
             "accumulation window are done: save at OPTIMIZER_STEP_COMPLETED or at the end of an epoch"
         )
     metrics = trainer.state.metrics

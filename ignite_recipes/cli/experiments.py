@@ -19,7 +19,8 @@ from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal, Stopped
-from ignite_recipes.recipes.assembly import checkpoint_to_resume_from, recorders
+from ignite_recipes.recipes.assembly import recorders
+from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
 from ignite_recipes.recipes.options import command_options
 
 __all__ = [

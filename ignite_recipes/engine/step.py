@@ -1,7 +1,6 @@
 """The training step, once for every recipe and every Engine."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,8 +13,8 @@ from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
 from ignite_recipes.engine.progress import Progress
+from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
-from ignite_recipes.engine.window import Window
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.loading.batches import count_samples, first_item, to_device
@@ -45,11 +44,7 @@ class TrainingStep:
         model, optimizer, loss_fn, device: as given.
         losses: ``loss_fn``, compiled if asked for.
         exchange: with the other ranks of the run.
-        precision: set by ``MixedPrecisionTrainer.attach``; None is float32.
-        veto: what a handler of OPTIMIZER_STEP_STARTED sets to drop the step: True, or a 0-d tensor on the device
-            that is nonzero where the step must be dropped.
-        veto_lag: steps until the host asks an accelerator whether a step was finite; 0 is at once.
-        window: the batches since the last optimizer step.
+        update: what is done with the gradients of a window of batches, an :class:`Update`.
         progress: where the run is.
 
     Raises:
@@ -91,10 +86,7 @@ class TrainingStep:
         self.compile = compile
         self.loss_fn = loss_fn
         self.exchange = exchange_of(self.model, self.device)
-        self.precision: Any = None
-        self.veto: bool | Tensor = False
-        self.veto_lag = 0 if self.device.type == "cpu" else 4
-        self.window = Window(accumulation_steps)
+        self.update = Update(optimizer, accumulation_steps, self.device)
         self.progress: Progress | None = None
 
     @property
@@ -114,15 +106,20 @@ class TrainingStep:
         known = set(engine._allowed_events)
         engine.register_events(*(event for event in TrainEvents if event not in known))
         self.progress = Progress(engine.state)
+        engine.add_event_handler(Events.STARTED, self._start_run)
         engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish_window)
         return self
+
+    def _start_run(self, engine: Engine) -> None:
+        if engine.state.iteration == 0 and self.progress is not None:  # Ignite starts anew
+            self.progress.restart()
 
     def start_epoch(self, engine: Engine) -> None:
         """Begin an epoch with an empty window."""
         assert self.progress is not None
         self.progress.start_epoch(float(self.optimizer.param_groups[0]["lr"]))
-        self.window.clear()
+        self.update.window.clear()
 
     def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
         """Train on one batch; the losses, detached, on the device."""
@@ -133,11 +130,11 @@ class TrainingStep:
             self.start_epoch(engine)
             state.iteration += 1
         assert self.progress is not None
-        model, exchange, precision, window = self.model, self.exchange, self.precision, self.window
+        model, exchange, update, window = self.model, self.exchange, self.update, self.update.window
         if not model.training:
             model.train()
         if not window.losses:
-            self.zero_gradients()
+            update.zero_gradients()
 
         # The batch, on the device.
         batch = to_device(batch, self.device)
@@ -155,133 +152,37 @@ class TrainingStep:
         self._seed(state, "step")
         is_last = len(window.losses) + 1 == window.length or self.progress.is_last_batch
         with exchange.window(is_last=is_last or state.epoch_length is None):
-            with self._autocast():
+            with update.autocast():
                 losses = state.losses = exchange.forward(self.losses, model, state.inputs, batch)
             loss = check_loss(losses)
             fire(engine, TrainEvents.LOSSES_READY)
 
             # Backward, of the batch's share of its window; gradients are averaged over the ranks.
             average = exchange.begin_average(losses, share)
-            weight = window.weigh(state.num_samples) * share * exchange.world_size
-            if weight != 1:
-                loss = loss * weight
-            (loss if precision is None else precision.scale_loss(loss)).backward()
+            update.backward(loss, window.weigh(state.num_samples) * share * exchange.world_size)
         output = exchange.end_average(average)
         window.losses.append(output["loss"])
         fire(engine, TrainEvents.BACKWARD_COMPLETED)
 
         # The optimizer's step, where the window ends.
         if is_last:
-            self._update(engine)
+            update.take(engine, self.progress)
         state.inputs = state.losses = None  # frees the activations before the next forward
         return output
 
     def finish_window(self, engine: Engine) -> None:
         """Take the step of a window inside which the epoch has ended: its length was unknown, or it was cut short."""
-        if self.window.is_open:
-            self.exchange.finish_gradients(self.gradients())
-            self._update(engine)
-
-    def _update(self, engine: Engine) -> None:
-        """Unscale, average over the window, clip, check, and step unless that is vetoed."""
-        state: Any = engine.state
-        if self.precision is not None:
-            self.precision.unscale_gradients(self.optimizer)
-        if self.window.weight not in (0.0, 1.0):
-            torch._foreach_div_(self.gradients(), self.window.weight)
-
-        state.grad_norm = None
-        self.veto = False
-        fire(engine, TrainEvents.GRADIENTS_READY)
-        fire(engine, TrainEvents.OPTIMIZER_STEP_STARTED)
-        stepped = self._step_optimizer()
-
-        progress = self.progress
-        assert progress is not None
-        self.window.clear()
-        progress.note_update()
-        if not stepped:
-            progress.skipped_steps += 1
-            fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)
-            return
-        progress.optimizer_steps += 1
-        if progress.steps_owed:
-            progress.steps_owed -= 1
-        else:
-            fire(engine, TrainEvents.OPTIMIZER_STEP_COMPLETED)
-
-    def _step_optimizer(self) -> bool:
-        """Take the step unless it is vetoed or has overflown; whether it was taken, as far as is known."""
-        veto, optimizer = self.veto, self.optimizer
-        if isinstance(veto, Tensor):
-            if self.can_defer_veto:
-                return self._step_unless(veto)
-            veto = bool(veto)  # waits for the device: the price of an optimizer that is not fused
-        if self.precision is not None:
-            return bool(self.precision.step_optimizer(optimizer, drop=veto))
-        if not veto:
-            optimizer.step()
-        return not veto
-
-    def _step_unless(self, flag: Tensor) -> bool:
-        """Let a fused optimizer read ``flag`` on the device, as ``GradScaler`` does; nobody waits."""
-        optimizer: Any = self.optimizer
-        optimizer.grad_scale, optimizer.found_inf = None, flag.to(torch.float32)
-        try:
-            optimizer.step()
-        finally:
-            del optimizer.grad_scale, optimizer.found_inf
-        return True
-
-    def abandon(self) -> None:
-        """Forget a step that an error has cut short, and the window that it was of."""
-        self.window.clear()
-        if self.precision is not None:
-            self.precision.abandon_step()
-
-    def zero_gradients(self) -> None:
-        """Free the gradients of the optimizer's parameters."""
-        if type(self.optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
-            self.optimizer.zero_grad(set_to_none=True)
-            return
-        for group in self.optimizer.param_groups:  # torch's own does this and tells its profiler: 20 times the cost
-            for parameter in group["params"]:
-                parameter.grad = None
-
-    def gradients(self) -> list[Tensor]:
-        """The gradients of the optimizer's parameters that have one."""
-        groups = self.optimizer.param_groups
-        return [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        if self.update.window.is_open:
+            assert self.progress is not None
+            self.exchange.finish_gradients(self.update.gradients())
+            self.update.take(engine, self.progress)
 
     def repeat_forward(self, engine: Engine) -> Mapping[str, Tensor]:
         """The losses of the current batch once more, from the same inputs and the same random numbers."""
         state: Any = engine.state
         self._seed(state, "step")
-        with self._autocast():
+        with self.update.autocast():
             return self.loss_fn(unwrap(self.model), state.inputs, to_device(state.batch, self.device))
-
-    @property
-    def can_defer_veto(self) -> bool:
-        """Whether a step can be dropped on the device, without the host having to know at once."""
-        if self.precision is not None and self.precision.scaler is not None:
-            return False  # the scaler itself decides
-        fused = all(group.get("fused") for group in self.optimizer.param_groups)
-        return self.veto_lag > 0 and fused and getattr(self.optimizer, "_step_supports_amp_scaling", False)
-
-    def report_late_skip(self, engine: Engine) -> None:
-        """Correct the counts: a step that was counted as taken turns out to have been dropped.
-
-        OPTIMIZER_STEP_COMPLETED was fired for it, so the next one is withheld: schedules advance exactly as
-        often as the optimizer did.
-        """
-        assert self.progress is not None
-        self.progress.optimizer_steps -= 1
-        self.progress.skipped_steps += 1
-        self.progress.steps_owed += 1
-        fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self.precision is None else self.precision.autocast()
 
     def _seed(self, state: Any, place: str) -> None:
         # Python's and NumPy's generators continue from the fetch, which has seeded them for this iteration.

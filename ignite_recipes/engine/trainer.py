@@ -99,7 +99,7 @@ class TrainingEngine(KeyedEngine):
         if state.max_epochs is None and state.max_iters is None:  # a first run, or one that is to start anew
             progress.restart()
         else:
-            self.step.abandon()  # stopped inside an accumulation window, whose gradients are gone
+            self.step.update.abandon()  # stopped inside an accumulation window, whose gradients are gone
             progress.rewind()
             self._check_same_length(data, epoch_length)
             if self._is_at_end(max_epochs or state.max_epochs, max_iters or state.max_iters):
@@ -110,7 +110,7 @@ class TrainingEngine(KeyedEngine):
                 return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
             state.iteration = progress.iteration  # what failed has changed nothing: it is still to be done
-            self.step.abandon()
+            self.step.update.abandon()
             raise
 
     def _is_at_end(self, max_epochs: int | None, max_iters: int | None) -> bool:
@@ -133,10 +133,12 @@ class TrainingEngine(KeyedEngine):
             self._end_epoch()
             return
         if event_name is Events.COMPLETED:
-            self.step.zero_gradients()  # their memory is taken by the trained weights where the model ends with others
+            self.step.update.zero_gradients()  # the trained weights take their memory where the model ends with others
             super()._fire_event(TrainEvents.RUN_TRAINED)
         super()._fire_event(event_name, *event_args, **event_kwargs)
-        if event_name is Events.ITERATION_COMPLETED and not (self.step.window.losses or self.progress.is_last_batch):
+        if event_name is Events.ITERATION_COMPLETED and not (
+            self.step.update.window.is_open or self.progress.is_last_batch
+        ):
             fire(self, TrainEvents.RESUME_POINT)
 
     def _end_epoch(self) -> None:

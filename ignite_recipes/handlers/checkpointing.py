@@ -185,7 +185,9 @@ class SaveInside:
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if it is time to."""
         progress, iteration = trainer.progress, trainer.state.iteration
-        since = iteration - min(trainer.step.window.length, progress.position)  # the resume point before this one
+        since = iteration - min(
+            trainer.step.update.window.length, progress.position
+        )  # the resume point before this one
         if progress.is_inside_epoch and iteration // self.every > since // self.every:
             self.save(trainer)
 

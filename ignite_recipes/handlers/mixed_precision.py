@@ -134,10 +134,10 @@ class MixedPrecisionTrainer:
                 "only a trainer of create_trainer can be given a precision; in an update function of your own "
                 "call autocast(), scale_loss(loss), unscale_gradients(optimizer) and step_optimizer(optimizer)"
             )
-        if host.step.precision is not None:
-            raise RuntimeError(f"the trainer has {host.step.precision!r} already; a step has one precision")
+        if host.step.update.precision is not None:
+            raise RuntimeError(f"the trainer has {host.step.update.precision!r} already; a step has one precision")
         if self.active:
-            host.step.precision = self
+            host.step.update.precision = self
             host.keep("mixed_precision", self)
         return self
 

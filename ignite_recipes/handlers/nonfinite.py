@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.step import TrainingStep
-from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._running_statistics import RunningStatistics
 from ignite_recipes.handlers.gradient_clipping import total_norm
-from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, first_nonfinite_output
-from ignite_recipes.loading.batches import tensors_in
+from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
 
@@ -87,8 +86,7 @@ class NonFiniteGuard:
         self._model: nn.Module | None = None
         self._step: TrainingStep | None = None  # None on an engine whose update function is not ours
         # A forward pass updates running statistics before anybody can know that it was not finite.
-        self._buffers: list[Tensor] = []
-        self._kept: list[Tensor] = []
+        self._statistics = RunningStatistics()
         # (epoch, iteration, flag on its way to the host, event that says it has arrived)
         self._outstanding: deque[tuple[int, int, Tensor, Any]] = deque()
 
@@ -132,9 +130,9 @@ class NonFiniteGuard:
         if self._step is None:
             trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self._check_gradients)
             return self
-        self._buffers = list(self._model.buffers())
-        if self._buffers:
-            trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_buffers)
+        self._statistics = RunningStatistics(self._model)
+        if self._statistics.buffers:
+            trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_statistics)
         trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
         host.when_epoch_is_trained(self._finish_epoch)
         return self
@@ -154,22 +152,24 @@ class NonFiniteGuard:
         """Judge the current step."""
         state: Any = trainer.state
         step = self._required()
-        norm = total_norm(step.gradients()) if state.grad_norm is None else state.grad_norm
+        update = step.update
+        norm = total_norm(update.gradients()) if state.grad_norm is None else state.grad_norm
         state.grad_norm = norm
-        losses = step.window.losses
+        losses = update.window.losses
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        if step.precision is not None and step.precision.overflow_is_normal:
+        if update.precision is not None and update.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
-        if step.veto_lag:
+        if update.veto_lag:
             self._defer(trainer, loss, norm)
             return
         is_finite = self._is_finite(loss, norm)
         if is_finite == (True, True):
             self.finite, self._consecutive = True, 0
             return
-        said = f"{loss.item():g}{self._origin(trainer)}"
-        self._restore_buffers()
-        step.veto = True
+        origin = "" if self.num_skipped else origin_of_nonfinite(trainer, step)
+        said = f"{loss.item():g}{origin}"
+        self._statistics.put_back()
+        update.veto = True
         self._judge(*is_finite, _where(state), said)
 
     def _required(self) -> TrainingStep:
@@ -177,52 +177,27 @@ class NonFiniteGuard:
             raise RuntimeError("NonFiniteGuard must be attached to what it judges: call attach(trainer) first")
         return self._step
 
-    def _origin(self, trainer: Engine) -> str:
-        """Where the current batch ceases to be finite, found by computing its loss again; once, for the first time."""
-        step, state = self._required(), trainer.state
-        if self.num_skipped or step.window.losses[-1].isfinite() or not step.exchange.can_repeat_forward:
-            return ""
-        losses = state.losses  # type: ignore[attr-defined]
-        if losses is not None and losses["loss"].isfinite():  # the run's loss is an average over all ranks
-            return "; it began in another rank's part of the batch"
-        inputs = state.inputs  # type: ignore[attr-defined]
-        if not all(t.isfinite().all() for t in tensors_in(inputs) if t.is_floating_point()):
-            return "; its inputs are not finite"
-        name = first_nonfinite_output(unwrap(step.model), lambda: step.repeat_forward(trainer))
-        if name is None:
-            return "; all outputs of modules are finite, the loss function's own numbers are not"
-        return f"; it began in the output of {name}"
-
-    def _keep_buffers(self) -> None:
+    def _keep_statistics(self) -> None:
         """Copy the model's running statistics as they are before the forward passes of a window."""
-        if self._required().window.is_open:
-            return
-        if self._kept:
-            torch._foreach_copy_(self._kept, self._buffers)
-        else:
-            self._kept = [buffer.clone() for buffer in self._buffers]
-
-    def _restore_buffers(self, is_bad: Tensor | None = None) -> None:
-        """Put them back; with a flag on the device, only where it is set."""
-        for buffer, kept in zip(self._buffers, self._kept, strict=True):
-            buffer.copy_(kept if is_bad is None else torch.where(is_bad, kept, buffer))
+        if not self._required().update.window.is_open:
+            self._statistics.keep()
 
     def _defer(self, trainer: Engine, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
-        step = self._required()
+        update = self._required().update
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
         is_bad = flag > 0
-        self._restore_buffers(is_bad)
-        if step.precision is None or step.precision.scaler is None:
-            step.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
+        self._statistics.put_back(is_bad)
+        if update.precision is None or update.precision.scaler is None:
+            update.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
         arrived = None
         if flag.device.type != "cpu":
             on_host = torch.empty((), pin_memory=True)
             flag = on_host.copy_(flag, non_blocking=True)
-            arrived = torch.Event(step.device)
+            arrived = torch.Event(flag.device)
             arrived.record()
         self._outstanding.append((trainer.state.epoch, trainer.state.iteration, flag, arrived))
-        if len(self._outstanding) > step.veto_lag:
+        if len(self._outstanding) > update.veto_lag:
             self._read_oldest(trainer)
 
     def _read_oldest(self, trainer: Engine) -> None:
@@ -230,8 +205,9 @@ class NonFiniteGuard:
         epoch, iteration, flag, event = self._outstanding.popleft()
         kinds = self._arrived(flag, event)
         self._judge(kinds < 2, kinds % 2 == 0, f"epoch {epoch}, iteration {iteration}", "not finite")
-        if not self.finite and step.can_defer_veto:
-            step.report_late_skip(trainer)
+        if not self.finite and step.update.can_defer_veto:
+            assert step.progress is not None
+            step.update.report_late_skip(trainer, step.progress)
 
     @staticmethod
     def _arrived(flag: Tensor, event: Any) -> int:
@@ -263,7 +239,7 @@ class NonFiniteGuard:
         while self._outstanding:
             self._read_oldest(trainer)
         state = trainer.state
-        steps = math.ceil((state.epoch_length or 0) / self._required().window.length)
+        steps = math.ceil((state.epoch_length or 0) / self._required().update.window.length)
         if steps and self._consecutive >= steps:
             raise NonFiniteError(
                 f"epoch {state.epoch}: none of its {steps} steps could be taken, each had a non-finite loss or "

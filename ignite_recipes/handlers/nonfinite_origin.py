@@ -5,11 +5,14 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 from torch import nn
 
+from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.batches import tensors_in
 
-__all__ = ["first_nonfinite_gradient", "first_nonfinite_output"]
+__all__ = ["first_nonfinite_gradient", "first_nonfinite_output", "origin_of_nonfinite"]
 
 
 def first_nonfinite_output(model: nn.Module, forward: Callable[[], Any]) -> str | None:
@@ -40,6 +43,21 @@ def first_nonfinite_output(model: nn.Module, forward: Callable[[], Any]) -> str 
             stack.callback(module.register_forward_hook(watch(name)).remove)
         forward()
     return found[0] if found else None
+
+
+def origin_of_nonfinite(engine: Engine, step: TrainingStep) -> str:
+    """Where the current batch ceases to be finite, found by computing its loss again; the end of a sentence."""
+    state: Any = engine.state
+    if step.update.window.losses[-1].isfinite() or not step.exchange.can_repeat_forward:
+        return ""
+    if state.losses is not None and state.losses["loss"].isfinite():  # the run's loss is an average over all ranks
+        return "; it began in another rank's part of the batch"
+    if not all(t.isfinite().all() for t in tensors_in(state.inputs) if t.is_floating_point()):
+        return "; its inputs are not finite"
+    name = first_nonfinite_output(unwrap(step.model), lambda: step.repeat_forward(engine))
+    if name is None:
+        return "; all outputs of modules are finite, the loss function's own numbers are not"
+    return f"; it began in the output of {name}"
 
 
 def first_nonfinite_gradient(model: nn.Module) -> str | None:

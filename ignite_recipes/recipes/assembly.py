@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +10,11 @@ from ignite.engine import Events
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from ignite_recipes.checkpoint.file import CheckpointError
-from ignite_recipes.checkpoint.newest import LATEST, newest_checkpoint
+from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.evaluator import EvaluationEngine
 from ignite_recipes.engine.losses import LossFunction
 from ignite_recipes.engine.trainer import TrainingEngine, create_trainer
-from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
     Checkpointing,
@@ -44,7 +41,6 @@ from ignite_recipes.recipes.options import Attachable, RunOptions, run_settings
 __all__ = [
     "COUNTS",
     "attach_last",
-    "checkpoint_to_resume_from",
     "chosen_precision",
     "decide",
     "fused_adam",
@@ -182,23 +178,6 @@ def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers
         if not callable(getattr(handler, "attach", None)):
             raise TypeError(f"a handler must have a method attach(trainer); got {handler!r}")
         handler.attach(trainer)
-
-
-def checkpoint_to_resume_from(experiment: ExperimentManager) -> Path | None:
-    """The checkpoint from which an experiment is resumed; None if it had none yet.
-
-    Raises:
-        CheckpointError: if checkpoints are damaged or, as the log of more than one epoch says, were removed.
-    """
-    path = newest_checkpoint(experiment.checkpoints_dir)
-    if path is None and Path(experiment.log_file).is_file():
-        epochs = len(read_training_log(experiment.log_file).get("epoch", []))
-        if epochs > 1:  # a kill can come between the first row and the first checkpoint
-            raise CheckpointError(
-                f"{experiment.experiment_dir} has a log of {epochs} epochs and no checkpoint to resume from: put back "
-                f"what was in {experiment.checkpoints_dir}, or start a new experiment"
-            )
-    return path
 
 
 def saves_inside(folder: str | os.PathLike[str], every_iterations: int | None) -> list[Attachable]:

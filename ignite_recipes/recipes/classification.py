@@ -1,6 +1,5 @@
 """Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
 
-import logging
 import time
 from collections.abc import Mapping, Sized
 from typing import Any, Protocol
@@ -11,9 +10,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.manager import CheckpointManager
-from ignite_recipes.checkpoint.model_file import load_checkpoint
-from ignite_recipes.checkpoint.newest import newest_checkpoint
-from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.evaluator import create_evaluator
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -32,7 +28,6 @@ from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
-    checkpoint_to_resume_from,
     chosen_precision,
     decide,
     guard_steps,
@@ -41,13 +36,13 @@ from ignite_recipes.recipes.assembly import (
     recorders,
 )
 from ignite_recipes.recipes.checks import check_count, check_saves
+from ignite_recipes.recipes.classification_settings import check_arguments, description, rates
+from ignite_recipes.recipes.experiment_start import keep_settings, start_run
 from ignite_recipes.recipes.manager_saves import SaveThrough
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, run_settings, takes_run_options
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = ["Trainer"]
-
-logger = logging.getLogger(__name__)
 
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
 
@@ -131,19 +126,7 @@ class Trainer:
         verbose: bool = False,
         **options: Unpack[RunOptions],
     ) -> None:
-        if not isinstance(patience, int) or patience < 0:
-            raise ValueError(f"patience must be a whole number of epochs, 0 for none; got {patience!r}")
-        if not callable(criterion):
-            raise TypeError(f"criterion must be called with outputs and labels; got {criterion!r}")
-        if dataset is not None and not callable(getattr(dataset, "reapply_transforms", None)):
-            raise TypeError(f"dataset must have reapply_transforms(epoch), or be None; got {type(dataset).__name__}")
-        for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
-            if loader is None:
-                raise TypeError(f"{name} must be a loader or another iterable of batches; got None")
-        if not isinstance(experiment_manager, ExperimentManager):
-            raise TypeError(f"experiment_manager must be an ExperimentManager; got {experiment_manager!r}")
-        if checkpoint_manager is not None and not isinstance(checkpoint_manager, CheckpointManager):
-            raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {checkpoint_manager!r}")
+        check_arguments(train_loader, val_loader, criterion, experiment_manager, checkpoint_manager, dataset, patience)
         every_iterations = options["save_every_iterations"]
         check_saves(every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
         self.device = as_device(device)
@@ -160,11 +143,7 @@ class Trainer:
 
         # One step, in the order in which it happens.
         self.engine, _ = self._new_engine(self.seed)
-        groups = optimizer.param_groups  # as they are given, before any schedule goes on
-        self._rates = {
-            "learning_rate": [float(group.get("initial_lr", group["lr"])) for group in groups],
-            "weight_decay": [float(group.get("weight_decay", 0.0)) for group in groups],
-        }
+        self._rates = rates(optimizer)  # as they are given, before any schedule changes them
         if dataset is not None:
             self.engine.add_event_handler(Events.EPOCH_STARTED, reapply_transforms, dataset)
 
@@ -268,61 +247,27 @@ class Trainer:
         }
 
     def _begin(self, epochs: int, start_epoch: int) -> None:
-        experiment, settings = self.experiment_manager, self._settings()
-        self.engine.metadata = {**(self._options["metadata"] or {}), **settings}
-        known = on_rank_zero(experiment.settings)  # before it writes them
-        recipe = type(self).__name__
-        is_new_fork = experiment.fork_exp is not None and known.get("recipe") == recipe  # and may be of other settings
-        if not known or is_new_fork:
-            experiment.write_settings({**known, "recipe": recipe, **self._description(), "epochs": epochs})
-        length = len(self.train_loader) if isinstance(self.train_loader, Sized) else None
-        path = None
-        if experiment.resume_exp and start_epoch:  # who says where to start knows if there is none
-            path = newest_checkpoint(experiment.checkpoints_dir)
-        elif experiment.resume_exp:
-            path = checkpoint_to_resume_from(experiment)
-        if path is not None:
-            seed = self.seed if self._seed_is_given else None
-            restore_run(self.engine, path, settings=settings, num_epochs=epochs, epoch_length=length, seed=seed)
-            self.seed = int(self.engine.state.seed or 0)
-            if start_epoch not in (0, self.engine.state.epoch):
-                logger.warning(
-                    "goes on behind epoch %d, where %s is, and not behind %d",
-                    self.engine.state.epoch,
-                    path,
-                    start_epoch,
-                )
-            return
-        if experiment.initial_weights is not None:
-            load_checkpoint(experiment.initial_weights, self.model, averaged=None)
-        if start_epoch:
-            if length is None:
-                raise ValueError("to start behind an epoch the loader must know its length; got one without")
-            self.engine.progress.start_after(start_epoch, length)
-
-    def _settings(self) -> dict[str, Any]:
-        """What a resume must have as it was."""
-        return {
-            "patience": self.patience,
+        settings = {
             **run_settings(self._options),
+            **self._rates,
+            "patience": self.patience,
             "scheduler": self.scheduler and type(self.scheduler).__name__,
             "optimizer": type(self.optimizer).__name__,
-            **self._rates,
             "reapply_transforms": self.dataset is not None,
         }
-
-    def _description(self) -> dict[str, Any]:
-        """What ``config.yaml`` says of a training that was put together by hand."""
-        group = {name: value for name, value in self.optimizer.param_groups[0].items() if name != "params"}
-        plain = {name: value for name, value in group.items() if isinstance(value, (bool, int, float, str))}
-        return {
-            **self._settings(),
-            "optimizer_settings": plain,
-            "model": dict(getattr(self.model, "model_config", {})) or type(self.model).__name__,
-            "criterion": type(self.criterion).__name__,
-            "batch_size": getattr(self.train_loader, "batch_size", None),
-            "seed": self.seed,
-        }
+        self.engine.metadata = {**(self._options["metadata"] or {}), **settings}
+        described = {**settings, **description(self), "epochs": epochs}
+        keep_settings(self.experiment_manager, type(self).__name__, described)
+        start_run(
+            self.engine,
+            self.experiment_manager,
+            settings=settings,
+            epochs=epochs,
+            start_epoch=start_epoch,
+            epoch_length=len(self.train_loader) if isinstance(self.train_loader, Sized) else None,
+            seed=self.seed if self._seed_is_given else None,
+        )
+        self.seed = int(self.engine.state.seed or 0)
 
     def train_epoch(self, epoch: int) -> tuple[dict[str, float], float]:
         """Train for one pass over the training data, for a loop of your own; it decides and saves nothing.

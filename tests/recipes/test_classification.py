@@ -206,7 +206,7 @@ def test_a_start_behind_the_checkpoint_is_corrected_and_said(caplog):
     trainer().train(2)
     results = trainer(ExperimentManager(resume_exp="exp2")).train(4, start_epoch=3)  # the log was ahead of a kill
     assert results["history"] == expected
-    assert "goes on behind epoch 2" in caplog.text
+    assert "continues after epoch 2" in caplog.text
 
 
 def test_a_second_call_goes_on_behind_the_first():
