@@ -86,7 +86,7 @@ def _directive(name: str) -> str:
 
 
 class CommandHelp(SphinxDirective):
-    """``.. command-help::``: what the command prints when it is asked for help, and its subcommands likewise."""
+    """``.. command-help::``: what the command prints when it is asked for help, and its subcommands too."""
 
     def run(self) -> list[nodes.Node]:
         """Ask for it."""

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 def replace_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> Path:
     """Write ``path`` so that it is at every moment either the old file or the new one, whole.
 
-    The new file is written beside the old one, flushed to the disk, and only then renamed over it. Missing
-    folders are made. What killed writes of the same file have left behind is removed; what another process
+    The new file is written next to the old one, flushed to the disk, and only then renamed over it. Missing
+    folders are made. What killed writes of the same file have left is removed; what another process
     is writing at the moment is not, and of two that write at once the last to finish wins.
 
     Args:

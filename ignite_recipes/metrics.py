@@ -78,7 +78,7 @@ class StepBuffer:
         return {"values": self._stacked(self.rows) if self.rows else None, "weights": list(self.weights)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the rows of :meth:`state_dict`."""
+        """Continue with the rows of :meth:`state_dict`."""
         values = state["values"]
         self.rows = [] if values is None else [tuple(row) for row in values]
         self.weights = list(state["weights"])
@@ -155,7 +155,7 @@ class SampleMeans:
         return {"names": list(self._names), "sums": self._sums, **counts, "buffer": self._buffer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the batches that were saved."""
+        """Continue after the batches that were saved."""
         self._names, self._sums = list(state["names"]), state["sums"]
         self.num_batches, self.num_samples = state["batches"], state["samples"]
         self._buffer.load_state_dict(state["buffer"])

@@ -42,7 +42,7 @@ class CheckpointError(RuntimeError):
 def write_checkpoint(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Write ``contents`` to ``path`` so that the file is at every moment either the old one or the new one.
 
-    The new file is written beside the old one, flushed to the disk, and only then renamed over it
+    The new file is written next to the old one, flushed to the disk, and only then renamed over it
     (``replace_file``). Missing folders are made.
 
     Raises:

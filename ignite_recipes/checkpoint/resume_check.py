@@ -29,7 +29,7 @@ class ResumeReport:
     Attributes:
         differences: (epoch, batch) at which the run was cut -> the first part of its final state that differs
             from the uninterrupted run's, or None if all bits are equal.
-        repeated: likewise for a second uninterrupted run.
+        repeated: the same for a second uninterrupted run.
 
     >>> report = ResumeReport({(1, 2): None, (2, 1): "history['train_loss'][1] is 0.5 and 0.6"})
     >>> print(report)

@@ -40,7 +40,7 @@ FORMAT = 2
 
 
 def run_state(trainer: TrainingEngine) -> dict[str, Any]:
-    """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to go on exactly.
+    """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to be resumed exactly.
 
     Its ``model_state_dict`` are the trained weights, also when the model was handed over with others: the best
     ones or averaged ones. The latter, if there is an average, are ``ema_model_state_dict``.
@@ -174,7 +174,7 @@ def restore_run(
         if name in run["parts"]:
             logger.info("%s of the run that is resumed is not attached: its state is left out", name)
         else:
-            logger.warning("%s was not attached in the run that is resumed: it starts afresh", name)
+            logger.warning("%s was not attached in the run that is resumed: it starts from the beginning", name)
     model = unwrap(trainer.model)
     before = copy.deepcopy((model.state_dict(), trainer.optimizer.state_dict(), trainer.parts.state_dict()))
     try:

@@ -87,7 +87,7 @@ def _complain(error: BaseException, code: int) -> int:
         message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if rank():
         if isinstance(error, KeyboardInterrupt):
-            return code  # the first process says so for all
+            return code  # rank 0 says so for all
         if not isinstance(error, LostRankError):  # which says itself on which rank
             message = f"rank {rank()}: {message}"
     print(f"ignite-recipes: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201

@@ -103,7 +103,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
     sizes = {"num_classes": dataset.num_classes, "input_shape": dataset.input_shape}
     try:
         model = ModelRegistry.create(settings["model"], **sizes)
-    except TypeError as error:  # likewise
+    except TypeError as error:  # a mistake in a model of the user's own
         raise ValueError(str(error)) from error
     rate, decay = settings["learning_rate"], settings["weight_decay"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)

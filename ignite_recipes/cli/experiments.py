@@ -79,7 +79,7 @@ def run_experiment(
         command: the recipe's name.
         parser: of :func:`experiment_parser`.
         argv: the command's arguments.
-        load: makes the data from the settings; a mistake there leaves no experiment behind.
+        load: makes the data from the settings; a mistake there leaves no experiment.
         train: from the experiment, the settings and the data; says in one line what was reached.
     """
     settings = parse_settings(parser, argv)

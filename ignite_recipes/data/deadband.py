@@ -70,7 +70,7 @@ def learn_limits(training_part: Any, margin: float = 0.1) -> tuple[NDArray[np.fl
     """The least and the greatest value of each feature, and a margin: two arrays (F,).
 
     Args:
-        training_part: (L, F) floats, or (L,) for one feature; a trend goes on in what comes after it, so take
+        training_part: (L, F) floats, or (L,) for one feature; a trend continues in what comes after it, so take
             it out first or declare the limits.
         margin: by which each end is moved outwards, in parts of the distance between them.
 

@@ -29,16 +29,16 @@ def fetch(url: str, path: str | os.PathLike[str], md5: str) -> None:
         md5: hash of its bytes, in hexadecimal. It tells a damaged file, not a forged one.
 
     Raises:
-        DownloadError: if the file cannot be had, or is another; nothing is left behind.
+        DownloadError: if the file cannot be had, or is another; nothing is left.
     """
     path = Path(path)
     if path.exists():
         return
     show_progress = sys.stderr is not None and sys.stderr.isatty()
     try:
-        Request(url)  # refuses what is no address, before the downloader leaves a file behind
+        Request(url)  # refuses what is no address, before the downloader leaves a file
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own, as several processes may fetch at once; beside path, to be on the same disk.
+        # A folder of its own, as several processes may fetch at once; next to path, to be on the same disk.
         with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
             part = Path(folder, path.name)
             torch.hub.download_url_to_file(url, str(part), progress=show_progress)

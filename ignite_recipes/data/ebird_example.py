@@ -32,7 +32,7 @@ OLDER_LACKS = {"PROTOCOL NAME", "TAXON CONCEPT ID", "OBSERVER ORCID ID"}
 PROTOCOLS = ("Traveling", "Stationary", "Incidental", "Historical")
 PROTOCOL_CODES = ("P22", "P21", "P20", "P62")
 
-# What a file holds beside full species: category, common and scientific name, and those of the subspecies.
+# What a file holds in addition to full species: category, common and scientific name, and those of the subspecies.
 OTHER_TAXA = (
     ("issf", "Barn Swallow", "Hirundo rustica", "Barn Swallow (Eurasian)", "Hirundo rustica rustica"),
     ("issf", "Purple Heron", "Ardea purpurea", "Purple Heron (Purple)", "Ardea purpurea [purpurea Group]"),

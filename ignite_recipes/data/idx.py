@@ -30,7 +30,7 @@ def read_idx(path: str | os.PathLike[str]) -> Tensor:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no IDX file, is cut short or damaged, or goes on behind its numbers; it names the file.
+        ValueError: if it is no IDX file, is cut short or damaged, or has more after its numbers; it names the file.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

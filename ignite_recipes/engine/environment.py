@@ -1,4 +1,4 @@
-"""What, besides a run's own state, its bits depend on: versions, device, threads, and the choice of algorithms."""
+"""What a run's bits depend on, in addition to its own state: versions, device, threads, and the choice of algorithms."""
 
 import os
 import platform

@@ -45,7 +45,7 @@ class ExperimentManager:
 
     Args:
         base_dir: holds the experiments; made if missing.
-        resume_exp: the name of the experiment to go on with, e.g. ``"exp5"``.
+        resume_exp: the name of the experiment to resume, e.g. ``"exp5"``.
         fork_exp: the name of an experiment from which a new one takes its settings and its weights: those of
             ``best_model.pt``, or of the latest epoch there is if that one is missing or damaged.
         settings: of a new experiment; they go before those of the one that is forked. Written to
@@ -60,7 +60,7 @@ class ExperimentManager:
     Raises:
         ValueError: for a name that leaves ``base_dir``, for both names at once, or if the settings to fork
             are damaged.
-        FileNotFoundError: if there is no such experiment to go on with or to fork.
+        FileNotFoundError: if there is no such experiment to resume or to fork.
         CheckpointError: if the experiment to fork has checkpoints, and none is sound.
 
     >>> import tempfile

@@ -76,7 +76,7 @@ class KeyedLoader:
         self._passes = 0  # more than one only where an epoch is longer than the loader
 
     def place(self, last_batch: Any) -> dict[str, Any]:
-        """What a checkpoint inside an epoch notes of the loader, besides how many batches it gave."""
+        """What a checkpoint inside an epoch notes of the loader, in addition to how many batches it gave."""
         state = self._source.state_dict() if self._has_own_state else None
         return {"last_batch": digest(last_batch), "world_size": world_size(), "state": state}
 
@@ -137,7 +137,7 @@ class KeyedLoader:
         return self._place.get("last_batch") not in (None, digest(last_batch))
 
     def _generators(self, parts: Iterable[Any]) -> dict[Any, tuple[int, ...]]:
-        """The loader's own generators, each with what its key has besides: the rank, if it must differ."""
+        """The loader's own generators, each with what its key has in addition: the rank, if it must differ."""
         generators = [part for part in parts if is_generator(part)]
         if not self.rank or not isinstance(self.loader, Shares):
             return dict.fromkeys(generators, ())

@@ -44,7 +44,7 @@ def compare_experiments(
 ) -> "Figure":
     """Draw one metric of several experiments in one picture, with the best epoch of each.
 
-    The best epoch has a large marker, and stands beside the picture with its value.
+    The best epoch has a large marker, and its value stands next to the picture.
 
     Args:
         experiments: a list of experiments, each an :class:`ExperimentManager`, the path of its folder, or its

@@ -1,4 +1,4 @@
-"""The numbers behind the curves: what a recipe returned, or what an experiment has written."""
+"""The numbers that the curves show: what a recipe returned, or what an experiment has written."""
 
 import os
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def find_experiment(experiment: Experiment, runs_dir: str | os.PathLike[str]) ->
 def read_columns(experiment: ExperimentManager) -> Columns:
     """What an experiment has measured, epoch by epoch, also while it is being trained.
 
-    Its log holds all of it, is never behind a checkpoint, and is quick to read; the history in the newest sound
+    Its log holds all of it, is never older than a checkpoint, and is quick to read; the history in the newest sound
     checkpoint is read where there is no log. Neither runs code.
 
     Raises:

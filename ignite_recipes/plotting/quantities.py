@@ -33,7 +33,7 @@ _UNITS = {
     "skipped_steps": "steps since the start",
     "rollbacks": "since the start",
 }
-# Of the losses, known by what only one recipe measures beside them.
+# Of the losses, known by what only one recipe measures with them.
 _LOSS_UNITS = {"kl_loss": "nats per vector", "traffic": "weighted loss", "accuracy": "cross-entropy, nats"}
 
 

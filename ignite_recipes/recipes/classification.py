@@ -67,11 +67,11 @@ class Trainer:
     Args:
         model: ``model(inputs)`` gives (N, C) scores of C classes.
         train_loader: batches ``(inputs, labels)``, labels (N,) integers from 0 to C - 1.
-        val_loader: likewise.
+        val_loader: the same, for validation.
         criterion: ``criterion(outputs, labels)`` gives a single number, a mean over the samples.
         optimizer: of the model.
         device: where to train; None or ``"auto"`` is the best one there is.
-        experiment_manager: the experiment. One that is resumed goes on from its newest sound checkpoint, one
+        experiment_manager: the experiment. One that is resumed continues from its newest sound checkpoint, one
             that is forked begins with the weights of its source.
         checkpoint_manager: writes checkpoints; None writes none.
         scheduler: a torch scheduler or a :class:`LearningRateScheduler`. OneCycleLR and CyclicLR advance with
@@ -202,12 +202,12 @@ class Trainer:
     def train(self, epochs: int, start_epoch: int = 0) -> dict[str, Any]:
         """Train to the end of epoch ``epochs``; the model ends with its best weights.
 
-        An experiment that was resumed goes on exactly where its newest sound checkpoint is; a second call
-        goes on behind the first.
+        An experiment that was resumed continues exactly where its newest sound checkpoint is; a second call
+        continues after the first.
 
         Args:
             epochs: the epoch to train to, counted from 1.
-            start_epoch: epochs that are behind the model already. A resumed experiment knows better, and says
+            start_epoch: epochs that the model was trained for already. A resumed experiment knows better, and says
                 so in the log; otherwise only the counting begins there.
 
         Returns:

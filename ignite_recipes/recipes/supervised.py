@@ -110,7 +110,7 @@ def train_model_advanced(
     Args:
         model: ``model(inputs)`` gives the outputs.
         train_loader: batches ``(inputs, targets)``.
-        val_loader: likewise; None trains without validation.
+        val_loader: the same, for validation; None trains without validation.
         criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; None is
             the mean squared error for float targets and the cross-entropy for classes.
         epochs: the epoch to train to, counted from 1, also on a resume.

@@ -62,7 +62,7 @@ def train_variational_autoencoder(
         model: a :class:`VariationalAutoencoder`, or any module whose forward pass gives
             ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
         train_loader: batches (N, D) of vectors in [0, 1], or tuples or lists whose first item is one.
-        val_loader: likewise; None trains without validation.
+        val_loader: the same, for validation; None trains without validation.
         num_epochs: the epoch to train to, counted from 1, also on a resume, whose history starts at epoch 1 too.
         learning_rate: of Adam.
         noise_std: standard deviation of the Gaussian noise on the inputs, which are clamped to [0, 1] again;
