@@ -44,7 +44,7 @@ class TrainingStep:
         model, optimizer, loss_fn, device: as given.
         losses: ``loss_fn``, compiled if asked for.
         exchange: with the other ranks of the run.
-        update: what is done with the gradients of a window of batches, an :class:`Update`.
+        update: what is done with the gradients of a window of batches, :class:`~ignite_recipes.engine.update.Update`.
         progress: where the run is.
 
     Raises:
