@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,31 +65,24 @@ def _steps(name: str) -> int:
 def _work(name: str, batch: int, exchange: bool) -> None:
     import torch
 
-    from ignite_recipes import distributed, engine, evaluation
+    from ignite_recipes.exchange.alone import Alone
+    from ignite_recipes.exchange.data_parallel import DataParallel
+    from ignite_recipes.exchange.ranks import join_ranks, rank
 
     torch.set_num_threads(1)
-    distributed.join_ranks(torch.device("cpu"))
+    join_ranks(torch.device("cpu"))
     work = _workload(name, batch).recipe()
-    if not exchange:
-
-        class Alone:
-            def __init__(self, values: Any, share: float) -> None:
-                self.values = {name: value.detach() for name, value in values.items()}
-
-            def __call__(self) -> Any:
-                return self.values
-
-        engine.Averaging = evaluation.Averaging = Alone  # type: ignore[misc]
-        engine.without_exchange = lambda model, parallel, wanted: (  # type: ignore[assignment]
-            nullcontext() if parallel is None else parallel.no_sync()
-        )
+    if not exchange:  # neither losses nor gradients
+        begin, end, window = Alone.begin_average, Alone.end_average, DataParallel.window
+        DataParallel.begin_average, DataParallel.end_average = begin, end  # type: ignore[assignment,method-assign]
+        DataParallel.window = lambda self, is_last: window(self, is_last=False)  # type: ignore[method-assign]
     seconds = []
     for number in range(ROUNDS_IN_A_PROCESS + 1):
         began = time.perf_counter()
         work()
         if number:
             seconds.append(time.perf_counter() - began)
-    if distributed.rank() == 0:
+    if rank() == 0:
         sys.stdout.write(f"\n{json.dumps(seconds)}\n")
 
 

@@ -1,4 +1,4 @@
-"""What a run's bits depend on, in addition to its own state: versions, device, threads, and the choice of algorithms."""
+"""What a run's bits depend on beyond its own state: versions, device, threads, and the choice of algorithms."""
 
 import os
 import platform
