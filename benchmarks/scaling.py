@@ -73,9 +73,9 @@ def _work(name: str, batch: int, exchange: bool) -> None:
     join_ranks(torch.device("cpu"))
     work = _workload(name, batch).recipe()
     if not exchange:  # neither losses nor gradients
-        begin, end, window = Alone.begin_average, Alone.end_average, DataParallel.window
+        begin, end, batch = Alone.begin_average, Alone.end_average, DataParallel.batch
         DataParallel.begin_average, DataParallel.end_average = begin, end  # type: ignore[assignment,method-assign]
-        DataParallel.window = lambda self, is_last: window(self, is_last=False)  # type: ignore[method-assign]
+        DataParallel.batch = lambda self, is_last: batch(self, is_last=False)  # type: ignore[method-assign]
     seconds = []
     for number in range(ROUNDS_IN_A_PROCESS + 1):
         began = time.perf_counter()

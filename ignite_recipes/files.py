@@ -30,7 +30,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obje
     is writing at the moment is not, and of two that write at once the last to finish wins.
 
     Args:
-        path: the file to make or to replace.
+        path: the file to make or to replace; of a symbolic link the file it leads to. ``~`` is the user's home.
         write: writes the contents to the open file it is called with.
 
     Raises:
@@ -42,7 +42,9 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obje
     ...     replace_file(f"{folder}/note.txt", lambda file: file.write(b"whole")).read_bytes()
     b'whole'
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_symlink():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     with _open_aside(path) as file:

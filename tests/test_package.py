@@ -52,7 +52,7 @@ DOCUMENTED = [
     "train_model_advanced",
 ]
 
-# What each layer may import, besides itself and the layers below; DESIGN draws the arrows one way.
+# What each layer may import: itself and the layers before it.
 LAYERS = [
     {"_version", "devices", "files", "registry", "metrics"},
     {"exchange"},

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ignite_recipes.files import replace_file
 
@@ -84,6 +84,8 @@ def _plain(value: Any, place: str) -> Any:
         return _plain(value.value, place)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, Tensor) and type(value) not in (Tensor, nn.Parameter):
+        return value.detach().as_subclass(Tensor)  # a subclass could be written, and would be refused when it is read
     if isinstance(value, _LEAVES):
         return value
     if isinstance(value, OrderedDict):  # of a module: torch keeps its version in an attribute
@@ -119,7 +121,7 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     >>> contents["epoch"], contents["val_loss"], list(contents["model_state_dict"])
     (5, 0.8, ['weight', 'bias'])
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         inside = ", ".join(sorted(file.name for file in path.glob("*.pt"))) or "none"
         raise FileNotFoundError(f"{str(path)!r} is a folder; name one of the checkpoints in it: {inside}")

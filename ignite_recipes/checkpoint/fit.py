@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,50 @@ from torch.optim import Optimizer
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.engine.weights import unwrap
 
-__all__ = ["check_fits", "load_optimizer", "misfits", "unchanged_on_error"]
+__all__ = [
+    "check_fits",
+    "in_order",
+    "load_model",
+    "load_optimizer",
+    "misfits",
+    "parameter_names",
+    "unchanged_on_error",
+]
+
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+def fitting(model: nn.Module, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights, under the names of the plain model where another program has left those of a wrapper in them.
+
+    >>> list(fitting(nn.Linear(2, 1), {"module.weight": 1, "module.bias": 2}))
+    ['weight', 'bias']
+    """
+    names = [str(name).replace("_orig_mod.", "") for name in weights]
+    if names and all(name.startswith("module.") for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    own = unwrap(model).state_dict().keys()
+    if len(own & set(names)) <= len(own & weights.keys()):
+        return weights
+    renamed = OrderedDict(zip(names, weights.values(), strict=True))
+    vars(renamed).update(
+        vars(weights) if hasattr(weights, "__dict__") else {}
+    )  # torch notes the modules' versions there
+    return renamed
+
+
+def load_model(model: nn.Module, weights: Mapping[str, Any], filepath: str | os.PathLike[str]) -> None:
+    """Load weights as torch does it, with a module's own ways to load older files.
+
+    Raises:
+        CheckpointError: if they do not fit, naming the first entries; use it inside :func:`unchanged_on_error`.
+    """
+    weights = fitting(model, weights)
+    try:
+        unwrap(model).load_state_dict(weights)
+    except RuntimeError:
+        check_fits(model, weights, filepath)
+        raise
 
 
 def check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.PathLike[str]) -> None:
@@ -58,7 +102,7 @@ def load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLike
         raise CheckpointError(f"{name!r} holds no optimizer state: load it with optimizer=None")
     try:
         optimizer.load_state_dict(state)
-        # torch compares only the numbers of parameters; without a setting of its own the next step would fail.
+        # torch compares only the number of parameters; a missing setting would fail in the next step.
         lacking = {key for group in optimizer.param_groups for key in optimizer.defaults.keys() - group.keys()}
         if lacking:
             raise ValueError(f"it has no {', '.join(sorted(lacking))}")
@@ -66,6 +110,33 @@ def load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLike
         raise CheckpointError(
             f"{name!r} is of another optimizer ({error}): make one for the same parameters"
         ) from error
+
+
+def parameter_names(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:
+    """The names in the model of an optimizer's parameters, group by group; "" for what is not the model's."""
+    names = {id(parameter): name for name, parameter in unwrap(model).named_parameters()}
+    return [[names.get(id(parameter), "") for parameter in group["params"]] for group in optimizer.param_groups]
+
+
+def in_order(state: Any, saved: list[list[str]], wanted: list[list[str]]) -> Any:
+    """An optimizer's state for the same parameters in another order: state belongs to names, not to positions.
+
+    Raises:
+        ValueError: if a group holds other parameters, naming them.
+    """
+    if saved == wanted or state is None:
+        return state
+    for number, (before, now) in enumerate(zip(saved, wanted, strict=False)):
+        if sorted(before) != sorted(now):
+            others = ", ".join(sorted(set(before) ^ set(now))) or "some twice"
+            raise ValueError(f"its parameter group {number} held other parameters: {others}")
+    if len(saved) != len(wanted):
+        raise ValueError(f"it had {len(saved)} parameter groups, this one has {len(wanted)}")
+    flat = [(number, name) for number, group in enumerate(saved) for name in group]
+    place = {key: index for index, key in enumerate(flat)}
+    order = [place[number, name] for number, group in enumerate(wanted) for name in group]
+    moments = {new: state["state"][old] for new, old in enumerate(order) if old in state["state"]}
+    return {**state, "state": moments}
 
 
 @contextmanager

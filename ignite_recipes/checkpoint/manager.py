@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint, write_checkpoint
-from ignite_recipes.checkpoint.fit import check_fits, load_optimizer, misfits, unchanged_on_error
+from ignite_recipes.checkpoint.fit import fitting, load_optimizer, misfits, unchanged_on_error
 from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.checkpoint.newest import BEST, LATEST
 from ignite_recipes.engine.weights import unwrap
@@ -58,7 +58,7 @@ class CheckpointManager:
     def __init__(self, checkpoints_dir: str, save_frequency: int = 10) -> None:
         if save_frequency < 1:
             raise ValueError(f"save_frequency must be at least one epoch; got {save_frequency}")
-        self.checkpoints_dir, self.save_frequency = str(checkpoints_dir), save_frequency
+        self.checkpoints_dir, self.save_frequency = os.path.expanduser(checkpoints_dir), save_frequency
         self.best_accuracy = _best_accuracy(self._path(BEST))
 
     def should_save_epoch(self, epoch: int) -> bool:
@@ -186,9 +186,8 @@ class CheckpointManager:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            CheckpointError: if it is not sound, is of another architecture (with ``strict=False``: one that
-                shares no entry with the model) or lacks an optimizer state that fits (``strict=True``).
-                Model and optimizer are then as they were before.
+            CheckpointError: if it is not sound; with ``strict=True`` also if it is of another architecture or lacks
+                an optimizer state that fits. Model and optimizer are then as they were before.
         """
         if strict:
             contents, problems = load_checkpoint(filepath, model, optimizer), _Problems({}, None)
@@ -226,10 +225,9 @@ class _Problems(NamedTuple):
 def _load_what_fits(
     contents: Mapping[str, Any], model: nn.Module, optimizer: Optimizer | None, filepath: str | os.PathLike[str]
 ) -> _Problems:
-    plain, weights = unwrap(model), copy.copy(contents["model_state_dict"])  # a copy: it keeps the modules' versions
+    plain = unwrap(model)
+    weights: Any = copy.copy(fitting(plain, contents["model_state_dict"]))  # a copy: it keeps the modules' versions
     entries = misfits(plain, weights)
-    if entries and plain.state_dict().keys() <= entries.keys():
-        check_fits(plain, weights, filepath)  # nothing would be loaded: the same error as with strict=True
     for name in entries.keys() & weights.keys():
         del weights[name]
     with unchanged_on_error(filepath, plain):
@@ -270,10 +268,10 @@ def _best_accuracy(path: Path) -> float:
     except FileNotFoundError:
         return -math.inf
     except CheckpointError as error:
-        logger.warning("it does not count as the best model: %s", error)
+        logger.warning("best_model.pt is ignored: %s", error)
         return -math.inf
     if math.isnan(accuracy):
-        logger.warning("it does not count as the best model: %s holds no accuracy", path)
+        logger.warning("best_model.pt is ignored: %s holds no accuracy", path)
         return -math.inf
     return accuracy
 

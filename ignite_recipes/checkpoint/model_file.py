@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint, write_checkpoint
-from ignite_recipes.checkpoint.fit import check_fits, load_optimizer, unchanged_on_error
+from ignite_recipes.checkpoint.fit import load_model, load_optimizer, unchanged_on_error
 from ignite_recipes.engine.weights import unwrap
 
 __all__ = ["AVERAGED", "documented_entries", "load_checkpoint", "save_checkpoint"]
@@ -126,9 +126,8 @@ def load_checkpoint(
         weights = contents.get(AVERAGED)
         if not isinstance(weights, Mapping):
             raise CheckpointError(f"{os.fspath(filepath)!r} holds no moving average: load it with averaged=False")
-    check_fits(model, weights, filepath)
     with unchanged_on_error(filepath, model, optimizer):
+        load_model(model, weights, filepath)
         if optimizer is not None:
             load_optimizer(optimizer, contents.get("optimizer_state_dict"), filepath)
-        unwrap(model).load_state_dict(weights)
     return contents

@@ -14,7 +14,7 @@ __all__ = ["BEST", "LATEST", "best_weights", "newest_checkpoint"]
 logger = logging.getLogger(__name__)
 
 LATEST = "latest_checkpoint.pt"
-"""The file that recipes and commands write last, at the end of every epoch and inside epochs."""
+"""The file of the whole run that commands write at the end of every epoch, and recipes inside epochs."""
 
 BEST = "best_model.pt"
 """The file of the best epoch."""
@@ -24,7 +24,7 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The sound checkpoint of a whole run to resume from, or None if the folder holds no ``.pt`` file.
 
     It is ``latest_checkpoint.pt``, which recipes write last, or without it the one of the run that got farthest.
-    A best model that got farther than it is of an epoch whose other files a kill has prevented: the epoch is done
+    If ``best_model.pt`` is ahead of it, a kill has prevented the other files of that epoch, which is trained
     again. Other files are passed over with a warning in the log, which says why.
 
     Raises:
@@ -67,7 +67,7 @@ def best_weights(folder: str | os.PathLike[str]) -> Path | None:
 
 
 def _files(folder: str | os.PathLike[str]) -> list[Path]:
-    return sorted(path for path in Path(folder).glob("*.pt") if path.is_file())
+    return sorted(path for path in Path(folder).expanduser().glob("*.pt") if path.is_file())
 
 
 def _sound(files: list[Path]) -> Iterator[tuple[Path, Mapping[str, Any]]]:

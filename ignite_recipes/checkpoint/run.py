@@ -10,11 +10,13 @@ Each entry of the file comes from those who own it::
     run                    what an exact resume needs in addition:
       format               of this entry, a number
       progress             where the run is, of engine.progress
+      parameters           the names of the optimizer's parameters, in its order
       parts                the state of everything that was entered with ``keep_state``, by name
       loader               inside an epoch: what the loader has given, of loading.keyed_loader
 
 To add a field: give the object that owns it ``state_dict`` and ``load_state_dict`` and enter it with ``keep_state``; if
-readers of the file are to find it under a key of its own, give it ``checkpoint_entries`` too.
+readers of the file are to find it under a key of its own, give it ``checkpoint_entries`` too. ``check_resume`` compares
+what is under ``run`` by itself.
 """
 
 import copy
@@ -25,7 +27,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
-from ignite_recipes.checkpoint.fit import check_fits
+from ignite_recipes.checkpoint.fit import check_fits, in_order, parameter_names
 from ignite_recipes.checkpoint.model_file import documented_entries
 from ignite_recipes.engine.environment import environment, environment_changes
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -36,7 +38,7 @@ __all__ = ["how_far", "load_run_state", "restore_run", "run_of", "run_state"]
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Of what stands under ``run``. Files of format 1, which had no number, hold weights that load and runs that do not."""
+"""Version of the ``run`` entry; raise it when older runs can no longer be resumed. Format 1 had no number."""
 
 
 def run_state(trainer: TrainingEngine) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     if trainer.step.update.window.is_open:
         raise RuntimeError(
             f"a run can be saved between optimizer steps only; {len(trainer.step.update.window.losses)} batches of an "
-            "accumulation window are done: save at OPTIMIZER_STEP_COMPLETED or at the end of an epoch"
+            "accumulation window are done: save at RESUME_POINT"
         )
     metrics = trainer.state.metrics
     contents = documented_entries(
@@ -81,6 +83,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     contents["run"] = {
         "format": FORMAT,
         "progress": trainer.progress.state_dict(),
+        "parameters": parameter_names(trainer.model, trainer.optimizer),
         "parts": trainer.parts.state_dict(),
         "loader": trainer.place_in_loader(),
     }
@@ -202,13 +205,15 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     model, optimizer, run = unwrap(trainer.model), trainer.optimizer, contents["run"]
     weights, states = contents["model_state_dict"], run["parts"]
     with _named("model"):
-        like = model.state_dict()
-        model.load_state_dict(trainer.step.exchange.local(weights, like))
+        own = model.state_dict()
+        model.load_state_dict(trainer.step.exchange.local(weights, own))
     with _named("optimizer"):
-        optimizer.load_state_dict(_local_optimizer_state(trainer, contents.get("optimizer_state_dict")))
+        names = parameter_names(model, optimizer)
+        state = in_order(contents.get("optimizer_state_dict"), run.get("parameters", names), names)
+        optimizer.load_state_dict(_local_optimizer_state(trainer, state))
     local = trainer.step.exchange.local
     trainer.parts.load_state_dict(
-        {name: {key: local(value, like) for key, value in state.items()} for name, state in states.items()}
+        {name: {key: local(value, own) for key, value in state.items()} for name, state in states.items()}
     )
     with _named("progress"):
         trainer.load_state_dict(run["progress"])

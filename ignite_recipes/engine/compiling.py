@@ -41,8 +41,7 @@ def compiled(loss_fn: LossFunction, compile: bool | str, device: torch.device) -
     def losses(model: nn.Module, inputs: Any, batch: Any) -> Mapping[str, Tensor]:
         return loss_fn(model, inputs, batch)
 
-    # torch keeps programs with the code that they are made of, and of one code no more than 8: all runs of a process
-    # would share them, and the third would no longer be compiled.
+    # torch keeps 8 compiled versions for each code object; a copy of the code gives each run its own.
     losses.__code__ = losses.__code__.replace()
     fast = torch.compile(losses, mode=None if compile is True else compile, dynamic=False)
     if device.type == "cpu":

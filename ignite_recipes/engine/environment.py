@@ -19,7 +19,7 @@ def deterministic_algorithms(enabled: bool = True) -> Iterator[None]:
 
     Operations that have none raise an error, which names them. cuDNN stops benchmarking, and cuBLAS gets a
     workspace of fixed size unless the environment gives it one (``CUBLAS_WORKSPACE_CONFIG``, which is read when
-    CUDA starts). Some operations are slower so.
+    CUDA starts). Some operations become slower.
 
     Args:
         enabled: False leaves everything as it is.

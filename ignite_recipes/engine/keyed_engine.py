@@ -24,7 +24,8 @@ class KeyedEngine(Engine):
     """An Engine whose randomness depends on its seed and its position only, and that can always run again.
 
     Two of Ignite's private methods are replaced: ``_fire_event``, which took half the time of a tiny step, and
-    ``_handle_exception``, which swallowed exceptions and called handlers twice (Ignite 0.5.5).
+    ``_handle_exception``, which swallowed exceptions and called handlers twice (Ignite 0.5.5). Of its private
+    attributes those are set that say where in a loader a run is.
 
     Args:
         step: the process function. It holds no reference to the engine: an engine in a reference cycle would keep its

@@ -5,7 +5,17 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["in_evaluation_mode"]
+__all__ = ["enter_training_mode", "in_evaluation_mode", "preserved_modes"]
+
+
+def enter_training_mode(model: nn.Module) -> None:
+    """Call ``model.train()`` where it is due; parts that were frozen by ``eval()`` in a model that trains stay so.
+
+    A module with a ``train()`` of its own, the usual way to keep batch norm frozen, is asked in any case: the flag of a
+    new module says that it trains already.
+    """
+    if not model.training or any(type(module).train is not nn.Module.train for module in model.modules()):
+        model.train()
 
 
 @contextmanager
@@ -19,8 +29,15 @@ def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
     >>> [module.training for module in model]
     [True, False]
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    with preserved_modes(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def preserved_modes(*modules: nn.Module) -> Iterator[None]:
+    """After the block each module is in the mode in which it was found, also one that was frozen in evaluation."""
+    modes = [(module, module.training) for outer in modules for module in outer.modules()]
     try:
         yield
     finally:

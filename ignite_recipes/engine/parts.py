@@ -64,7 +64,7 @@ class Parts(Mapping[str, Any]):
                     raise ValueError(f"{name}: {error}") from error
 
 
-_attached: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_attached: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()  # by id: not all can be hashed
 
 
 def parts_of(engine: Engine) -> Parts:
@@ -111,7 +111,7 @@ def keep_state(engine: Engine, name: str, part: Stateful) -> None:
     """
     if not callable(getattr(part, "state_dict", None)) or not callable(getattr(part, "load_state_dict", None)):
         raise TypeError(f"a part of a run must have state_dict and load_state_dict; got {part!r}")
-    if part in _attached:
+    if _attached.get(id(part)) is part:
         raise RuntimeError(f"{part!r} is attached to an engine already; make a new one for each attachment")
-    _attached.add(part)
+    _attached[id(part)] = part
     parts_of(engine).add(name, part)

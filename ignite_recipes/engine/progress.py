@@ -10,7 +10,7 @@ __all__ = ["Progress", "Stage"]
 
 
 class Stage(IntEnum):
-    """How far the epoch is that was started last."""
+    """How far the current epoch has got."""
 
     TRAINING = 0
     """Some of its batches are still to be trained."""
@@ -37,8 +37,7 @@ class Progress:
         iteration: the last one whose batch is in the weights.
         stage: how far the epoch is.
         optimizer_steps, skipped_steps: since the run began.
-        steps_owed: OPTIMIZER_STEP_COMPLETED events still to be withheld, for steps that were dropped after theirs was
-            fired.
+        steps_owed: how many OPTIMIZER_STEP_COMPLETED to skip: they were fired for steps that later proved dropped.
         learning_rate: of the first parameter group in the epoch's first step.
     """
 
@@ -55,7 +54,7 @@ class Progress:
 
     @property
     def position(self) -> int:
-        """Batches of the current epoch that were fetched and computed."""
+        """Batches of the current epoch so far, the current one included."""
         return self.state.iteration - self.epoch_start
 
     @property
@@ -110,7 +109,7 @@ class Progress:
             "epoch": self.epoch,
             "epoch_start": self.epoch_start,
             "iteration": self.iteration,
-            # A file is written while others of the same epoch are still to be: once it is read, they were.
+            # An epoch may write several files; whoever reads one assumes that all were written.
             "stage": int(Stage.SAVED if self.stage == Stage.DECIDED else self.stage),
             "optimizer_steps": self.optimizer_steps,
             "skipped_steps": self.skipped_steps,

@@ -148,10 +148,10 @@ class TrainingStep:
             self._seed(state, "inputs")
             engine._fire_event(TrainEvents.INPUTS_READY)
 
-        # Forward and loss. Whatever has drawn numbers so far, dropout draws the same.
+        # Forward and loss. Seeded again, so that dropout does not depend on earlier draws.
         self._seed(state, "step")
         is_last = len(window.losses) + 1 == window.length or self.progress.is_last_batch
-        with exchange.window(is_last=is_last or state.epoch_length is None):
+        with exchange.batch(is_last=is_last or state.epoch_length is None):
             with update.autocast():
                 losses = state.losses = exchange.forward(self.losses, model, state.inputs, batch)
             loss = check_loss(losses)
@@ -185,7 +185,7 @@ class TrainingStep:
             return self.loss_fn(unwrap(self.model), state.inputs, to_device(state.batch, self.device))
 
     def _seed(self, state: Any, place: str) -> None:
-        # Python's and NumPy's generators continue from the fetch, which has seeded them for this iteration.
+        # Only torch is seeded again; Python and NumPy were seeded at the fetch.
         if state.seed is not None:
             seed_torch(derive_seed(state.seed, place, state.iteration, *self.exchange.key), self.device)
 

@@ -12,6 +12,7 @@ from ignite_recipes.engine.environment import deterministic_algorithms
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction
+from ignite_recipes.engine.modes import enter_training_mode
 from ignite_recipes.engine.parts import Parts
 from ignite_recipes.engine.progress import Progress, Stage
 from ignite_recipes.engine.step import TrainingStep
@@ -63,6 +64,7 @@ class TrainingEngine(KeyedEngine):
         self.deterministic = deterministic
         self.watched: tuple[Any, str] | None = None  # the metric that handlers decide on, and which way is better
         self.recover: Callable[[TrainingEngine, BaseException], bool] | None = None
+        self.is_recovering = False  # whether the current start is one after an error
         self.loader_place: Mapping[str, Any] | None = None  # of a run that was restored inside an epoch
         self._decided: set[int] = set()  # handlers of METRICS_READY that have decided on the current epoch
         self.add_event_handler(Events.EPOCH_STARTED, start_epoch)
@@ -81,6 +83,7 @@ class TrainingEngine(KeyedEngine):
         an epoch continues with the next batch of that epoch, and an exception always reaches the caller, unless a
         handler can recover from it.
         """
+        self.is_recovering = False
         while True:
             try:
                 self.weights.take_out()
@@ -91,6 +94,7 @@ class TrainingEngine(KeyedEngine):
                     raise lost from error
                 if not isinstance(error, Exception) or self.recover is None or not self.recover(self, error):
                     raise
+                self.is_recovering = True
 
     def _run(
         self, data: Iterable[Any] | None, max_epochs: int | None, max_iters: int | None, epoch_length: int | None
@@ -102,19 +106,20 @@ class TrainingEngine(KeyedEngine):
             self.step.update.abandon()  # stopped inside an accumulation window, whose gradients are gone
             progress.rewind()
             self._check_same_length(data, epoch_length)
-            if self._is_at_end(max_epochs or state.max_epochs, max_iters or state.max_iters):
+            if self._finish_epoch_if_due(max_epochs or state.max_epochs, max_iters or state.max_iters):
                 self._fire_event(Events.COMPLETED)
                 return state
+        enter_training_mode(self.model)
         try:
             with deterministic_algorithms(self.deterministic):
                 return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
-            state.iteration = progress.iteration  # what failed has changed nothing: it is still to be done
+            state.iteration = progress.iteration  # the failed batch did not change the weights: it is repeated
             self.step.update.abandon()
             raise
 
-    def _is_at_end(self, max_epochs: int | None, max_iters: int | None) -> bool:
-        """Do what was left undone at an epoch's end; whether that, or an end that is reached, ends the run."""
+    def _finish_epoch_if_due(self, max_epochs: int | None, max_iters: int | None) -> bool:
+        """Finish an epoch that is trained but not yet measured or saved; True if the run is over."""
         state, progress = self.state, self.progress
         self.should_terminate = False
         with preserve_generators(self.device):
@@ -128,13 +133,13 @@ class TrainingEngine(KeyedEngine):
         return bool(self.should_terminate) or is_last_epoch or state.iteration == max_iters
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
-        """As :class:`KeyedEngine`; around three of Ignite's events the run has further ones, as they are drawn."""
+        """As :class:`KeyedEngine`; EPOCH_COMPLETED, COMPLETED and ITERATION_COMPLETED also fire our own events."""
         if event_name is Events.EPOCH_COMPLETED:
             self._end_epoch()
             return
         if event_name is Events.COMPLETED:
-            self.step.update.zero_gradients()  # the trained weights take their memory where the model ends with others
-            super()._fire_event(TrainEvents.RUN_TRAINED)
+            self.step.update.zero_gradients()  # weights that are swapped need their memory
+            fire(self, TrainEvents.RUN_TRAINED)
         super()._fire_event(event_name, *event_args, **event_kwargs)
         if event_name is Events.ITERATION_COMPLETED and not (
             self.step.update.window.is_open or self.progress.is_last_batch
@@ -149,7 +154,7 @@ class TrainingEngine(KeyedEngine):
             self.step.exchange.broadcast_buffers(self.model)
             progress.stage = Stage.TRAINED
             self._decided.clear()
-        super()._fire_event(TrainEvents.EPOCH_TRAINED)
+        fire(self, TrainEvents.EPOCH_TRAINED)
         super()._fire_event(Events.EPOCH_COMPLETED)
         self._decide(TrainEvents.METRICS_READY)
         if all_reduce_max(bool(self.should_terminate)) and not self.should_terminate:
@@ -166,10 +171,10 @@ class TrainingEngine(KeyedEngine):
                 self._decided.add(id(entry[0]))
 
     def _save_epoch(self) -> None:
-        super()._fire_event(TrainEvents.EPOCH_DECIDED)
-        super()._fire_event(TrainEvents.CHECKPOINT_READY)
+        fire(self, TrainEvents.EPOCH_DECIDED)
+        fire(self, TrainEvents.CHECKPOINT_READY)
         self.progress.stage = Stage.SAVED
-        super()._fire_event(TrainEvents.RESUME_POINT)
+        fire(self, TrainEvents.RESUME_POINT)
 
     def _handle_exception(self, error: BaseException) -> None:
         self.weights.take_out()

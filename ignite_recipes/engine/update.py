@@ -16,7 +16,7 @@ __all__ = ["Update"]
 
 
 class Update:
-    """Unscale, average over the window, clip, check, and step the optimizer, unless that is vetoed.
+    """Unscale, average over the window, let handlers clip and check, and step the optimizer unless one has vetoed.
 
     Args:
         optimizer: of the parameters that are updated.
@@ -53,7 +53,7 @@ class Update:
         state: Any = engine.state
         if self.precision is not None:
             self.precision.unscale_gradients(self.optimizer)
-        if self.window.weight not in (0.0, 1.0):
+        if self.window.is_weighted:
             torch._foreach_div_(self.gradients(), self.window.weight)
 
         state.grad_norm = None

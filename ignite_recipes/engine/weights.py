@@ -25,7 +25,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def copy_weights(model: nn.Module, kept: dict[str, Any]) -> dict[str, Any]:
-    """Copy a model's weights and buffers into ``kept``, and into the memory of an earlier copy that it holds."""
+    """Copy a model's weights and buffers into ``kept``, reusing its tensors."""
     own = unwrap(model).state_dict()
     fits = [name for name, value in own.items() if _is_alike(value, kept.get(name))]
     if fits:
@@ -55,12 +55,12 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
 
 
 class WeightSwap:
-    """Other weights in a model for a while, and then its own again; in place. Meanwhile its own take a copy's memory.
+    """Other weights in a model for a while, and then its own again; in place. Its own are kept in a copy meanwhile.
 
     A trainer's ``weights`` is one. A handler of EPOCH_TRAINED decides on which weights the epoch is measured, one of
     RUN_TRAINED or COMPLETED with which the model leaves the run; the last one prevails. The trained ones come back by
-    themselves: after METRICS_READY, before an exception reaches anybody, and when the run continues. Then they
-    replace what the model holds: call :meth:`take_out` before you load weights of your own into it.
+    themselves: after METRICS_READY, before an exception reaches anybody, and when the run continues. Weights that
+    you load into the model meanwhile are lost: call :meth:`take_out` first.
 
     Args:
         model: whose parameters and buffers to overwrite; its optimizer and gradients are not touched.

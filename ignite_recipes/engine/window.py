@@ -38,6 +38,11 @@ class Window:
         """Whether gradients of some batches wait for the others."""
         return bool(self.losses)
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the gradients are still to be divided by ``weight``; of a window of one batch they are not."""
+        return self.weight not in (0.0, 1.0)
+
     def weigh(self, num_samples: int) -> float:
         """The weight of the next batch's loss."""
         if self.length == 1:

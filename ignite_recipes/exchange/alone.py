@@ -26,7 +26,7 @@ class Alone:
         """All of the batch."""
         return num_samples, 1.0
 
-    def window(self, *, is_last: bool) -> AbstractContextManager[Any]:
+    def batch(self, *, is_last: bool) -> AbstractContextManager[Any]:
         """Nothing happens at its ends."""
         return _NOTHING
 

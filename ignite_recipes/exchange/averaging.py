@@ -17,7 +17,7 @@ class LossAverage:
 
     Args:
         values: name -> this rank's mean.
-        share: of all samples those that are in this rank's means; the shares of all ranks add up to 1.
+        share: the fraction of all samples that is on this rank; those of all ranks add up to 1.
     """
 
     def __init__(self, values: Mapping[str, Any], share: float) -> None:

@@ -39,7 +39,7 @@ class DataParallel:
         """Asks the other ranks only where the loader does not know."""
         return count_over_ranks(num_samples, part, by_length, self.world_size)
 
-    def window(self, *, is_last: bool) -> AbstractContextManager[Any]:
+    def batch(self, *, is_last: bool) -> AbstractContextManager[Any]:
         """Gradients stay on their rank in all batches of a window but the last."""
         if not self._is_wrapped and self._trained != (trained := _trained(self.model)):  # frozen or thawed since
             self._wrapper, self._trained = self._wrap(), trained
@@ -47,7 +47,7 @@ class DataParallel:
         return nullcontext() if is_last else self._wrapper.no_sync()
 
     def forward(self, losses: Callable[..., Any], model: nn.Module, inputs: Any, batch: Any) -> Any:
-        """Through the wrapper, which sees to the gradients of what went through it."""
+        """Through the wrapper, which exchanges only the gradients of what went through it."""
         if self._wrapper is model:
             return losses(model, inputs, batch)
         return self._wrapper(losses, inputs, batch)
@@ -85,7 +85,7 @@ class DataParallel:
 class _Losses(nn.Module):
     """A model's losses as a module of its own, so that a loss function may call any method of the model.
 
-    ``DistributedDataParallel`` sees to gradients only in a backward pass whose forward went through it.
+    ``DistributedDataParallel`` exchanges gradients only if the forward pass was called through it.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -14,8 +14,8 @@ class Exchange(Protocol):
 
     Attributes:
         world_size: how many ranks train together.
-        key: what the keys of this rank's random numbers have in addition: nothing on rank 0, so that one rank of
-            several draws what a single process draws.
+        key: numbers that make this rank's seeds differ from those of others; none on rank 0, which draws what a
+            single process draws.
         can_repeat_forward: whether one rank may compute a forward pass by itself, without the others.
     """
 
@@ -33,8 +33,8 @@ class Exchange(Protocol):
         """
         ...
 
-    def window(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        """Inside it one batch is computed; gradients are exchanged in the last one of an accumulation window."""
+    def batch(self, *, is_last: bool) -> AbstractContextManager[Any]:
+        """A context in which one batch is computed; gradients are exchanged in the last one of a window."""
         ...
 
     def forward(self, losses: Callable[..., Any], model: nn.Module, inputs: Any, batch: Any) -> Any:

@@ -50,7 +50,7 @@ def rank() -> int:
 
 
 def rank_key() -> tuple[int, ...]:
-    """What the keys of this rank's random numbers have in addition; nothing on rank 0."""
+    """Numbers that make this rank's seeds differ from those of others; none on rank 0."""
     return (number,) if (number := rank()) else ()
 
 
@@ -128,7 +128,7 @@ def _between_hosts() -> Any:
 
 
 def lost_rank(error: BaseException) -> LostRankError | None:
-    """What a failure between ranks means to the user; None for any other error, and one that says so already."""
+    """What a failure between ranks means to the user; None for other errors, and for a LostRankError."""
     text = str(error)
     is_lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _is_between_ranks(text))
     if world_size() == 1 or not is_lost or isinstance(error, LostRankError):

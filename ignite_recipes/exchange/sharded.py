@@ -27,7 +27,7 @@ class Sharded:
         """Asks the other ranks only where the loader does not know."""
         return count_over_ranks(num_samples, part, by_length, self.world_size)
 
-    def window(self, *, is_last: bool) -> AbstractContextManager[Any]:
+    def batch(self, *, is_last: bool) -> AbstractContextManager[Any]:
         """Tells the model's own exchange whether to take place in the next backward pass."""
         for module in self.model.modules():
             if callable(exchange := getattr(module, "set_requires_gradient_sync", None)):
@@ -56,7 +56,7 @@ class Sharded:
         if not self._is_exchanged:
             raise RuntimeError(
                 "an accumulation window of a sharded model must end with the batch that fills it, or with the epoch's "
-                "last one; this one was cut short: do not end epochs early, or let accumulation_steps be 1"
+                "last one; this one was cut short: do not end epochs early, or set accumulation_steps=1"
             )
 
     def broadcast_buffers(self, model: nn.Module) -> None:

@@ -80,7 +80,7 @@ class ExperimentManager:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         join_ranks(get_device())  # one folder for all of them
-        base = Path(base_dir)
+        base = Path(base_dir).expanduser()
         if resume_exp is not None and fork_exp is not None:
             raise ValueError(f"resume_exp or fork_exp, not both; got {resume_exp!r} and {fork_exp!r}")
         if resume_exp is not None:
@@ -162,6 +162,10 @@ class ExperimentManager:
                 _package_logger.removeHandler(handler)
             to_file.close()
 
+    def has_results(self) -> bool:
+        """Whether a run has left a result in the folder."""
+        return not {path.name for path in Path(self.experiment_dir).rglob("*")} <= _WITHOUT_RESULTS
+
     def discard_unused(self) -> None:
         """Remove the folder if no run has left a result in it, and nobody else is training it."""
         folder = Path(self.experiment_dir)
@@ -169,7 +173,7 @@ class ExperimentManager:
             return
         with suppress(ExperimentBusyError), ExitStack() as stack:  # alone: another process may have been lost
             self._take_lock(stack)
-            if {path.name for path in folder.rglob("*")} <= _WITHOUT_RESULTS:
+            if not self.has_results():
                 shutil.rmtree(folder)
 
 

@@ -42,7 +42,7 @@ def host_of(engine: Engine) -> "Host":
 
 
 class Host:
-    """An engine, as a handler sees it. Made when it is asked for, and not kept: it refers to the engine.
+    """An engine, as a handler sees it. Create it when needed and do not store it, because it refers to the engine.
 
     Attributes:
         trainer: the engine, if it is a trainer of ours.
@@ -91,7 +91,7 @@ class Host:
         self.engine.add_event_handler(event, handler, *args)
 
     def where_run_can_be_left(self, handler: Callable[..., Any]) -> None:
-        """Run where a checkpoint that is taken now resumes exactly."""
+        """Run where the run may be left; of a trainer of ours a checkpoint that is taken there resumes exactly."""
         event = Events.ITERATION_COMPLETED if self.trainer is None else TrainEvents.RESUME_POINT
         self.engine.add_event_handler(event, handler)
 
@@ -206,7 +206,7 @@ class Host:
 class _Failures:
     """What is to be told of a failure on an Engine that is not ours.
 
-    Ignite takes an exception for dealt with when a handler returns; so if nobody else handles it, it is raised again.
+    Ignite treats an exception as handled when a handler returns, so it is raised again if no other handler exists.
     """
 
     def __init__(self) -> None:

@@ -68,7 +68,7 @@ class Checkpointing:
             raise ValueError(f"filename may hold {{epoch}} and no other field; got {filename!r}") from error
         if keep is not None and keep < 1:
             raise ValueError(f"keep must be at least one file, or None for all; got {keep}")
-        self.folder, self.filename, self.every, self.keep = Path(folder), filename, every, keep
+        self.folder, self.filename, self.every, self.keep = Path(folder).expanduser(), filename, every, keep
         self._inside = None if every_iterations is None else SaveInside(every_iterations, self.save)
         self._written: list[int] = []
         self._old: list[int] = []  # to be removed when the next file is written
@@ -231,7 +231,7 @@ class BestCheckpoint:
     ) -> None:
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
-        self.path, self.metric, self.mode = Path(path), metric, mode
+        self.path, self.metric, self.mode = Path(path).expanduser(), metric, mode
         self.best: float | None = None
         self.best_epoch: int | None = None
 

@@ -82,6 +82,7 @@ class EarlyStopping:
         self._best_weights: dict[str, Any] | None = None
         self._swap: WeightSwap | None = None  # once attached
         self._metric: Metric = "val_loss"
+        self._is_warned = False
 
     def __repr__(self) -> str:
         return f"EarlyStopping(patience={self.patience}, mode={self.mode!r})"
@@ -90,15 +91,16 @@ class EarlyStopping:
         """Name the model whose best weights are kept."""
         self._model = unwrap(model)
 
-    def on_epoch_end(self, epoch: int, value: float | Tensor) -> bool:
+    def on_epoch_end(self, epoch: int, val_loss: float | Tensor) -> bool:
         """Judge an epoch by its metric, a number or a 0-d tensor; True asks to stop training.
 
-        The best weights are in the model again when it returns True.
-
-        Raises:
-            RuntimeError: if best weights are to be restored and :meth:`set_model` was not called.
+        The best weights are in the model again when it returns True. Without a model it monitors and stops, and
+        restores nothing, which a warning says once.
         """
-        stop = self._judge(epoch, float(value))
+        if self.restore_best_weights and self._model is None and not self._is_warned:
+            self._is_warned = True
+            logger.warning("EarlyStopping restores no weights: it was not told of a model; call set_model(model) first")
+        stop = self._judge(epoch, float(val_loss))
         if stop:
             self._restore()
         return stop
@@ -152,7 +154,6 @@ class EarlyStopping:
             trainer.terminate()
 
     def _judge(self, epoch: int, value: float) -> bool:
-        self._require_model()
         if self.stopped_epoch is not None:
             return True
         if self._improves(value):
@@ -197,6 +198,7 @@ class EarlyStopping:
         if self._swap is not None:  # the same trainer continues
             self._swap.take_out()
         if self.stopped_epoch is not None:
+            logger.warning("the run stopped early at epoch %d: it trains no further", self.stopped_epoch)
             trainer.terminate()
 
     def state_dict(self) -> dict[str, Any]:
@@ -213,6 +215,9 @@ class EarlyStopping:
         """Continue as if it had never stopped watching."""
         self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
         self.wait, self.stopped_epoch = state["wait"], state["stopped_epoch"]
+        if self.stopped_epoch is not None and (self.patience is None or self.wait < self.patience):
+            logger.info("it had stopped at epoch %d; with patience %s it continues", self.stopped_epoch, self.patience)
+            self.stopped_epoch = None
         weights = state["best_weights"]
         devices = {name: value.device for name, value in self._tensors().items()}
         self._best_weights = weights and {

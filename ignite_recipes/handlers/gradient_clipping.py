@@ -249,6 +249,21 @@ class GradientClipCallback:
     def __repr__(self) -> str:
         return f"GradientClipCallback(max_norm={self.clipper.max_norm:g}, norm_type={self.clipper.norm_type:g})"
 
+    @property
+    def max_norm(self) -> float:
+        """The bound."""
+        return self.clipper.max_norm
+
+    @property
+    def norm_type(self) -> float:
+        """Of the norm."""
+        return self.clipper.norm_type
+
+    @property
+    def error_if_nonfinite(self) -> bool:
+        """Whether a non-finite norm is an error."""
+        return self.clipper.error_if_nonfinite
+
     def set_model(self, model: nn.Module) -> None:
         """Name the model whose gradients are clipped."""
         self._model = model

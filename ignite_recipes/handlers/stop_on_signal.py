@@ -81,8 +81,9 @@ class StopOnSignal:
         host.at_end(self._restore)
         return self
 
-    def _listen(self) -> None:
-        self._received = None
+    def _listen(self, trainer: Engine) -> None:
+        if not getattr(trainer, "is_recovering", False):  # after a rollback a signal that came before it still counts
+            self._received = None
         if not self._before and threading.current_thread() is threading.main_thread():
             # One that Python has not installed could not be put back afterwards.
             known = [signum for signum in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(signum) is not None]

@@ -1,10 +1,14 @@
 """Evaluate the model at the end of every epoch of its training."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from operator import length_hint
 from typing import Any
 
 from ignite.engine import Engine, Events
+
+from ignite_recipes.engine.modes import preserved_modes
+from ignite_recipes.handlers._host import host_of
 
 __all__ = ["Validation"]
 
@@ -51,6 +55,8 @@ class Validation:
         """Evaluate now."""
         if trainer.state.seed is not None:
             self.evaluator.state.seed = trainer.state.seed
-        self.evaluator.run(self.loader)
+        step = host_of(trainer).step
+        with nullcontext() if step is None else preserved_modes(step.model):  # an evaluator of Ignite's leaves eval()
+            self.evaluator.run(self.loader)
         metrics = self.evaluator.state.metrics
         trainer.state.metrics.update({self.prefix + name: value for name, value in metrics.items()})

@@ -25,7 +25,7 @@ class KeyedLoader:
     Before an epoch it seeds the global generators and every generator that it can find in the loader, its
     samplers, its data set and its transforms, calls their ``set_epoch`` where there is one, and restarts
     persistent workers, whose generators would otherwise run on from the epoch before. Before every fetch it
-    seeds them again. What a function has closed over it cannot find.
+    seeds them again. It cannot find generators in a function's closure.
 
     Args:
         loader: a ``DataLoader`` or any iterable of batches that can be iterated anew for each epoch.
@@ -108,7 +108,10 @@ class KeyedLoader:
             first = self.start
         batches = iter(self.loader)
         for fetch in itertools.count(first):
-            self._seed(generators, "fetch", self._passes, fetch)
+            # Not before the first one: with workers, a sampler has drawn by now from what "epoch" has seeded; without,
+            # it does so in the first fetch, and is to draw the same.
+            if fetch:
+                self._seed(generators, "fetch", self._passes, fetch)
             try:
                 batch = next(batches)
             except StopIteration:
@@ -132,7 +135,7 @@ class KeyedLoader:
         self._passes, self.start = self._passes + 1, max(0, self.start - fetch)
 
     def _has_changed(self, last_batch: Any) -> bool:
-        if self._place.get("world_size", 1) != world_size():  # whose parts of it are others anyhow
+        if self._place.get("world_size", 1) != world_size():  # then this rank's part differs anyway
             return False
         return self._place.get("last_batch") not in (None, digest(last_batch))
 

@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 class Shares:
-    """A loader's batches, of each the part of one rank.
+    """Gives this rank its part of every batch of a loader.
 
     A ``DataLoader`` over a data set with indices fetches the samples of the part only. Of any other loader every
     rank makes the whole batch and takes its rows. One with torch's ``DistributedSampler`` is taken as it is: its
@@ -83,7 +83,7 @@ class Shares:
 
     @property
     def drawn_apart(self) -> Iterable[Any]:
-        """What must not, though a sampler may know it: the data set, which augments its samples."""
+        """What must draw differently on each rank, even if a sampler refers to it: the data set, which augments."""
         loader: Any = self.loader
         return (loader.dataset,) if self._by_index else ()
 
@@ -115,7 +115,7 @@ class Shares:
         fingerprint = _digest_of_indices(whole) if self._by_index else digest(whole)
         if not all_equal(int(fingerprint[:15], 16)):
             raise ValueError(
-                f"all {self.world_size} ranks must be given the same loader, of whose batches each takes its part; "
+                f"all {self.world_size} ranks must be given the same loader; each takes its part of every batch; "
                 "got another first batch on each: give the run the same seed everywhere, keep generators in attributes "
                 "of the loader, and do not split the data yourself, or by torch's DistributedSampler only"
             )

@@ -41,11 +41,11 @@ from ignite_recipes.recipes.options import Attachable, RunOptions, run_settings
 __all__ = [
     "COUNTS",
     "attach_last",
+    "attach_records",
+    "attach_step_handlers",
+    "attach_validation",
     "chosen_precision",
-    "decide",
     "fused_adam",
-    "guard_steps",
-    "measure",
     "new_trainer",
     "recorders",
     "saves_inside",
@@ -55,7 +55,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 COUNTS = ("skipped_steps", "rollbacks")
-"""What :func:`guard_steps` counts, in histories where the policy has it."""
+"""What :func:`attach_step_handlers` counts, in histories where the policy has it."""
 
 
 def fused_adam(model: nn.Module, device: torch.device, learning_rate: float, weight_decay: float = 0.0) -> Adam:
@@ -99,12 +99,12 @@ def new_trainer(
 
 
 def chosen_precision(options: RunOptions, device: torch.device, use_mixed_precision: bool = False) -> str:
-    """The precision that was asked for, or what a recipe's own switch means: float16, but for the CPU."""
+    """``options["precision"]``; otherwise float16 if ``use_mixed_precision`` and not on a CPU."""
     mixed = "float16" if use_mixed_precision and device.type != "cpu" else "float32"
     return options["precision"] or mixed
 
 
-def guard_steps(trainer: TrainingEngine, options: RunOptions) -> EpochAverages:
+def attach_step_handlers(trainer: TrainingEngine, options: RunOptions) -> EpochAverages:
     """Precision, clipping, the guard against numbers that are not finite, and averages of weights and losses.
 
     Under a policy that continues after such numbers, ``state.metrics`` says how often it did, since the run began:
@@ -120,35 +120,35 @@ def guard_steps(trainer: TrainingEngine, options: RunOptions) -> EpochAverages:
         ExponentialMovingAverage(options["ema_decay"]).attach(trainer)
     if non_finite == "rollback":
         rollback = Rollback().attach(trainer)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, count, "rollbacks", lambda: rollback.num_rollbacks)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, note_count, "rollbacks", lambda: rollback.num_rollbacks)
     guard = NonFiniteGuard("raise" if non_finite == "rollback" else non_finite).attach(trainer)
     if non_finite == "skip":
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, count, "skipped_steps", lambda: guard.num_skipped)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, note_count, "skipped_steps", lambda: guard.num_skipped)
     return EpochAverages("train_", skip_nonfinite=non_finite == "skip").attach(trainer)
 
 
-def count(trainer: TrainingEngine, name: str, number: Callable[[], int]) -> None:
+def note_count(trainer: TrainingEngine, name: str, number: Callable[[], int]) -> None:
     trainer.state.metrics[name] = number()
 
 
-def measure(trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any]) -> EpochAverages:
+def attach_validation(trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any]) -> EpochAverages:
     """Validation at the end of every epoch, and its averages."""
     averages = EpochAverages().attach(evaluator)
     Validation(evaluator, val_loader).attach(trainer)
     return averages
 
 
-def decide(
+def attach_records(
     trainer: TrainingEngine,
     history: History,
     line: Callable[[Mapping[str, float]], str],
+    options: RunOptions,
     *,
     print_every: int | None,
-    progress: bool,
 ) -> None:
-    """The record of an epoch: its metrics in the history and in a line that is logged, and printed now and then."""
+    """Attach what records an epoch: the history, a progress bar, a line that is logged and sometimes printed."""
     history.attach(trainer)
-    if progress:
+    if options["progress"]:
         ProgressBar().attach(trainer)
     host_of(trainer).to_decide(report_epoch, line, print_every)
 

@@ -28,10 +28,10 @@ from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
+    attach_records,
+    attach_step_handlers,
+    attach_validation,
     chosen_precision,
-    decide,
-    guard_steps,
-    measure,
     new_trainer,
     recorders,
 )
@@ -152,13 +152,13 @@ class Trainer:
             self.model, self._loss, device=self.device, seed=self.seed, compile=options["compile"]
         )
         self._loss.check_batches_of(self._evaluator)
-        self._validation = measure(self.engine, self._evaluator, val_loader)
+        self._validation = attach_validation(self.engine, self._evaluator, val_loader)
         self._stopping = EarlyStopping(patience or None, 0.0, verbose=False, mode="max")
         self._stopping.attach(self.engine, "val_accuracy")
         if scheduler is not None:
             self._schedule(scheduler)
         self._history = History(METRICS, optional=COUNTS)
-        decide(self.engine, self._history, _line, print_every=1 if verbose else None, progress=options["progress"])
+        attach_records(self.engine, self._history, _line, options, print_every=1 if verbose else None)
         savers: list[Attachable] = []
         if checkpoint_manager is not None:
             saver = SaveThrough(checkpoint_manager)
@@ -171,7 +171,7 @@ class Trainer:
         options: RunOptions = {**self._options, "seed": seed, **changes}  # type: ignore[typeddict-item]
         engine = new_trainer(self.model, self.optimizer, self._loss, options, device=self.device, settings={})
         self._loss.check_batches_of(engine)
-        return engine, guard_steps(engine, options)
+        return engine, attach_step_handlers(engine, options)
 
     def _schedule(self, scheduler: Any) -> None:
         if not isinstance(scheduler, LearningRateScheduler):

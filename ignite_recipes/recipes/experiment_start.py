@@ -12,7 +12,7 @@ from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.experiments.log_file import read_training_log
-from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.manager import ExperimentBusyError, ExperimentManager
 
 __all__ = ["checkpoint_to_resume_from", "keep_settings", "start_run"]
 
@@ -67,7 +67,14 @@ def start_run(
 
     Raises:
         CheckpointError, ValueError: as for :func:`~ignite_recipes.restore_run`.
+        ExperimentBusyError: if the experiment is not to be resumed and holds the results of another run.
     """
+    if not experiment.resume_exp and on_rank_zero(experiment.has_results):
+        name = Path(experiment.experiment_dir).name
+        raise ExperimentBusyError(
+            f"{experiment.experiment_dir} holds the results of a run already, which this one would replace: make "
+            f"another ExperimentManager(), or continue that run with ExperimentManager(resume_exp={name!r})"
+        )
     path = None
     if experiment.resume_exp and start_epoch:  # who says where to start knows if there is none
         path = newest_checkpoint(experiment.checkpoints_dir)

@@ -16,7 +16,16 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import Unpack
 
-__all__ = ["Attachable", "Option", "RunOptions", "Unpack", "command_options", "run_settings", "takes_run_options"]
+__all__ = [
+    "Attachable",
+    "Option",
+    "RunOptions",
+    "Unpack",
+    "command_options",
+    "default_options",
+    "run_settings",
+    "takes_run_options",
+]
 
 
 class Attachable(Protocol):
@@ -54,7 +63,7 @@ def _among(*choices: str | None) -> Callable[[str, Any], None]:
 class RunOptions(TypedDict, total=False):
     """The options of every recipe's run, as keyword arguments; each recipe's ``help()`` says what they mean.
 
-    A recipe whose documented signature has one of them under another name takes that instead.
+    Some recipes have an option under another name, e.g. ``gradient_clip``: pass that one.
 
     >>> options: RunOptions = {"seed": 0, "ema_decay": 0.999}
     """
@@ -64,7 +73,7 @@ class RunOptions(TypedDict, total=False):
         Option(
             None,
             "of everything random in the run; None draws one from torch's global generator, or takes that of the run "
-            "that is resumed. The model arrives initialised.",
+            "that is resumed. Initial weights are not affected.",
         ),
     ]
     max_grad_norm: Annotated[
@@ -113,7 +122,7 @@ class RunOptions(TypedDict, total=False):
         Option(
             False,
             "compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays on "
-            "long runs: the first steps take their time. A run ends with other roundings than without it.",
+            "long runs: the first steps take their time. Results differ slightly, by rounding.",
             is_setting=True,
             on_command=True,
         ),
@@ -123,7 +132,7 @@ class RunOptions(TypedDict, total=False):
         Option(
             None,
             "write the latest checkpoint every so many iterations too, inside epochs; None does so only when SIGINT or "
-            "SIGTERM stops the run, which ends with :class:`Stopped`.",
+            "SIGTERM stops the run, which ends with :class:`Stopped`. It needs a place to save to.",
         ),
     ]
     resume_from: Annotated[
@@ -228,8 +237,14 @@ def _with_options(doc: str | None, known: Mapping[str, tuple[Any, Option]]) -> s
     return "\n".join([*lines[:place], *texts, *lines[place + 1 :]])
 
 
+def default_options(**changes: Any) -> RunOptions:
+    """All options with their defaults, but for ``changes``."""
+    defaults = {name: option.default for name, (_, option) in definitions().items()}
+    return {**defaults, **changes}  # type: ignore[typeddict-item]
+
+
 def run_settings(options: RunOptions) -> dict[str, Any]:
-    """What of the options a resumed run must have as it was."""
+    """The options that a resume must not change."""
     return {name: options[name] for name, (_, option) in definitions().items() if option.is_setting and name in options}  # type: ignore[literal-required]
 
 

@@ -26,11 +26,11 @@ from ignite_recipes.handlers import (
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
+    attach_records,
+    attach_step_handlers,
+    attach_validation,
     chosen_precision,
-    decide,
     fused_adam,
-    guard_steps,
-    measure,
     new_trainer,
     train_to,
 )
@@ -176,14 +176,14 @@ def train_model_advanced(
     loss.check_batches_of(trainer)
     if use_augmentation:
         InputAugmentation(use_augmentation if callable(use_augmentation) else _augment).attach(trainer)
-    guard_steps(trainer, options)
+    attach_step_handlers(trainer, options)
 
     # One epoch: measure, decide, save.
     watched = "train_loss"
     if val_loader is not None:
         evaluator = create_evaluator(model, loss, device=device, compile=options["compile"])
         loss.check_batches_of(evaluator)
-        measure(trainer, evaluator, val_loader)
+        attach_validation(trainer, evaluator, val_loader)
         watched = "val_loss"
     if check_stability:
         TrainingStability(every=STABILITY_EVERY).attach(trainer)
@@ -191,7 +191,7 @@ def train_model_advanced(
         length = _cycle_length(scheduler_type, train_loader, epochs, options["accumulation_steps"])
         LearningRateScheduler(optimizer, scheduler_type, T_max=length).attach(trainer, watched)
     best = EarlyStopping(early_stop_patience, 0.0, verbose=False).attach(trainer, watched)
-    decide(trainer, history, _line, print_every=1 if verbose else None, progress=options["progress"])
+    attach_records(trainer, history, _line, options, print_every=1 if verbose else None)
     savers = _savers(checkpoint_dir, model_name, watched, options["save_every_iterations"])
     attach_last(trainer, options["handlers"], *savers)
 

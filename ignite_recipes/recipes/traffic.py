@@ -29,17 +29,17 @@ from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
+    attach_records,
+    attach_step_handlers,
+    attach_validation,
     chosen_precision,
-    decide,
     fused_adam,
-    guard_steps,
-    measure,
     new_trainer,
     saves_inside,
     train_to,
 )
 from ignite_recipes.recipes.checks import check_saves
-from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
+from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, default_options, takes_run_options
 from ignite_recipes.recipes.traffic_parameters import complete_parameters, getDefaultModelParams
 
 __all__ = [
@@ -132,17 +132,17 @@ def trainModel(
     history = History(["train_loss", "val_loss", "learning_rate", *components], optional=COUNTS)
 
     # One step, in the order in which it happens.
-    guard_steps(trainer, options)
+    attach_step_handlers(trainer, options)
 
     # One epoch: measure, decide, save.
     evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs, compile=options["compile"])
-    measure(trainer, evaluator, _loader(val_set, p, shuffle=False))
+    attach_validation(trainer, evaluator, _loader(val_set, p, shuffle=False))
     if p["use_scheduler"]:
         LearningRateScheduler(optimizer, "step", gamma=p["scheduler_gamma"], step_size=p["scheduler_step_size"]).attach(
             trainer
         )
     stopping = EarlyStopping(p["early_stop_patience"], 0.0, verbose=False).attach(trainer)
-    decide(trainer, history, partial(_line, stopping), print_every=1 if verbose else None, progress=options["progress"])
+    attach_records(trainer, history, partial(_line, stopping), options, print_every=1 if verbose else None)
     attach_last(trainer, options["handlers"], *_savers(p, options["save_every_iterations"]))
 
     with _high_precision_matmul():
@@ -187,10 +187,9 @@ def train_one_epoch(
     """
     p = {"gradient_clip": 1.0, "use_mixed_precision": True, **(parameters or {})}
     trainer = create_trainer(model, optimizer, _loss(p), device=device, seed=seed, get_inputs=_inputs)
-    options: RunOptions = {"precision": None, "non_finite": "raise", "ema_decay": None}
+    options = default_options(max_grad_norm=p["gradient_clip"])
     options["precision"] = chosen_precision(options, trainer.device, p["use_mixed_precision"])
-    options["max_grad_norm"] = p["gradient_clip"]
-    guard_steps(trainer, options)
+    attach_step_handlers(trainer, options)
     trainer.run(loader, max_epochs=1)
     return {name: trainer.state.metrics[f"train_{name}"] for name in ("loss", *COMPONENTS)}
 

@@ -19,11 +19,11 @@ from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
+    attach_records,
+    attach_step_handlers,
+    attach_validation,
     chosen_precision,
-    decide,
     fused_adam,
-    guard_steps,
-    measure,
     new_trainer,
     saves_inside,
     train_to,
@@ -121,7 +121,7 @@ def train_variational_autoencoder(
     _InputCheck(model).attach(trainer)
     if noise_std > 0:
         noise.attach(trainer)
-    guard_steps(trainer, options)
+    attach_step_handlers(trainer, options)
 
     # One epoch: measure, decide, save.
     if val_loader is not None:
@@ -129,11 +129,11 @@ def train_variational_autoencoder(
             model, _denoising_loss, device=device, get_inputs=_vectors, compile=options["compile"]
         )
         _InputCheck(model).attach(evaluator)
-        measure(trainer, evaluator, val_loader)
+        attach_validation(trainer, evaluator, val_loader)
     if patience is not None:
         watched = "train_loss" if val_loader is None else "val_loss"
         EarlyStopping(patience, min_delta=0.0, verbose=False).attach(trainer, watched)
-    decide(trainer, history, _line, print_every=print_every, progress=options["progress"])
+    attach_records(trainer, history, _line, options, print_every=print_every)
     savers: list[Attachable] = []
     if checkpoint_dir is not None:
         inside = saves_inside(checkpoint_dir, options["save_every_iterations"])

@@ -171,7 +171,7 @@ def test_a_best_model_that_cannot_be_one_is_reported_and_replaced_by_the_next(tm
     manager = CheckpointManager(str(tmp_path))
     assert manager.best_accuracy == -math.inf
     assert [(r.name, r.levelname) for r in caplog.records] == [("ignite_recipes.checkpoint.manager", "WARNING")]
-    assert "does not count as the best" in caplog.text
+    assert "best_model.pt is ignored" in caplog.text
     assert str(path) in caplog.text
     assert manager.save_best_model(*trained(), 2, 0.5, 1.0)
     assert read(path)["accuracy"] == 1.0
@@ -378,11 +378,17 @@ def test_an_optimizer_state_that_does_not_fit_leaves_the_optimizer_as_it_was(man
 
 
 @pytest.mark.parametrize("other", [nn.Linear(2, 1), Net(width=8, classes=5)[0]], ids=["names", "shapes"])
-def test_a_file_of_which_nothing_fits_is_an_error(manager, tmp_path, other):
+def test_of_a_file_of_which_nothing_fits_nothing_is_loaded_without_strict_and_it_is_said(
+    manager, tmp_path, other, caplog
+):
     manager.save_checkpoint(*trained(), 7, 0.5, 85.0, tmp_path / "c.pt")
-    refused(manager, tmp_path / "c.pt", other, torch.optim.Adam(other.parameters()), False, "another architecture")
     write_checkpoint({"model_state_dict": {}}, tmp_path / "empty.pt")
-    refused(manager, tmp_path / "empty.pt", other, None, False, "another architecture")
+    for path in (tmp_path / "c.pt", tmp_path / "empty.pt"):
+        before = {name: value.clone() for name, value in other.state_dict().items()}
+        info = manager.load_checkpoint(path, other, torch.optim.Adam(other.parameters()), strict=False)
+        assert (info["fully_restored"], info["loaded_layers"]) == (False, 0)
+        assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+        assert f"{path} was not loaded whole" in caplog.text
 
 
 def test_the_versions_of_the_modules_are_those_of_the_file(manager, tmp_path):

@@ -4,6 +4,7 @@ import math
 import os
 
 import pytest
+import torch
 from ignite.engine import Engine, Events
 
 from ignite_recipes import BestCheckpoint, Checkpointing, EarlyStopping, TrainEvents, read_checkpoint, restore_run
@@ -168,3 +169,42 @@ def test_a_folder_that_cannot_be_written_to_is_refused_when_it_is_attached(task,
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
     with pytest.raises(PermissionError, match=r"must be written to .*read-only"):
         make(tmp_path).attach(task.trainer())
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_name_that_repeats_never_removes_the_file_just_written(task, tmp_path, keep):
+    trainer = task.trainer()
+    Checkpointing(tmp_path, "last.pt", keep=keep).attach(trainer)
+    trainer.run(task.batches, max_epochs=4)
+    assert files(tmp_path) == ["last.pt"]
+    assert read_checkpoint(tmp_path / "last.pt")["epoch"] == 4
+
+
+def test_a_file_that_is_a_link_stays_one(task, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "last.pt").symlink_to(tmp_path / "disk" / "real.pt")
+    trainer = task.trainer()
+    Checkpointing(tmp_path, "last.pt").attach(trainer)
+    trainer.run(task.batches, max_epochs=1)
+    assert (tmp_path / "last.pt").is_symlink()
+    assert read_checkpoint(tmp_path / "disk" / "real.pt")["epoch"] == 1
+
+
+def test_a_tilde_is_the_users_home(task, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trainer = task.trainer()
+    Checkpointing("~/runs", "last.pt").attach(trainer)
+    trainer.run(task.batches, max_epochs=1)
+    assert read_checkpoint("~/runs/last.pt")["epoch"] == 1
+    assert files(tmp_path / "runs") == ["last.pt"]
+
+
+def test_a_state_with_a_tensor_of_another_class_is_written_so_that_it_can_be_read(task, tmp_path):
+    class Marked(torch.Tensor):
+        pass
+
+    trainer = task.trainer()
+    trainer.metadata = {"marked": torch.ones(2).as_subclass(Marked)}
+    Checkpointing(tmp_path, "last.pt").attach(trainer)
+    trainer.run(task.batches, max_epochs=1)
+    assert type(read_checkpoint(tmp_path / "last.pt")["metadata"]["marked"]) is torch.Tensor

@@ -181,11 +181,40 @@ def test_without_restoring_no_model_is_needed_and_none_is_touched(task):
     assert stopping.state_dict()["best_weights"] is None
 
 
-def test_without_a_model_to_restore_it_says_set_model():
+def test_without_a_model_it_monitors_and_stops_by_hand_and_says_once_that_it_restores_nothing(caplog):
+    stopping = quiet(patience=2, restore_best_weights=True)
+    assert [stopping.on_epoch_end(epoch=epoch, val_loss=1.0) for epoch in range(3)] == [False, False, True]
+    assert [message for message in caplog.messages if "set_model(model)" in message] == [
+        "EarlyStopping restores no weights: it was not told of a model; call set_model(model) first"
+    ]
+
+
+def test_attached_without_a_model_to_restore_it_says_set_model():
     with pytest.raises(RuntimeError, match=r"set_model\(model\).*restore_best_weights=False"):
-        quiet(restore_best_weights=True).on_epoch_end(0, 1.0)
-    with pytest.raises(RuntimeError, match="set_model"):
         quiet(restore_best_weights=True).attach(Engine(lambda engine, batch: None))
+
+
+def test_a_run_that_had_stopped_continues_with_more_patience_and_says_so(task, caplog):
+    caplog.set_level("INFO")
+    trainer, longer = task.scripted([1.0, 2.0, 2.0]), task.scripted([2.0, 0.5, 2.0])
+    stopped, more = quiet(patience=2).attach(trainer), quiet(patience=4).attach(longer)
+    trainer.run(task.batches, max_epochs=9)
+    more.load_state_dict(task.filed(stopped.state_dict()))
+    longer.progress.start_after(3, 4)
+    longer.run(task.batches, max_epochs=5)
+    assert (more.best_loss, more.best_epoch, more.stopped_epoch) == (0.5, 5, None)
+    assert "it had stopped at epoch 3; with patience 4 it continues" in caplog.text
+
+
+def test_a_run_that_had_stopped_and_trains_no_further_says_so(task, caplog):
+    trainer, again = task.scripted([1.0, 2.0]), task.scripted([])
+    stopped, same = quiet(patience=1).attach(trainer), quiet(patience=1).attach(again)
+    trainer.run(task.batches, max_epochs=9)
+    same.load_state_dict(task.filed(stopped.state_dict()))
+    again.progress.start_after(2, 4)
+    again.run(task.batches, max_epochs=9)
+    assert again.state.iteration == 8
+    assert "the run stopped early at epoch 2: it trains no further" in caplog.text
 
 
 def test_a_compiled_models_weights_are_kept_under_plain_names():

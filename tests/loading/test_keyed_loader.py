@@ -293,3 +293,13 @@ def test_a_loader_with_a_state_of_its_own_is_put_back_by_it(tmp_path, caplog):
         trained(Stateful(), tmp_path, stop=stop)
         assert trained(Stateful(), tmp_path, resume=True) == expected
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_the_order_of_the_data_is_the_same_with_and_without_workers(epoch):
+    orders = []
+    for num_workers in (0, 2):
+        batches = KeyedLoader(DataLoader(range(12), 3, shuffle=True, num_workers=num_workers), seed=5)
+        batches.enter(epoch)
+        orders.append([batch.tolist() for batch in batches])
+    assert orders[0] == orders[1]

@@ -425,3 +425,13 @@ def test_a_nan_in_the_data_is_an_error_and_the_weights_stay_finite():
     with pytest.raises(NonFiniteError):
         t.train(1)
     assert all(value.isfinite().all() for value in weights(t.model))
+
+
+def test_a_second_trainer_on_an_experiment_with_results_is_refused_and_nothing_is_lost():
+    first = trainer()
+    first.train(2)
+    folder = Path(first.experiment_manager.experiment_dir)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "run.log"}
+    with pytest.raises(ExperimentBusyError, match=r"holds the results of a run already.*resume_exp='exp1'"):
+        trainer(first.experiment_manager).train(2)
+    assert {path: path.read_bytes() for path in before} == before
