@@ -190,6 +190,17 @@ def test_resume_check_names_what_differs_first(capsys, monkeypatch):
     assert err.splitlines() == ["ignite-recipes: vae does not resume exactly on this machine, with these options"]
 
 
+def test_a_run_of_an_experiment_that_is_locked_is_refused_and_begins_when_nothing_holds_the_lock(capsys):
+    train(capsys, "vae", "--epochs", "1")
+    with ExperimentManager(resume_exp="exp1").lock():
+        code, _, err = run(capsys, "vae", "--resume", "exp1", "--epochs", "2")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert f"process {os.getpid()} on" in err
+    assert run(capsys, "vae", "--resume", "exp1", "--epochs", "2")[0] == 0
+
+
+@pytest.mark.slow
 def test_a_second_run_of_an_experiment_that_is_being_trained_is_refused(capsys, tmp_path):
     command = [sys.executable, "-m", "ignite_recipes", "vae", *SMALL["vae"], "--epochs", "100000"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -690,6 +690,7 @@ def test_every_command_has_it(traced, capsys, command):
 needs_a_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="this machine has no C++ compiler")
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_the_compiler_itself_rounds_a_little_differently_and_nothing_more():
     """A sum of eight products is right to 1e-6 in float32; eight steps at this rate make no more than 1e-4 of it."""
@@ -709,6 +710,7 @@ def test_the_compiler_itself_rounds_a_little_differently_and_nothing_more():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_the_compiler_itself_learns_and_resumes_exactly():
     """In training only, for the time it takes; the cut lies before the short batch."""

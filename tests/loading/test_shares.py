@@ -226,8 +226,8 @@ def test_what_the_batch_size_means_is_logged_once_for_the_training(monkeypatch, 
     sampler = DistributedSampler(Rows(), num_replicas=2, rank=0)
     KeyedLoader(DataLoader(Rows(), 5, sampler=sampler), 0)
     assert caplog.messages == [
-        "train: batches of 5 samples that 2 processes share",
-        "train: batches of 5 samples in each of 2 processes",
+        "train: batches of 5 samples that 2 ranks share",
+        "train: batches of 5 samples on each of 2 ranks",
     ]
 
 
