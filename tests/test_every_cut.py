@@ -1,13 +1,13 @@
 """A run that is cut behind any of its batches and resumed ends with the bits of the uninterrupted run."""
 
-import importlib.util
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from support.handlers_table import HANDLERS
+from support.models import perceptron
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -37,18 +37,6 @@ from ignite_recipes.checkpoint.resume_check import first_difference
 
 EPOCHS, BATCHES, BATCH_SIZE = 3, 4, 4
 CUTS = [(epoch, batch) for epoch in range(1, EPOCHS + 1) for batch in range(1, BATCHES + 1)][:-1]
-
-
-def table():
-    """The handlers, and how each is made, from the contract's table."""
-    path = Path(__file__).parent / "handlers" / "test_contract.py"
-    spec = importlib.util.spec_from_file_location("contract_of_handlers", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.HANDLERS
-
-
-HANDLERS = table()
 
 
 class Augmented(Dataset):
@@ -82,8 +70,7 @@ def make_run(attach, *, num_workers=0, accumulation_steps=1, bad=None, breaks_fr
     """What makes a run with dropout, batch statistics, random augmentation, shuffling and what ``attach`` adds."""
 
     def make():
-        torch.manual_seed(3)
-        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.3), nn.Linear(4, 1))
+        model = perceptron(3, 4, seed=3, activation=nn.Tanh, batch_norm=True, dropout=0.3)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
 
         def loss_of(m, inputs, batch):

@@ -11,7 +11,7 @@ from ignite_recipes import write_checkpoint
 from ignite_recipes.checkpoint.newest import newest_checkpoint
 from ignite_recipes.checkpoint.run import FORMAT
 
-HARNESS = Path(__file__).parent / "kill_harness.py"
+HARNESS = Path(__file__).parent / "support" / "kill_harness.py"
 COLUMNS = ["recipe", "workers", "inside", "at random", "in writes", "too early", "runs", "equal"]
 RECIPES = ["vae", "classify", "supervised", "traffic"]
 

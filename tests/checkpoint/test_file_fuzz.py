@@ -1,6 +1,6 @@
 """Whatever a file holds: reading it gives what was written or CheckpointError, runs no code, half-loads no model.
 
-``python tests/test_checkpoint_fuzz.py 2000`` tries so many files and counts what became of them.
+``python tests/checkpoint/test_file_fuzz.py 2000`` tries so many files and counts what became of them.
 """
 
 import builtins

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.damage import truncate
 from torch import nn
 
 from ignite_recipes import (
@@ -16,10 +17,6 @@ from ignite_recipes import (
 )
 from ignite_recipes.checkpoint.newest import newest_checkpoint
 from ignite_recipes.checkpoint.run import FORMAT
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-100])
 
 
 def trainer_of(seed=0):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from support.commands import run, settings_of
+from support.damage import truncate
 
 from ignite_recipes import (
-    Curves,
     TrainingLog,
     VariationalAutoencoder,
     load_checkpoint,
@@ -23,28 +23,13 @@ from ignite_recipes import (
 )
 from ignite_recipes.cli import main
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
+
 SMALL = ["--hidden-dimension", "16", "--latent-dimension", "3", "--batch-size", "512", "--device", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch, request):
-    monkeypatch.chdir(tmp_path)
-    if "draws" not in request.keywords:  # a picture takes longer than all the rest
-        monkeypatch.setattr(Curves, "__call__", lambda *_: None)
-
-
-def run(capsys, *arguments):
-    code = main(list(arguments))
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def vae(capsys, *arguments):
     return run(capsys, "vae", *SMALL, *arguments)
-
-
-def settings_of(name):
-    return yaml.safe_load(Path("runs", name, "config.yaml").read_text())
 
 
 @pytest.mark.draws
@@ -114,7 +99,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(capsys, caplog, tmp_path):
     epochs = sorted(p.name for p in latest.parent.glob("epoch_*"))
     assert epochs == ["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"]
     for path in (latest, latest.parent / "epoch_3.pt", latest.parent / "best_model.pt"):
-        path.write_bytes(path.read_bytes()[:-50])
+        truncate(path)
     code, out, _ = run(capsys, "vae", "--resume", "exp1")
     assert code == 0
     assert "Epoch 2/3" not in out
@@ -185,7 +170,7 @@ def test_a_refused_resume_changes_nothing(capsys):
 def test_a_resume_whose_checkpoints_are_all_damaged_is_refused(capsys):
     vae(capsys, "--epochs", "1")
     for path in Path("runs/exp1/checkpoints").iterdir():
-        path.write_bytes(path.read_bytes()[:-50])
+        truncate(path)
     code, _, err = run(capsys, "vae", "--resume", "exp1", "--epochs", "2")
     assert code == 2
     assert "none of the 2 checkpoints" in err

@@ -8,6 +8,8 @@ import weakref
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from support.equality import equal, weights
+from support.models import perceptron
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,8 +31,7 @@ Y = X @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3
 
 
 def net(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
+    return perceptron(3, 8, seed=seed, dropout=0.2)
 
 
 def squared_error(model, inputs, batch):
@@ -45,14 +46,6 @@ def trainer_of(model=None, lr=0.05, **settings):
     model = model or net()
     settings = {"seed": 1, **settings}
     return create_trainer(model, torch.optim.SGD(model.parameters(), lr), squared_error, **settings)
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def linear():
