@@ -51,6 +51,19 @@ def test_a_run_that_does_not_fit_restores_nothing(tmp_path):
     assert str(run_state(second)) == before
 
 
+def test_a_run_that_does_not_fit_in_what_is_loaded_last_leaves_every_handler_as_it_was(tmp_path):
+    first, second = trainer_of(), trainer_of(seed=9)
+    first.run([torch.randn(4, 3)], max_epochs=2)
+    second.run([torch.randn(4, 3)], max_epochs=1)
+    contents = run_state(first)
+    del contents["run"]["progress"]["stage"]
+    write_checkpoint(contents, tmp_path / "run.pt")
+    before = str(run_state(second))
+    with pytest.raises(CheckpointError, match="progress: 'stage'"):
+        restore_run(second, tmp_path / "run.pt")
+    assert str(run_state(second)) == before
+
+
 def test_weights_alone_are_no_run(tmp_path):
     trainer = trainer_of()
     save_checkpoint(trainer.model, trainer.optimizer, 1, 0.0, 0.0, tmp_path / "m.pt")

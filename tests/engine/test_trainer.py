@@ -584,3 +584,11 @@ def test_a_run_leaves_no_gradients_behind_whose_memory_the_kept_weights_can_take
     trainer.run(loader(), max_epochs=2)
     assert min(at_end) > 0
     assert trainer.step.gradients() == []
+
+
+@pytest.mark.parametrize("event", [TrainEvents.INPUTS_READY, TrainEvents.LOSSES_READY])
+def test_every_step_draws_numbers_of_its_own_for_its_inputs_and_for_dropout(event):
+    trainer, drawn = trainer_of(), []
+    trainer.add_event_handler(event, lambda: drawn.append(torch.rand(()).item()))
+    trainer.run(loader(), max_epochs=2)
+    assert len(drawn) == len(set(drawn)) == 12
