@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 
-from ignite_recipes import set_seed
+from ignite_recipes import Curves, DatasetRegistry, ModelRegistry, set_seed
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +25,23 @@ def _left_as_found():
     yield
     log.setLevel(level)  # the command, called in this process, sets it
     assert signal.getsignal(signal.SIGINT) == meaning, "a handler still listens to signals"
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """The current folder is the test's own; for whole files, by usefixtures."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch, request):
+    """A picture takes longer than all the rest of a small run: only tests that are marked ``draws`` draw theirs."""
+    if "draws" not in request.keywords:
+        monkeypatch.setattr(Curves, "__call__", lambda *_: None)
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """What a test registers is forgotten behind it."""
+    for registry in (DatasetRegistry, ModelRegistry):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))

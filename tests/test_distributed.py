@@ -1,6 +1,6 @@
 """Several processes train one model: as one would, equal on all, with files written once, and no hang when one dies.
 
-Real processes over gloo, started by torchrun; what they run is in distributed_worker.py.
+Real processes over gloo, started by torchrun; what they run is in support/distributed_worker.py.
 """
 
 import os
@@ -8,26 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 import torch
+from support import distributed_worker as worker
 
 from ignite_recipes import load_checkpoint, read_checkpoint, read_training_log
 from ignite_recipes.checkpoint.resume_check import first_difference
-from ignite_recipes.exchange.averaging import LossAverage
-from ignite_recipes.exchange.ranks import (
-    LostRankError,
-    all_equal,
-    all_reduce_max,
-    all_reduce_sum,
-    join_ranks,
-    lost_rank,
-    on_rank_zero,
-    rank,
-    world_size,
-)
 
 HERE = Path(__file__).parent
 LIMIT_SECONDS = 90.0  # far more than any of these takes: what takes longer hangs
@@ -39,21 +27,11 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 TOLERANCE = {"rel": 1e-5, "abs": 1e-6}
 
 
-def load(path):
-    spec = spec_from_file_location(path.stem, path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-worker = load(HERE / "distributed_worker.py")
-
-
 def torchrun(folder, *arguments):
     """Start two processes; what each prints goes to a file of its own."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += ["--log-dir", str(folder / "logs"), "--redirects", "3", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
     folder.mkdir(exist_ok=True)
     with open(folder / "torchrun.txt", "w") as said:
         return subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment)
@@ -71,9 +49,11 @@ def difference(first, second):
 
 
 def run_cases(folder, *names):
-    ended = torchrun(folder, HERE / "distributed_worker.py", folder, *names).wait(LIMIT_SECONDS)
-    assert ended == 0, "\n".join([said(folder, 0), said(folder, 1), (folder / "torchrun.txt").read_text()])
-    return [torch.load(folder / f"process_{number}.pt") for number in (0, 1)]
+    code = torchrun(folder, worker.__file__, folder, *names).wait(LIMIT_SECONDS)
+    files = [folder / f"process_{number}.pt" for number in (0, 1)]
+    ended_well = all(path.exists() for path in files)
+    assert ended_well, "\n".join([said(folder, 0), said(folder, 1), (folder / "torchrun.txt").read_text()])
+    return code, [torch.load(path) for path in files]
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +62,16 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def several(folder):
-    """The results of all cases, in two processes."""
-    return run_cases(folder, *(case.__name__ for case in (*worker.AS_IN_ONE_PROCESS, *worker.SEVERAL)))
+def ended(folder):
+    """How the two processes ended, and the results of all cases before; one start of Python is for all of them."""
+    cases = (*worker.AS_IN_ONE_PROCESS, *worker.SEVERAL, worker.failing_in_one_process)
+    return run_cases(folder, *(case.__name__ for case in cases))
+
+
+@pytest.fixture(scope="module")
+def several(ended):
+    """The results of all cases that end well, in two processes."""
+    return ended[1]
 
 
 # As in one process.
@@ -208,7 +195,7 @@ def test_mistakes_are_told_in_all_processes(several):
     assert "one length" in first["lengths"]
     assert "cut short" in first["cut window"]
     assert sorted("its inputs are not finite" in said["nan"] for said in (first, second)) == [False, True]
-    assert sorted("in another process' part" in said["nan"] for said in (first, second)) == [False, True]
+    assert sorted("in another rank's part" in said["nan"] for said in (first, second)) == [False, True]
     assert first["file"].startswith("FileNotFoundError")
     assert first["no pickle"] == "RuntimeError: NeedyError: one and other"
 
@@ -349,11 +336,13 @@ def stopped(several, tmp_path_factory):
         assert started[name].poll() is None, "it ended too early"
         os.kill(started[name].pid if number is None else process_with(number, started[name].pid), signum)
     assert all(process.wait(LIMIT_SECONDS) != 0 for process in started.values())
-    resumed = run_cases(folder, "resumed_commands")
+    code, resumed = run_cases(folder, "resumed_commands")
+    assert code == 0
     assert resumed[0]["resumed_commands"] == resumed[1]["resumed_commands"] == dict.fromkeys(sorted(ENDS), 0)
     return folder
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("name", ENDS)
 def test_a_run_that_was_stopped_is_resumed_to_the_bits_of_an_untouched_one(name, stopped, folder):
@@ -367,6 +356,7 @@ def test_a_run_that_was_stopped_is_resumed_to_the_bits_of_an_untouched_one(name,
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize(("name", "left"), [("first killed", 1), ("second killed", 0)])
 def test_the_process_that_is_left_says_what_has_happened_and_what_to_do(name, left, stopped):
@@ -376,6 +366,7 @@ def test_the_process_that_is_left_says_what_has_happened_and_what_to_do(name, le
     assert "Traceback" not in message + said(stopped / name, 1 - left)
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("name", ["second asked to end", "interrupted"])
 def test_a_signal_to_one_process_stops_all_after_their_step(name, stopped):
@@ -384,62 +375,15 @@ def test_a_signal_to_one_process_stops_all_after_their_step(name, stopped):
     assert "Traceback" not in message + said(stopped / name, 1)
 
 
-def test_an_error_in_one_process_ends_the_others_with_a_clear_message(tmp_path):
-    process = torchrun(tmp_path, HERE / "distributed_worker.py", tmp_path, "failing_in_one_process")
-    assert process.wait(LIMIT_SECONDS) != 0
-    assert (tmp_path / "failed_1.txt").read_text() == "ValueError: row 31 cannot be read"
-    left = (tmp_path / "failed_0.txt").read_text()
+def test_a_signal_to_one_process_stops_both_after_the_same_step_and_the_run_goes_on_exactly(several):
+    for results in several:
+        found = results["signal_to_one_process"]
+        assert found["stopped"] == [7, 15]
+        assert difference(found["whole"], found["resumed"]) is None
+
+
+def test_an_error_in_one_process_ends_the_others_with_a_clear_message(ended, folder):
+    assert ended[0] != 0
+    assert (folder / "failed_1.txt").read_text() == "ValueError: row 31 cannot be read"
+    left = (folder / "failed_0.txt").read_text()
     assert left.startswith("LostRankError: rank 0 of 2 cannot reach the others: one of them has ended")
-
-
-# A single process.
-
-
-def test_alone_everything_is_for_nothing():
-    assert (world_size(), rank()) == (1, 0)
-    assert (all_reduce_max(3), all_reduce_sum(2.5), all_equal(7), on_rank_zero(lambda: "done")) == (
-        3,
-        2.5,
-        True,
-        "done",
-    )
-    assert lost_rank(RuntimeError("gloo: connection closed by peer")) is None
-
-
-@pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "2"}])
-def test_nobody_is_waited_for_without_torchrun(environment, monkeypatch):
-    for name in ("WORLD_SIZE", "RANK"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    join_ranks(torch.device("cpu"))
-    assert world_size() == 1
-
-
-@pytest.mark.parametrize(
-    ("error", "is_lost"),
-    [
-        (RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer"), True),
-        (torch.distributed.DistBackendError(""), True),
-        (RuntimeError("mat1 and mat2 must have the same dtype"), False),
-        (ConnectionError("connection to the data refused"), False),
-        (LostRankError("gloo: told already"), False),
-    ],
-)
-def test_errors_between_processes_are_known(error, is_lost, monkeypatch):
-    monkeypatch.setattr("ignite_recipes.exchange.ranks.world_size", lambda: 2)
-    found = lost_rank(error)
-    assert (found is not None) == is_lost
-    assert not is_lost or "resume from the last checkpoint" in str(found)
-
-
-def test_averages_weigh_every_process_by_its_share(monkeypatch):
-    def add_the_other(sums, async_op):
-        sums += torch.tensor([0.75 * 4.0, 0.75 * 2.0], dtype=sums.dtype)  # its means, of three times as many samples
-        return type("Work", (), {"wait": lambda self: None})()
-
-    monkeypatch.setattr("torch.distributed.all_reduce", add_the_other)
-    average = LossAverage({"loss": torch.tensor(8.0, requires_grad=True), "constant": 2.0}, 0.25).result()
-    assert {name: value.item() for name, value in average.items()} == {"loss": 5.0, "constant": 2.0}
-    assert average["loss"].dtype == torch.float32
-    assert not average["loss"].requires_grad

@@ -1,13 +1,13 @@
 """A run that is cut behind any of its batches and resumed ends with the bits of the uninterrupted run."""
 
-import importlib.util
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from support.handlers_table import HANDLERS
+from support.models import perceptron
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,28 +22,21 @@ from ignite_recipes import (
     NoiseAugmentation,
     NonFiniteGuard,
     Rollback,
+    TrainEvents,
     TrainingStability,
     Validation,
     check_resume,
     create_evaluator,
     create_trainer,
     handlers,
+    restore_run,
+    run_state,
+    write_checkpoint,
 )
+from ignite_recipes.checkpoint.resume_check import first_difference
 
 EPOCHS, BATCHES, BATCH_SIZE = 3, 4, 4
 CUTS = [(epoch, batch) for epoch in range(1, EPOCHS + 1) for batch in range(1, BATCHES + 1)][:-1]
-
-
-def table():
-    """The handlers, and how each is made, from the contract's table."""
-    path = Path(__file__).parent / "handlers" / "test_contract.py"
-    spec = importlib.util.spec_from_file_location("contract_of_handlers", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.HANDLERS
-
-
-HANDLERS = table()
 
 
 class Augmented(Dataset):
@@ -77,8 +70,7 @@ def make_run(attach, *, num_workers=0, accumulation_steps=1, bad=None, breaks_fr
     """What makes a run with dropout, batch statistics, random augmentation, shuffling and what ``attach`` adds."""
 
     def make():
-        torch.manual_seed(3)
-        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.3), nn.Linear(4, 1))
+        model = perceptron(3, 4, seed=3, activation=nn.Tanh, batch_norm=True, dropout=0.3)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
 
         def loss_of(m, inputs, batch):
@@ -102,13 +94,41 @@ def measured(trainer):
     History(["train_loss", "val_loss"]).attach(trainer)
 
 
-def check(make, cuts=CUTS):
-    report = check_resume(make, EPOCHS, cuts)
-    assert report.is_exact, str(report)
-    assert list(report.differences) == cuts
-    trainer, loader = make()
-    trainer.run(loader, max_epochs=EPOCHS)
-    return trainer
+class SaveEverywhere:
+    """Writes the run down wherever it may be left: a file for each place, at its first visit."""
+
+    def __init__(self, folder):
+        self.folder, self.files = folder, {}
+
+    def attach(self, trainer):
+        trainer.add_event_handler(TrainEvents.RESUME_POINT, self)
+
+    def __call__(self, trainer):
+        place = (trainer.progress.epoch, trainer.progress.position)
+        if place not in self.files:
+            self.files[place] = self.folder / f"{len(self.files)}.pt"
+            write_checkpoint(run_state(trainer), self.files[place])
+
+    def behind(self, cut):
+        """The file of the first place that is not before the cut: inside an accumulation window, of its end."""
+        return self.files[min(place for place in self.files if place >= cut)]
+
+
+def check(make, folder, cuts=CUTS):
+    """As check_resume, but one run writes the files of all cuts, and each file is resumed from once."""
+    (whole, loader), saves = make(), SaveEverywhere(folder)
+    whole.run(loader, max_epochs=EPOCHS)
+    saving, loader = make()
+    saves.attach(saving)
+    saving.run(loader, max_epochs=EPOCHS)
+    expected = run_state(whole)
+    assert first_difference(expected, run_state(saving)) is None
+    for path in {saves.behind(cut): cut for cut in cuts}:
+        resumed, loader = make()
+        restore_run(resumed, path)
+        resumed.run(loader, max_epochs=EPOCHS)
+        assert first_difference(expected, run_state(resumed)) is None, path
+    return whole
 
 
 def parts_of(trainer, folder):
@@ -133,7 +153,7 @@ def test_with_each_handler_alone(tmp_path, monkeypatch, name):
             return
         HANDLERS[name].build(parts).attach(trainer)
 
-    check(make_run(attach, bad=5 if HANDLERS[name].bad_batch else None))
+    check(make_run(attach, bad=5 if HANDLERS[name].bad_batch else None), tmp_path)
 
 
 def test_with_all_handlers_together(tmp_path, monkeypatch):
@@ -149,7 +169,7 @@ def test_with_all_handlers_together(tmp_path, monkeypatch):
             if name != "History":
                 HANDLERS[name].build(parts).attach(trainer)
 
-    check(make_run(attach, bad=5))
+    check(make_run(attach, bad=5), tmp_path)
 
 
 SCHEDULES = {
@@ -183,39 +203,46 @@ def everything(schedule="plateau", *, non_finite="skip", restores_best=True, sca
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
-def test_with_everything_and_every_schedule(schedule, accumulation_steps):
-    check(make_run(everything(schedule), accumulation_steps=accumulation_steps))
+def test_with_everything_and_every_schedule(tmp_path, schedule, accumulation_steps):
+    check(make_run(everything(schedule), accumulation_steps=accumulation_steps), tmp_path)
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 @pytest.mark.parametrize("scaling", [True, False], ids=["float16", "float32"])
-def test_with_a_bad_batch_in_every_epoch_that_is_skipped(scaling, accumulation_steps):
-    trainer = check(make_run(everything(scaling=scaling), accumulation_steps=accumulation_steps, bad=5))
+def test_with_a_bad_batch_in_every_epoch_that_is_skipped(tmp_path, scaling, accumulation_steps):
+    trainer = check(make_run(everything(scaling=scaling), accumulation_steps=accumulation_steps, bad=5), tmp_path)
     assert trainer.progress.skipped_steps >= EPOCHS
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 @pytest.mark.parametrize("from_iteration", [2, 6])
-def test_with_rollbacks_in_the_first_epoch_or_a_later_one(from_iteration, accumulation_steps):
+def test_with_rollbacks_in_the_first_epoch_or_a_later_one(tmp_path, from_iteration, accumulation_steps):
     attach = everything("exp", non_finite="rollback", scaling=False)
-    trainer = check(make_run(attach, accumulation_steps=accumulation_steps, breaks_from=from_iteration))
+    trainer = check(make_run(attach, accumulation_steps=accumulation_steps, breaks_from=from_iteration), tmp_path)
     assert trainer.parts["rollback"].num_rollbacks == 2
     assert trainer.state.epoch == EPOCHS
 
 
 @pytest.mark.parametrize("restores_best", [True, False])
-def test_with_an_early_stop_inside_the_run(restores_best):
+def test_with_an_early_stop_inside_the_run(tmp_path, restores_best):
     def attach(trainer):
         measured(trainer)
         # What it watches only rises, so that the second epoch is the last.
         EarlyStopping(1, 0.0, restores_best, verbose=False).attach(trainer, lambda engine: float(engine.state.epoch))
 
     cuts = [cut for cut in CUTS if cut < (2, BATCHES)]
-    assert check(make_run(attach), cuts).state.epoch == 2
+    assert check(make_run(attach), tmp_path, cuts).state.epoch == 2
 
 
-def test_with_workers():
-    check(make_run(everything(), num_workers=2), [(1, 1), (1, 4), (2, 3)])
+def test_with_workers(tmp_path):
+    check(make_run(everything(), num_workers=2), tmp_path, [(1, 1), (1, 4), (2, 3)])
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_with_everything_a_run_that_ends_at_its_cut_is_resumed_too(accumulation_steps):
+    report = check_resume(make_run(everything(), accumulation_steps=accumulation_steps), EPOCHS, CUTS[::3])
+    assert report.is_exact, str(report)
+    assert list(report.differences) == CUTS[::3]
 
 
 def test_a_state_that_is_not_saved_is_found_at_every_cut():

@@ -1,9 +1,8 @@
 """Nothing in a step makes the host wait for an accelerator: no handler alone, nor all of them as recipes use them.
 
-Where there is no CUDA, one is emulated (fake_accelerator.py); where there is, torch's own alarm is set.
+Where there is no CUDA, one is emulated (support/fake_accelerator.py); where there is, torch's own alarm is set.
 """
 
-import importlib.util
 import io
 import warnings
 from collections import Counter
@@ -13,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ignite.engine import Events
+from support import fake_accelerator as fake
+from support.handlers_table import HANDLERS
 from torch import nn
 from tqdm import tqdm
 
@@ -48,19 +49,6 @@ from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.handlers import progress
 from ignite_recipes.metrics import StepBuffer
 from ignite_recipes.recipes import assembly, supervised, traffic, vae
-
-
-def load(path):
-    """A module that lies beside this one."""
-    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_no_host_sync", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HERE = Path(__file__).parent
-HANDLERS = load(HERE / "handlers" / "test_contract.py").HANDLERS  # and how each is made
-fake = load(HERE / "fake_accelerator.py")
 
 EPOCHS, BATCHES = 2, 7
 HAS_CUDA = torch.cuda.is_available()

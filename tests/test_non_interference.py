@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from support.equality import equal
 from torch import nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
@@ -32,6 +33,8 @@ from ignite_recipes import (
     trainModel,
 )
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 DRAW = torch.Generator().manual_seed(0)
 ROWS = torch.rand(12, 6, generator=DRAW).round()
 INPUTS = torch.randn(12, 4, generator=DRAW)
@@ -39,11 +42,6 @@ TARGETS = INPUTS.sum(1, keepdim=True)
 IMAGES, LABELS = torch.rand(12, 1, 4, 4, generator=DRAW), torch.arange(12) % 2
 WINDOWS = make_traffic_windows(torch.rand(30, 2, generator=DRAW), (torch.rand(30, generator=DRAW) < 0.5).float(), 5, 3)
 EPOCHS = 3
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr(Curves, "__call__", lambda *_: None)
 
 
 class Weights:
@@ -176,13 +174,9 @@ def plain(tmp_path_factory):
             patch.setattr(Curves, "__call__", lambda *_: None)
             recipe(tmp_path_factory.mktemp(name), [weights])
         assert len(weights.epochs) == EPOCHS
-        assert not same(weights.epochs[0], weights.epochs[-1])  # it trains, or all of this says nothing
+        assert not equal(weights.epochs[0], weights.epochs[-1])  # it trains, or all of this says nothing
         found[name] = weights.epochs
     return found
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def check(name, plain, folder, settings):
@@ -190,7 +184,7 @@ def check(name, plain, folder, settings):
     before = signal.getsignal(signal.SIGINT)
     RECIPES[name](folder, [*handlers, weights], **settings)
     assert signal.getsignal(signal.SIGINT) is before
-    assert [same(a, b) for a, b in zip(weights.epochs, plain[name], strict=True)] == [True] * EPOCHS
+    assert [equal(a, b) for a, b in zip(weights.epochs, plain[name], strict=True)] == [True] * EPOCHS
     assert all(handler.count >= 1 for handler in handlers if isinstance(handler, Draws))
 
 
@@ -208,4 +202,4 @@ def test_the_weights_are_the_same_with_what_the_recipe_can_be_told(tmp_path, pla
 def test_another_rate_is_seen_by_the_comparison(tmp_path, plain):
     weights = Weights()
     vae(tmp_path, [weights], learning_rate=1.001e-3)
-    assert not same(weights.epochs[0], plain["vae"][0])
+    assert not equal(weights.epochs[0], plain["vae"][0])

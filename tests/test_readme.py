@@ -22,9 +22,8 @@ HANDLERS = {row[0].strip("`"): row for row in TABLE if len(row) == 5 and row[0].
 
 
 @pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.usefixtures("registries")
 def test_the_code_runs_without_a_warning(tmp_path, monkeypatch, capsys, code):
-    for registry in (ignite_recipes.DatasetRegistry, ignite_recipes.ModelRegistry):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     assert capsys.readouterr().err == ""
@@ -98,9 +97,8 @@ def _what_the_lines_name():
     }
 
 
+@pytest.mark.usefixtures("registries")
 def test_a_data_set_and_a_model_of_ones_own_are_known_to_the_command(tmp_path, monkeypatch, capsys):
-    for registry in (ignite_recipes.DatasetRegistry, ignite_recipes.ModelRegistry):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
     command = re.search(r"`ignite-recipes (classify --module (\S+) .*?)`", README)
@@ -122,9 +120,20 @@ def test_the_printed_order_is_the_one_shown(capsys):
     assert capsys.readouterr().out.startswith(shown[1])
 
 
-def test_ci_runs_the_readmes_test_command():
+def test_every_file_of_the_tests_that_is_named_is_there():
+    named = re.findall(r"python (tests/\S+\.py)", README)
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_ci_runs_the_readmes_test_command_and_the_slow_tests_behind_it():
     script = (ROOT / ".ci/run").read_text()
-    program = re.search(r"awk '(.*?)'", script)[1]
-    found = subprocess.run(["awk", program, ROOT / "README.md"], capture_output=True, text=True, check=True).stdout
-    assert found.count("\n") == 1
-    assert "-m pytest" in found
+    program = re.search(r"awk .*?'(.*?)'", script)[1]
+    names = re.findall(r'"(the [^"]+)"', re.search(r"(?m)^for name in (.*); do$", script)[1])
+    found = []
+    for name in names:
+        command = ["awk", "-v", f"marker=<!-- {name} -->", program, ROOT / "README.md"]
+        found.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert [command.count("\n") for command in found] == [1, 1]
+    assert all("-m pytest" in command for command in found)
+    assert ["-m slow" in command for command in found] == [False, True]

@@ -23,6 +23,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(benchmark, "_apart", lambda function, *arguments: function(*arguments))
 
 
+@pytest.mark.slow
 def test_pandas_and_ours_are_compared_on_the_same_matrix(tmp_path):
     text = ebird(1, tmp_path, num_checklists=60)
     assert text.count("\n| `") == 2
@@ -53,6 +54,7 @@ def test_a_digest_tells_a_single_value_from_another(tmp_path):
     assert ours != changed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_a_file_larger_than_the_memory_allowed_is_trained_from_and_deleted(tmp_path):
     text = ebird_large(0.001, 2, tmp_path)
@@ -61,6 +63,7 @@ def test_a_file_larger_than_the_memory_allowed_is_trained_from_and_deleted(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_a_process_that_exceeds_its_memory_is_an_error_and_the_file_is_deleted(tmp_path):
     with pytest.raises(RuntimeError, match="'train' failed"):

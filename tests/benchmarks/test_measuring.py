@@ -119,6 +119,7 @@ def test_what_compiling_brings_is_told_of_each_recipe(monkeypatch):
     assert [line.split(" | ")[1:] for line in lines[2:]] == [["0.50", "12.0 |"]] * 3
 
 
+@pytest.mark.slow
 def test_growth_draws_time_and_memory_against_all_that_grows(tmp_path, monkeypatch):
     from benchmarks import growth
 

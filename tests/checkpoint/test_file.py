@@ -14,6 +14,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.damage import truncate
+from support.equality import equal, weights
 from torch import nn
 
 from ignite_recipes import (
@@ -28,14 +30,6 @@ from ignite_recipes import (
 def model_of(width=4):
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width))
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def trained(path, model=None):
@@ -152,10 +146,6 @@ class RunsCode:
         return os.mkdir, (os.environ["HOSTILE_FOLDER"],)
 
 
-def _truncated(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 def _flipped(path):
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
@@ -166,7 +156,7 @@ def _flipped(path):
 
 
 DAMAGE = {
-    "truncated": _truncated,
+    "truncated": truncate,
     "one bit flipped": _flipped,
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("not a checkpoint"),

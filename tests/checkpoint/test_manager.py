@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from support.damage import truncate
 from torch import nn
 
 from ignite_recipes.checkpoint import CheckpointError, CheckpointManager, save_checkpoint, write_checkpoint
@@ -151,7 +152,7 @@ def test_a_new_manager_on_an_old_folder_knows_its_best(manager, tmp_path, monkey
 
 def damaged(path):
     CheckpointManager(path.parent).save_best_model(*trained(), 1, 0.5, 90.0)
-    path.write_bytes(path.read_bytes()[:-100])
+    truncate(path)
 
 
 NO_BEST = {

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.damage import truncate
 from torch import nn
 
 from ignite_recipes import (
@@ -16,10 +17,6 @@ from ignite_recipes import (
 )
 from ignite_recipes.checkpoint.newest import newest_checkpoint
 from ignite_recipes.checkpoint.run import FORMAT
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-100])
 
 
 def trainer_of(seed=0):
@@ -50,6 +47,19 @@ def test_a_run_that_does_not_fit_restores_nothing(tmp_path):
     write_checkpoint(contents, tmp_path / "run.pt")
     before = str(run_state(second))
     with pytest.raises(CheckpointError, match="gradient_clipping: 'totals'"):
+        restore_run(second, tmp_path / "run.pt")
+    assert str(run_state(second)) == before
+
+
+def test_a_run_that_does_not_fit_in_what_is_loaded_last_leaves_every_handler_as_it_was(tmp_path):
+    first, second = trainer_of(), trainer_of(seed=9)
+    first.run([torch.randn(4, 3)], max_epochs=2)
+    second.run([torch.randn(4, 3)], max_epochs=1)
+    contents = run_state(first)
+    del contents["run"]["progress"]["stage"]
+    write_checkpoint(contents, tmp_path / "run.pt")
+    before = str(run_state(second))
+    with pytest.raises(CheckpointError, match="progress: 'stage'"):
         restore_run(second, tmp_path / "run.pt")
     assert str(run_state(second)) == before
 

@@ -19,7 +19,6 @@ from ignite_recipes import (
     BestCheckpoint,
     Checkpointing,
     CheckpointManager,
-    Curves,
     EpochAverages,
     ExperimentManager,
     TensorBoardLog,
@@ -34,6 +33,8 @@ from ignite_recipes import (
 from ignite_recipes.handlers import training_log
 from ignite_recipes.handlers.tensorboard import _records
 from ignite_recipes.handlers.training_log import CLOCK_COLUMNS
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 resource = pytest.importorskip("resource", reason="limits a file's size, as a full disk does")
 
@@ -199,11 +200,6 @@ CASES = [
     for writer, fault in itertools.product(WRITERS, FAULTS)
     if writer != "TensorBoardLog" or fault is full_in_the_middle_of_a_write
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr(Curves, "__call__", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

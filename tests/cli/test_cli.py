@@ -11,33 +11,28 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from support.commands import run, settings_of
+from support.damage import truncate
 
-from ignite_recipes import VariationalAutoencoder, load_checkpoint, read_checkpoint, write_example_ebd
+from ignite_recipes import (
+    TrainingLog,
+    VariationalAutoencoder,
+    load_checkpoint,
+    read_checkpoint,
+    write_example_ebd,
+)
 from ignite_recipes.cli import main
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
+
 SMALL = ["--hidden-dimension", "16", "--latent-dimension", "3", "--batch-size", "512", "--device", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def run(capsys, *arguments):
-    code = main(list(arguments))
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def vae(capsys, *arguments):
     return run(capsys, "vae", *SMALL, *arguments)
 
 
-def settings_of(name):
-    return yaml.safe_load(Path("runs", name, "config.yaml").read_text())
-
-
+@pytest.mark.draws
 def test_without_arguments_of_its_own_it_trains_on_the_digits_and_says_what_was_reached(capsys, tmp_path):
     code, out, err = vae(capsys, "--epochs", "2")
     assert (code, err) == (0, "")
@@ -104,7 +99,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(capsys, caplog, tmp_path):
     epochs = sorted(p.name for p in latest.parent.glob("epoch_*"))
     assert epochs == ["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"]
     for path in (latest, latest.parent / "epoch_3.pt", latest.parent / "best_model.pt"):
-        path.write_bytes(path.read_bytes()[:-50])
+        truncate(path)
     code, out, _ = run(capsys, "vae", "--resume", "exp1")
     assert code == 0
     assert "Epoch 2/3" not in out
@@ -175,7 +170,7 @@ def test_a_refused_resume_changes_nothing(capsys):
 def test_a_resume_whose_checkpoints_are_all_damaged_is_refused(capsys):
     vae(capsys, "--epochs", "1")
     for path in Path("runs/exp1/checkpoints").iterdir():
-        path.write_bytes(path.read_bytes()[:-50])
+        truncate(path)
     code, _, err = run(capsys, "vae", "--resume", "exp1", "--epochs", "2")
     assert code == 2
     assert "none of the 2 checkpoints" in err
@@ -203,6 +198,7 @@ def test_options_may_be_spelt_as_in_the_file(capsys):
     assert settings_of("exp1")["noise_std"] == 0.2
 
 
+@pytest.mark.draws
 def test_the_supervised_command_trains_resumes_and_beats_guessing(capsys):
     code, out, err = run(capsys, "supervised", "--epochs", "6", "--device", "cpu")
     assert (code, err) == (0, "")
@@ -216,6 +212,7 @@ def test_the_supervised_command_trains_resumes_and_beats_guessing(capsys):
     assert "not an experiment of the command vae" in err
 
 
+@pytest.mark.draws
 def test_the_traffic_command_trains_on_the_co2_series_and_on_a_csv_file_and_resumes(capsys):
     code, out, err = run(capsys, "traffic", "--epochs", "12", "--device", "cpu")
     assert (code, err) == (0, "")
@@ -252,7 +249,9 @@ def test_help_and_version(capsys, arguments):
         assert "standard deviation of the Gaussian noise" in " ".join(out.split())
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signal_says_how_to_go_on(
     tmp_path, signum, code
 ):
@@ -270,6 +269,16 @@ def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signa
     assert "\r" not in out + err
     assert "\x1b" not in out + err
     assert read_checkpoint(latest)["epoch"] >= 1
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_one_line_that_says_how_to_go_on(capsys, monkeypatch, signum, code):
+    monkeypatch.setattr(TrainingLog, "__call__", lambda *_: signal.raise_signal(signum))
+    assert vae(capsys, "--epochs", "9")[::2] == (
+        code,
+        "ignite-recipes: stopped; go on with: ignite-recipes vae --resume exp1\n",
+    )
+    assert read_checkpoint("runs/exp1/checkpoints/latest_checkpoint.pt")["epoch"] == 1
 
 
 def test_of_several_processes_only_the_first_shows_what_all_would_warn_of(capsys, monkeypatch):

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from support.commands import latest, run, settings_of
 
 import ignite_recipes
 import ignite_recipes.data.mnist
-from ignite_recipes import Curves, ExperimentManager, read_checkpoint, read_training_log
+from ignite_recipes import ExperimentManager, read_checkpoint, read_training_log
 from ignite_recipes.cli import main
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
 
 SMALL = {
     "vae": ["--hidden-dimension", "16", "--latent-dimension", "3", "--batch-size", "256"],
@@ -25,30 +27,10 @@ SMALL = {
 every_recipe = pytest.mark.parametrize("recipe", SMALL)
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Curves, "__call__", lambda *_: None)  # a picture takes longer than all the rest
-
-
-def run(capsys, *arguments):
-    code = main(list(arguments))
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
 def train(capsys, recipe, *arguments):
     code, out, err = run(capsys, recipe, *SMALL[recipe], "--device", "cpu", *arguments)
     assert code == 0, err
     return out
-
-
-def settings_of(name):
-    return yaml.safe_load(Path("runs", name, "config.yaml").read_text())
-
-
-def latest(name):
-    return read_checkpoint(f"runs/{name}/checkpoints/latest_checkpoint.pt")
 
 
 @every_recipe
@@ -190,6 +172,17 @@ def test_resume_check_names_what_differs_first(capsys, monkeypatch):
     assert err.splitlines() == ["ignite-recipes: vae does not resume exactly on this machine, with these options"]
 
 
+def test_a_run_of_an_experiment_that_is_locked_is_refused_and_begins_when_nothing_holds_the_lock(capsys):
+    train(capsys, "vae", "--epochs", "1")
+    with ExperimentManager(resume_exp="exp1").lock():
+        code, _, err = run(capsys, "vae", "--resume", "exp1", "--epochs", "2")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert f"process {os.getpid()} on" in err
+    assert run(capsys, "vae", "--resume", "exp1", "--epochs", "2")[0] == 0
+
+
+@pytest.mark.slow
 def test_a_second_run_of_an_experiment_that_is_being_trained_is_refused(capsys, tmp_path):
     command = [sys.executable, "-m", "ignite_recipes", "vae", *SMALL["vae"], "--epochs", "100000"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -287,10 +280,9 @@ def tiny(num_classes, input_shape):
 """
 
 
+@pytest.mark.usefixtures("registries")
 def test_classify_knows_the_data_sets_and_models_of_a_module_also_when_it_is_resumed(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(ignite_recipes.DatasetRegistry, "_entries", dict(ignite_recipes.DatasetRegistry._entries))
-    monkeypatch.setattr(ignite_recipes.ModelRegistry, "_entries", dict(ignite_recipes.ModelRegistry._entries))
     Path("own.py").write_text(OWN)
     own = ["classify", "--module", "own.py", "--dataset", "two colours", "--model", "tiny", "--device", "cpu"]
     assert main([*own, "--epochs", "2", "--num-workers", "1"]) == 0
@@ -348,11 +340,10 @@ OWN_MODEL = "from ignite_recipes import ModelRegistry\n@ModelRegistry.register('
         ("wrong.md", "", "ends in .py"),
     ],
 )
+@pytest.mark.usefixtures("registries")
 def test_what_a_module_registers_wrongly_is_one_line(capsys, monkeypatch, name, text, named):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "wrong", raising=False)
-    for registry in (ignite_recipes.DatasetRegistry, ignite_recipes.ModelRegistry):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     Path(name).write_text(text)
     kind = "--model" if "ModelRegistry.register" in text else "--dataset"
     assert main(["classify", "--module", name, kind, "wrong", "--epochs", "1"]) == 2
@@ -361,10 +352,9 @@ def test_what_a_module_registers_wrongly_is_one_line(capsys, monkeypatch, name, 
     assert err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("registries")
 def test_a_module_that_was_moved_is_named_anew_on_a_resume(capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
-    for registry in (ignite_recipes.DatasetRegistry, ignite_recipes.ModelRegistry):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     Path("here.py").write_text(OWN.replace("two colours", "colours"))
     run = ["classify", "--device", "cpu"]
     assert main([*run, "--module", "here.py", "--dataset", "colours", "--model", "tiny", "--epochs", "1"]) == 0

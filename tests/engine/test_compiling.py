@@ -4,7 +4,6 @@ Most tests run what torch.compile traces as it stands (``traced``); its own comp
 """
 
 import gc
-import importlib.util
 import math
 import random
 import shutil
@@ -18,6 +17,8 @@ import pytest
 import torch
 import yaml
 from ignite.engine import Events
+from support.equality import equal
+from support.handlers_table import HANDLERS
 from torch import nn
 from torch._dynamo.backends.debugging import aot_eager
 from torch.utils.data import DataLoader, TensorDataset
@@ -59,20 +60,10 @@ from ignite_recipes.checkpoint.resume_check import first_difference
 from ignite_recipes.cli import main
 from ignite_recipes.engine.compiling import compiled
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
+
 TORCH_COMPILE = torch.compile
 MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
-
-
-def table():
-    """The handlers, and how each is made, from the contract's table."""
-    path = Path(__file__).parents[1] / "handlers" / "test_contract.py"
-    spec = importlib.util.spec_from_file_location("contract_of_compiled_handlers", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.HANDLERS
-
-
-HANDLERS = table()
 
 
 class Traced:
@@ -106,17 +97,6 @@ def traced(monkeypatch):
     monkeypatch.setattr(torch, "compile", backend.compile)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     return backend
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(handlers.Curves, "__call__", lambda *_: None)
-
-
-def same(first, second):
-    """Equal to the last bit, in order."""
-    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
 
 
 # The recipes, with a short last batch in training and validation.
@@ -220,7 +200,7 @@ def test_the_supervised_recipe_takes_a_first_look_that_changes_nothing(traced):
         _, history, _ = supervised(2, model, targets=LABELS, compile=compile)
         results.append((model.state_dict(), history))
     (plain, expected), (weights, history) = results
-    assert same(weights, plain)
+    assert equal(weights, plain)
     assert history == expected
 
 
@@ -381,8 +361,11 @@ def test_with_everything_and_every_policy(traced, non_finite, precision, accumul
 
 
 @takes_a_model
-@pytest.mark.parametrize("compile", [False, True], ids=["plain recipe", "compiled recipe"])
-@pytest.mark.parametrize("is_wrapped", [False, True], ids=["plain model", "compiled model"])
+@pytest.mark.parametrize(
+    ("is_wrapped", "compile"),
+    [(False, True), (True, False), (True, True)],
+    ids=["compiled recipe", "compiled model", "both compiled"],
+)
 def test_no_file_holds_names_of_the_compiler(traced, recipe, is_wrapped, compile):
     def model():
         plain = new_vae() if recipe is vae else new_mlp()
@@ -691,6 +674,25 @@ needs_a_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="this 
 
 
 @needs_a_compiler
+def test_the_compiler_itself_takes_a_step_as_it_is_taken_without():
+    weights = []
+    for compile in (False, True):
+        model = nn.Linear(6, 2)
+        nn.init.constant_(model.weight, 0.5)
+        nn.init.zeros_(model.bias)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        create_trainer(model, optimizer, mean_square, seed=1, compile=compile).run([INPUTS])
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value)
+
+
+def mean_square(model, inputs, batch):
+    return {"loss": model(inputs).square().mean()}
+
+
+@pytest.mark.slow
+@needs_a_compiler
 def test_the_compiler_itself_rounds_a_little_differently_and_nothing_more():
     """A sum of eight products is right to 1e-6 in float32; eight steps at this rate make no more than 1e-4 of it."""
 
@@ -709,6 +711,7 @@ def test_the_compiler_itself_rounds_a_little_differently_and_nothing_more():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_the_compiler_itself_learns_and_resumes_exactly():
     """In training only, for the time it takes; the cut lies before the short batch."""
@@ -727,4 +730,4 @@ def test_the_compiler_itself_learns_and_resumes_exactly():
     assert losses[-1] < losses[0] - 1
     resumed, history = run(4, "resumed", resume_from="whole/latest_checkpoint.pt")
     assert history == losses
-    assert same(resumed, weights)
+    assert equal(resumed, weights)

@@ -8,6 +8,8 @@ import weakref
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from support.equality import equal, weights
+from support.models import perceptron
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,8 +31,7 @@ Y = X @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3
 
 
 def net(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
+    return perceptron(3, 8, seed=seed, dropout=0.2)
 
 
 def squared_error(model, inputs, batch):
@@ -45,14 +46,6 @@ def trainer_of(model=None, lr=0.05, **settings):
     model = model or net()
     settings = {"seed": 1, **settings}
     return create_trainer(model, torch.optim.SGD(model.parameters(), lr), squared_error, **settings)
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def linear():
@@ -591,3 +584,11 @@ def test_a_run_leaves_no_gradients_behind_whose_memory_the_kept_weights_can_take
     trainer.run(loader(), max_epochs=2)
     assert min(at_end) > 0
     assert trainer.step.update.gradients() == []
+
+
+@pytest.mark.parametrize("event", [TrainEvents.INPUTS_READY, TrainEvents.LOSSES_READY])
+def test_every_step_draws_numbers_of_its_own_for_its_inputs_and_for_dropout(event):
+    trainer, drawn = trainer_of(), []
+    trainer.add_event_handler(event, lambda: drawn.append(torch.rand(()).item()))
+    trainer.run(loader(), max_epochs=2)
+    assert len(drawn) == len(set(drawn)) == 12

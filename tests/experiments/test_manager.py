@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.damage import truncate
 from torch import nn
 
 from ignite_recipes.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
@@ -29,10 +30,6 @@ def save(experiment, name, epoch):
     path = Path(experiment.checkpoints_dir) / name
     save_checkpoint(nn.Linear(2, 1), None, epoch, 0.5, 0.5, path)
     return path
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-100])
 
 
 def files_in(folder):

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from support.models import perceptron
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,8 +26,7 @@ class Task:
 
     def model(self):
         with torch.random.fork_rng():
-            torch.manual_seed(3)
-            return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, 1))
+            return perceptron(3, 4, seed=3, activation=nn.Tanh, dropout=0.2)
 
     def loss_fn(self, model, inputs, batch):
         return {"loss": (model(inputs) - batch[1]).square().mean()}

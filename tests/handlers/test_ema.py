@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
+from support.models import perceptron
 from torch import nn
 
 from ignite_recipes import (
@@ -108,8 +109,7 @@ def test_a_decay_out_of_its_range_is_refused(decay):
 
 def net():
     with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, 1))
+        return perceptron(3, 4, seed=3, activation=nn.Tanh, batch_norm=True, dropout=0.2)
 
 
 def test_buffers_are_copied_and_never_aliased(task):

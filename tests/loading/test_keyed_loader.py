@@ -78,6 +78,13 @@ def test_an_epoch_is_the_same_first_or_after_others_in_this_loader_or_a_new_one(
         assert _epoch(LOADERS[name](), 1, seed=4) != one
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_batch_of_an_epoch_draws_numbers_of_its_own(workers):
+    batches = _epoch(DataLoader(Augmented(), 2, num_workers=workers), 1)
+    drawn = [row for batch in batches for _, row in batch]
+    assert len(drawn) == len(set(drawn)) == 10
+
+
 @pytest.mark.parametrize("name", LOADERS)
 @pytest.mark.parametrize("start", [1, 4, 5])
 def test_starting_inside_an_epoch_yields_its_tail(name, start):

@@ -8,6 +8,9 @@ import pytest
 import torch
 import yaml
 from ignite.engine import Events
+from support.commands import latest
+from support.equality import equal, weights
+from support.models import perceptron
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -15,7 +18,6 @@ from ignite_recipes import (
     BaseDataset,
     CheckpointError,
     CheckpointManager,
-    Curves,
     ExperimentBusyError,
     ExperimentManager,
     LearningRateScheduler,
@@ -25,22 +27,16 @@ from ignite_recipes import (
     read_training_log,
 )
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
+
 DRAW = torch.Generator().manual_seed(1)
 IMAGES = torch.rand(70, 1, 8, 8, generator=DRAW)
 LABELS = (IMAGES[:, 0, :4].mean((1, 2)) > IMAGES[:, 0, 4:].mean((1, 2))).long()
 TRAIN, VAL = TensorDataset(IMAGES[:50], LABELS[:50]), TensorDataset(IMAGES[50:], LABELS[50:])
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch, request):
-    monkeypatch.chdir(tmp_path)
-    if "draws" not in request.keywords:  # a picture takes longer than all the rest
-        monkeypatch.setattr(Curves, "__call__", lambda *_: None)
-
-
 def net(num_classes=2, dropout=0.1):
-    torch.manual_seed(5)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, num_classes))
+    return nn.Sequential(nn.Flatten(), *perceptron(64, 8, num_classes, seed=5, dropout=dropout))
 
 
 def trainer(experiment=None, *, manager=True, model=None, schedule=None, lr=0.05, **settings):
@@ -62,18 +58,6 @@ def trainer(experiment=None, *, manager=True, model=None, schedule=None, lr=0.05
         scheduler=scheduler,
         **settings,
     )
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def equal(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def latest(name):
-    return read_checkpoint(f"runs/{name}/checkpoints/latest_checkpoint.pt")
 
 
 def test_results_are_the_documented_ones_and_agree_with_each_other():

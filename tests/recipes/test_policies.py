@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ignite_recipes import (
     CheckpointManager,
-    Curves,
     ExperimentManager,
     NonFiniteError,
     Trainer,
@@ -25,16 +24,12 @@ from ignite_recipes import (
     trainModel,
 )
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
+
 INPUTS = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
 LABELS = (INPUTS.sum(1) > 3).long()
 LOADERS = DataLoader(TensorDataset(INPUTS, LABELS), 8, shuffle=True), DataLoader(TensorDataset(INPUTS, LABELS), 20)
 WINDOWS = make_traffic_windows(INPUTS[:, :2], LABELS.float(), 6, 3)
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Curves, "__call__", lambda *_: None)
 
 
 def vae(epochs, **settings):

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from support.equality import equal, weights
+from support.stops import StopsAfter
 
 from ignite_recipes import (
     BestCheckpoint,
     CheckpointError,
     TrafficDataset,
     TrafficPredictor,
-    TrainEvents,
     baseline_reports,
     getDefaultModelParams,
     load_checkpoint,
@@ -45,28 +46,6 @@ def parameters(folder=None, **changed):
 
 def train(folder=None, data=TRAIN, val=VAL, *, changed=None, **settings):
     return trainModel(parameters(folder, **(changed or {})), data, val, verbose=False, **settings)
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-class StopsAfter:
-    """A handler that fails in the epoch after ``epoch``, when that one was saved, as a kill would."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def attach(self, trainer):
-        trainer.add_event_handler(TrainEvents.INPUTS_READY, self)
-
-    def __call__(self, trainer):
-        if trainer.state.epoch > self.epoch:
-            raise InterruptedError
 
 
 def test_the_parameter_table_is_the_documents_to_the_letter():

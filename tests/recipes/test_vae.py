@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from support.equality import equal, weights
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 
@@ -70,14 +71,6 @@ def train(model=None, loader=None, val=(V,), **settings):
     loader = LOADERS["shuffled"]() if loader is None else loader
     settings = {"num_epochs": 2, "seed": 5, **settings}
     return model, train_variational_autoencoder(model, loader, val, **settings)
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def test_it_learns_the_digits():

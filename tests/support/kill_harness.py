@@ -1,6 +1,6 @@
 """Kill the recipes' commands at any moment, resume them, and compare them with runs that were left alone.
 
-``python tests/kill_harness.py --kills 200`` prints a table and exits with 1 if a run ended otherwise.
+``python tests/support/kill_harness.py --kills 200`` prints a table and exits with 1 if a run ended otherwise.
 
 Every attempt is a forked process that runs ``ignite_recipes.cli.main`` and dies of SIGKILL: at a random time, or
 inside a write that is chosen by its number and stage. Start with nothing in the parent but imports: a fork takes

@@ -1,6 +1,6 @@
 """What test_distributed.py runs on several processes: many small trainings, in one start of Python.
 
-``python -m torch.distributed.run --nproc_per_node=2 tests/distributed_worker.py FOLDER CASE ...``
+``python -m torch.distributed.run --nproc_per_node=2 tests/support/distributed_worker.py FOLDER CASE ...``
 
 Each process writes what its cases returned to ``FOLDER/process_N.pt``. The tests call the same cases in a single
 process, where they must come to the same numbers.
@@ -9,6 +9,7 @@ process, where they must come to the same numbers.
 import copy
 import faulthandler
 import random
+import signal
 import sys
 import time
 from contextlib import redirect_stdout, suppress
@@ -36,6 +37,7 @@ from ignite_recipes.exchange.ranks import (
     world_size,
 )
 from ignite_recipes.loading.keyed_loader import KeyedLoader
+from support.models import perceptron
 
 LIMIT_SECONDS = 60.0
 
@@ -57,8 +59,7 @@ LIKE_SMALLER_ONES = TensorDataset(VAL.tensors[0], 0.3 * VAL.tensors[1])
 
 
 def net(dropout=0.0):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 1))
+    return perceptron(5, 16, activation=nn.Tanh, dropout=dropout)
 
 
 def supervised(model=None, train=None, val=VAL, epochs=5, **settings):
@@ -553,6 +554,25 @@ def resumed_loader_with_a_state(folder):
     return {"whole": whole_run, "resumed": second, "fetched": loader.fetched}
 
 
+def signal_to_one_process(folder):
+    """Only the second one hears of it, and both stop behind that step; then the run goes on."""
+
+    def run(handlers=(), **settings):
+        return supervised(net(0.3), epochs=2, handlers=handlers, **settings)
+
+    def ask(trainer):
+        if rank() == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    path, found = folder / "signal" / "model_latest.pt", {"whole": run(), "stopped": []}
+    try:
+        run([At(Events.ITERATION_STARTED(once=7), ask)], checkpoint_dir=path.parent, save_every_iterations=100)
+    except KeyboardInterrupt as stopped:
+        saved = ir.read_checkpoint(path)
+        found["stopped"] = [saved["run"]["progress"]["iteration"], int(stopped.signum)]
+    return {**found, "resumed": run(checkpoint_dir=path.parent, resume_from=path)}
+
+
 def save(trainer, path):
     state = ir.run_state(trainer)
     on_rank_zero(lambda: ir.write_checkpoint(state, path))
@@ -703,6 +723,7 @@ SEVERAL = [
     exchanges,
     resumed,
     resumed_loader_with_a_state,
+    signal_to_one_process,
     files_by_hand,
     mistakes,
     sharded_models,
@@ -725,8 +746,6 @@ class BadInOneProcess(Dataset):
 
 
 def failing_in_one_process(folder):
-    import signal
-
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which may come before the message is written
     try:
         supervised(train=DataLoader(BadInOneProcess(), 10))
@@ -745,6 +764,8 @@ def main():
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     results, began = {}, time.monotonic()
     for name in names:
+        if name == failing_in_one_process.__name__:  # which ends this process
+            torch.save(results, folder / f"process_{rank()}.pt")
         print(f"{time.monotonic() - began:.1f} s, process {rank()}: {name}", flush=True)  # noqa: T201
         torch.manual_seed(0)
         results[name] = copy.deepcopy(CASES[name](folder))

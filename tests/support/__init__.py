@@ -1,0 +1,1 @@
+"""What several test files share: each module is named for what it holds; no test is in here."""
