@@ -592,3 +592,14 @@ def test_every_step_draws_numbers_of_its_own_for_its_inputs_and_for_dropout(even
     trainer.add_event_handler(event, lambda: drawn.append(torch.rand(()).item()))
     trainer.run(loader(), max_epochs=2)
     assert len(drawn) == len(set(drawn)) == 12
+
+
+def test_a_batch_that_was_started_and_not_trained_is_trained_by_the_next_run():
+    whole, stopped = trainer_of(), trainer_of()
+    whole.run(loader(), max_epochs=2)
+    handle = stopped.add_event_handler(Events.ITERATION_STARTED(once=3), stopped.terminate)
+    stopped.run(loader(), max_epochs=2)
+    handle.remove()
+    assert stopped.progress.iteration == 2
+    stopped.run(loader(), max_epochs=2)
+    assert equal(weights(stopped.model), weights(whole.model))

@@ -5,12 +5,15 @@ import threading
 from contextlib import nullcontext
 
 import pytest
+import torch
 from ignite.engine import Engine, Events
 
 from ignite_recipes import (
     Checkpointing,
     EpochAverages,
     History,
+    NonFiniteGuard,
+    Rollback,
     StopOnSignal,
     Stopped,
     TrainEvents,
@@ -147,3 +150,29 @@ def test_another_engine_is_stopped_after_its_step_but_cannot_be_saved(tmp_path):
     assert len(done) == 1
     with pytest.raises(RuntimeError, match="needs a trainer of create_trainer"):
         StopOnSignal(Checkpointing(tmp_path).save).attach(engine)
+
+
+def test_a_signal_whose_meaning_python_does_not_know_is_left_alone(task, monkeypatch):
+    # An embedded Python: what was not installed by it could not be put back, at the end of the run.
+    monkeypatch.setattr(signal, "getsignal", lambda signum: None)
+    trainer = task.trainer()
+    StopOnSignal().attach(trainer)
+    assert trainer.run(task.batches, max_epochs=2).epoch == 2
+
+
+def test_a_signal_that_came_before_a_rollback_still_ends_the_run(task):
+    model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def loss_fn(model, inputs, batch):
+        is_fast = optimizer.param_groups[0]["lr"] > 0.06
+        return {"loss": task.loss_fn(model, inputs, batch)["loss"] * (float("inf") if is_fast else 1.0)}
+
+    trainer = task.trainer(model, optimizer, loss_fn=loss_fn)
+    NonFiniteGuard().attach(trainer)
+    rollback = Rollback().attach(trainer)
+    StopOnSignal().attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=1), lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Stopped):
+        trainer.run(task.batches, max_epochs=3)
+    assert (rollback.num_rollbacks, trainer.state.iteration) == (1, 1)
