@@ -354,7 +354,7 @@ CASES = {
     ),
     "EarlyStopping: mode": (lambda p: recipes.EarlyStopping(mode="down"), ValueError, "'max'; got 'down'"),
     "EarlyStopping: no model": (
-        lambda p: recipes.EarlyStopping().on_epoch_end(1, 1.0),
+        lambda p: recipes.EarlyStopping().attach(Engine(lambda engine, batch: None)),
         RuntimeError,
         r"set_model\(model\)",
     ),

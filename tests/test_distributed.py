@@ -227,7 +227,8 @@ def test_one_process_may_save_by_hand(several):
 
 def test_a_trainer_makes_one_experiment_before_the_processes_have_joined(several, folder):
     assert [results["mlp_trainer"]["folder"] for results in several] == [str(folder / "mlp" / "exp1")] * 2
-    assert len(read_training_log(folder / "mlp" / "exp1" / "training_log.csv")["epoch"]) == 5
+    epochs = read_training_log(folder / "mlp" / "exp1" / "training_log.csv")["epoch"]
+    assert len(epochs) == len(several[0]["mlp_trainer"]["history"]["train_loss"]) > 3
 
 
 @pytest.mark.parametrize("cut", ["end", "inside"])

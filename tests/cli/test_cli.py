@@ -276,7 +276,7 @@ def test_a_signal_is_one_line_that_says_how_to_go_on(capsys, monkeypatch, signum
     monkeypatch.setattr(TrainingLog, "__call__", lambda *_: signal.raise_signal(signum))
     assert vae(capsys, "--epochs", "9")[::2] == (
         code,
-        "ignite-recipes: stopped; go on with: ignite-recipes vae --resume exp1\n",
+        "ignite-recipes: stopped; resume with: ignite-recipes vae --resume exp1\n",
     )
     assert read_checkpoint("runs/exp1/checkpoints/latest_checkpoint.pt")["epoch"] == 1
 
