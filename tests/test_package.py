@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 import subprocess
 import sys
@@ -105,27 +106,32 @@ def test_imports_point_one_way(name):
             assert _layer(node.module) <= _layer(name), f"{name} imports {node.module}"
 
 
-def test_the_package_loads_nothing_that_a_training_loop_does_not_need():
-    heavy = ["pandas", "polars", "matplotlib", "sklearn", "scipy", "tensorboardX", "tqdm", "jsonargparse", "yaml"]
-    code = f"""
-import sys, torch, ignite.engine
-before = set(sys.modules)
-import ignite_recipes
-loaded = [name for name in {heavy} if name in set(sys.modules) - before]
-assert not loaded, loaded
-"""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
-
-
-def test_importing_does_not_configure_logging_or_seed_anything():
+@pytest.fixture(scope="module")
+def imported():
+    """What the import of the package has changed in a process that has only torch and Ignite."""
     code = """
-import logging, random, numpy, torch
-torch.manual_seed(3); state = torch.get_rng_state(); python = random.getstate()
+import json, logging, random, sys, numpy, torch, ignite.engine
+torch.manual_seed(3); state = torch.get_rng_state(); python = random.getstate(); before = set(sys.modules)
 import ignite_recipes
-assert torch.equal(state, torch.get_rng_state()) and python == random.getstate()
-assert not logging.getLogger().handlers and not logging.getLogger("ignite_recipes").handlers
+print(json.dumps({
+    "modules": sorted(set(sys.modules) - before),
+    "same draws": torch.equal(state, torch.get_rng_state()) and python == random.getstate(),
+    "log handlers": len(logging.getLogger().handlers) + len(logging.getLogger("ignite_recipes").handlers),
+}))
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return json.loads(subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout)
+
+
+def test_the_package_loads_nothing_that_a_training_loop_does_not_need(imported):
+    heavy = {"pandas", "polars", "matplotlib", "sklearn", "scipy", "tensorboardX", "tqdm", "jsonargparse", "yaml"}
+    assert heavy.isdisjoint(imported["modules"])
+    assert "ignite_recipes" in imported["modules"]
+
+
+def test_importing_does_not_configure_logging_or_seed_anything(imported):
+    assert imported["same draws"]
+    assert imported["log handlers"] == 0
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_the_printed_order_is_the_one_shown(capsys):
 
 
 def test_every_file_of_the_tests_that_is_named_is_there():
-    named = re.findall(r"python (tests/\S+\.py)", README)
+    named = re.findall(r"`(?:python )?(tests/[^\s`]+\.py)", README)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
 

@@ -157,7 +157,7 @@ def test_a_run_that_a_signal_stopped_inside_an_epoch_resumes_exactly(capsys, rec
 
 def test_resume_check_says_that_a_recipe_resumes_exactly(capsys):
     everything = ["--ema-decay", "0.9", "--save-every-iterations", "2", "--accumulation-steps", "2", "--non-finite"]
-    code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"], *everything, "rollback")
+    code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"], *everything, "rollback", "--batch-size", "512")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "run again, not cut:        equal"
     assert out.splitlines()[-1].startswith("vae resumes exactly on this machine: ")
@@ -166,7 +166,7 @@ def test_resume_check_says_that_a_recipe_resumes_exactly(capsys):
 
 def test_resume_check_names_what_differs_first(capsys, monkeypatch):
     monkeypatch.setattr("ignite_recipes.handlers.History.load_state_dict", lambda self, state: None)
-    code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"])
+    code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"], "--batch-size", "1024")
     assert code == 1
     assert "history" in out
     assert err.splitlines() == ["ignite-recipes: vae does not resume exactly on this machine, with these options"]
