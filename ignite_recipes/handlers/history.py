@@ -6,6 +6,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._numbers import numbers_of
 
 __all__ = ["History"]
 
@@ -14,7 +15,7 @@ class History:
     """Collect ``state.metrics`` in lists, one entry an epoch.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics).
-    Reads:  ``state.metrics``, floats.
+    Reads:  ``state.metrics``; one that is no number is left out, which a warning says once.
     Keeps:  ``epochs``, all of it.
 
     Args:
@@ -34,6 +35,7 @@ class History:
             raise TypeError(f"names must be a list of names of metrics; got {names!r} and optional {optional!r}")
         self.epochs: dict[str, list[float]] = {name: [] for name in names}
         self._optional = tuple(optional)
+        self._said: set[str] = set()  # metrics that are no numbers
 
     def __repr__(self) -> str:
         return f"History({', '.join(self.epochs)})"
@@ -47,10 +49,10 @@ class History:
 
     def __call__(self, trainer: Engine) -> None:
         """Take note of the epoch that has just ended."""
-        metrics = trainer.state.metrics
-        for name in (*self.epochs, *(name for name in self._optional if name not in self.epochs)):
-            if name in metrics:
-                self.epochs.setdefault(name, []).append(float(metrics[name]))
+        wanted = [*self.epochs, *(name for name in self._optional if name not in self.epochs)]
+        known = {name: trainer.state.metrics[name] for name in wanted if name in trainer.state.metrics}
+        for name, number in numbers_of(known, self._said, self).items():
+            self.epochs.setdefault(name, []).append(number)
 
     def state_dict(self) -> dict[str, Any]:
         """The lists."""

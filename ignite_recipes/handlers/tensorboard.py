@@ -11,6 +11,7 @@ from ignite.engine import Engine
 
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._numbers import numbers_of
 
 __all__ = ["TensorBoardLog"]
 
@@ -27,7 +28,7 @@ class TensorBoardLog:
 
     Runs:   trainer; METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics);
             COMPLETED to close the file.
-    Reads:  ``state.metrics``.
+    Reads:  ``state.metrics``; one that is no number is left out, which a warning says once.
     Writes: ``events.out.tfevents.*`` in its folder, with tensorboardX, in the trainer's own thread.
     Keeps:  nothing; the files are the record.
 
@@ -48,6 +49,7 @@ class TensorBoardLog:
         self.folder = Path(folder)
         self._writer: Any = None
         self._last_epoch: int | None = None
+        self._said: set[str] = set()  # metrics that are no numbers
 
     def __repr__(self) -> str:
         return "TensorBoardLog()"
@@ -72,8 +74,8 @@ class TensorBoardLog:
         self._last_epoch = None  # if a write fails, what it leaves is removed before the next one
         if self._writer is None:
             self._open(epoch)
-        for name, value in trainer.state.metrics.items():
-            event = Event(wall_time=time.time(), step=epoch, summary=scalar(_tag(name), float(value)))
+        for name, number in numbers_of(trainer.state.metrics, self._said, self).items():
+            event = Event(wall_time=time.time(), step=epoch, summary=scalar(_tag(name), number))
             self._writer.write_event(event)
         self._writer.flush()
         self._last_epoch = epoch

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, whole_lines
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._numbers import numbers_of
 
 __all__ = ["TrainingLog"]
 
@@ -49,6 +50,7 @@ class TrainingLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._columns: list[str] = []
+        self._said: set[str] = set()  # metrics that are no numbers
         self._last_epoch: int | None = None  # the newest of our own rows
         self._first_batch = 0  # of the current epoch that was trained by this process
 
@@ -70,7 +72,7 @@ class TrainingLog:
         state: Any = trainer.state
         if self._last_epoch is None or state.epoch <= self._last_epoch:
             self._columns = self._keep_rows_before(state.epoch)
-        metrics = {name: float(value) for name, value in state.metrics.items() if _is_number(value)}
+        metrics = numbers_of(state.metrics, self._said, self)
         header = ""
         if not self._columns:
             self._columns = ["epoch", *metrics, *CLOCK_COLUMNS]
@@ -109,14 +111,6 @@ class TrainingLog:
         with open(self.path, "r+b") as file:
             file.truncate(len("".join([header, *kept]).encode()))
         return next(csv.reader([header]))
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _line(cells: list[Any]) -> str:
