@@ -245,7 +245,6 @@ def run_into(fault, run):
         def begin():
             until_the_error.enter_context(fault(run))
 
-        begin.runs_first = True
         handle = run.engine.add_event_handler(Events.EPOCH_STARTED(once=FAULTY_EPOCH), begin)
         with handle, pytest.raises(OSError, match=r"\[Errno") as error:
             run.train()

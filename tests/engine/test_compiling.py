@@ -248,12 +248,10 @@ def new_run(attach, *, compile, validates_compiled=False, **settings):
 
 
 class Save:
-    """Writes the run down as a kill would find it, behind an iteration."""
-
-    saves_last = True
+    """Writes the run down as a kill would find it, after an iteration."""
 
     def attach(self, trainer):
-        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=CUT), self)
+        trainer.add_event_handler(TrainEvents.RESUME_POINT(once=CUT), self)
 
     def __call__(self, trainer):
         write_checkpoint(run_state(trainer), "cut.pt")
