@@ -105,6 +105,10 @@ class TrainingEngine(KeyedEngine):
         else:
             self.step.update.abandon()  # stopped inside an accumulation window, whose gradients are gone
             progress.rewind()
+            if max_iters is not None:  # an end that is given as the other number replaces the one before
+                state.max_epochs, state.max_iters = None, max_iters
+            elif max_epochs is not None and state.max_iters is not None:
+                state.max_epochs, state.max_iters = max_epochs, None
             self._check_same_length(data, epoch_length)
             if self._finish_epoch_if_due(max_epochs or state.max_epochs, max_iters or state.max_iters):
                 self._fire_event(Events.COMPLETED)

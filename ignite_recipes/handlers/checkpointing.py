@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from ignite_recipes.checkpoint.file import write_checkpoint
 from ignite_recipes.checkpoint.run import run_state
@@ -22,7 +22,7 @@ class Checkpointing:
     """Write the whole run to a file every few epochs, at its end, and if asked for inside epochs.
 
     Runs:   trainer, EPOCH_DECIDED to choose the files and CHECKPOINT_READY to write them: after every decision of the
-            epoch; RESUME_POINT if there are to be files inside epochs.
+            epoch; COMPLETED, if the run ends inside an epoch; RESUME_POINT if there are to be files inside epochs.
     Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint.file`.
     Keeps:  the epochs whose files it is to remove when newer ones are written.
 
@@ -89,6 +89,7 @@ class Checkpointing:
         host_of(trainer).keep("checkpointing", self)
         trainer.add_event_handler(TrainEvents.EPOCH_DECIDED, self._choose)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
+        trainer.add_event_handler(Events.COMPLETED, self._save_end)
         if self._inside is not None:
             self._inside.attach(trainer)
         return self
@@ -109,6 +110,11 @@ class Checkpointing:
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if it is time to."""
         if self._is_due:
+            self.save(trainer)
+
+    def _save_end(self, trainer: TrainingEngine) -> None:
+        """A run may end inside an epoch: by ``max_iters``, or ``terminate()``."""
+        if trainer.progress.is_inside_epoch and not trainer.step.update.window.is_open:
             self.save(trainer)
 
     def save(self, trainer: TrainingEngine) -> Path:

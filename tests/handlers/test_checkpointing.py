@@ -208,3 +208,29 @@ def test_a_state_with_a_tensor_of_another_class_is_written_so_that_it_can_be_rea
     Checkpointing(tmp_path, "last.pt").attach(trainer)
     trainer.run(task.batches, max_epochs=1)
     assert type(read_checkpoint(tmp_path / "last.pt")["metadata"]["marked"]) is torch.Tensor
+
+
+@pytest.mark.parametrize("ends_by", ["max_iters", "terminate"])
+def test_a_run_that_ends_inside_an_epoch_is_saved_there_and_can_be_resumed(task, tmp_path, ends_by):
+    whole, first, second = task.trainer(), task.trainer(), task.trainer()
+    whole.run(task.batches, max_epochs=3)
+    Checkpointing(tmp_path, "last.pt").attach(first)
+    if ends_by == "terminate":
+        first.add_event_handler(Events.ITERATION_COMPLETED(once=6), lambda: first.terminate())
+        first.run(task.batches, max_epochs=3)
+    else:
+        first.run(task.batches, max_iters=6)
+    restore_run(second, tmp_path / "last.pt")
+    assert second.progress.iteration == 6
+    second.run(task.batches, max_epochs=3)
+    assert task.same(task.weights(second.model), task.weights(whole.model))
+
+
+def test_an_end_may_be_given_in_epochs_and_then_in_iterations(task):
+    whole, other = task.trainer(), task.trainer()
+    whole.run(task.batches, max_epochs=4)
+    other.run(task.batches, max_epochs=2)
+    other.run(task.batches, max_iters=11)
+    assert other.state.iteration == 11
+    other.run(task.batches, max_epochs=4)
+    assert task.same(task.weights(other.model), task.weights(whole.model))
