@@ -107,6 +107,8 @@ def _plain(value: Any, place: str) -> Any:
 def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> dict[str, Any]:
     """Read a checkpoint, checking that it is whole and running no code from it.
 
+    A plain state dict, as ``torch.save(model.state_dict(), path)`` writes it, counts as one that holds weights only.
+
     Raises:
         FileNotFoundError: if there is no such file.
         CheckpointError: if it is cut short, damaged, not a checkpoint, or holds objects other than tensors
@@ -148,6 +150,10 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
             f"{str(path)!r} is not a sound checkpoint ({reason}): it was cut short, damaged, or is another kind "
             "of file. Use an older checkpoint"
         ) from error
+    if isinstance(contents, dict) and contents and all(isinstance(value, Tensor) for value in contents.values()):
+        return {"model_state_dict": contents}  # a plain state dict, as torch.save(model.state_dict(), path) writes it
     if not isinstance(contents, dict) or not isinstance(contents.get("model_state_dict"), Mapping):
-        raise CheckpointError(f"{str(path)!r} holds no 'model_state_dict': it is not a checkpoint of this library")
+        raise CheckpointError(
+            f"{str(path)!r} is of another kind: it holds neither 'model_state_dict' nor a plain state dict"
+        )
     return contents

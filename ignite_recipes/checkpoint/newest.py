@@ -9,7 +9,7 @@ from typing import Any
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
 from ignite_recipes.checkpoint.run import how_far
 
-__all__ = ["BEST", "LATEST", "best_weights", "newest_checkpoint"]
+__all__ = ["BEST", "LATEST", "NoRunError", "best_weights", "newest_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,10 @@ BEST = "best_model.pt"
 """The file of the best epoch."""
 
 
+class NoRunError(CheckpointError):
+    """The checkpoints of a folder are sound and hold weights, but no run that could be resumed."""
+
+
 def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The sound checkpoint of a whole run to resume from, or None if the folder holds no ``.pt`` file.
 
@@ -28,18 +32,21 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     again. Other files are passed over with a warning in the log, which says why.
 
     Raises:
-        CheckpointError: if there are files, and none is sound and of a whole run.
+        CheckpointError: if there are files, and none is sound and of a whole run; NoRunError if some are sound.
     """
     found: list[tuple[bool, tuple[int, int, int], float, Path]] = []
-    passed_over = []
+    passed_over, is_any_sound = [], False
     for path in _files(folder):
         try:
-            found.append((path.name == LATEST, how_far(read_checkpoint(path), path), path.stat().st_mtime, path))
+            contents = read_checkpoint(path)
+            is_any_sound = True
+            found.append((path.name == LATEST, how_far(contents, path), path.stat().st_mtime, path))
         except CheckpointError as error:
             logger.warning("passed over: %s", error)
             passed_over.append(error)
     if passed_over and not found:
-        raise CheckpointError(
+        kind = NoRunError if is_any_sound else CheckpointError
+        raise kind(
             f"none of the {len(passed_over)} checkpoints in {os.fspath(folder)!r} is of a whole run: start a new run. "
             f"The first: {passed_over[0]}"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.checkpoint.model_file import load_checkpoint
-from ignite_recipes.checkpoint.newest import newest_checkpoint
+from ignite_recipes.checkpoint.newest import NoRunError, newest_checkpoint
 from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
@@ -77,7 +77,10 @@ def start_run(
         )
     path = None
     if experiment.resume_exp and start_epoch:  # who says where to start knows if there is none
-        path = newest_checkpoint(experiment.checkpoints_dir)
+        try:
+            path = newest_checkpoint(experiment.checkpoints_dir)
+        except NoRunError:
+            logger.warning("no checkpoint holds a whole run: the model continues as it is, after epoch %d", start_epoch)
     elif experiment.resume_exp:
         path = checkpoint_to_resume_from(experiment)
     if path is not None:

@@ -419,3 +419,40 @@ def test_a_second_trainer_on_an_experiment_with_results_is_refused_and_nothing_i
     with pytest.raises(ExperimentBusyError, match=r"holds the results of a run already.*resume_exp='exp1'"):
         trainer(first.experiment_manager).train(2)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def saved_by_a_loop(folder, kind):
+    """What a loop by hand has left in an experiment: by the documented manager, by other code, or as a state dict."""
+    experiment = ExperimentManager()
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    for _ in range(3):
+        nn.CrossEntropyLoss()(model(IMAGES), LABELS).backward()
+        optimizer.step()
+    path = Path(experiment.checkpoints_dir) / "latest_checkpoint.pt"
+    if kind == "manager":
+        CheckpointManager(experiment.checkpoints_dir).save_latest_checkpoint(model, optimizer, 3, 0.5, 80.0)
+    elif kind == "other code":
+        torch.save({"epoch": 3, "model_state_dict": model.state_dict(), "accuracy": 80.0}, path)
+    else:
+        torch.save(model.state_dict(), path)
+    return path, model
+
+
+@pytest.mark.parametrize("kind", ["manager", "other code", "state dict"])
+def test_weights_of_a_loop_by_hand_are_trained_on_by_the_documented_calls(tmp_path, kind, caplog):
+    path, trained = saved_by_a_loop(tmp_path, kind)
+    experiment, model = ExperimentManager(resume_exp="exp1"), net()
+    manager = CheckpointManager(experiment.checkpoints_dir)
+    manager.load_checkpoint(path, model)
+    assert equal(weights(model), weights(trained))
+    results = trainer(experiment, model=model).train(epochs=5, start_epoch=3)
+    assert results["epochs_trained"] == 2
+    assert read_training_log("runs/exp1/training_log.csv")["epoch"] == [4, 5]
+    assert "after epoch 3" in caplog.text
+
+
+def test_without_a_word_where_to_start_weights_alone_are_no_run_to_resume(tmp_path):
+    saved_by_a_loop(tmp_path, "manager")
+    with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints.*is of a whole run.*load_checkpoint"):
+        trainer(ExperimentManager(resume_exp="exp1")).train(5)
