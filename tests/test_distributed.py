@@ -372,7 +372,7 @@ def test_the_process_that_is_left_says_what_has_happened_and_what_to_do(name, le
 @pytest.mark.parametrize("name", ["second asked to end", "interrupted"])
 def test_a_signal_to_one_process_stops_all_after_their_step(name, stopped):
     message = said(stopped / name, 0)
-    assert message.count("ignite-recipes: stopped; go on with: ignite-recipes vae --resume exp1") == 1
+    assert message.count("ignite-recipes: stopped; resume with: ignite-recipes vae --resume exp1") == 1
     assert "Traceback" not in message + said(stopped / name, 1)
 
 
