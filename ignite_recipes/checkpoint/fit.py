@@ -1,6 +1,7 @@
 """Whether saved weights and optimizer states fit a model, told before a single one is loaded."""
 
 import copy
+import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -113,9 +114,13 @@ def load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLike
 
 
 def parameter_names(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:
-    """The names in the model of an optimizer's parameters, group by group; "" for what is not the model's."""
+    """The names in the model of an optimizer's parameters, group by group; numbers for what is not the model's."""
     names = {id(parameter): name for name, parameter in unwrap(model).named_parameters()}
-    return [[names.get(id(parameter), "") for parameter in group["params"]] for group in optimizer.param_groups]
+    others = itertools.count()
+    return [
+        [names.get(id(parameter)) or f"({next(others)})" for parameter in group["params"]]
+        for group in optimizer.param_groups
+    ]
 
 
 def in_order(state: Any, saved: list[list[str]], wanted: list[list[str]]) -> Any:

@@ -41,6 +41,8 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
             contents = read_checkpoint(path)
             is_any_sound = True
             found.append((path.name == LATEST, how_far(contents, path), path.stat().st_mtime, path))
+        except FileNotFoundError:  # a run that is being trained has removed an older one
+            continue
         except CheckpointError as error:
             logger.warning("passed over: %s", error)
             passed_over.append(error)

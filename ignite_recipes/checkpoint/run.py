@@ -112,9 +112,9 @@ def run_of(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Mapping
 
 
 def how_far(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> tuple[int, int, int]:
-    """The batches, the epochs and the batches per epoch of a file's run; errors as for :func:`run_of`."""
+    """The batches, the epochs and the batches per epoch (0: not known yet) of a run; errors as for :func:`run_of`."""
     progress = run_of(contents, path)["progress"]
-    numbers = [progress.get(name) for name in ("iteration", "epoch", "epoch_length")]
+    numbers = [progress.get("iteration"), progress.get("epoch"), progress.get("epoch_length") or 0]
     if not all(isinstance(number, int) for number in numbers):
         raise CheckpointError(f"{os.fspath(path)!r} does not say where its run was: use an older checkpoint")
     iteration, epoch, length = numbers

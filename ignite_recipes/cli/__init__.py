@@ -12,7 +12,7 @@ from ignite_recipes._version import __version__
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.cli import classify, listing, resume_check, supervised, traffic, vae
 from ignite_recipes.cli.resume_check import NotExactError
-from ignite_recipes.exchange.ranks import LostRankError, rank
+from ignite_recipes.exchange.ranks import LostRankError, lost_rank, rank
 from ignite_recipes.experiments.manager import ExperimentBusyError
 from ignite_recipes.handlers import NonFiniteError, Stopped
 
@@ -59,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _stop(signum: int, frame: object) -> None:
+    error = sys.exc_info()[1]
+    while error is not None:  # what is on its way to main; to be asked to end follows from it, and says less
+        if isinstance(error, LostRankError) or lost_rank(error) is not None:
+            return
+        error = error.__context__
     raise Stopped("stopped", signum)
 
 

@@ -25,7 +25,7 @@ of a given engine.
           OPTIMIZER_STEP_COMPLETED      once for each step really taken: per-step schedules, weight averages
           OPTIMIZER_STEP_SKIPPED        once for each step dropped
         ITERATION_COMPLETED             state.output: the losses, detached, on the device
-        RESUME_POINT                    where an optimizer step was just taken and the epoch has more batches: saves
+        RESUME_POINT                    where an accumulation window has ended and the epoch has more batches: saves
                                         inside epochs, signals, the resume check
       (the step of a short last window, if it is still to be taken)
       EPOCH_TRAINED                     training is over, nothing is measured: averaged weights go into the model

@@ -170,9 +170,9 @@ class TrainingEngine(KeyedEngine):
     def _decide(self, event: TrainEvents) -> None:
         """Fire ``event`` for the handlers that have not decided on this epoch yet."""
         for entry in list(self._event_handlers[event]):
-            if id(entry[0]) not in self._decided:
+            if id(entry) not in self._decided:  # the entry, for one function may be attached twice
                 self._call(entry)
-                self._decided.add(id(entry[0]))
+                self._decided.add(id(entry))
 
     def _save_epoch(self) -> None:
         fire(self, TrainEvents.EPOCH_DECIDED)
@@ -200,12 +200,15 @@ class TrainingEngine(KeyedEngine):
         """Be where the saved run was; what the model holds now are its trained weights."""
         self.progress.load_state_dict(state_dict)
         self.weights.forget()
+        self._decided.clear()
 
     def place_in_loader(self) -> dict[str, Any] | None:
         """What a checkpoint notes of the loader, inside an epoch."""
-        loader: Any = self.state.dataloader
-        if isinstance(loader, KeyedLoader) and self.progress.is_inside_epoch:
-            return loader.place(self.state.batch)
+        loader, progress = self.state.dataloader, self.progress
+        if isinstance(loader, KeyedLoader) and progress.is_inside_epoch:
+            # After a failure the loader is ahead of the weights: then nothing is known of its place.
+            is_level = loader.given == progress.iteration - progress.epoch_start
+            return loader.place(self.state.batch) if is_level else None
         return None if self.loader_place is None else dict(self.loader_place)
 
 

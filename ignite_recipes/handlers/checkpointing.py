@@ -96,8 +96,9 @@ class Checkpointing:
 
     def _choose(self, trainer: TrainingEngine) -> None:
         """Before any file of the epoch is written, for each holds this."""
-        epoch = trainer.state.epoch
-        is_last = epoch == trainer.state.max_epochs or bool(trainer.should_terminate)
+        state, epoch = trainer.state, trainer.state.epoch
+        is_at_limit = epoch == state.max_epochs or (state.max_iters is not None and state.iteration >= state.max_iters)
+        is_last = is_at_limit or bool(trainer.should_terminate)
         self._is_due = epoch % self.every == 0 or is_last
         if self._is_due:
             self._note(epoch)
@@ -114,7 +115,8 @@ class Checkpointing:
 
     def _save_end(self, trainer: TrainingEngine) -> None:
         """A run may end inside an epoch: by ``max_iters``, or ``terminate()``."""
-        if trainer.progress.is_inside_epoch and not trainer.step.update.window.is_open:
+        if trainer.progress.is_inside_epoch:
+            trainer.step.update.abandon()  # batches of an open window are not in the weights: they are trained again
             self.save(trainer)
 
     def save(self, trainer: TrainingEngine) -> Path:
@@ -240,6 +242,7 @@ class BestCheckpoint:
         self.path, self.metric, self.mode = Path(path).expanduser(), metric, mode
         self.best: float | None = None
         self.best_epoch: int | None = None
+        self._is_due = False  # this epoch is the best
 
     def __repr__(self) -> str:
         return f"BestCheckpoint({self.path.name!r}, {self.metric!r})"
@@ -256,12 +259,13 @@ class BestCheckpoint:
 
     def _judge(self, trainer: TrainingEngine) -> None:
         value = host_of(trainer).read(self.metric)
-        if math.isfinite(value) and (self.best is None or self._is_better(value)):
+        self._is_due = math.isfinite(value) and (self.best is None or self._is_better(value))
+        if self._is_due:
             self.best, self.best_epoch = value, trainer.state.epoch
 
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if this epoch is the best."""
-        if self.best_epoch == trainer.state.epoch:
+        if self._is_due and self.best_epoch == trainer.state.epoch:
             state = run_state(trainer)
             on_rank_zero(lambda: write_checkpoint(state, self.path))
 
@@ -276,6 +280,7 @@ class BestCheckpoint:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the best of an earlier part of the run."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self._is_due = True  # an epoch that was decided before may still have to be saved
 
 
 def _prepare(folder: Path) -> None:

@@ -78,7 +78,7 @@ class StopOnSignal:
             host.require_trainer(self)
         trainer.add_event_handler(Events.STARTED, self._listen)
         host.where_run_can_be_left(self)
-        host.at_end(self._restore)
+        host.at_end(self._end)
         return self
 
     def _listen(self, trainer: Engine) -> None:
@@ -104,6 +104,15 @@ class StopOnSignal:
             raise Stopped("stopped", signum)
         path = self.save(trainer)
         raise Stopped(f"stopped in epoch {trainer.state.epoch}; resume from {path}", signum)
+
+    def _end(self, trainer: Engine, error: BaseException | None = None) -> None:
+        """Listen no more. A signal that is still to be obeyed is sent again where the run ends by itself."""
+        self._restore()
+        if error is None and (received := self._received) is not None:
+            self._received = None
+            raise Stopped("stopped at the end of the run", signal.Signals(received))
+        if getattr(trainer, "recover", None) is None:
+            self._received = None
 
     def _restore(self, *_: object) -> None:
         for signum, handler in self._before.items():

@@ -73,6 +73,7 @@ class KeyedLoader:
     def enter(self, epoch: int, start: int = 0, place: Mapping[str, Any] | None = None) -> None:
         """Iterate over ``epoch`` (from 1) next, after its first ``start`` batches; ``place`` is of :meth:`place`."""
         self.epoch, self.start, self._place = epoch, start, place or {}
+        self.given = start  # batches of the epoch, those before ``start`` included
         self._passes = 0  # more than one only where an epoch is longer than the loader
 
     def place(self, last_batch: Any) -> dict[str, Any]:
@@ -105,6 +106,7 @@ class KeyedLoader:
         first = 0
         if self._has_own_state and self._place.get("state") is not None:
             self._source.load_state_dict(self._place["state"])
+            self._place = {}  # a further pass of the same epoch begins at the loader's start
             first = self.start
         batches = iter(self.loader)
         for fetch in itertools.count(first):
@@ -119,6 +121,7 @@ class KeyedLoader:
             if self.rank:  # what is drawn from now on differs from rank to rank
                 self._seed({}, "fetch", self._passes, fetch, self.rank)
             if fetch >= self.start:
+                self.given += 1
                 yield batch
             elif self.rank or fetch < self.start - 1:
                 continue

@@ -65,7 +65,7 @@ class RunOptions(TypedDict, total=False):
 
     Some recipes have an option under another name, e.g. ``gradient_clip``: pass that one.
 
-    >>> options: RunOptions = {"seed": 0, "ema_decay": 0.999}
+    >>> options: RunOptions = {"seed": 0, "ema_decay": 0.999}  # to be passed as **options
     """
 
     seed: Annotated[
@@ -184,9 +184,11 @@ def takes_run_options(**instead: str) -> Callable[[_Recipe], _Recipe]:
         signature = inspect.signature(function)
         named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
 
+        names = {parameter.name for parameter in named}
+
         @functools.wraps(function)
         def called(*args: Any, **arguments: Any) -> Any:
-            given = {name: arguments.pop(name) for name in [*arguments] if name not in signature.parameters}
+            given = {name: arguments.pop(name) for name in [*arguments] if name not in names}
             _check(given, known, instead, [p.name for p in named], recipe.__name__)
             defaults = {name: option.default for name, (_, option) in known.items()}
             return function(*args, **arguments, **{**defaults, **given})

@@ -130,3 +130,22 @@ def test_the_order_is_that_of_the_names():
     state = {"state": {0: "a", 1: "b"}, "param_groups": []}
     assert in_order(state, [["x", "y"]], [["y", "x"]])["state"] == {0: "b", 1: "a"}
     assert in_order(state, [["x", "y"]], [["x", "y"]]) is state
+
+
+def test_parameters_outside_the_model_keep_their_moments(tmp_path):
+    def a_trainer():
+        model, outside = nn.Linear(2, 1), [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))]
+        optimizer = torch.optim.SGD([*model.parameters(), *outside], lr=0.1, momentum=0.9)
+
+        def loss(m, x, batch):
+            return {"loss": m(x).sum() + outside[0].sum() + 2 * outside[1].sum()}
+
+        return create_trainer(model, optimizer, loss)
+
+    first, second = a_trainer(), a_trainer()
+    first.run([torch.ones(4, 2)], max_epochs=1)
+    write_checkpoint(run_state(first), tmp_path / "run.pt")
+    second.optimizer.param_groups[0]["params"][:2] = second.optimizer.param_groups[0]["params"][1::-1]
+    restore_run(second, tmp_path / "run.pt")
+    outside = second.optimizer.param_groups[0]["params"][2:]
+    assert [second.optimizer.state[p]["momentum_buffer"].tolist() for p in outside] == [[1.0] * 3, [2.0] * 3]

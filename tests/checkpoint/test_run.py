@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ignite.engine import Events
 from support.damage import truncate
 from torch import nn
 
@@ -10,6 +11,7 @@ from ignite_recipes import (
     GradientClipper,
     History,
     create_trainer,
+    read_checkpoint,
     restore_run,
     run_state,
     save_checkpoint,
@@ -124,3 +126,21 @@ def test_damaged_checkpoints_are_named_in_their_order_whatever_that_of_the_folde
         newest_checkpoint(tmp_path)
     found = [name for message in caplog.messages for name in names if f"{name}'" in message]
     assert found == ["a.pt", "b.pt", "c.pt"]
+
+
+def test_a_run_whose_epoch_length_is_not_known_yet_is_found(tmp_path):
+    class Unsized:
+        def __iter__(self):
+            return iter([torch.ones(4, 2)] * 3)
+
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_trainer(model, optimizer, lambda m, x, batch: {"loss": m(x).sum()})
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=2))
+    def save():
+        write_checkpoint(run_state(trainer), tmp_path / "run.pt")
+
+    trainer.run(Unsized(), max_epochs=1)
+    assert read_checkpoint(tmp_path / "run.pt")["run"]["progress"]["epoch_length"] is None
+    assert newest_checkpoint(tmp_path) == tmp_path / "run.pt"

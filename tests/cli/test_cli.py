@@ -22,6 +22,7 @@ from ignite_recipes import (
     write_example_ebd,
 )
 from ignite_recipes.cli import main
+from ignite_recipes.exchange.ranks import LostRankError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
 
@@ -279,6 +280,19 @@ def test_a_signal_is_one_line_that_says_how_to_go_on(capsys, monkeypatch, signum
         "ignite-recipes: stopped; resume with: ignite-recipes vae --resume exp1\n",
     )
     assert read_checkpoint("runs/exp1/checkpoints/latest_checkpoint.pt")["epoch"] == 1
+
+
+def test_a_signal_that_follows_from_a_lost_rank_does_not_take_its_message(capsys, monkeypatch):
+    """Where one process has ended, torchrun asks the others to end, at any moment of their own end."""
+
+    def lose(argv):
+        try:
+            raise LostRankError("rank 0 of 2 cannot reach the others")
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("ignite_recipes.cli.vae.main", lose)
+    assert vae(capsys) == (1, "", "ignite-recipes: rank 0 of 2 cannot reach the others\n")
 
 
 def test_of_several_processes_only_the_first_shows_what_all_would_warn_of(capsys, monkeypatch):

@@ -603,3 +603,14 @@ def test_a_batch_that_was_started_and_not_trained_is_trained_by_the_next_run():
     assert stopped.progress.iteration == 2
     stopped.run(loader(), max_epochs=2)
     assert equal(weights(stopped.model), weights(whole.model))
+
+
+def test_a_function_that_is_attached_twice_decides_twice():
+    model = net()
+    trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), squared_error)
+    calls = []
+    decide = calls.append
+    for number in (1, 2):
+        trainer.add_event_handler(TrainEvents.METRICS_READY, decide, number)
+    trainer.run([(X, Y)], max_epochs=2)
+    assert len(calls) == 4

@@ -234,3 +234,30 @@ def test_an_end_may_be_given_in_epochs_and_then_in_iterations(task):
     assert other.state.iteration == 11
     other.run(task.batches, max_epochs=4)
     assert task.same(task.weights(other.model), task.weights(whole.model))
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 4])
+@pytest.mark.parametrize(("iterations", "epoch"), [(4, 1), (6, 2), (7, 2), (12, 3)])
+def test_a_run_that_ends_by_a_number_of_iterations_is_saved_at_its_end(
+    task, tmp_path, iterations, epoch, accumulation_steps
+):
+    trainer = task.trainer(accumulation_steps=accumulation_steps)
+    Checkpointing(tmp_path, every=9).attach(trainer)
+    trainer.run(task.batches, max_iters=iterations)
+    assert files(tmp_path) == [f"checkpoint_epoch_{epoch}.pt"]
+    resumed, whole = (task.trainer(accumulation_steps=accumulation_steps) for _ in range(2))
+    restore_run(resumed, tmp_path / f"checkpoint_epoch_{epoch}.pt")
+    resumed.run(task.batches, max_epochs=4)
+    whole.run(task.batches, max_epochs=4)
+    assert task.same(task.weights(resumed.model), task.weights(whole.model))
+
+
+def test_a_trainer_that_starts_anew_does_not_replace_the_best_of_the_run_before(task, tmp_path):
+    trainer = task.scripted([1.0, 2.0, 5.0, 4.0])
+    best = BestCheckpoint(tmp_path / "best.pt").attach(trainer)
+    trainer.run(task.batches, max_epochs=2)
+    written = best.path.read_bytes()
+    trainer.state.max_epochs = None
+    trainer.run(task.batches, max_epochs=2)
+    assert best.best == 1.0
+    assert best.path.read_bytes() == written

@@ -150,3 +150,22 @@ def test_a_checkpoint_of_an_epochs_end_holds_no_second_copy(task, tmp_path):
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Rollback(**settings)
+
+
+def test_a_trainer_that_starts_anew_goes_back_to_its_new_start(task):
+    trainer, rollback, _ = a_run(task, from_iteration=10**6)
+    trainer.run(task.batches, max_epochs=2)
+    trainer.state.max_epochs = None
+    starts = []
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=1), lambda: starts.append(task.weights(trainer.model)))
+
+    @trainer.on(Events.ITERATION_STARTED)
+    def break_once():
+        if trainer.state.iteration == 3 and rollback.num_rollbacks == 0:
+            raise NonFiniteError("once")
+
+    trainer.run(task.batches, max_epochs=1)
+    assert rollback.num_rollbacks == 1
+    assert len(starts) == 2
+    assert task.same(*starts)
+    assert trainer.state.epoch == 1

@@ -176,3 +176,34 @@ def test_a_signal_that_came_before_a_rollback_still_ends_the_run(task):
     with pytest.raises(Stopped):
         trainer.run(task.batches, max_epochs=3)
     assert (rollback.num_rollbacks, trainer.state.iteration) == (1, 1)
+
+
+@SIGNALS
+def test_a_signal_after_the_last_place_to_leave_still_ends_the_program(task, tmp_path, signum):
+    trainer, _ = a_run(task, tmp_path)
+    trainer.add_event_handler(TrainEvents.RUN_TRAINED, lambda: signal.raise_signal(signum))
+    before = handlers_now()
+    with pytest.raises(Stopped) as stopped:
+        trainer.run(task.batches, max_epochs=2)
+    assert stopped.value.signum == signum
+    assert handlers_now() == before
+    whole, _ = a_run(task, tmp_path / "whole")
+    whole.run(task.batches, max_epochs=2)
+    assert task.same(task.weights(trainer.model), task.weights(whole.model))
+
+
+def test_a_signal_before_an_error_does_not_end_the_next_run(task, tmp_path):
+    trainer, _ = a_run(task, tmp_path)
+
+    causes = ["the disk is gone"]
+
+    @trainer.on(TrainEvents.CHECKPOINT_READY)
+    def fail():
+        if causes:
+            signal.raise_signal(signal.SIGINT)
+            raise OSError(causes.pop())
+
+    with pytest.raises(OSError, match="gone"):
+        trainer.run(task.batches, max_epochs=2)
+    trainer.run(task.batches, max_epochs=2)
+    assert trainer.state.epoch == 2

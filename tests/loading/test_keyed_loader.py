@@ -310,3 +310,46 @@ def test_the_order_of_the_data_is_the_same_with_and_without_workers(epoch):
         batches.enter(epoch)
         orders.append([batch.tolist() for batch in batches])
     assert orders[0] == orders[1]
+
+
+def test_saved_after_a_failed_batch_a_run_loses_no_batch_of_a_loader_with_a_state(tmp_path):
+    expected = trained(Stateful(), tmp_path)
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1, 1)
+    loss = lambda m, x, batch: {"loss": m(x).square().mean()}  # noqa: E731
+    trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss, seed=2)
+
+    @trainer.on(Events.ITERATION_STARTED(once=3))
+    def fail():
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        trainer.run(Stateful(), max_epochs=2)
+    write_checkpoint(run_state(trainer), tmp_path / "run.pt")
+    assert trained(Stateful(), tmp_path, resume=True) == expected
+
+
+def test_an_epoch_of_more_batches_than_the_loader_has_goes_on_at_the_start_of_one_put_back(tmp_path):
+    def whole(stop=None, resume=False):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(1, 1)
+        loss = lambda m, x, batch: {"loss": m(x).square().mean()}  # noqa: E731
+        trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss, seed=2)
+        if resume:
+            restore_run(trainer, tmp_path / "run.pt")
+        seen = []
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.batch.sum().item()))
+        if stop:
+
+            @trainer.on(Events.ITERATION_COMPLETED(once=stop))
+            def leave():
+                write_checkpoint(run_state(trainer), tmp_path / "run.pt")
+                trainer.terminate()
+
+        trainer.run(Stateful(), max_epochs=1, epoch_length=12)
+        return seen
+
+    expected = whole()
+    for stop in (3, 5, 7):
+        whole(stop=stop)
+        assert whole(resume=True) == expected[stop:]

@@ -38,6 +38,8 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(recipe, instead):
         recipe(ema_dekay=0.9)
     with pytest.raises(TypeError, match=r"has no option 'xyzzy': the options are .*accumulation_steps"):
         recipe(xyzzy=1)
+    with pytest.raises(TypeError, match="has no option 'options'"):
+        recipe(options={"ema_decay": 0.9})
 
 
 @pytest.mark.parametrize("command", RECIPES)
