@@ -22,8 +22,9 @@ from typing import Any
 __all__ = ["Figures", "Program", "in_turns", "machine", "ratio", "table"]
 
 Program = Callable[[], Callable[[], Any]]
-"""Makes what is needed, untimed, and returns the work: a function that is timed each time it is called. A function of
-a module's top level, or a :func:`functools.partial` of one, so that another process can be told to call it."""
+"""Makes what is needed, untimed, and returns the work: a function that is timed each time it is called, unless it
+returns the seconds that count itself, as a float. A function of a module's top level, or a :func:`functools.partial` of
+one, so that another process can be told to call it."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def _work(program: Program, pipe: Connection) -> None:
             continue
         gc.collect()
         began = time.perf_counter()
-        work()
-        pipe.send(time.perf_counter() - began)
+        timed = work()
+        pipe.send(timed if isinstance(timed, float) else time.perf_counter() - began)
 
 
 def _peak() -> float:

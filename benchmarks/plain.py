@@ -52,7 +52,7 @@ class Task:
     criterion: Callable[[Tensor, Tensor], Tensor] | None = None  # of predictions and targets, if it is the whole loss
     average_all: bool = False  # all losses of the validation, and not "loss" alone
 
-    def loaders(self, make: Callable[..., DataLoader[Any]] = row_loader) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    def loaders(self, make: Callable[..., Any] = row_loader) -> tuple[Any, Any]:
         """Of shuffled training batches, and of validation batches."""
         return make(self.train, self.batch_size, True), make(self.val, self.batch_size, False)
 
@@ -63,10 +63,12 @@ def plain_loop(make_task: Callable[[], Task]) -> Callable[[], None]:
     return partial(_train, task, *task.loaders())
 
 
-def tuned_loop(make_task: Callable[[], Task]) -> Callable[[], None]:
+def tuned_loop(
+    make_task: Callable[[], Task], loader: Callable[..., Iterable[Any]] = batched_loader
+) -> Callable[[], None]:
     """The same with what an expert knows."""
     task = make_task()
-    return partial(_train_tuned, task, *task.loaders(batched_loader))
+    return partial(_train_tuned, task, *task.loaders(loader))
 
 
 def _train(task: Task, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> None:
@@ -156,7 +158,7 @@ def _run_epochs(
 
 def _weighted_means(rows: list[list[Tensor]], sizes: list[int]) -> list[float]:
     weights = torch.tensor(sizes, dtype=torch.float64)
-    values = torch.stack([torch.stack(row) for row in rows]).double()
+    values = torch.stack([torch.stack(row) for row in rows]).double().cpu()
     return ((values * weights[:, None]).sum(0) / weights.sum()).tolist()
 
 

@@ -192,10 +192,10 @@ class NonFiniteGuard:
             update.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
         arrived = None
         if flag.device.type != "cpu":
-            on_host = torch.empty((), pin_memory=True)
-            flag = on_host.copy_(flag, non_blocking=True)
+            on_host = torch.empty((), pin_memory=True).copy_(flag, non_blocking=True)
             arrived = torch.Event(flag.device)
             arrived.record()
+            flag = on_host
         self._outstanding.append((trainer.state.epoch, trainer.state.iteration, flag, arrived))
         if len(self._outstanding) > update.veto_lag:
             self._read_oldest(trainer)

@@ -261,6 +261,8 @@ class _Event:
     """torch.Event on the emulated device: everything that was begun before its recording is done when it has come."""
 
     def __init__(self, device=None, **settings):
+        if device is not None and torch.device(device).type == "cpu":
+            raise RuntimeError("cpu backend doesn't support events.")  # torch's words, when it is recorded
         self._number, self._recorded = 0, -LAG
 
     def record(self, stream=None):
