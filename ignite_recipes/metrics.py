@@ -1,5 +1,6 @@
 """Means over samples of what a run measures, kept on the device and read once."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -48,10 +49,12 @@ class StepBuffer:
         while self.rows:
             self._fold_first()
 
-    def drop_last(self, count: int) -> None:
-        """Take back the newest rows, a block of them at most."""
-        keep = len(self.rows) - count
-        self.rows, self.weights = self.rows[:keep], self.weights[:keep]
+    def drop_last(self) -> float:
+        """Take back the newest row, a block of them at most; its weight, 0 if there is none."""
+        if not self.rows:
+            return 0.0
+        self.rows.pop()
+        return self.weights.pop()
 
     def _fold_first(self) -> None:
         """Fold the oldest block."""
@@ -87,7 +90,8 @@ class StepBuffer:
 class SampleMeans:
     """Sample-weighted means of named numbers: ``sum(n_i * x_i) / sum(n_i)`` with n_i samples in batch i.
 
-    Summed in float64 on the device; only :meth:`read` makes the host wait.
+    The sums are over the batches that have the number: a loss term may be computed for some of them only. Summed in
+    float64 on the device; only :meth:`read` makes the host wait.
 
     Args:
         skip_nonfinite: leave batches out of which a number is not finite.
@@ -97,49 +101,86 @@ class SampleMeans:
 
     >>> means = SampleMeans()
     >>> means.add({"loss": torch.tensor(0.0)}, 3)
-    >>> means.add({"loss": torch.tensor(4.0)}, 1)
+    >>> means.add({"loss": torch.tensor(4.0), "penalty": torch.tensor(2.0)}, 1)
     >>> means.read()
-    {'loss': 1.0}
+    {'loss': 1.0, 'penalty': 2.0}
     """
 
     def __init__(self, *, skip_nonfinite: bool = False) -> None:
         self.skip_nonfinite = skip_nonfinite
         self.num_batches = self.num_samples = 0
-        self._names: list[str] = []
-        self._sums: Tensor | None = None  # (K + 1,): the weighted sums, then the number of samples
-        self._buffer = StepBuffer(self._fold)
+        self._sums: dict[tuple[str, ...], _Sums] = {}  # of the batches that have the same names
+        self._order: list[tuple[str, ...]] = []  # the names of each batch
 
     def add(self, values: Mapping[str, Tensor | float], num_samples: int) -> None:
-        """Take note of one batch's means: 0-d tensors, the same names each time."""
-        if not self._names:
-            self._names = list(values)
-        self._buffer.add([torch.as_tensor(values[name]) for name in self._names], num_samples)
+        """Take note of one batch's means: 0-d tensors."""
+        names = tuple(values)
+        if (sums := self._sums.get(names)) is None:
+            sums = self._sums[names] = _Sums(self.skip_nonfinite)
+        if names:
+            sums.buffer.add([torch.as_tensor(values[name]) for name in names], num_samples)
+        self._order.append(names)
         self.num_batches += 1
         self.num_samples += num_samples
 
     def keep_first(self, num_batches: int) -> None:
         """Take the newest batches back until so many are left."""
-        count = self.num_batches - num_batches
-        if count > 0:
-            self.num_samples -= int(sum(self._buffer.weights[-count:]))
-            self._buffer.drop_last(count)
-            self.num_batches = num_batches
+        for names in self._order[num_batches:]:
+            self.num_samples -= int(self._sums[names].buffer.drop_last())
+        self._order = self._order[:num_batches]
+        self.num_batches = len(self._order)
 
     def clear(self) -> None:
         """Begin anew."""
-        self._sums, self.num_batches, self.num_samples = None, 0, 0
-        self._buffer.clear()
+        self._sums, self._order, self.num_batches, self.num_samples = {}, [], 0, 0
 
     def read(self) -> dict[str, float]:
         """The means; NaN where every batch was left out, nothing where there was none."""
-        self._buffer.flush()
-        if self._sums is None:
-            return {}
-        *sums, count = self._sums.tolist()
-        means = [total / count if count else float("nan") for total in sums]
+        totals: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for names, sums in self._sums.items():
+            *of_names, count = sums.read() or [0.0]
+            for name, total in zip(names, of_names, strict=False):
+                totals[name] = totals.get(name, 0.0) + total
+                counts[name] = counts.get(name, 0.0) + count
         # To 14 digits, twice what float32 holds: as many right answers, differently spread over the
         # batches, are the same accuracy then, and no improvement on it.
-        return {name: float(f"{mean:.14g}") for name, mean in zip(self._names, means, strict=True)}
+        return {
+            name: float(f"{total / counts[name] if counts[name] else math.nan:.14g}") for name, total in totals.items()
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums and the batches not summed yet, for each set of names, and which of them each batch has."""
+        number = {names: k for k, names in enumerate(self._sums)}
+        return {
+            "names": [list(names) for names in self._sums],
+            "sums": [sums.state_dict() for sums in self._sums.values()],
+            "order": torch.tensor([number[names] for names in self._order], dtype=torch.int16),
+            "samples": self.num_samples,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after the batches that were saved."""
+        self._sums = {tuple(names): _Sums(self.skip_nonfinite) for names in state["names"]}
+        for sums, saved in zip(self._sums.values(), state["sums"], strict=True):
+            sums.load_state_dict(saved)
+        names = list(self._sums)
+        self._order = [names[number] for number in state["order"].tolist()]
+        self.num_batches, self.num_samples = len(self._order), state["samples"]
+
+
+class _Sums:
+    """Weighted sums of rows of the same names, then the sum of the weights."""
+
+    def __init__(self, skip_nonfinite: bool) -> None:
+        self.skip_nonfinite = skip_nonfinite
+        self.buffer = StepBuffer(self._fold)
+        self._totals: Tensor | None = None  # (K + 1,)
+
+    def read(self) -> list[float]:
+        """The sums; nothing where there was no batch."""
+        self.buffer.flush()
+        return [] if self._totals is None else self._totals.tolist()
 
     def _fold(self, values: Tensor, weights: Tensor) -> None:
         weighted = values * weights[:, None]
@@ -147,32 +188,31 @@ class SampleMeans:
             finite = values.isfinite().all(1)
             weighted, weights = weighted.where(finite[:, None], 0), weights.where(finite, 0)
         block = torch.cat([weighted.sum(0), weights.sum()[None]])
-        self._sums = block if self._sums is None else self._sums.to(block.device) + block
+        self._totals = block if self._totals is None else self._totals.to(block.device) + block
 
     def state_dict(self) -> dict[str, Any]:
-        """Names, sums and the batches not summed yet."""
-        counts = {"batches": self.num_batches, "samples": self.num_samples}
-        return {"names": list(self._names), "sums": self._sums, **counts, "buffer": self._buffer.state_dict()}
+        return {"totals": self._totals, "buffer": self.buffer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the batches that were saved."""
-        self._names, self._sums = list(state["names"]), state["sums"]
-        self.num_batches, self.num_samples = state["batches"], state["samples"]
-        self._buffer.load_state_dict(state["buffer"])
+        self._totals = state["totals"]
+        self.buffer.load_state_dict(state["buffer"])
 
 
-def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
+def accuracy(outputs: Tensor, labels: Tensor, ignore_index: int = -100) -> Tensor:
     """The percentage of samples whose largest output is that of their label, as a 0-d tensor.
 
     Args:
         outputs: (N, C, ...), scores of C classes.
         labels: (N, ...), integers.
+        ignore_index: samples of this label do not count, as in ``torch.nn.CrossEntropyLoss``; NaN if all are of it.
 
     >>> accuracy(torch.eye(4), torch.tensor([0, 1, 2, 0]))
     tensor(75., dtype=torch.float64)
     """
     exact = torch.float32 if outputs.device.type == "mps" else torch.float64
-    return 100 * (outputs.argmax(1) == labels).to(exact).mean()
+    counts = labels != ignore_index
+    right = (outputs.argmax(1) == labels) & counts
+    return 100 * (right.sum(dtype=exact) / counts.sum(dtype=exact))
 
 
 class MetricsTracker:

@@ -310,7 +310,7 @@ CASES = {
         ValueError,
         "another model's",
     ),
-    "create_trainer: no window": (lambda p: a_trainer(accumulation_steps=0), ValueError, "at least one batch; got 0"),
+    "create_trainer: no window": (lambda p: a_trainer(accumulation_steps=0), ValueError, "at least 1; got 0"),
     "create_trainer: a float": (lambda p: run(loss_fn=lambda *_: 0.5), TypeError, "must return a dict.*got float"),
     "create_trainer: no 'loss'": (lambda p: run(loss_fn=lambda *_: {"mse": 1}), TypeError, "must return a dict"),
     "create_trainer: (N, 1)": (
@@ -331,8 +331,12 @@ CASES = {
         "'val_los' must be in",
     ),
     "BestCheckpoint: mode": (lambda p: recipes.BestCheckpoint(p, mode="up"), ValueError, "'min' or 'max'; got 'up'"),
-    "Checkpointing: every 0": (lambda p: recipes.Checkpointing(p, every=0), ValueError, "at least one epoch; got 0"),
-    "Checkpointing: every '1'": (lambda p: recipes.Checkpointing(p, every="1"), ValueError, "one epoch; got '1'"),
+    "Checkpointing: every 0": (
+        lambda p: recipes.Checkpointing(p, every=0),
+        ValueError,
+        "of epochs, at least 1; got 0",
+    ),
+    "Checkpointing: every '1'": (lambda p: recipes.Checkpointing(p, every="1"), ValueError, "at least 1; got '1'"),
     "Checkpointing: keep 0": (lambda p: recipes.Checkpointing(p, keep=0), ValueError, "at least one file.*got 0"),
     "Checkpointing: a field": (lambda p: recipes.Checkpointing(p, "{step}.pt"), ValueError, "epoch.*got '{step}.pt'"),
     "DataAugmentation: kind": (lambda p: DataAugmentation().attach(a_trainer(), "audio"), ValueError, "got 'audio'"),
@@ -346,7 +350,7 @@ CASES = {
         TypeError,
         "floating point data; got torch.int64",
     ),
-    "EarlyStopping: patience": (lambda p: recipes.EarlyStopping("3"), ValueError, "whole number.*got 3"),
+    "EarlyStopping: patience": (lambda p: recipes.EarlyStopping("3"), ValueError, "whole number.*got '3'"),
     "EarlyStopping: min_delta": (
         lambda p: recipes.EarlyStopping(min_delta=NAN),
         ValueError,
@@ -375,7 +379,7 @@ CASES = {
     "schedule: a model": (lambda p: LearningRateScheduler(net()), TypeError, "Optimizer; got Sequential"),
     "schedule: unknown": (lambda p: LearningRateScheduler(optimizer(), "poly"), ValueError, "one of.*got 'poly'"),
     "schedule: factor": (lambda p: LearningRateScheduler(optimizer(), factor="a"), ValueError, "positive.*got 'a'"),
-    "schedule: patience": (lambda p: LearningRateScheduler(optimizer(), patience=-1), ValueError, "negative; got -1"),
+    "schedule: patience": (lambda p: LearningRateScheduler(optimizer(), patience=-1), ValueError, "at least 0; got -1"),
     "schedule: T_max": (
         lambda p: LearningRateScheduler(optimizer(), "cosine", T_max=0),
         ValueError,
@@ -409,7 +413,11 @@ CASES = {
     "StopOnSignal: a path": (lambda p: recipes.StopOnSignal("a.pt"), TypeError, "save must be called.*got 'a.pt'"),
     "TensorBoardLog: a file": (lambda p: run(recipes.TensorBoardLog(written(p / "f", ""))), OSError, "/f'"),
     "TrainingLog: a folder": (lambda p: run(recipes.TrainingLog(p)), OSError, "directory"),
-    "TrainingStability: 0": (lambda p: recipes.TrainingStability(0), ValueError, "at least one epoch; got 0"),
+    "TrainingStability: 0": (
+        lambda p: recipes.TrainingStability(0),
+        ValueError,
+        "of epochs, at least 1; got 0",
+    ),
     "Validation: a model": (lambda p: recipes.Validation(net(), []), TypeError, "must be an engine.*got Sequential"),
     "Validation: no loader": (lambda p: recipes.Validation(an_evaluator(), None), TypeError, "loader must.*got None"),
     "read_training_log: none": (lambda p: recipes.read_training_log(p / "no"), FileNotFoundError, "no training log at"),
@@ -445,7 +453,11 @@ CASES = {
         TypeError,
         r"\['a'\] must be",
     ),
-    "CheckpointManager: 0": (lambda p: CheckpointManager(str(p), 0), ValueError, "at least one epoch; got 0"),
+    "CheckpointManager: 0": (
+        lambda p: CheckpointManager(str(p), 0),
+        ValueError,
+        "of epochs, at least 1; got 0",
+    ),
     "CheckpointManager: taken": (
         lambda p: CheckpointManager(str(p)).save_latest_checkpoint(net(), None, 1, 0.0, 0.0, {"epoch": 3}),
         ValueError,
@@ -627,8 +639,8 @@ CASES = {
         "must be a list.*got 'exp1'",
     ),
     "plot_history: nothing": (lambda p: recipes.plot_history({}), ValueError, "at least one epoch.*got none"),
-    "set_seed: a word": (lambda p: recipes.set_seed("a"), ValueError, "seed must be an integer.*got a"),
-    "set_seed: -1": (lambda p: recipes.set_seed(-1), ValueError, "seed must be an integer.*got -1"),
+    "set_seed: a word": (lambda p: recipes.set_seed("a"), ValueError, "seed must be a whole number.*got 'a'"),
+    "set_seed: -1": (lambda p: recipes.set_seed(-1), ValueError, "seed must be a whole number.*got -1"),
     "describe: a model": (lambda p: recipes.describe(net()), TypeError, "must be an Ignite engine.*got Sequential"),
     "run_state: a model": (lambda p: run_state(net()), TypeError, "must be one of create_trainer.*got Sequential"),
     "restore_run: an engine": (

@@ -57,6 +57,33 @@ def test_without_samples_it_reports_zero_and_reset_begins_anew():
     assert tracker.get_metrics() == {"loss": 1.0, "accuracy": 100.0, "total_samples": 2}
 
 
+@pytest.mark.parametrize("ignored", [-100, 2])
+def test_ignored_labels_do_not_count(ignored):
+    labels = torch.tensor([0, ignored, 1, ignored, 1])
+    outputs = torch.eye(3)[torch.tensor([0, 2, 1, 0, 0])]
+    assert accuracy(outputs, labels, ignored).item() == pytest.approx(100 * 2 / 3)
+    assert accuracy(outputs, torch.full((5,), ignored), ignored).isnan()
+
+
+def test_a_number_that_only_some_batches_have_is_averaged_over_those_also_after_a_rewind_and_a_resume():
+    batches = [({"loss": 1.0, "a": 4.0}, 1), ({"loss": 2.0}, 3), ({}, 0), ({"a": 1.0, "loss": 5.0}, 2), ({"b": 7.0}, 1)]
+    whole, resumed = SampleMeans(), SampleMeans()
+    for values, n in batches[:3]:
+        whole.add(values, n)
+    state = whole.state_dict()
+    for values, n in batches[3:]:
+        whole.add(values, n)
+    expected = {"loss": (1 + 6 + 10) / 6, "a": (4 + 2) / 3, "b": 7.0}
+    assert whole.read() == pytest.approx(expected)
+    assert (whole.num_batches, whole.num_samples) == (5, 7)
+    resumed.load_state_dict(state)
+    resumed.keep_first(2)
+    assert (resumed.num_batches, resumed.num_samples) == (2, 4)
+    for values, n in batches[2:]:
+        resumed.add(values, n)
+    assert resumed.read() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("outputs", "labels"), [((4,), (4,)), ((4, 3), (5,)), ((4, 3), (4, 1))])
 def test_outputs_and_labels_that_do_not_belong_together_are_refused(outputs, labels):
     with pytest.raises(ValueError, match=r"outputs must be \(N, C\) and labels \(N,\); got"):
@@ -67,7 +94,9 @@ def test_a_loss_that_is_attached_to_its_graph_does_not_keep_it():
     weight = torch.ones(3, requires_grad=True)
     tracker = MetricsTracker()
     tracker.update(weight.sum(), torch.eye(3) * weight, torch.arange(3))
-    assert not any(value.requires_grad for row in tracker._means._buffer.rows for value in row)
+    assert not any(
+        value.requires_grad for sums in tracker._means._sums.values() for row in sums.buffer.rows for value in row
+    )
 
 
 @given(st.integers(0, 300), st.integers(0, 100))

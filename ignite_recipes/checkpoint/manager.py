@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.optim import Optimizer
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint, write_checkpoint
 from ignite_recipes.checkpoint.fit import fitting, load_optimizer, misfits, unchanged_on_error
 from ignite_recipes.checkpoint.model_file import load_checkpoint
@@ -56,8 +57,7 @@ class CheckpointManager:
     """
 
     def __init__(self, checkpoints_dir: str, save_frequency: int = 10) -> None:
-        if save_frequency < 1:
-            raise ValueError(f"save_frequency must be at least one epoch; got {save_frequency}")
+        save_frequency = whole_number(save_frequency, "save_frequency", "epochs")
         self.checkpoints_dir, self.save_frequency = os.path.expanduser(checkpoints_dir), save_frequency
         self.best_accuracy = _best_accuracy(self._path(BEST))
 

@@ -14,7 +14,7 @@ from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_fu
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
-from ignite_recipes.loading.batches import count_samples, first_item, to_device
+from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 
 __all__ = ["EvaluationEngine", "create_evaluator"]
@@ -30,10 +30,11 @@ class EvaluationStep:
         device: torch.device,
         get_inputs: Callable[[Any], Any],
         batch_size: Callable[[Any], int],
+        prepare_batch: Transfer,
         compile: bool | str,
     ) -> None:
         self.model, self.loss_fn, self.device, self.compile = model, loss_fn, device, compile
-        self.get_inputs, self.batch_size = get_inputs, batch_size
+        self.get_inputs, self.batch_size, self.prepare_batch = get_inputs, batch_size, prepare_batch
         self.losses = compiled(loss_fn, compile, device)
         self.exchange = exchange_of(model, device, trains=False)
 
@@ -41,10 +42,12 @@ class EvaluationStep:
     def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
         state: Any = engine.state
         seed_torch(derive_seed(state.seed, "validation", state.iteration, *self.exchange.key), self.device)
-        batch = to_device(batch, self.device)
+        batch = self.prepare_batch(batch, self.device, True)
         part = getattr(state.dataloader, "part", None)
         by_length = self.batch_size is count_samples
         state.num_samples, share = self.exchange.count(self.batch_size(batch), part, by_length=by_length)
+        if not state.num_samples:
+            return {}  # of no sample there is no mean
         losses = self.losses(self.model, self.get_inputs(batch), batch)
         check_loss(losses)
         return self.exchange.end_average(self.exchange.begin_average(losses, share))
@@ -93,6 +96,7 @@ def create_evaluator(
     seed: int = 0,
     get_inputs: Callable[[Any], Any] = first_item,
     batch_size: Callable[[Any], int] = count_samples,
+    prepare_batch: Transfer = to_device,
     compile: bool | str = False,
 ) -> EvaluationEngine:
     """An Ignite Engine that computes a model's losses without training it, in float32.
@@ -109,5 +113,5 @@ def create_evaluator(
     check_loss_function(loss_fn)
     target = as_device(device)
     join_ranks(target)
-    step = EvaluationStep(move_model(model, target), loss_fn, target, get_inputs, batch_size, compile)
+    step = EvaluationStep(move_model(model, target), loss_fn, target, get_inputs, batch_size, prepare_batch, compile)
     return EvaluationEngine(step, seed=seed)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events, State
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.state import TrainingState
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
@@ -53,8 +54,10 @@ class KeyedEngine(Engine):
         epoch_length: int | None = None,
     ) -> State:
         """Run over ``data``, leaving the global random generators as they were found."""
-        if max_epochs is not None and max_epochs < 1:
-            raise ValueError(f"max_epochs must be at least 1; got {max_epochs}")
+        max_epochs, max_iters, epoch_length = (
+            None if value is None else whole_number(value, name)
+            for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters), ("epoch_length", epoch_length))
+        )
         if data is None:
             with preserve_generators(self.device):
                 return super().run(data, max_epochs, max_iters, epoch_length)

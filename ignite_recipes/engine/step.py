@@ -1,5 +1,6 @@
 """The training step, once for every recipe and every Engine."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.events import TrainEvents, fire
@@ -17,10 +19,12 @@ from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
-from ignite_recipes.loading.batches import count_samples, first_item, to_device
+from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 
 __all__ = ["TrainingStep"]
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingStep:
@@ -38,6 +42,8 @@ class TrainingStep:
         accumulation_steps: batches per optimizer step.
         get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
         batch_size: counts the samples of a batch; by default the length of its first tensor.
+        prepare_batch: ``prepare_batch(batch, device, non_blocking)`` gives the batch on the device, as in Ignite; by
+            default every tensor in it is moved, and whatever has a ``to`` of its own.
         compile: compute the losses through ``torch.compile``: True, or one of its modes.
 
     Attributes:
@@ -72,17 +78,17 @@ class TrainingStep:
         accumulation_steps: int = 1,
         get_inputs: Callable[[Any], Any] = first_item,
         batch_size: Callable[[Any], int] = count_samples,
+        prepare_batch: Transfer = to_device,
         compile: bool | str = False,
     ) -> None:
-        if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
-            raise ValueError(f"accumulation_steps must be a whole number, at least one batch; got {accumulation_steps}")
+        accumulation_steps = whole_number(accumulation_steps, "accumulation_steps", "batches")
         self.device = as_device(device)
         _check_optimizer(optimizer)
         check_loss_function(loss_fn)
         join_ranks(self.device)
         self.model, self.optimizer = move_model(model, self.device), optimizer
         _check_parameters(model, optimizer)
-        self.get_inputs, self.batch_size = get_inputs, batch_size
+        self.get_inputs, self.batch_size, self.prepare_batch = get_inputs, batch_size, prepare_batch
         self.compile = compile
         self.loss_fn = loss_fn
         self.exchange = exchange_of(self.model, self.device)
@@ -129,6 +135,12 @@ class TrainingStep:
             state.iteration -= 1  # the epoch began before this batch
             self.start_epoch(engine)
             state.iteration += 1
+        try:
+            return self._train(engine, batch, state)
+        finally:
+            state.inputs = state.losses = None  # frees the activations before the next forward, also after an error
+
+    def _train(self, engine: Engine, batch: Any, state: Any) -> dict[str, Tensor]:
         assert self.progress is not None
         model, exchange, update, window = self.model, self.exchange, self.update, self.update.window
         if not model.training:
@@ -136,11 +148,13 @@ class TrainingStep:
         if not window.losses:
             update.zero_gradients()
 
-        # The batch, on the device.
-        batch = to_device(batch, self.device)
+        # The batch, on the device. One without a sample, on all ranks together, has no loss and no gradient.
+        batch = self.prepare_batch(batch, self.device, True)
         part = getattr(state.dataloader, "part", None)
         by_length = self.batch_size is count_samples
         state.num_samples, share = exchange.count(self.batch_size(batch), part, by_length=by_length)
+        if not state.num_samples:
+            return self._pass_over(state)
         state.inputs = self.get_inputs(batch)
 
         # Noise and augmentation.
@@ -167,8 +181,15 @@ class TrainingStep:
         # The optimizer's step, where the window ends.
         if is_last:
             update.take(engine, self.progress)
-        state.inputs = state.losses = None  # frees the activations before the next forward
         return output
+
+    def _pass_over(self, state: Any) -> dict[str, Tensor]:
+        """A batch without a sample belongs to no window; one that is open at the epoch's end is finished there."""
+        assert self.progress is not None
+        logger.warning("iteration %d: the batch has no sample and is passed over", state.iteration)
+        if not self.update.window.is_open:
+            self.progress.note_update()
+        return {}
 
     def finish_window(self, engine: Engine) -> None:
         """Take the step of a window inside which the epoch has ended: its length was unknown, or it was cut short."""
@@ -182,7 +203,8 @@ class TrainingStep:
         state: Any = engine.state
         self._seed(state, "step")
         with self.update.autocast():
-            return self.loss_fn(unwrap(self.model), state.inputs, to_device(state.batch, self.device))
+            batch = self.prepare_batch(state.batch, self.device, True)
+            return self.loss_fn(unwrap(self.model), state.inputs, batch)
 
     def _seed(self, state: Any, place: str) -> None:
         # Only torch is seeded again; Python and NumPy were seeded at the fetch.

@@ -8,6 +8,7 @@ from ignite.engine import Events, State
 from torch import nn
 from torch.optim import Optimizer
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.environment import deterministic_algorithms
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.keyed_engine import KeyedEngine
@@ -18,7 +19,7 @@ from ignite_recipes.engine.progress import Progress, Stage
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.weights import WeightSwap
 from ignite_recipes.exchange.ranks import all_equal, all_reduce_max, lost_rank, on_rank_zero
-from ignite_recipes.loading.batches import count_samples, first_item
+from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import draw_seed, preserve_generators
 
@@ -236,6 +237,7 @@ def create_trainer(
     accumulation_steps: int = 1,
     get_inputs: Callable[[Any], Any] = first_item,
     batch_size: Callable[[Any], int] = count_samples,
+    prepare_batch: Transfer = to_device,
     deterministic: bool = False,
     compile: bool | str = False,
 ) -> TrainingEngine:
@@ -256,6 +258,8 @@ def create_trainer(
             the window, also for a short last batch and for the short window at the end of an epoch.
         get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
         batch_size: counts the samples of a batch; by default the length of its first tensor.
+        prepare_batch: ``prepare_batch(batch, device, non_blocking)`` gives the batch on the device, as in Ignite; by
+            default every tensor in it is moved, and whatever has a ``to`` of its own.
         deterministic: run with algorithms only that give the same bits in every process
             (``deterministic_algorithms``).
         compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes, e.g.
@@ -276,8 +280,7 @@ def create_trainer(
     >>> trainer.progress.optimizer_steps, round(model.weight.item(), 3)
     (30, 3.0)
     """
-    if seed is not None and not isinstance(seed, int):
-        raise ValueError(f"seed must be a whole number, or None; got {seed!r}")
+    seed = None if seed is None else whole_number(seed, "seed", at_least=None)
     step = TrainingStep(
         model,
         optimizer,
@@ -286,6 +289,7 @@ def create_trainer(
         accumulation_steps=accumulation_steps,
         get_inputs=get_inputs,
         batch_size=batch_size,
+        prepare_batch=prepare_batch,
         compile=compile,
     )
     seed = on_rank_zero(draw_seed) if seed is None else seed

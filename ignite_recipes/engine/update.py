@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.engine.gradients import gradients_of
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.window import Window
 
@@ -132,6 +133,5 @@ class Update:
                 parameter.grad = None
 
     def gradients(self) -> list[Tensor]:
-        """The gradients of the optimizer's parameters that have one."""
-        groups = self.optimizer.param_groups
-        return [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        """The gradients of the optimizer's parameters that have one, as :func:`gradients_of` gives them."""
+        return gradients_of(parameter for group in self.optimizer.param_groups for parameter in group["params"])

@@ -136,13 +136,15 @@ class Host:
             raise RuntimeError(f"an engine of your own does not say {purpose}: pass attach(trainer, model)")
         return self.step.model if given is None and self.step is not None else given  # type: ignore[return-value]
 
-    def parameters(self, given: nn.Module | Iterable[Tensor] | None, purpose: str) -> list[Tensor]:
-        """Those of a model, those that are given, or those of the step's optimizer."""
+    def parameters(self, given: nn.Module | Iterable[Tensor] | None, purpose: str) -> Callable[[], Iterable[Tensor]]:
+        """What gives those of a model or of the step's optimizer as they are then, or those that are given."""
         if given is not None and not isinstance(given, nn.Module):
-            return list(given)
+            fixed = list(given)
+            return lambda: fixed
         if given is None and self.step is not None:
-            return [parameter for group in self.step.optimizer.param_groups for parameter in group["params"]]
-        return list(self.model(given, purpose).parameters())
+            optimizer = self.step.optimizer
+            return lambda: [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        return self.model(given, purpose).parameters
 
     def swap(self, model: nn.Module) -> WeightSwap:
         """What puts other weights into ``model``: for a trainer's own it is the trainer's, which checkpoints know."""

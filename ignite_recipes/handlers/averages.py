@@ -68,8 +68,8 @@ class EpochAverages:
                 "EpochAverages reads a dict of losses, which the update function returns, e.g. "
                 f"{{'loss': loss.detach()}}; got {type(state.output).__name__}"
             )
-        n = getattr(state, "num_samples", 0) or count_samples(state.batch)
-        self._means.add(state.output, n)
+        n = getattr(state, "num_samples", None)
+        self._means.add(state.output, count_samples(state.batch) if n is None else n)
 
     def _reset(self, engine: Engine) -> None:
         done = host_of(engine).batches_done

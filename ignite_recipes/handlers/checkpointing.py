@@ -8,6 +8,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.file import write_checkpoint
 from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine.events import TrainEvents
@@ -60,8 +61,7 @@ class Checkpointing:
         keep: int | None = None,
         every_iterations: int | None = None,
     ) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be at least one epoch; got {every!r}")
+        every = whole_number(every, "every", "epochs")
         try:
             filename.format(epoch=1)
         except (KeyError, IndexError, ValueError) as error:
@@ -175,8 +175,7 @@ class SaveInside:
     """
 
     def __init__(self, every: int, save: Callable[[TrainingEngine], Any]) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every_iterations must be a whole number of at least 1, or None; got {every!r}")
+        every = whole_number(every, "every_iterations")
         if not callable(save):
             raise TypeError(f"save must be called with the trainer; got {save!r}")
         self.every, self.save = every, save

@@ -9,6 +9,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.arguments import whole_number
+from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.engine.weights import WeightSwap, copy_weights, load_weights, unwrap
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import Metric, host_of
@@ -66,8 +68,7 @@ class EarlyStopping:
         *,
         mode: str = "min",
     ) -> None:
-        if patience is not None and (not isinstance(patience, int) or patience < 1):
-            raise ValueError(f"patience must be a whole number, at least one epoch; got {patience}")
+        patience = None if patience is None else whole_number(patience, "patience", "epochs")
         if not isinstance(min_delta, (float, Real)) or not min_delta >= 0:
             raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta!r}")
         if mode not in ("min", "max"):
@@ -187,12 +188,26 @@ class EarlyStopping:
             self._best_weights = copy_weights(self._model, self._best_weights or {})
 
     def _restore(self) -> None:
-        if self._best_weights is not None and self._model is not None:
-            load_weights(self._model, self._best_weights)
+        if self._model is not None and self._best_still_fit():
+            load_weights(self._model, self._best_weights or {})
 
     def _give_best_back(self) -> None:
-        if self._best_weights is not None and self._swap is not None:
-            self._swap.put_in(self._best_weights)
+        if self._swap is not None and self._best_still_fit():
+            self._swap.put_in(self._best_weights or {})
+
+    def _best_still_fit(self) -> bool:
+        """Whether there are best weights, of the model as it is now."""
+        if self._best_weights is None or self._model is None:
+            return False
+        changed = list(misfits(self._model, self._best_weights).values())
+        if changed:
+            logger.warning(
+                "the model was changed after epoch %s, the best one, whose weights do not fit it now (%s): it keeps "
+                "its last weights",
+                self.best_epoch,
+                "; ".join(changed[:3]),
+            )
+        return not changed
 
     def _stop_again(self, trainer: Engine) -> None:
         if self._swap is not None:  # the same trainer continues

@@ -1,5 +1,6 @@
 """Average the weights over the steps of a training, and measure and hand over the averaged ones."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -12,12 +13,15 @@ from torch import Tensor, nn
 from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.checkpoint.model_file import AVERAGED
 from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.places import Place, tensor_at, weight_places
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
 from ignite_recipes.exchange.sharded import local_tensors
 from ignite_recipes.handlers._host import host_of
 
 __all__ = ["ExponentialMovingAverage"]
+
+logger = logging.getLogger(__name__)
 
 
 class ExponentialMovingAverage:
@@ -78,9 +82,10 @@ class ExponentialMovingAverage:
         self._has_begun = False  # with the weights of the first run, and not those it was attached with
         self._swap: WeightSwap | None = None
         self._average: dict[str, Tensor] = {}
+        self._places: dict[str, Place] = {}
         # The same tensors, and where the model has its own (it may put another buffer in the place of one);
         # those that are averaged and those that are copied, each kind in one operation for each dtype.
-        self._groups: dict[tuple[bool, torch.dtype], tuple[list[Tensor], list[_Place]]] = {}
+        self._groups: dict[tuple[bool, torch.dtype], tuple[list[Tensor], list[Place]]] = {}
 
     def __repr__(self) -> str:
         return f"ExponentialMovingAverage({self.decay})"
@@ -91,16 +96,37 @@ class ExponentialMovingAverage:
         self._begin()
 
     def _begin(self) -> None:
-        self.num_updates = 0
+        self.num_updates, self._average = 0, {}
+        self._find(weight_places(self._required().model))
+
+    def _find(self, places: dict[str, Place]) -> None:
+        """Average what is at these places: where an average is of such a weight already, it continues."""
+        before, places_before, self._places = self._average, self._places, places
         self._average, self._groups, seen = {}, {}, {}
-        for name, place in _places(self._required().model).items():
-            value = _at(place)
+        for name, place in places.items():
+            value = tensor_at(place)
             if id(value) not in seen:  # tied weights have two names
-                seen[id(value)] = average = _as_average(value)
-                averages, places = self._groups.setdefault((_is_weight(value), average.dtype), ([], []))
+                average = _as_average(value)
+                kept, is_replaced = before.get(name), places_before.get(name, place)[0] is not place[0]
+                if kept is not None and not is_replaced and (kept.shape, kept.dtype) == (average.shape, average.dtype):
+                    average = kept
+                seen[id(value)] = average
+                averages, places_of_them = self._groups.setdefault((_is_weight(value), average.dtype), ([], []))
                 averages.append(average)
-                places.append(place)
+                places_of_them.append(place)
             self._average[name] = seen[id(value)]
+        if before and (new := [name for name, average in self._average.items() if before.get(name) is not average]):
+            logger.info("the average of %s begins with the weights of now: the model has changed", ", ".join(new))
+
+    def _follow_model(self) -> None:
+        """Take notice of layers that were replaced, added, pruned or parametrised, and of weights of another shape."""
+        places = weight_places(self._required().model)
+        is_same = places.keys() == self._places.keys() and all(
+            place[0] is self._places[name][0] and tensor_at(place).shape == self._average[name].shape
+            for name, place in places.items()
+        )
+        if not is_same:
+            self._find(places)
 
     def _required(self) -> WeightSwap:
         if self._swap is None:
@@ -118,15 +144,31 @@ class ExponentialMovingAverage:
         decay = self.decay
         if self.warmup:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
-        for (is_averaged, dtype), (averages, places) in self._groups.items():
-            averages = local_tensors(averages)
-            weights = local_tensors(_at(place) for place in places)
+        weights = self._current()
+        if weights is None:
+            self._follow_model()
+            weights = self._current() or []
+        for ((is_averaged, dtype), (averages, _)), current in zip(self._groups.items(), weights, strict=True):
+            averages, values = local_tensors(averages), local_tensors(current)
             if is_averaged:  # with the weights themselves, if they are not in half precision
-                torch._foreach_lerp_(averages, [weight.to(dtype) for weight in weights], 1 - decay)
+                torch._foreach_lerp_(averages, [value.to(dtype) for value in values], 1 - decay)
             else:
-                torch._foreach_copy_(averages, weights)
+                torch._foreach_copy_(averages, values)
         self.num_updates += 1
         self._has_begun = True
+
+    def _current(self) -> list[list[Tensor]] | None:
+        """The weights of now, group by group; None if they are not those that are averaged."""
+        try:
+            found = [[tensor_at(place) for place in places] for _, places in self._groups.values()]
+        except KeyError:
+            return None
+        alike = (
+            value.shape == average.shape
+            for (averages, _), values in zip(self._groups.values(), found, strict=True)
+            for average, value in zip(averages, values, strict=True)
+        )
+        return found if all(alike) else None
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -154,6 +196,8 @@ class ExponentialMovingAverage:
     def _named(self) -> dict[str, Any]:
         """The model's state dict, with the averaged weights in it."""
         weights = self._required().model.state_dict()
+        if not self._required().is_in:
+            self._follow_model()
         weights.update(self._average)
         return weights
 
@@ -231,28 +275,6 @@ class ExponentialMovingAverage:
         saved = local_tensors(state["weights"][name] for name in names)
         torch._foreach_copy_(local_tensors(self._average[name] for name in names), saved)
         self.num_updates, self._has_begun = state["num_updates"], state["has_begun"]
-
-
-_Place = tuple[dict[str, Any], str]
-"""Where a module has a tensor: among its parameters or buffers, and under which name."""
-
-
-def _at(place: _Place) -> Tensor:
-    tensors, name = place
-    value: Tensor = tensors[name]
-    return value
-
-
-def _places(model: nn.Module) -> dict[str, _Place]:
-    """Where the tensors of a model's state dict are, under their names there."""
-    saved, places = model.state_dict(keep_vars=True), {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        for tensors in (module._parameters, module._buffers):
-            for name, value in tensors.items():
-                full = f"{path}.{name}" if path else name
-                if value is not None and saved.get(full) is value:
-                    places[full] = (tensors, name)
-    return places
 
 
 def _is_weight(value: Tensor) -> bool:

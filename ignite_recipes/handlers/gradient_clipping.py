@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import Any
 
@@ -11,31 +11,15 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.engine.events import TrainEvents
-from ignite_recipes.exchange.sharded import full_value
+from ignite_recipes.engine.gradients import gradients_of, scale_in_place, total_norm
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.metrics import StepBuffer
 
-__all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm", "total_norm"]
+__all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm"]
 
 logger = logging.getLogger(__name__)
 
 _EPSILON = 1e-6  # what torch adds to the norm that it divides by
-
-
-def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
-    """The norm of all gradients taken as one vector, a 0-d tensor on the first one's device."""
-    gradients = list(gradients)
-    if not _are_alike(gradients):
-        # Of a sharded model each rank knows a part of the norm.
-        return full_value(torch.nn.utils.get_total_norm(gradients, norm_type))  # type: ignore[no-any-return]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, norm_type)), norm_type)
-    return norm
-
-
-def _are_alike(gradients: list[Tensor]) -> bool:
-    """Whether one kernel can take them all; torch's own functions sort them first, at the cost of as much again."""
-    kinds = {(gradient.device, gradient.dtype, gradient.layout) for gradient in gradients}
-    return len(kinds) == 1 and gradients[0].layout == torch.strided and not hasattr(gradients[0], "device_mesh")
 
 
 def clip_grad_norm(
@@ -77,7 +61,7 @@ def clip_grad_norm(
 
 def _clip(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Tensor:
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    gradients = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
+    gradients = gradients_of(parameters)
     norm = total_norm(gradients, norm_type)
     if error_if_nonfinite and not norm.isfinite():
         raise RuntimeError(
@@ -90,10 +74,7 @@ def _clip(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: flo
         finite_norm = norm.where(norm.isfinite(), max_norm / 2 - _EPSILON)
     elif not max_norm < norm.item() + _EPSILON < math.inf:
         return norm  # nothing to scale, which only the host's own memory says without a wait
-    if _are_alike(gradients):
-        torch._foreach_mul_(gradients, torch.clamp(max_norm / (finite_norm + _EPSILON), max=1.0))
-    else:
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, finite_norm)
+    scale_in_place(gradients, torch.clamp(max_norm / (finite_norm + _EPSILON), max=1.0))
     return norm
 
 
@@ -131,7 +112,7 @@ class GradientClipper:
         self.max_norm, self.norm_type, self.error_if_nonfinite = max_norm, float(norm_type), error_if_nonfinite
         self._buffer = StepBuffer(self._fold)
         self._last: Tensor | None = None
-        self._parameters: list[Tensor] = []
+        self._parameters: Callable[[], Iterable[Tensor]] = tuple
         self.num_steps = 0
         # Clipped, finite norms, their sum, the largest: on the device until they are asked for.
         self._totals: Tensor | None = None
@@ -181,7 +162,7 @@ class GradientClipper:
 
     def __call__(self, trainer: Engine) -> None:
         """Clip the gradients of the current step."""
-        trainer.state.grad_norm = self.clip(self._parameters)  # type: ignore[attr-defined]
+        trainer.state.grad_norm = self.clip(self._parameters())  # type: ignore[attr-defined]
 
     def _fold(self, values: Tensor, weights: Tensor) -> None:
         norms = values[:, 0]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from difflib import get_close_matches
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from ignite.engine import Engine
@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.handlers._host import Metric, host_of
 
 __all__ = ["LearningRateScheduler"]
@@ -125,11 +126,9 @@ class LearningRateScheduler:
             raise ValueError(f"factor must be positive, it multiplies the learning rate; got {factor!r}")
         if gamma is not None and (not isinstance(gamma, (float, Real)) or not gamma > 0):
             raise ValueError(f"gamma must be positive, it multiplies the learning rate; got {gamma!r}")
-        if not isinstance(patience, Integral) or patience < 0:
-            raise ValueError(f"patience must be a whole number of epochs, not negative; got {patience!r}")
-        for name, length in (("T_max", T_max), ("step_size", settings.get("step_size", 1))):
-            if not isinstance(length, Integral) or length < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1; got {length!r}")
+        patience = whole_number(patience, "patience", "epochs", at_least=0)
+        T_max = whole_number(T_max, "T_max")  # noqa: N806
+        whole_number(settings.get("step_size", 1), "step_size")
         self.scheduler_type = scheduler_type
         torch_scheduler, names = _TORCH[scheduler_type]
         chosen = {name: settings[name] for name in names if name in settings}

@@ -63,8 +63,9 @@ class MixedPrecisionTrainer:
         self.scaler: torch.amp.GradScaler | None = None
         if self.active and self.dtype == torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
-        self._scale = self.scaler.get_scale() if self.scaler else 1.0
-        self._unscaled = False
+        self._scale = self._scale_of_losses = self.scaler.get_scale() if self.scaler else 1.0
+        self._unscaled: set[int] = set()  # optimizers whose step is still to come, by id
+        self._others_stepped = False  # since the scale was last adapted
 
     def __repr__(self) -> str:
         return f"MixedPrecisionTrainer({self.dtype if self.active else 'float32'})"
@@ -82,15 +83,23 @@ class MixedPrecisionTrainer:
         """The loss to call ``backward()`` on."""
         if self.scaler is None:
             return loss
+        self._scale_of_losses = self._scale
         # An infinite loss can have finite gradients. The scaler looks at those only, and drops the step if they are
         # not finite; so that nobody has to wait for the loss, they are not.
         return self.scaler.scale(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan))
 
     def unscale_gradients(self, optimizer: Optimizer) -> None:
         """Bring the gradients to their true size; before clipping or looking at them."""
-        if self.scaler:
+        if self.scaler is None or not _has_gradients(optimizer):
+            return
+        if self._scale == self._scale_of_losses:
             self.scaler.unscale_(optimizer)
-            self._unscaled = True
+        else:  # another optimizer's step has changed the scale since the backward passes of both
+            state = self.scaler.state_dict()
+            self.scaler.load_state_dict({**state, "scale": self._scale_of_losses})
+            self.scaler.unscale_(optimizer)
+            self.scaler.load_state_dict(state)
+        self._unscaled.add(id(optimizer))
 
     def abandon_step(self) -> None:
         """Forget a step that an error has cut short between unscaling and stepping; the scale stays as it is."""
@@ -98,28 +107,46 @@ class MixedPrecisionTrainer:
             state = self.scaler.state_dict()
             self.scaler.update()  # the only public way to make the scaler ready for another unscaling
             self.scaler.load_state_dict(state)
-        self._unscaled = False
+        self._unscaled.clear()
+        self._others_stepped = False
 
     def step_optimizer(self, optimizer: Optimizer, *, drop: bool = False) -> bool:
         """Step, unless a gradient overflowed, and adapt the scale.
 
+        Several optimizers may share the scale: unscale the gradients of all of them first, then let each step; the
+        scale is adapted once, after the last one. Where each is unscaled and stepped in its turn, it is adapted after
+        each.
+
         Args:
-            optimizer: whose gradients ``backward()`` has just filled.
+            optimizer: whose gradients ``backward()`` has just filled; one without any gradient does what it does then.
             drop: do not step in any case.
 
         Returns:
             Whether the step was taken: per-step schedules advance only then. With float16 on an accelerator
             this waits for the device.
         """
-        if not drop:
-            self.scaler.step(optimizer) if self.scaler else optimizer.step()
-        unscaled, self._unscaled = self._unscaled, False
-        if self.scaler is None or (drop and not unscaled):
+        if self.scaler is None or not _has_gradients(optimizer):
+            if not drop:
+                optimizer.step()
             return not drop
-        self.scaler.update()
-        # The scale shrinks exactly when a gradient overflowed; torch has no other public way to ask.
-        before, self._scale = self._scale, self.scaler.get_scale()
-        return not drop and self._scale >= before
+        if id(optimizer) not in self._unscaled:
+            if drop:
+                return False
+            self.unscale_gradients(optimizer)
+        if not drop:
+            self.scaler.step(optimizer)
+        self._unscaled.remove(id(optimizer))
+        is_shared = self._others_stepped or bool(self._unscaled)
+        # Torch has no public way to ask whether this optimizer's gradients overflowed; of one that has the scale to
+        # itself the new scale says so, and costs no wait of its own.
+        found = self.scaler._found_inf_per_device(optimizer).values() if is_shared else ()
+        overflowed = any(bool(flag) for flag in found)
+        self._others_stepped = bool(self._unscaled)
+        if not self._others_stepped:
+            self.scaler.update()
+            before, self._scale = self._scale, self.scaler.get_scale()
+            overflowed = overflowed if is_shared else self._scale < before
+        return not drop and not overflowed
 
     def attach(self, trainer: Engine) -> "MixedPrecisionTrainer":
         """Give the trainer's step this precision.
@@ -149,4 +176,8 @@ class MixedPrecisionTrainer:
         """Continue with the scale that was saved."""
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-            self._scale = self.scaler.get_scale()
+            self._scale = self._scale_of_losses = self.scaler.get_scale()
+
+
+def _has_gradients(optimizer: Optimizer) -> bool:
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])

@@ -11,10 +11,10 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.gradients import gradients_of, total_norm
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._running_statistics import RunningStatistics
-from ignite_recipes.handlers.gradient_clipping import total_norm
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
@@ -131,8 +131,7 @@ class NonFiniteGuard:
             trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self._check_gradients)
             return self
         self._statistics = RunningStatistics(self._model)
-        if self._statistics.buffers:
-            trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_statistics)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_statistics)
         trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
         host.when_epoch_is_trained(self._finish_epoch)
         return self
@@ -143,7 +142,7 @@ class NonFiniteGuard:
         state: Any = trainer.state
         norm, state.grad_norm = getattr(state, "grad_norm", None), None
         parameters = list(self._model.parameters())
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = gradients_of(parameters)
         if not self.check(None, gradients, norm=norm, where=_where(state)):
             for parameter in parameters:
                 parameter.grad = None  # torch's optimizers pass over it, whether or not anybody asks us
@@ -179,7 +178,10 @@ class NonFiniteGuard:
 
     def _keep_statistics(self) -> None:
         """Copy the model's running statistics as they are before the forward passes of a window."""
-        if not self._required().update.window.is_open:
+        step = self._required()
+        if step.progress is not None and step.progress.position == 1:
+            self._statistics.find()
+        if not step.update.window.is_open:
             self._statistics.keep()
 
     def _defer(self, trainer: Engine, loss: Tensor, norm: Tensor) -> None:

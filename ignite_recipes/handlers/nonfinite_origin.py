@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
+from ignite_recipes.engine.gradients import gradients_of
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.batches import tensors_in
@@ -63,7 +64,7 @@ def origin_of_nonfinite(engine: Engine, step: TrainingStep) -> str:
 def first_nonfinite_gradient(model: nn.Module) -> str | None:
     """The first of the model's parameters whose gradient is not finite; None if there is none, or none any more."""
     for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not _all_finite(parameter.grad):
+        if not _all_finite(gradients_of([parameter])):
             return name
     return None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.run import load_run_state, run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -61,9 +62,7 @@ class Rollback:
     def __init__(self, factor: float = 0.5, max_rollbacks: int = 3) -> None:
         if not isinstance(factor, (float, Real)) or not 0 < factor < 1:
             raise ValueError(f"factor must be in (0, 1), it multiplies the learning rate; got {factor!r}")
-        if not isinstance(max_rollbacks, int) or max_rollbacks < 1:
-            raise ValueError(f"max_rollbacks must be a whole number of at least 1; got {max_rollbacks!r}")
-        self.factor, self.max_rollbacks = factor, max_rollbacks
+        self.factor, self.max_rollbacks = factor, whole_number(max_rollbacks, "max_rollbacks")
         self.num_rollbacks = 0
         self._repeated = 0  # rollbacks to the current copy
         self._copy: dict[str, Any] | None = None

@@ -8,6 +8,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.arguments import whole_number
+from ignite_recipes.engine.gradients import gradients_of
 from ignite_recipes.exchange.sharded import full_value
 from ignite_recipes.handlers._host import host_of
 
@@ -40,9 +42,7 @@ class TrainingStability:
     """
 
     def __init__(self, every: int = 10) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be at least one epoch; got {every!r}")
-        self.every = every
+        self.every = whole_number(every, "every", "epochs")
         self.gradients: dict[str, float] = {}
         self.weights: dict[str, float] = {}
         self._model: nn.Module | None = None
@@ -61,7 +61,7 @@ class TrainingStability:
         Returns:
             ``max_grad``, ``mean_grad``, ``nan_grads``, ``inf_grads``; all 0 if there is no gradient.
         """
-        report = _report((p.grad for p in model.parameters() if p.grad is not None), "grad")
+        report = _report(gradients_of(model.parameters()), "grad")
         if verbose:
             print(f"Gradients: {_sentence(report)}")  # noqa: T201  # the documented meaning of verbose
         return report

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ignite_recipes.exchange.ranks import rank, world_size
-from ignite_recipes.loading.batches import digest
+from ignite_recipes.loading.batches import digest, versions
 from ignite_recipes.loading.generators import is_generator, reachable, seed_generator
 from ignite_recipes.loading.randomness import derive_seed, seed_generators
 from ignite_recipes.loading.shares import Part, Shares
@@ -74,12 +74,15 @@ class KeyedLoader:
         """Iterate over ``epoch`` (from 1) next, after its first ``start`` batches; ``place`` is of :meth:`place`."""
         self.epoch, self.start, self._place = epoch, start, place or {}
         self.given = start  # batches of the epoch, those before ``start`` included
+        self._versions: tuple[int, ...] = ()  # of the last batch, as it was given
         self._passes = 0  # more than one only where an epoch is longer than the loader
 
     def place(self, last_batch: Any) -> dict[str, Any]:
         """What a checkpoint inside an epoch notes of the loader, in addition to how many batches it gave."""
         state = self._source.state_dict() if self._has_own_state else None
-        return {"last_batch": digest(last_batch), "world_size": world_size(), "state": state}
+        # One that a loss function has changed in place says nothing of what the loader gives.
+        last = digest(last_batch) if versions(last_batch) == self._versions else None
+        return {"last_batch": last, "world_size": world_size(), "state": state}
 
     @property
     def _has_own_state(self) -> bool:
@@ -122,6 +125,7 @@ class KeyedLoader:
                 self._seed({}, "fetch", self._passes, fetch, self.rank)
             if fetch >= self.start:
                 self.given += 1
+                self._versions = versions(batch)
                 yield batch
             elif self.rank or fetch < self.start - 1:
                 continue

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from ignite_recipes.arguments import whole_number
+
 __all__ = ["derive_seed", "draw_seed", "preserve_generators", "seed_generators", "seed_torch", "set_seed"]
 
 
@@ -93,8 +95,9 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
     >>> torch.equal(first, torch.rand(3))
     True
     """
-    if not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {seed}")
+    seed = whole_number(seed, "seed", at_least=0)
+    if seed >= 2**64:
+        raise ValueError(f"seed must be below 2**64; got {seed}")
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     torch.manual_seed(seed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators
@@ -61,8 +62,7 @@ def plot_reconstructions(
     ['original', 'reconstruction', 'value']
     """
     for name, count in {"n": n, "max_features": max_features}.items():
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1; got {count!r}")
+        whole_number(count, name)
     originals = read_vectors(data, n)
     if image_shape is None and originals.dim() > 2:
         image_shape = (originals.shape[-2], originals.shape[-1])

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ignite_recipes.arguments import whole_number
+
 __all__ = ["POLICIES", "PRECISIONS", "check_choice", "check_count", "check_positive", "check_saves"]
 
 PRECISIONS: Mapping[str, torch.dtype | None] = {
@@ -22,8 +24,7 @@ POLICIES = ("raise", "skip", "rollback")
 def check_count(**settings: int) -> None:
     """Raise ValueError unless each setting is a whole number of at least 1."""
     for name, value in settings.items():
-        if not isinstance(value, numbers.Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+        whole_number(value, name)
 
 
 def check_positive(**settings: float) -> None:

@@ -9,6 +9,7 @@ from ignite.engine import Events
 from torch import nn
 from torch.optim import Optimizer
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.evaluator import create_evaluator
@@ -35,7 +36,7 @@ from ignite_recipes.recipes.assembly import (
     new_trainer,
     recorders,
 )
-from ignite_recipes.recipes.checks import check_count, check_saves
+from ignite_recipes.recipes.checks import check_saves
 from ignite_recipes.recipes.classification_settings import check_arguments, description, rates
 from ignite_recipes.recipes.experiment_start import keep_settings, start_run
 from ignite_recipes.recipes.manager_saves import SaveThrough
@@ -69,7 +70,7 @@ class Trainer:
         train_loader: batches ``(inputs, labels)``, labels (N,) integers from 0 to C - 1.
         val_loader: the same, for validation.
         criterion: ``criterion(outputs, labels)`` gives a single number, a mean over the samples.
-        optimizer: of the model.
+        optimizer: of the model, and of the criterion's parameters if it has some.
         device: where to train; None or ``"auto"`` is the best one there is.
         experiment_manager: the experiment. One that is resumed continues from its newest sound checkpoint, one
             that is forked begins with the weights of its source.
@@ -143,6 +144,7 @@ class Trainer:
 
         # One step, in the order in which it happens.
         self.engine, _ = self._new_engine(self.seed)
+        self._loss.belong_to(self.engine, add=False)
         self._rates = rates(optimizer)  # as they are given, before any schedule changes them
         if dataset is not None:
             self.engine.add_event_handler(Events.EPOCH_STARTED, reapply_transforms, dataset)
@@ -221,9 +223,8 @@ class Trainer:
             CheckpointError: if nothing sound is there to resume from, or the weights of another architecture.
             ExperimentBusyError: if the experiment is being trained by somebody else.
         """
-        check_count(epochs=epochs)
-        if not isinstance(start_epoch, int) or start_epoch < 0:
-            raise ValueError(f"start_epoch must be a whole number, at least 0; got {start_epoch!r}")
+        epochs = whole_number(epochs, "epochs")
+        start_epoch = whole_number(start_epoch, "start_epoch", at_least=0)
         if start_epoch > epochs:
             raise ValueError(
                 f"epochs counts from the first epoch and must be at least start_epoch, {start_epoch}; got {epochs}"

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.experiments.manager import ExperimentManager
 
@@ -20,8 +21,7 @@ def check_arguments(
     patience: Any,
 ) -> None:
     """Raise TypeError or ValueError for what is of another kind than it must be."""
-    if not isinstance(patience, int) or patience < 0:
-        raise ValueError(f"patience must be a whole number of epochs, 0 for none; got {patience!r}")
+    whole_number(patience, "patience", "epochs", at_least=0)
     if not callable(criterion):
         raise TypeError(f"criterion must be called with outputs and labels; got {criterion!r}")
     if dataset is not None and not callable(getattr(dataset, "reapply_transforms", None)):

@@ -111,8 +111,9 @@ def train_model_advanced(
         model: ``model(inputs)`` gives the outputs.
         train_loader: batches ``(inputs, targets)``.
         val_loader: the same, for validation; None trains without validation.
-        criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; None is
-            the mean squared error for float targets and the cross-entropy for classes.
+        criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; parameters of its own
+            are trained too, and its state is in the checkpoints. None is the mean squared error for float targets and
+            the cross-entropy for classes.
         epochs: the epoch to train to, counted from 1, also on a resume.
         learning_rate: of Adam, to begin with; of a one-cycle schedule the peak.
         device: None or ``"auto"`` is the best one there is.
@@ -173,6 +174,7 @@ def train_model_advanced(
     history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy", *COUNTS])
 
     # One step, in the order in which it happens.
+    loss.belong_to(trainer, add=True)
     loss.check_batches_of(trainer)
     if use_augmentation:
         InputAugmentation(use_augmentation if callable(use_augmentation) else _augment).attach(trainer)

@@ -10,8 +10,10 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ignite_recipes.devices import without_autocast
 from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.engine.parts import keep_state
+from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import unwrap
-from ignite_recipes.loading.batches import to_device
+from ignite_recipes.exchange.ranks import world_size
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.metrics import accuracy
 
@@ -46,7 +48,11 @@ class SupervisedLoss:
             raise TypeError(f"criterion must give a single number, a mean over the samples; got {got}")
         if self._num_classes is None or targets.dim() != outputs.dim() - 1:
             return {"loss": loss}
-        return {"loss": loss, "accuracy": accuracy(outputs, targets)}
+        return {"loss": loss, "accuracy": accuracy(outputs, targets, self._ignore_index)}
+
+    @property
+    def _ignore_index(self) -> int:
+        return int(getattr(self.criterion, "ignore_index", IGNORED_CLASS))
 
     def _loss(self, outputs: Any, targets: Tensor, is_classes: bool) -> Tensor:
         if self.criterion is not None:
@@ -67,6 +73,32 @@ class SupervisedLoss:
             )
         return mse_loss(outputs, targets.float())
 
+    def belong_to(self, trainer: TrainingEngine, *, add: bool) -> None:
+        """Let the criterion's own parameters be trained, and its state be a part of the run.
+
+        Args:
+            trainer: whose optimizer is to train them.
+            add: enter them into the optimizer; otherwise they must be there.
+
+        Raises:
+            ValueError: if they are not trained by the optimizer, or there are several ranks, which do not average them.
+        """
+        criterion = self.criterion
+        if not isinstance(criterion, nn.Module) or not criterion.state_dict():
+            return
+        known = {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
+        own = [p for p in criterion.parameters() if p.requires_grad and (add or id(p) not in known)]
+        if own and world_size() > 1:
+            raise ValueError("a criterion with parameters is trained by one process only; got several ranks")
+        if own and not add:
+            raise ValueError(
+                f"the optimizer must train the criterion's parameters too; got {len(own)} it does not: make it for "
+                "[*model.parameters(), *criterion.parameters()], or freeze them with criterion.requires_grad_(False)"
+            )
+        if own:
+            trainer.optimizer.add_param_group({"params": own})
+        keep_state(trainer, "criterion", criterion)
+
     def check_batches_of(self, engine: Engine) -> None:
         """Refuse a batch that is no pair, or has labels that the model has no output for."""
         engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
@@ -79,7 +111,7 @@ class SupervisedLoss:
         if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
             self._check_labels(batch[1])
         if trainer.step.compile and not self._was_tried:
-            self._try(trainer.step, to_device(batch, trainer.device))
+            self._try(trainer.step, trainer.step.prepare_batch(batch, trainer.device, True))
 
     @torch.no_grad()
     def _try(self, step: Any, batch: Any) -> None:
@@ -90,7 +122,7 @@ class SupervisedLoss:
         self._was_tried = True
 
     def _check_labels(self, labels: Tensor) -> None:
-        known = labels[labels != getattr(self.criterion, "ignore_index", IGNORED_CLASS)]
+        known = labels[labels != self._ignore_index]
         if len(known) and not (known.min() >= 0 and known.max() < (self._num_classes or 0)):
             raise ValueError(
                 f"class labels must be from 0 to {(self._num_classes or 0) - 1}, the model's outputs less one; got "

@@ -117,7 +117,7 @@ def test_more_can_be_added_but_nothing_documented_replaced(manager, tmp_path):
 
 @pytest.mark.parametrize("save_frequency", [0, -1])
 def test_a_frequency_below_one_is_refused(tmp_path, save_frequency):
-    with pytest.raises(ValueError, match=f"at least one epoch; got {save_frequency}"):
+    with pytest.raises(ValueError, match=f"a whole number of epochs, at least 1; got {save_frequency}"):
         CheckpointManager(str(tmp_path), save_frequency)
 
 

@@ -19,6 +19,9 @@ from ignite_recipes import (
     TrainingStep,
     create_trainer,
     parts_of,
+    restore_run,
+    run_state,
+    write_checkpoint,
 )
 
 INPUTS = torch.randn(22, 3, generator=torch.Generator().manual_seed(0))
@@ -156,3 +159,60 @@ def test_a_failure_leaves_no_open_window_for_the_next_run():
         trainer.run(BATCHES)
     assert not trainer.step.update.window.is_open
     assert trainer.state.iteration == trainer.progress.iteration == 0
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2, 5])
+@pytest.mark.parametrize("places", [(0,), (2,), (5,), (0, 1, 6, 7)])
+def test_a_batch_without_a_sample_changes_nothing(places, accumulation_steps):
+    empty, results = (INPUTS[:0], TARGETS[:0]), []
+    with_empty = list(BATCHES)
+    for place in places:
+        with_empty.insert(place, empty)
+    for data in (BATCHES, with_empty):
+        model, optimizer = parts()
+        model[1].p = 0.0  # what dropout draws depends on the position, which is another one
+        trainer = create_trainer(model, optimizer, loss_fn, accumulation_steps=accumulation_steps)
+        NonFiniteGuard().attach(trainer)
+        EpochAverages("train_").attach(trainer)
+        trainer.run(data, max_epochs=1)
+        results.append((model.state_dict(), trainer.state.metrics, trainer.progress.optimizer_steps))
+    assert results[0][1:] == results[1][1:]
+    assert all(torch.equal(a, b) for a, b in zip(results[0][0].values(), results[1][0].values(), strict=True))
+
+
+@pytest.mark.parametrize("event", [TrainEvents.INPUTS_READY, TrainEvents.LOSSES_READY, TrainEvents.GRADIENTS_READY])
+def test_an_error_leaves_no_activations_behind(event):
+    model, optimizer = parts()
+    trainer = create_trainer(model, optimizer, loss_fn, seed=0)
+    trainer.add_event_handler(event, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run(BATCHES, max_epochs=1)
+    assert trainer.state.inputs is None
+    assert trainer.state.losses is None
+    assert not trainer.step.update.window.losses
+
+
+def test_a_batch_that_the_loss_function_changes_in_place_is_no_other_batch_on_a_resume(tmp_path, caplog):
+    def changing(model, inputs, batch):
+        batch[1].mul_(2.0)
+        return loss_fn(model, inputs, batch)
+
+    def a_trainer():
+        model, optimizer = parts()
+        return create_trainer(model, optimizer, changing, seed=0)
+
+    def fresh():  # as a loader that collates gives them
+        return [(inputs.clone(), targets.clone()) for inputs, targets in BATCHES]
+
+    whole, cut, resumed = a_trainer(), a_trainer(), a_trainer()
+    whole.run(fresh(), max_epochs=1)
+    cut.add_event_handler(
+        Events.ITERATION_COMPLETED(once=3), lambda: (write_checkpoint(run_state(cut), tmp_path / "run.pt"), 1 / 0)
+    )
+    with pytest.raises(ZeroDivisionError):
+        cut.run(fresh(), max_epochs=1)
+    restore_run(resumed, tmp_path / "run.pt")
+    resumed.run(fresh(), max_epochs=1)
+    assert "gives another batch" not in caplog.text
+    for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)

@@ -501,8 +501,8 @@ def test_a_loss_function_that_gives_no_single_loss_is_refused(losses, got):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"accumulation_steps": 0}, "at least one batch; got 0"),
-        ({"accumulation_steps": 2.5}, "at least one batch; got 2.5"),
+        ({"accumulation_steps": 0}, "a whole number of batches, at least 1; got 0"),
+        ({"accumulation_steps": 2.5}, "a whole number of batches, at least 1; got 2.5"),
         ({"seed": "abc"}, "seed must be a whole number"),
         ({"device": "nowhere"}, "device must be"),
         ({"model": nn.Sequential(nn.ReLU(), nn.Linear(3, 1).requires_grad_(False))}, "a parameter to train"),

@@ -68,7 +68,7 @@ def test_saving_changes_nothing_about_the_training(task, tmp_path, every):
 
 @pytest.mark.parametrize("every", [0, -2])
 def test_an_impossible_rhythm_is_refused_by_the_name_of_its_argument(tmp_path, every):
-    with pytest.raises(ValueError, match=f"^every must be at least one epoch; got {every}"):
+    with pytest.raises(ValueError, match=f"^every must be a whole number of epochs, at least 1; got {every}"):
         Checkpointing(tmp_path, every=every)
 
 

@@ -131,5 +131,5 @@ def test_on_an_engine_of_ones_own_it_checks_the_named_model(task):
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_an_impossible_rhythm_is_refused(every):
-    with pytest.raises(ValueError, match=f"at least one epoch; got {every}"):
+    with pytest.raises(ValueError, match=f"a whole number of epochs, at least 1; got {every}"):
         TrainingStability(every)

@@ -411,6 +411,37 @@ def test_a_nan_in_the_data_is_an_error_and_the_weights_stay_finite():
     assert all(value.isfinite().all() for value in weights(t.model))
 
 
+class Centres(nn.Module):
+    """Cross-entropy and a pull towards a learned centre of each class (Wen et al., 2016)."""
+
+    def __init__(self):
+        super().__init__()
+        self.centres = nn.Parameter(torch.zeros(2, 2))
+
+    def forward(self, outputs, labels):
+        return nn.functional.cross_entropy(outputs, labels) + (outputs - self.centres[labels]).square().mean()
+
+
+def test_a_criterion_with_parameters_must_be_the_optimizers_too():
+    def a_trainer(name, *, together, resume=None):
+        model, criterion = net(), Centres()
+        optimizer = torch.optim.SGD([*model.parameters(), *(criterion.parameters() if together else ())], lr=0.1)
+        experiment = ExperimentManager(base_dir=name, resume_exp=resume)
+        manager = CheckpointManager(experiment.checkpoints_dir)
+        loaders = DataLoader(TRAIN, 8, shuffle=True), DataLoader(VAL, 8)
+        return criterion, Trainer(model, *loaders, criterion, optimizer, "cpu", experiment, manager, seed=3)
+
+    with pytest.raises(ValueError, match="the optimizer must train the criterion's parameters too; got 1"):
+        a_trainer("refused", together=False)
+    centres, whole = a_trainer("whole", together=True)
+    whole.train(4)
+    assert centres.centres.abs().sum() > 0
+    a_trainer("cut", together=True)[1].train(2)
+    resumed_centres, resumed = a_trainer("cut", together=True, resume="exp1")
+    resumed.train(4)
+    assert torch.equal(resumed_centres.centres, centres.centres)
+
+
 def test_a_second_trainer_on_an_experiment_with_results_is_refused_and_nothing_is_lost():
     first = trainer()
     first.train(2)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from support.equality import equal, weights
@@ -19,6 +20,7 @@ from ignite_recipes import (
     TrainEvents,
     load_checkpoint,
     load_digits_matrix,
+    read_checkpoint,
     set_seed,
     train_model_advanced,
 )
@@ -271,6 +273,42 @@ def test_ignored_labels_are_no_mistake():
     targets = CLASSES.clone()
     targets[::5] = -100
     train(net(2), loader(targets), None, epochs=1)
+
+
+class Learned(nn.Module):
+    """The loss of a regression, weighted by an uncertainty that is learned too (arXiv:1705.07115)."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.zeros(()))
+
+    def forward(self, outputs, targets):
+        return (outputs - targets).square().mean() * torch.exp(-self.log_variance) + self.log_variance
+
+
+def test_a_criterions_own_parameters_are_trained_saved_and_resumed(tmp_path):
+    def trained(folder, epochs, **options):
+        model, criterion = nn.Linear(4, 1, bias=False), Learned()
+        nn.init.zeros_(model.weight)
+        data = [(torch.ones(4, 4), torch.full((4, 1), 3.0))] * 3
+        settings = {"device": "cpu", "verbose": False, "seed": 1, "learning_rate": 0.1, "use_scheduler": False}
+        settings |= {"criterion": criterion, "epochs": epochs, "checkpoint_dir": folder}
+        train_model_advanced(model, data, data, **settings, **options)
+        return criterion.log_variance.item()
+
+    whole = trained(tmp_path / "whole", 4)
+    assert abs(whole) > 0.1
+    trained(tmp_path / "cut", 2)
+    assert trained(tmp_path / "cut", 4, resume_from=tmp_path / "cut" / "model_latest.pt") == whole
+
+
+def test_numbers_of_numpy_are_whole_numbers_too(tmp_path):
+    model, data = nn.Linear(4, 1), [(torch.ones(4, 4), torch.ones(4, 1))] * 3
+    numbers = {"epochs": np.int64(2), "seed": np.int32(1), "early_stop_patience": np.int16(3)}
+    numbers |= {"accumulation_steps": np.uint8(2), "save_every_iterations": np.int64(1)}
+    result = train_model_advanced(model, data, data, device="cpu", verbose=False, checkpoint_dir=tmp_path, **numbers)
+    assert result["epochs_trained"] == 2
+    assert read_checkpoint(tmp_path / "model_latest.pt")["run"]["progress"]["seed"] == 1
 
 
 BAD_SETTINGS = [
