@@ -340,6 +340,73 @@ def test_bad_arrays_are_named(arrays, message):
         TrafficDataset(arrays)
 
 
+def in_counts(made):
+    return made._replace(source_traffic=made.source_traffic * 6, target_traffic=made.target_traffic * 3)
+
+
+def rarely_transmitting():
+    flags = torch.zeros(30)
+    flags[::10] = 1
+    return make_traffic_windows(torch.rand(30, 2), flags, 6, 3)
+
+
+UNITS = {
+    "counts": (
+        in_counts(windows()),
+        r"source_traffic must be the part .* in \[0, 1\]; got \d in row \d: write source_traffic / 6 .* and "
+        r"target_traffic / 3 .*, for training and validation alike",
+    ),
+    "counts of the source": (replaced(source_traffic=lambda a: a * 6), "source_traffic / 6"),
+    "counts of the target": (replaced(target_traffic=lambda a: a * 3), "target_traffic / 3"),
+    "counts that are never above 1": (
+        in_counts(rarely_transmitting())._replace(source_traffic=rarely_transmitting().source_traffic),
+        r"target_traffic must be the part .*; got 1 in row 2: write target_traffic / 3 ",
+    ),
+    "percent": (replaced(target_traffic=lambda a: a * 100), r"target_traffic / 100 \(the largest value"),
+    "standard deviations": (replaced(target_traffic=lambda a: a * 3 - 1), r"write \(target_traffic - -1\) / 3 "),
+    "classes of other windows": (
+        replaced(target_class=lambda a: a.roll(1, 0)),
+        r"target_class must be the number .*; got \d where \d of 3 flags are set, in row \d: .* write "
+        r"target_class = transmissions.sum\(1, keepdims=True\)",
+    ),
+    "classes from 1 below": (replaced(target_class=lambda a: (a - 1).clamp(0)), "target_class must be the number"),
+    "flags turned round": (replaced(transmissions=lambda a: 1 - a), "target_class must be the number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arrays", "message"), [pytest.param(*case, id=name) for name, case in UNITS.items()])
+def test_traffic_and_classes_in_other_units_are_refused_with_what_to_write(arrays, message):
+    with pytest.raises(ValueError, match=message):
+        TrafficDataset(arrays)
+    with pytest.raises(ValueError, match=message):
+        baseline_reports(windows(), arrays)
+    with pytest.raises(ValueError, match=message):
+        baseline_reports(arrays, windows())
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_what_the_messages_say_to_write_is_accepted(kind):
+    made = TrafficArrays(*(kind(array) for array in in_counts(windows())))
+    source, target, flags = made.source_traffic, made.target_traffic, made.transmissions
+    mended = made._replace(
+        source_traffic=source / 6, target_traffic=target / 3, target_class=flags.sum(1, keepdims=True)
+    )
+    for array, wanted in zip(TrafficDataset(mended).arrays, windows(), strict=True):
+        torch.testing.assert_close(array, wanted, check_dtype=False)
+
+
+def test_traffic_that_is_always_or_never_is_no_count():
+    for flags in (torch.ones(30), torch.zeros(30)):
+        assert len(TrafficDataset(make_traffic_windows(torch.rand(30, 2), flags, 6, 3))) == 22
+
+
+def test_another_measure_of_traffic_in_the_unit_range_is_warned_of():
+    with pytest.warns(
+        UserWarning, match=r"target_traffic should be the part .*, [\d.]+ in row \d; got .* learnt as it is"
+    ):
+        TrafficDataset(replaced(target_traffic=lambda a: a * 0.8))
+
+
 @pytest.mark.parametrize("row", [0, 3, 29])
 def test_a_nan_in_views_is_found_in_its_first_window(row):
     made = windows()
