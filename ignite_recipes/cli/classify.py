@@ -23,7 +23,7 @@ from ignite_recipes.recipes.checks import check_count
 
 __all__ = ["HELP", "main", "parser"]
 
-HELP = "train an image classifier on the digits, or on MNIST or Fashion-MNIST"
+HELP = "train an image classifier on the digits, on MNIST and its kin, or on IDX files of your own"
 
 
 def parser() -> ArgumentParser:
@@ -35,6 +35,9 @@ def parser() -> ArgumentParser:
         Trainer,
     )
     options.add_argument("--dataset", type=str, default="digits", help=", ".join(DatasetRegistry.names()))
+    options.add_argument(
+        "--root", type=str | None, help="the folder of data sets, by default data; of --dataset idx that of its files"
+    )
     options.add_argument("--model", type=str, default="mynet", help=", ".join(ModelRegistry.names()))
     options.add_argument("--epochs", type=int, default=20, help="the epoch to train to, counted from 1")
     options.add_argument("--learning-rate", type=float, default=5e-3, help="the peak of the one-cycle schedule")
@@ -64,8 +67,9 @@ def _load(settings: dict[str, Any]) -> BaseDataset:
     if settings["module"] is not None:
         _import(Path(settings["module"]))
     ModelRegistry.get(settings["model"])  # a mistake there costs no download
+    place = {} if settings["root"] is None else {"root": settings["root"]}
     try:
-        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"])
+        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"], **place)
     except TypeError as error:  # a mistake in a data set of the user's own
         raise ValueError(f"data set {settings['dataset']!r}: {error}") from error
     if not isinstance(dataset, BaseDataset):

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration")  # where the experiment is; no settings of it
-_FREE_ON_RESUME = ("epochs", "device", "module")
+_FREE_ON_RESUME = ("epochs", "device", "module", "root")
 
 
 def experiment_parser(command: str, description: str, recipe: Callable[..., Any]) -> ArgumentParser:

@@ -14,7 +14,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type
 __all__ = ["add_options", "new_parser", "parameter_texts", "parse_settings", "speak_of_options"]
 
 ANSWERS = {
-    "--data-root": "the data sets are kept under ./data; --module FILE.py registers one that reads from elsewhere",
+    "--data-root": "--root of classify is the folder of the data sets, by default data",
     "--mixed-precision": "--precision bfloat16 or --precision float16",
     "--optimizer": "the commands train with Adam or AdamW; another one is a few lines of Python, see README",
     "--save-frequency": "--save-every",
@@ -87,7 +87,7 @@ def parse_settings(
     for name in ("resume", "fork"):  # as the last line of a run names them: runs/exp5
         if os.sep in (settings.get(name) or "") and Path(settings[name]).is_dir():
             settings["runs_dir"], settings[name] = os.path.split(settings[name].rstrip(os.sep))
-    for name in ("file", "module"):
+    for name in ("file", "module", "root"):
         if settings.get(name) is not None:
             settings[name] = str(Path(settings[name]).resolve())
     return settings

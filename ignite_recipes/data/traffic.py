@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-__all__ = ["TrafficArrays", "TrafficDataset", "check_traffic_arrays", "collate_traffic", "make_traffic_windows"]
+from ignite_recipes.data.traffic_units import check_traffic_units, warn_of_another_measure
+
+__all__ = [
+    "TrafficArrays",
+    "TrafficDataset",
+    "check_traffic_arrays",
+    "collate_traffic",
+    "make_traffic_windows",
+]
 
 BLOCK = 65_536  # rows that are checked at a time
 
@@ -168,7 +176,12 @@ def check_traffic_arrays(arrays: Sequence[Any]) -> TrafficArrays:
 
     Raises:
         ValueError: if an array is missing, of another length or shape, or holds NaN, an infinity, a flag
-            that is not 0 or 1, or a class that is not one of 0..T. The message names the array and the row.
+            that is not 0 or 1, or a class that is not one of 0..T, or a class or traffic in other
+            units. The message names the array and the row.
+
+    Warns:
+        UserWarning: of context outside [0, 1], and of the target's traffic where it is in [0, 1] but another
+            measure than the part of its samples that are transmitted. The model learns it as it is.
 
     >>> windows = make_traffic_windows(torch.rand(20, 2), torch.ones(20), 10, 5)
     >>> check_traffic_arrays(windows._replace(target_class=windows.target_class + 1))
@@ -195,6 +208,8 @@ def check_traffic_arrays(arrays: Sequence[Any]) -> TrafficArrays:
         f"whole numbers from 0 to {num_classes - 1} (len_target)",
     )
     _check("transmissions", checked.transmissions, _is_no_flag, "flags, 0 or 1")
+    check_traffic_units(checked)
+    warn_of_another_measure(checked)
     for name in ("sources", "targets", "last_transmitted"):
         if _any(getattr(checked, name), lambda block: (block < 0) | (block > 1)):
             warnings.warn(

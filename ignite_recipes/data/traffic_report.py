@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ignite_recipes.data.traffic import TrafficArrays
+from ignite_recipes.data.traffic_units import check_traffic_units
 
 __all__ = ["baseline_reports", "traffic_report"]
 
@@ -29,7 +30,8 @@ def traffic_report(
         is none to divide by.
 
     Raises:
-        ValueError: if the outputs are not of these windows, or the threshold is no probability.
+        ValueError: if the outputs are not of these windows, the threshold is no probability, or the arrays'
+            traffic and classes are not in their units, as for training.
 
     >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))
     >>> outputs = (windows.targets, torch.tensor([[0.0], [0.5]]), torch.eye(2), torch.tensor([[1.0], [2.0]]))
@@ -55,10 +57,14 @@ def baseline_reports(train: TrafficArrays, val: TrafficArrays) -> dict[str, dict
         train: the eight arrays that the mean is taken of.
         val: those to predict.
 
+    Raises:
+        ValueError: if traffic or classes are not in their units, as for training.
+
     >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))
     >>> {name: report["traffic_mse"] for name, report in baseline_reports(windows, windows).items()}
     {'last window': 0.0, 'mean': 0.25, 'always transmit': 0.5}
     """
+    check_traffic_units(train)
     mean = train.target_traffic.double().mean().float().expand_as(val.source_traffic)
     guesses = {"last window": val.source_traffic, "mean": mean, "always transmit": torch.ones_like(val.source_traffic)}
     len_target = val.transmissions.shape[1]
@@ -82,6 +88,7 @@ def _report(traffic: Tensor, classes: Tensor, flags: Tensor, arrays: TrafficArra
                 f"the {name} predicted must be of shape {tuple(truth.shape)}, as the arrays'; got "
                 f"{tuple(predicted.shape)}: predict exactly the windows that are reported on"
             )
+    check_traffic_units(arrays)
     predicted_class, true_class = _numbers(classes), _numbers(arrays.target_class)
     # Named, since sklearn counts the distance of two classes in the classes that occur.
     labels = np.arange(max(predicted_class.max(), true_class.max(), arrays.transmissions.shape[1]) + 1)

@@ -1,6 +1,6 @@
 """Windows to train on and windows to validate on: of a CSV file, or of the real CO2 series of statsmodels."""
 
-import warnings
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,14 @@ import torch
 
 from ignite_recipes.data.deadband import learn_limits, scale_context, send_on_delta
 from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows, to_tensor
+from ignite_recipes.data.traffic_columns import as_times, assign_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["load_co2", "load_traffic_csv", "split_in_time"]
+
+logger = logging.getLogger(__name__)
 
 WEEKS = 52
 FILTER = 4
@@ -32,14 +35,19 @@ def load_traffic_csv(
     """Windows of a CSV file with one sample per row, equally spaced in time; the last rows are for validation.
 
     No window has samples of both sides, and the limits that scale the context to [0, 1] are learnt from the
-    training rows only: a later value outside them is clamped, with a warning.
+    training rows only: a later value outside them is clamped, with a warning. The log says which column is used
+    as what. Of rows with equal times the last is kept, and the log says how many were dropped; but where this
+    would drop more than half of the rows, the times are coarser than the samples, and all rows are kept in their
+    order.
 
     Args:
         path: the file, with a line of column names.
         len_source, len_target: S and T, samples of the windows.
         deadband: transmit by send-on-delta, in parts of a feature's range; for a file without flags.
         flag_column: the column of flags, 1 where the sample was transmitted, else 0.
-        time_column: the column of times, which must increase. All columns but these two are context.
+        time_column: the column of times, which must not go back; all columns but these two are context. By default
+            it is recognised: dates or times as text, numbers that never go back under a name such as time, or
+            numbers with one step throughout. Further columns of that kind are left out.
         val_size: the part of the rows for validation, in (0, 1).
 
     Returns:
@@ -47,8 +55,9 @@ def load_traffic_csv(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a column is missing or not of numbers, a value is missing, time does not increase, not
-            exactly one of the deadband and the flag column is given, or a side is shorter than a window.
+        ValueError: if a column is missing or not of numbers, a value is missing, time goes back, not exactly one
+            of the deadband and the flag column is given, a column of 0 and 1 that is named like flags would be
+            context, or a side is shorter than a window.
 
     >>> import tempfile
     >>> import pandas as pd
@@ -75,10 +84,15 @@ def load_traffic_csv(
     for role, column in (("flag_column", flag_column), ("time_column", time_column)):
         if column is not None and column not in frame:
             raise ValueError(f"{role} must be a column of {path}; got {column!r}, and the file has {list(frame)}")
-    if time_column is not None:
-        _check_time(frame[time_column], path)
-    names = [str(name) for name in frame if name not in (flag_column, time_column)]
+    columns = assign_columns(frame, flag_column, time_column)
+    names = list(columns.context)
     values = _numbers(frame, [*names, *([] if flag_column is None else [flag_column])], path)
+    if flag_column is not None:
+        _check_flags(values[:, -1], flag_column, path)
+    if columns.time is not None:
+        values = values[_last_of_equal_times(frame[columns.time], path)]
+    is_told = columns.time == time_column and (flag_column is not None or not columns.might_be_flags)
+    logger.log(logging.INFO if is_told else logging.WARNING, "%s: %s", path, columns)
     context = values[:, : len(names)]
     flags = None if flag_column is None else values[:, -1]
     train, val = _scaled_and_split(context, flags, names, len_source, len_target, deadband, val_size)
@@ -186,19 +200,51 @@ def _scaled_and_split(
     return split_in_time(scaled, to_tensor("flags", flags), len_source, len_target, num_train)
 
 
-def _check_time(column: "pd.Series[Any]", path: str | Path) -> None:
-    import pandas as pd
-
-    is_number = pd.api.types.is_numeric_dtype(column)
-    with warnings.catch_warnings():  # of text in no common format, which is missing then
-        warnings.simplefilter("ignore", UserWarning)
-        times = column if is_number else pd.to_datetime(column, errors="coerce", utc=True)
-    increases = times.notna() & (times.diff().isna() | (times > times.shift()))
-    if not increases.all():
-        row = int(np.argmin(increases.to_numpy()))
+def _last_of_equal_times(column: "pd.Series[Any]", path: str | Path) -> Any:
+    """Which rows to keep, (L,) booleans: the last of each time, or all if that were fewer than half of them."""
+    times = as_times(column)
+    if (missing := times.isna().to_numpy()).any():
+        row = int(np.argmax(missing))
         raise ValueError(
-            f"column {column.name} of {path} must hold increasing times; got {column.iloc[row]!r} in row {row}: "
-            "sort the rows by time and drop those without one"
+            f"column {column.name} of {path} must hold a time in every row; got {column.iloc[row]!r} in row {row}: "
+            "write the time there, or drop the row"
+        )
+    if not times.is_monotonic_increasing:
+        row = int(np.argmax((times < times.shift()).to_numpy()))
+        raise ValueError(
+            f"column {column.name} of {path} must hold times that do not go back; got {column.iloc[row]!r} in row "
+            f"{row}, after {column.iloc[row - 1]!r}: sort the rows by time, for instance by pandas' sort_values"
+        )
+    is_last = ~(times == times.shift(-1)).to_numpy()
+    dropped = len(times) - int(is_last.sum())
+    if not dropped:
+        return is_last
+    if dropped > len(times) / 2:
+        logger.warning(
+            "%s: only %d of %d rows differ in column %r, so its times are coarser than the samples: all rows are kept, "
+            "in their order",
+            path,
+            is_last.sum(),
+            len(times),
+            column.name,
+        )
+        return np.ones_like(is_last)
+    logger.warning(
+        "%s: dropped %d of %d rows, whose time in column %r is that of the next row: the last row of each time is kept",
+        path,
+        dropped,
+        len(times),
+        column.name,
+    )
+    return is_last
+
+
+def _check_flags(flags: Any, name: str, path: str | Path) -> None:
+    if (other := ~np.isin(flags, (0, 1))).any():
+        row = int(np.argmax(other))
+        raise ValueError(
+            f"column {name} of {path} must hold flags, 0 or 1; got {flags[row]:g} in row {row}: name the "
+            "column that is 1 where the sample was transmitted, or pass a deadband instead"
         )
 
 
@@ -209,7 +255,7 @@ def _numbers(frame: "pd.DataFrame", names: list[str], path: str | Path) -> Any:
     if wrong := [name for name, dtype in dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]:
         raise ValueError(
             f"the columns of {path} must hold numbers, but for time_column; got text in {wrong}: "
-            "name the time_column, and leave other text out of the file"
+            "take these columns out of the file, or name the one with the times in time_column (--time-column)"
         )
     values = frame[names].to_numpy(dtype=np.float64)
     if not (finite := np.isfinite(values)).all():

@@ -91,7 +91,8 @@ def trainModel(
 
     Args:
         parameters: as of :func:`getDefaultModelParams`; those that are left out have its values.
-        trainData, testData: the eight arrays, in the documented order, of training and validation.
+        trainData, testData: the eight arrays, in the documented order, of training and validation: context and
+            traffic in [0, 1], the class the number of the target's transmissions; :class:`TrafficArrays`.
         verbose: print a line an epoch.
         device: None or ``"auto"`` is the best one there is.
         **options: those of every recipe, :class:`RunOptions`.
@@ -103,8 +104,9 @@ def trainModel(
         ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``.
 
     Raises:
-        ValueError: for arrays that are not sound, unknown parameters or those out of their range, a source
-            too short for the polynomial, or a resume with other parameters.
+        ValueError: for arrays that are not sound, in other units, contradict each other or differ in size,
+            unknown parameters or those out of their range, a source too short for the polynomial, or a resume
+            with other parameters.
         NonFiniteError: for a loss or gradient that is not finite.
         FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
 
@@ -118,6 +120,7 @@ def trainModel(
     """
     train_set, val_set = _dataset(trainData), _dataset(testData)
     p = complete_parameters(parameters, train_set)
+    _check_sizes(train_set, val_set)
     place = "checkpoints (save_checkpoints is off)"
     check_saves(options["save_every_iterations"], has_place=p["save_checkpoints"], place=place)
     target = as_device(device)
@@ -222,6 +225,15 @@ _FREE_ON_RESUME = ("num_epochs", "num_workers", "pin_memory", "save_checkpoints"
 
 def _dataset(data: Sequence[Any] | TrafficDataset) -> TrafficDataset:
     return data if isinstance(data, TrafficDataset) else TrafficDataset(data)
+
+
+def _check_sizes(train_set: TrafficDataset, val_set: TrafficDataset) -> None:
+    wanted, got = ((data.len_source, data.len_target, data.num_features) for data in (train_set, val_set))
+    if wanted != got:
+        raise ValueError(
+            f"testData must have the len_source, len_target and number of features of trainData, {wanted}; got {got}: "
+            "make the windows of both with the same lengths, of the same features"
+        )
 
 
 def _new_model(p: Mapping[str, Any]) -> TrafficPredictor:

@@ -1,5 +1,6 @@
 """Every command keeps an experiment that can be forked, resumed, listed and checked."""
 
+import math
 import os
 import signal
 import subprocess
@@ -88,6 +89,8 @@ MISTAKES = {
     "an unknown data set": (["classify", "--dataset", "mnits"], "did you mean 'mnist'"),
     "an unknown model": (["classify", "--model", "mynett"], "did you mean 'mynet'"),
     "missing files": (["classify", "--dataset", "fashion_mnist"], "train-images-idx3-ubyte"),
+    "no files": (["classify", "--dataset", "idx", "--root", "nowhere"], "no folder"),
+    "a folder for what ships with a package": (["classify", "--root", "data"], "takes these settings"),
     "no such experiment to fork": (["classify", "--fork", "exp9"], "no experiment 'exp9'"),
     "an experiment outside": (["classify", "--fork", "../../x"], "../../x"),
     "both": (["vae", "--fork", "exp1", "--resume", "exp1"], "give one of them"),
@@ -122,7 +125,7 @@ def test_list_shows_what_there_is_and_the_best_of_every_experiment(capsys):
     out = run(capsys, "list")[1]
     assert f"recipes      {', '.join(sorted(SMALL))}" in out
     assert "lenet, mlp, mynet" in out
-    assert "digits, fashion_mnist, mnist" in out
+    assert "fashion_mnist, idx, kmnist, mnist" in out
     assert "none in 'runs' yet" in out
     train(capsys, "vae", "--epochs", "2")
     train(capsys, "classify", "--epochs", "2")
@@ -291,6 +294,21 @@ def test_classify_knows_the_data_sets_and_models_of_a_module_also_when_it_is_res
     assert main(["classify", "--resume", "exp1", "--runs-dir", "../runs", "--epochs", "3"]) == 0
     assert "at epoch" in capsys.readouterr().out
     assert len(read_training_log("../runs/exp1/training_log.csv")["epoch"]) == 3
+
+
+def test_classify_reads_idx_files_from_any_folder_also_when_they_have_moved(capsys):
+    names = ("train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte")
+    Path("kana").mkdir()
+    for name, shape in zip(names, [(64, 8, 8), (64,), (32, 8, 8), (32,)], strict=True):
+        header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+        Path("kana", name).write_bytes(header + bytes(k % 13 for k in range(math.prod(shape))))
+    run = ["classify", "--dataset", "idx", "--root", "kana", "--model", "mlp", "--device", "cpu", "--epochs", "1"]
+    assert main(run) == 0
+    assert torch.load("runs/exp1/checkpoints/best_model.pt")["model_config"]["num_classes"] == 13
+    Path("kana").rename("moved")
+    assert main(["classify", "--resume", "exp1", "--epochs", "2"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["classify", "--resume", "exp1", "--epochs", "2", "--root", "moved"]) == 0
 
 
 def test_a_module_with_the_name_of_another_is_refused(capsys, monkeypatch):

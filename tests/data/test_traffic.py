@@ -340,6 +340,73 @@ def test_bad_arrays_are_named(arrays, message):
         TrafficDataset(arrays)
 
 
+def in_counts(made):
+    return made._replace(source_traffic=made.source_traffic * 6, target_traffic=made.target_traffic * 3)
+
+
+def rarely_transmitting():
+    flags = torch.zeros(30)
+    flags[::10] = 1
+    return make_traffic_windows(torch.rand(30, 2), flags, 6, 3)
+
+
+UNITS = {
+    "counts": (
+        in_counts(windows()),
+        r"source_traffic must be the part .* in \[0, 1\]; got \d in row \d: write source_traffic / 6 .* and "
+        r"target_traffic / 3 .*, for training and validation alike",
+    ),
+    "counts of the source": (replaced(source_traffic=lambda a: a * 6), "source_traffic / 6"),
+    "counts of the target": (replaced(target_traffic=lambda a: a * 3), "target_traffic / 3"),
+    "counts that are never above 1": (
+        in_counts(rarely_transmitting())._replace(source_traffic=rarely_transmitting().source_traffic),
+        r"target_traffic must be the part .*; got 1 in row 2: write target_traffic / 3 ",
+    ),
+    "percent": (replaced(target_traffic=lambda a: a * 100), r"target_traffic / 100 \(the largest value"),
+    "standard deviations": (replaced(target_traffic=lambda a: a * 3 - 1), r"write \(target_traffic - -1\) / 3 "),
+    "classes of other windows": (
+        replaced(target_class=lambda a: a.roll(1, 0)),
+        r"target_class must be the number .*; got \d where \d of 3 flags are set, in row \d: .* write "
+        r"target_class = transmissions.sum\(1, keepdims=True\)",
+    ),
+    "classes from 1 below": (replaced(target_class=lambda a: (a - 1).clamp(0)), "target_class must be the number"),
+    "flags turned round": (replaced(transmissions=lambda a: 1 - a), "target_class must be the number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arrays", "message"), [pytest.param(*case, id=name) for name, case in UNITS.items()])
+def test_traffic_and_classes_in_other_units_are_refused_with_what_to_write(arrays, message):
+    with pytest.raises(ValueError, match=message):
+        TrafficDataset(arrays)
+    with pytest.raises(ValueError, match=message):
+        baseline_reports(windows(), arrays)
+    with pytest.raises(ValueError, match=message):
+        baseline_reports(arrays, windows())
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_what_the_messages_say_to_write_is_accepted(kind):
+    made = TrafficArrays(*(kind(array) for array in in_counts(windows())))
+    source, target, flags = made.source_traffic, made.target_traffic, made.transmissions
+    mended = made._replace(
+        source_traffic=source / 6, target_traffic=target / 3, target_class=flags.sum(1, keepdims=True)
+    )
+    for array, wanted in zip(TrafficDataset(mended).arrays, windows(), strict=True):
+        torch.testing.assert_close(array, wanted, check_dtype=False)
+
+
+def test_traffic_that_is_always_or_never_is_no_count():
+    for flags in (torch.ones(30), torch.zeros(30)):
+        assert len(TrafficDataset(make_traffic_windows(torch.rand(30, 2), flags, 6, 3))) == 22
+
+
+def test_another_measure_of_traffic_in_the_unit_range_is_warned_of():
+    with pytest.warns(
+        UserWarning, match=r"target_traffic should be the part .*, [\d.]+ in row \d; got .* learnt as it is"
+    ):
+        TrafficDataset(replaced(target_traffic=lambda a: a * 0.8))
+
+
 @pytest.mark.parametrize("row", [0, 3, 29])
 def test_a_nan_in_views_is_found_in_its_first_window(row):
     made = windows()
@@ -389,10 +456,15 @@ FILES = {
     "both": ({}, {"deadband": 0.1, "flag_column": "sent"}, "exactly one of deadband and flag_column"),
     "no such flags": ({}, {"flag_column": "flag"}, "flag_column must be a column.*'flag'.*'sent'"),
     "no such time": ({}, {"flag_column": "sent", "time_column": "t"}, "time_column must be a column"),
-    "time as context": ({}, {"flag_column": "sent"}, r"must hold numbers.*\['time'\]"),
+    "other text": (
+        {"wet": "much"}, {"flag_column": "sent"}, r"must hold numbers.*text in \['wet'\]: take these columns out"),
+    "flags as context": (
+        {}, {"deadband": 0.1}, r"must not be context; got column 'sent'.*flag_column='sent' \(--flag-column sent\)"),
     "time going back": (
-        {"time": "2019-01-01"}, {"flag_column": "sent", "time_column": "time"}, "increasing times.*row 7"),
-    "no time": ({"time": "soon"}, {"flag_column": "sent", "time_column": "time"}, "increasing times.*'soon' in row 7"),
+        {"time": "2019-01-01"}, {"flag_column": "sent", "time_column": "time"},
+        "do not go back; got '2019-01-01' in row 7, after .*: sort"),
+    "no time": (
+        {"time": "soon"}, {"flag_column": "sent", "time_column": "time"}, "time in every row; got 'soon' in row 7"),
     "a gap": ({"wet": None}, {"flag_column": "sent", "time_column": "time"}, "column wet .*nan in row 7"),
     "another flag": ({"sent": 3}, {"flag_column": "sent", "time_column": "time"}, "must hold flags.*row 7"),
     "no validation": ({}, {"flag_column": "sent", "time_column": "time", "val_size": 0}, "val_size must be"),
@@ -404,11 +476,111 @@ FILES = {
     ("cells", "options", "message"), [pytest.param(*case, id=name) for name, case in FILES.items()]
 )
 def test_bad_files_are_named(table, tmp_path, cells, options, message):
-    table = table.astype({"time": str})
+    table = table.astype({"time": str}).astype(object)
     for column, value in cells.items():
         table.loc[7, column] = value
     with pytest.raises(ValueError, match=message):
         load_traffic_csv(written(table, tmp_path), 5, 2, **options)
+
+
+@pytest.mark.filterwarnings("ignore:.*are clamped:UserWarning")
+def test_a_file_of_context_alone_must_not_be_taken_for_times(tmp_path):
+    with pytest.raises(ValueError, match=r"must have a column of context.*got \['count'\]: name the times"):
+        load_traffic_csv(written(pd.DataFrame({"count": range(60)}), tmp_path), 5, 2, deadband=0.1)
+
+
+def with_equal_times(table, rows):
+    table = table.copy()
+    table.loc[rows, "time"] = pd.NaT
+    return table.bfill()
+
+
+@pytest.mark.filterwarnings("ignore:.*are clamped:UserWarning")
+def test_of_equal_times_the_last_row_is_kept_and_the_log_says_how_many_were_dropped(table, tmp_path, caplog):
+    told = {"flag_column": "sent", "time_column": "time"}
+    got = load_traffic_csv(written(with_equal_times(table, [7, 8, 30]), tmp_path), 5, 2, **told)
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    expected = load_traffic_csv(written(table.drop([7, 8, 30]), tmp_path), 5, 2, **told)
+    for array, wanted in zip((*got[0], *got[1]), (*expected[0], *expected[1]), strict=True):
+        assert torch.equal(array, wanted)
+    assert len(messages) == 1
+    assert "dropped 3 of 60 rows, whose time in column 'time'" in messages[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*are clamped:UserWarning")
+def test_times_that_are_coarser_than_the_samples_drop_none(table, tmp_path, caplog):
+    days = table.assign(time=table["time"].dt.date)
+    train, val, _ = load_traffic_csv(written(days, tmp_path), 5, 2, flag_column="sent", time_column="time")
+    assert len(train.sources) + len(val.sources) == 42 + 6
+    assert "only 3 of 60 rows differ in column 'time'" in caplog.text
+    assert "all rows are kept, in their order" in caplog.text
+
+
+HOURS = pd.date_range("2020-01-01", periods=60, freq="h")
+TIMES = {
+    "text": ("when", HOURS.astype(str)),
+    "days first": ("when", (HOURS + pd.Timedelta("12D")).strftime("%d/%m/%Y %H:%M")),
+    "days first, from a day that could be a month": ("when", HOURS[::1].shift(24 * 10).strftime("%d.%m.%Y %H:%M")),
+    "midnights without a time of day": ("when", HOURS.astype(str).str.replace(" 00:00:00", "")),
+    "time zones": ("when", HOURS.strftime("%Y-%m-%dT%H:%M:%S+01:00")),
+    "Unix seconds with gaps": ("unixTime", np.arange(60) * 3600 + (np.arange(60) > 9) * 7),
+    "Unix seconds, two of them equal": ("timestamp", np.arange(60) - (np.arange(60) > 9)),
+    "seconds since the start": ("t", np.arange(60) * 0.1),
+    "an index that pandas wrote": ("Unnamed: 0", range(60)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*are clamped:UserWarning")
+@pytest.mark.parametrize(("name", "times"), [pytest.param(*case, id=key) for key, case in TIMES.items()])
+def test_times_are_recognised_and_are_no_context_and_one_line_says_so(table, tmp_path, caplog, name, times):
+    table = table.drop(columns="time").assign(**{name: times})
+    _, _, names = load_traffic_csv(written(table, tmp_path), 5, 2, flag_column="sent")
+    assert names == ["warm", "wet"]
+    lines = [record.getMessage() for record in caplog.records if "context" in record.getMessage()]
+    assert lines == [f"{tmp_path}/table.csv: times: {name!r}; flags: 'sent'; context: 'warm', 'wet'"]
+
+
+CONTEXT = {
+    "hours of the day": ("hour", HOURS.hour),
+    "a duration": ("travel_time", np.sin(range(60))),
+    "a count that rises": ("visitors", np.arange(60) ** 2),
+    "a level that falls": ("level", -np.arange(60)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*are clamped:UserWarning")
+@pytest.mark.parametrize(("name", "values"), [pytest.param(*case, id=key) for key, case in CONTEXT.items()])
+def test_context_is_not_taken_for_times(table, tmp_path, name, values):
+    path = written(table.drop(columns="time").assign(**{name: values}), tmp_path)
+    assert load_traffic_csv(path, 5, 2, flag_column="sent")[2] == ["warm", "wet", name]
+
+
+@pytest.mark.filterwarnings("ignore:.*are clamped:UserWarning")
+def test_of_several_columns_of_times_one_counts_and_the_others_are_left_out(table, tmp_path, caplog):
+    table = with_equal_times(table, [7]).assign(row=range(60), clock=HOURS.strftime("%H:%M"), year=2020)
+    table.loc[50:, "year"] = 2021
+    train, val, names = load_traffic_csv(written(table, tmp_path), 5, 2, flag_column="sent")
+    assert names == ["warm", "wet"]
+    assert "times: 'time'" in caplog.text
+    assert "left out, since they are times too: 'row', 'clock', 'year'" in caplog.text
+    assert len(train.sources) + len(val.sources) == 47  # of 59 rows
+
+
+@pytest.mark.parametrize("name", ["sent", "is_sent", "Transmitted", "txFlag", "transmission"])
+@pytest.mark.parametrize("kind", [int, bool])
+def test_flags_are_recognised_and_the_option_is_told(table, tmp_path, name, kind):
+    table = table.rename(columns={"sent": name}).astype({name: kind})
+    with pytest.raises(
+        ValueError, match=rf"pass flag_column='{name}' \(--flag-column {name}\), or take the column out"
+    ):
+        load_traffic_csv(written(table, tmp_path), 5, 2, deadband=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*are clamped:UserWarning")
+def test_a_column_of_0_and_1_with_another_name_is_context_and_the_line_tells_the_option(table, tmp_path, caplog):
+    path = written(table.rename(columns={"sent": "door"}), tmp_path)
+    assert load_traffic_csv(path, 5, 2, deadband=0.1)[2] == ["warm", "wet", "door"]
+    assert "if 'door' holds the transmissions, pass flag_column='door' (--flag-column door)" in caplog.text
 
 
 def test_a_missing_file_is_named():

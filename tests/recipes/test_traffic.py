@@ -214,6 +214,11 @@ BAD_DATA = {
     "infinity": (spoilt(0, 2, float("inf")), r"sources.*row 2"),
     "a class out of range": (spoilt(5, 4, 9.0), r"target_class.*row 4"),
     "no flag": (spoilt(6, 3, 0.5), r"transmissions.*row 3"),
+    "counts": ([*TRAIN[:4], TRAIN[4] * 3, *TRAIN[5:]], r"target_traffic must be .*target_traffic / 3"),
+    "classes that contradict the flags": (
+        [*TRAIN[:5], TRAIN[5].roll(1, 0), *TRAIN[6:]],
+        r"target_class must be .*transmissions\.sum",
+    ),
     "unequal lengths": ([*TRAIN[:3], TRAIN[3][:-1], *TRAIN[4:]], "source_traffic"),
     "seven arrays": (list(TRAIN[:7]), "eight|8"),
 }
@@ -225,6 +230,13 @@ def test_arrays_that_are_not_sound_are_refused_by_name_and_row(tmp_path, name, p
     arrays, message = BAD_DATA[name]
     with pytest.raises(ValueError, match=message):
         train(tmp_path / "new", **{position: arrays})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("sizes", [{"len_source": 7}, {"len_target": 4}, {"len_target": 2}], ids=str)
+def test_validation_windows_of_other_sizes_are_refused_before_training(tmp_path, sizes):
+    with pytest.raises(ValueError, match=r"testData must have .* of trainData, \(6, 3, 2\); got \("):
+        train(tmp_path / "new", val=windows(**sizes))
     assert not (tmp_path / "new").exists()
 
 
