@@ -111,7 +111,7 @@ VAE = {
     "half a seed": ({"seed": 1.5}, ValueError, "seed must be a whole number.*got 1.5"),
     "half an epoch of patience": ({"patience": 1.5}, ValueError, "patience must be a whole number.*got 1.5"),
     "norm in words": ({"max_grad_norm": "1"}, ValueError, "max_norm must be positive.*got '1'"),
-    "window in words": ({"accumulation_steps": "2"}, ValueError, "accumulation_steps must be a whole.*got 2"),
+    "window in words": ({"accumulation_steps": "2"}, ValueError, "accumulation_steps must be a whole.*got '2'"),
     "a dtype for its name": ({"precision": torch.float16}, ValueError, "precision must be one of.*torch.float16"),
     "an average that never moves": ({"ema_decay": 1.0}, ValueError, r"decay must be in \[0, 1\).*got 1.0"),
     "decay in words": ({"ema_decay": "0.9"}, ValueError, r"decay must be in \[0, 1\).*got '0.9'"),

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration")  # where the experiment is; no settings of it
-_FREE_ON_RESUME = ("epochs", "device", "module", "root")
+_FREE_ON_RESUME = ("epochs", "device", "module", "root", "stretch_schedule")
 
 
 def experiment_parser(command: str, description: str, recipe: Callable[..., Any]) -> ArgumentParser:
@@ -211,7 +211,7 @@ def _open_new(
 def _reopen(
     command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]
 ) -> tuple[ExperimentManager, dict[str, Any]]:
-    """An experiment and its own settings; only its end and its device may be changed."""
+    """An experiment and its own settings; only its end, its device and the like may be changed."""
     if given["fork"] is not None:
         raise ValueError("--resume continues an experiment and --fork begins another; give one of them")
     experiment = ExperimentManager(given["runs_dir"], resume_exp=given["resume"])

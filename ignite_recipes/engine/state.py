@@ -6,7 +6,51 @@ from typing import Any
 from ignite.engine import State
 from torch import Tensor
 
-__all__ = ["TrainingState"]
+__all__ = ["EpochMetrics", "TrainingState"]
+
+
+class EpochMetrics(dict[str, Any]):
+    """A dict that knows which of its entries were written in the current epoch.
+
+    What is not measured in every epoch keeps the value of an earlier one, on which nobody is to decide once more.
+
+    >>> metrics = EpochMetrics(val_loss=0.5)
+    >>> metrics.begin_epoch()
+    >>> metrics["train_loss"] = 0.25
+    >>> metrics.new()
+    {'train_loss': 0.25}
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._written = set(self)
+
+    def begin_epoch(self) -> None:
+        """From now on everything is of an earlier epoch, until it is written again."""
+        self._written = set()
+
+    def new(self) -> dict[str, Any]:
+        """What was written since the epoch began."""
+        return {name: value for name, value in self.items() if name in self._written}
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        self._written.add(name)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """As of any dict."""
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """As of any dict."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __ior__(self, other: Any) -> "EpochMetrics":  # type: ignore[override,misc]
+        self.update(other)
+        return self
 
 
 class TrainingState(State):
@@ -25,3 +69,12 @@ class TrainingState(State):
         self.losses: Mapping[str, Tensor] | None = None
         self.num_samples = 0
         self.grad_norm: Tensor | None = None
+
+    @property
+    def metrics(self) -> EpochMetrics:
+        """What was measured, by name."""
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: Mapping[str, Any]) -> None:
+        self._metrics = metrics if isinstance(metrics, EpochMetrics) else EpochMetrics(metrics)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.parts import keep_state
+from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import WeightSwap, unwrap
@@ -170,11 +171,14 @@ class Host:
             )
         self.trainer.watched = metric, mode
 
-    def read(self, metric: Metric) -> float:
-        """The metric's value now; of a trainer of ours that of rank 0 on all ranks, so that they decide alike.
+    def read(self, metric: Metric) -> float | None:
+        """The metric's value of this epoch; None if the epoch did not measure what others do.
+
+        Of a trainer of ours it is that of rank 0 on all ranks, so that they decide alike. On another Engine all that is
+        there counts as measured in this epoch.
 
         Raises:
-            RuntimeError: if the engine has no such metric at this moment, naming those it has.
+            RuntimeError: if the engine has no such metric, and measures in every epoch; it names those there are.
         """
         if callable(metric):
             value = float(metric(self.engine))  # on all ranks, for it may be computed by all together
@@ -182,10 +186,27 @@ class Host:
         name = metric
         return self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
 
-    def _named(self, name: str) -> float:
+    def new_metrics(self) -> dict[str, Any]:
+        """The metrics of this epoch, without those of an earlier one; all there are on another Engine."""
         metrics = self.engine.state.metrics
+        return metrics.new() if isinstance(metrics, EpochMetrics) else dict(metrics)
+
+    @property
+    def _measures_now_and_then(self) -> bool:
+        """Whether something that may measure is attached to some epochs or iterations only, ``every=2``."""
+        handlers = self.engine._event_handlers
+        return any(
+            hasattr(entry[0], "_parent")  # of the function that Ignite puts around the handler of a filtered event
+            for event in (Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED)
+            for entry in handlers[event]
+        )
+
+    def _named(self, name: str) -> float | None:
+        metrics = self.new_metrics()
+        if name not in metrics and (name in self.engine.state.metrics or self._measures_now_and_then):
+            return None
         if name not in metrics:
-            known = ", ".join(sorted(metrics)) or "none"
+            known = ", ".join(sorted(self.engine.state.metrics)) or "none"
             raise RuntimeError(
                 f"the metric {name!r} must be in state.metrics when an epoch ends; there are: {known}. "
                 "Attach what computes it (Validation, EpochAverages) to this trainer, or name another metric"

@@ -15,6 +15,7 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.handlers._host import Metric, host_of
+from ignite_recipes.handlers.early_stopping import EarlyStopping
 
 __all__ = ["BestCheckpoint", "Checkpointing", "SaveInside"]
 
@@ -203,7 +204,7 @@ class BestCheckpoint:
     """Write the whole run to one file whenever its metric is the best so far.
 
     Runs:   trainer, METRICS_READY to decide and CHECKPOINT_READY to write.
-    Reads:  ``state.metrics[metric]``; what is not finite is never best.
+    Reads:  ``state.metrics[metric]``; what is not finite is never best, nor an epoch that did not measure it.
     Writes: ``path``.
     Keeps:  the best value and its epoch.
 
@@ -211,6 +212,8 @@ class BestCheckpoint:
         path: of the file.
         metric: a name in ``state.metrics``, or a function of the trainer.
         mode: ``"min"`` or ``"max"``: which way is better.
+        min_delta: the least change that counts as better, in the metric's units; None is that of an ``EarlyStopping``
+            of the same trainer that watches the same metric, so that both agree which epoch is best, and 0 without one.
 
     Attributes:
         best, best_epoch: None before there is a finite value.
@@ -235,10 +238,13 @@ class BestCheckpoint:
         metric: Metric = "val_loss",
         *,
         mode: str = "min",
+        min_delta: float | None = None,
     ) -> None:
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
-        self.path, self.metric, self.mode = Path(path).expanduser(), metric, mode
+        if min_delta is not None and not min_delta >= 0:
+            raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta!r}")
+        self.path, self.metric, self.mode, self.min_delta = Path(path).expanduser(), metric, mode, min_delta
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._is_due = False  # this epoch is the best
@@ -258,7 +264,8 @@ class BestCheckpoint:
 
     def _judge(self, trainer: TrainingEngine) -> None:
         value = host_of(trainer).read(self.metric)
-        self._is_due = math.isfinite(value) and (self.best is None or self._is_better(value))
+        self._is_due = value is not None and math.isfinite(value)
+        self._is_due = self._is_due and (self.best is None or self._is_better(value, self._least_change(trainer)))
         if self._is_due:
             self.best, self.best_epoch = value, trainer.state.epoch
 
@@ -268,9 +275,15 @@ class BestCheckpoint:
             state = run_state(trainer)
             on_rank_zero(lambda: write_checkpoint(state, self.path))
 
-    def _is_better(self, value: float) -> bool:
+    def _least_change(self, trainer: TrainingEngine) -> float:
+        if self.min_delta is not None:
+            return self.min_delta
+        stops = [part for part in trainer.parts.values() if isinstance(part, EarlyStopping)]
+        return next((stop.min_delta for stop in stops if stop.watches(self.metric, self.mode)), 0.0)
+
+    def _is_better(self, value: Any, least: float) -> bool:
         assert self.best is not None
-        return value < self.best if self.mode == "min" else value > self.best
+        return bool(value < self.best - least if self.mode == "min" else value > self.best + least)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value and its epoch."""

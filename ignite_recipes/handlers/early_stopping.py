@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 class EarlyStopping:
     """Stop after ``patience`` epochs in a row without an improvement, and restore the best epoch's weights.
 
+    Where the metric is not measured in every epoch, those in which it is not do not count.
+
     A value improves on the best one if ``value < best - min_delta`` (``mode="max"``: ``value > best +
     min_delta``). NaN never improves and uses up patience.
 
@@ -149,9 +151,14 @@ class EarlyStopping:
         trainer.add_event_handler(Events.COMPLETED, self._give_best_back)
         return self
 
+    def watches(self, metric: Metric, mode: str) -> bool:
+        """Whether it decides on this metric, with this way to be better."""
+        return self._metric == metric and self.mode == mode
+
     def __call__(self, trainer: Engine) -> None:
         """Judge the epoch that has just ended."""
-        if self._judge(trainer.state.epoch, host_of(trainer).read(self._metric)):
+        value = host_of(trainer).read(self._metric)
+        if value is not None and self._judge(trainer.state.epoch, value):
             trainer.terminate()
 
     def _judge(self, epoch: int, value: float) -> bool:

@@ -1,5 +1,6 @@
 """Remember an epoch's metrics, epoch after epoch."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,7 @@ __all__ = ["History"]
 
 
 class History:
-    """Collect ``state.metrics`` in lists, one entry an epoch.
+    """Collect ``state.metrics`` in lists, one entry an epoch; NaN where an epoch did not measure it.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics).
     Reads:  ``state.metrics``; one that is no number is left out, which a warning says once.
@@ -50,9 +51,14 @@ class History:
     def __call__(self, trainer: Engine) -> None:
         """Take note of the epoch that has just ended."""
         wanted = [*self.epochs, *(name for name in self._optional if name not in self.epochs)]
-        known = {name: trainer.state.metrics[name] for name in wanted if name in trainer.state.metrics}
-        for name, number in numbers_of(known, self._said, self).items():
-            self.epochs.setdefault(name, []).append(number)
+        new = host_of(trainer).new_metrics()
+        earlier = {name: math.nan for name, values in self.epochs.items() if values and name not in new}
+        numbers = numbers_of({name: new[name] for name in wanted if name in new}, self._said, self)
+        before = max(map(len, self.epochs.values()), default=0)
+        for name, number in {**earlier, **numbers}.items():
+            values = self.epochs.setdefault(name, [])
+            values += [math.nan] * (before - len(values))  # of epochs before the first that measured it
+            values.append(number)
 
     def state_dict(self) -> dict[str, Any]:
         """The lists."""

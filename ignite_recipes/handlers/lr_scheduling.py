@@ -1,6 +1,7 @@
 """Change the learning rate on torch's own schedules, at the moments torch means them for."""
 
 import logging
+import math
 from collections.abc import Callable
 from difflib import get_close_matches
 from numbers import Real
@@ -60,7 +61,7 @@ class LearningRateScheduler:
     type       torch scheduler      settings of ours, and their defaults
     ========== ==================== ========================================================
     plateau    ReduceLROnPlateau    ``patience=5`` epochs, ``factor=0.5``
-    cosine     CosineAnnealingLR    ``T_max=50`` epochs
+    cosine     CosineAnnealingLR    ``T_max=50`` epochs; it holds its last rate afterwards
     step       StepLR               ``step_size=10`` epochs; ``gamma``, else ``factor=0.5``
     exp        ExponentialLR        ``gamma=0.95``
     onecycle   OneCycleLR           ``max_lr`` = the optimizer's rate, the peak; ``total_steps``,
@@ -80,6 +81,8 @@ class LearningRateScheduler:
             scheduler of that optimizer, of any kind: OneCycleLR and CyclicLR advance with every step, the
             others with every epoch.
         patience, factor, T_max, gamma, settings: as above, and every other argument of the torch scheduler.
+        stretch: where a resumed run has another length than before, spread a cosine or one-cycle schedule over the
+            length that is given here. Otherwise it keeps the length it began with.
 
     Raises:
         ValueError: for an unknown type, or a value that torch refuses.
@@ -102,6 +105,8 @@ class LearningRateScheduler:
         factor: float = 0.5,
         T_max: int = 50,  # noqa: N803  # torch's name
         gamma: float | None = None,
+        *,
+        stretch: bool = False,
         **settings: Any,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -109,6 +114,7 @@ class LearningRateScheduler:
         self.optimizer = optimizer
         self._metric: Metric = "val_loss"
         self._steps_seen = self._steps_after_end = 0
+        self.stretch = stretch
         if isinstance(scheduler_type, LRScheduler):
             if scheduler_type.optimizer is not optimizer:
                 raise ValueError("the schedule must be of the same optimizer; got another one's")
@@ -165,10 +171,23 @@ class LearningRateScheduler:
         """Which way plateau's metric is better, ``"min"`` or ``"max"``."""
         return str(getattr(self.scheduler, "mode", "min"))
 
+    @property
+    def _length(self) -> int | None:
+        """Of a schedule that its length is a part of, in epochs or steps."""
+        if isinstance(self.scheduler, OneCycleLR):
+            return int(self.scheduler.total_steps)
+        return int(self.scheduler.T_max) if self.scheduler_type == "cosine" else None  # type: ignore[attr-defined]
+
+    @property
+    def _has_ended(self) -> bool:
+        if (length := self._length) is None:
+            return False
+        return self.scheduler.last_epoch + isinstance(self.scheduler, OneCycleLR) >= length
+
     def step(self, metric: float | Tensor | None = None) -> None:
         """Advance: onecycle after every optimizer step, the others after every epoch.
 
-        A cycle that has ended holds its last rate, where torch would raise.
+        A one-cycle or cosine schedule that has ended holds its last rate, where torch would raise or begin to climb.
 
         Args:
             metric: what plateau watches, a number or a 0-d tensor; the others ignore it.
@@ -176,13 +195,15 @@ class LearningRateScheduler:
         Raises:
             ValueError: for plateau without a metric.
         """
-        if isinstance(self.scheduler, OneCycleLR) and self.scheduler.last_epoch + 1 >= self.scheduler.total_steps:
+        if self._has_ended:
             self._steps_after_end += 1
-            if self._steps_after_end == 2:  # the last step of a run is one
+            if self._steps_after_end == 1 + isinstance(self.scheduler, OneCycleLR):  # a run's last step is one
                 logger.warning(
-                    "the one-cycle schedule of %d steps has ended; the learning rate stays at %.3g. To train on at a "
-                    "higher one, start another run from these weights",
-                    self.scheduler.total_steps,
+                    "the %s schedule of %d %s has ended: the learning rate stays at %.3g. To spread it over a longer "
+                    "run, resume with stretch_schedule=True (a scheduler of your own: stretch=True)",
+                    "one-cycle" if self.is_per_step else "cosine",
+                    self._length,
+                    "steps" if self.is_per_step else "epochs",
                     self.get_lr(),
                 )
             return
@@ -231,7 +252,37 @@ class LearningRateScheduler:
             if steps == self._steps_seen:
                 return
             self._steps_seen = steps
-        self.step(host.read(self._metric) if self.is_plateau else None)
+        if not self.is_plateau:
+            self.step()
+        elif (value := host.read(self._metric)) is not None:
+            self.step(value)
+
+    def stretch_to(self, length: int) -> None:
+        """Spread a cosine or one-cycle schedule over another length, and set the rates that it has here then.
+
+        Args:
+            length: epochs of a cosine, optimizer steps of a one-cycle schedule, counted from the run's first.
+
+        Raises:
+            ValueError: for another type of schedule, or a length that the run has passed.
+        """
+        before, scheduler = self._length, self.scheduler
+        if before is None:
+            raise ValueError(f"only a cosine or one-cycle schedule has a length; got {self.scheduler_type!r}")
+        whole_number(length, "length", at_least=scheduler.last_epoch + 1)
+        if isinstance(scheduler, OneCycleLR):
+            for phase in scheduler._schedule_phases:
+                phase["end_step"] = (phase["end_step"] + 1) * length / before - 1
+            scheduler.total_steps = length
+            scheduler.last_epoch -= 1
+            scheduler.step()  # computes the rates of this place anew
+        else:
+            part = (1 + math.cos(math.pi * scheduler.last_epoch / length)) / 2
+            scheduler.T_max = length  # type: ignore[attr-defined]
+            floor = scheduler.eta_min  # type: ignore[attr-defined]
+            for group, base in zip(self.optimizer.param_groups, scheduler.base_lrs, strict=True):
+                group["lr"] = floor + (base - floor) * part
+        self._steps_after_end = 0
 
     def scale_learning_rate(self, factor: float) -> None:
         """Multiply all that the schedule computes rates from, but for what the optimizer's groups hold."""
@@ -256,7 +307,11 @@ class LearningRateScheduler:
         """
         if state["type"] != self.scheduler_type:
             raise ValueError(f"the saved schedule is {state['type']!r}, this one is {self.scheduler_type!r}")
+        wanted = self._length
         self.scheduler.load_state_dict(state["scheduler"])
         # Torch warns of a schedule that steps before its optimizer; this one's has, in an earlier process.
         self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self._steps_seen = state["steps_seen"]
+        if self.stretch and wanted is not None and wanted != self._length:
+            logger.info("the %s schedule is stretched from %s to %d", self.scheduler_type, self._length, wanted)
+            self.stretch_to(wanted)

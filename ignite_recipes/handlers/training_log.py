@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, whole_lines
+from ignite_recipes.files import replace_file
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._numbers import numbers_of
 
@@ -20,8 +21,8 @@ __all__ = ["TrainingLog"]
 class TrainingLog:
     """Append a row to a CSV file at the end of every epoch: its number, its metrics, its time and speed.
 
-    Numbers are written with all their digits. The columns are the metrics of the first epoch that is written,
-    then ``seconds`` (of the training part of the epoch, without validation and saving),
+    Numbers are written with all their digits. The columns are the metrics of the first epoch that is written, and of
+    later ones as they come, then ``seconds`` (of the training part of the epoch, without validation and saving),
     ``batches_per_second`` and ``finished_at`` (local time, ISO 8601); what is not known stays empty.
 
     A run that begins anew replaces the file. One that is resumed removes, before its first row, what a kill
@@ -72,11 +73,13 @@ class TrainingLog:
         state: Any = trainer.state
         if self._last_epoch is None or state.epoch <= self._last_epoch:
             self._columns = self._keep_rows_before(state.epoch)
-        metrics = numbers_of(state.metrics, self._said, self)
+        metrics = numbers_of(host_of(trainer).new_metrics(), self._said, self)
         header = ""
         if not self._columns:
             self._columns = ["epoch", *metrics, *CLOCK_COLUMNS]
             header = _line(self._columns)
+        elif later := [name for name in metrics if name not in self._columns]:
+            self._add_columns(later)
         row = {"epoch": state.epoch, **metrics, **self._clock(state)}
         self._last_epoch = None  # if the write fails, what it leaves is removed before the next one
         self._append(header + _line([row.get(name, "") for name in self._columns]))
@@ -95,6 +98,16 @@ class TrainingLog:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+
+    def _add_columns(self, names: list[str]) -> None:
+        """For metrics that the first epoch did not measure: empty in the rows that are there."""
+        place = len(self._columns) - len(CLOCK_COLUMNS)
+        rows = list(csv.reader(whole_lines(self.path)))
+        for number, row in enumerate(rows):
+            row[place:place] = names if number == 0 else [""] * len(names)
+        self._columns[place:place] = names
+        text = "".join(map(_line, rows))
+        replace_file(self.path, lambda file: file.write(text.encode()))
 
     def _keep_rows_before(self, epoch: int) -> list[str]:
         """Cut the file after its last whole row of an earlier epoch; its columns."""

@@ -1,14 +1,17 @@
-"""Evaluate the model at the end of every epoch of its training."""
+"""Evaluate the model while it is trained: at the ends of epochs, or inside them."""
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from operator import length_hint
 from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.modes import preserved_modes
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._numbers import as_number
+from ignite_recipes.handlers.ema import ExponentialMovingAverage
 
 __all__ = ["Validation"]
 
@@ -16,15 +19,22 @@ __all__ = ["Validation"]
 class Validation:
     """Run an evaluator over the validation data and take its metrics over into the trainer's.
 
-    Runs:   trainer, EPOCH_COMPLETED.
+    Runs:   trainer, EPOCH_COMPLETED; with ``every_iterations`` ITERATION_COMPLETED.
     Reads:  the evaluator's ``state.metrics``.
     Writes: the trainer's ``state.metrics[prefix + name]``.
-    Keeps:  nothing. It cannot change the training: our evaluator leaves modes and generators as they were.
+    Keeps:  with ``every_iterations`` what was measured last, else nothing. It cannot change the training: our evaluator
+            leaves modes and generators as they were.
+
+    In an epoch without a validation its metrics are those of an earlier one: early stopping, plateau schedules and
+    ``BestCheckpoint`` decide on none of them twice, and the history has NaN.
 
     Args:
         evaluator: of :func:`ignite_recipes.create_evaluator`, or any Engine with metrics.
         loader: the validation data.
         prefix: of the names.
+        every: epochs from one validation to the next; counted from the run's first, so that a resume keeps the rhythm.
+        every_iterations: instead, the iterations from one to the next, inside epochs too; with averaged weights where
+            ``ExponentialMovingAverage`` validates with them.
 
     >>> evaluator = Engine(lambda engine, batch: None)
     >>> evaluator.state.metrics = {"loss": 0.5}
@@ -34,7 +44,15 @@ class Validation:
     {'val_loss': 0.5}
     """
 
-    def __init__(self, evaluator: Engine, loader: Iterable[Any], prefix: str = "val_") -> None:
+    def __init__(
+        self,
+        evaluator: Engine,
+        loader: Iterable[Any],
+        prefix: str = "val_",
+        *,
+        every: int = 1,
+        every_iterations: int | None = None,
+    ) -> None:
         if not isinstance(evaluator, Engine):
             raise TypeError(f"evaluator must be an engine, e.g. of create_evaluator(...); got {evaluator!r}")
         if loader is None:
@@ -42,21 +60,72 @@ class Validation:
         if length_hint(loader, 1) == 0:
             raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
         self.evaluator, self.loader, self.prefix = evaluator, loader, prefix
+        self.every = whole_number(every, "every", "epochs")
+        self.every_iterations = None if every_iterations is None else whole_number(every_iterations, "every_iterations")
+        if self.every_iterations is not None and self.every != 1:
+            raise ValueError("a validation is every so many epochs or iterations; got both: pass one of them")
+        self._last = _LastMeasured()
 
     def __repr__(self) -> str:
-        return f"Validation(prefix={self.prefix!r})"
+        rhythm = "" if self.every == 1 else f", every={self.every}"
+        if self.every_iterations is not None:
+            rhythm = f", every_iterations={self.every_iterations}"
+        return f"Validation(prefix={self.prefix!r}{rhythm})"
 
     def attach(self, trainer: Engine) -> "Validation":
-        """Evaluate after every epoch of ``trainer``."""
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, self)
+        """Evaluate in this rhythm while ``trainer`` runs."""
+        if self.every_iterations is not None:
+            host_of(trainer).keep("validation", self._last)
+            trainer.add_event_handler(Events.EPOCH_STARTED, self._last.give_back)
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iterations), self)
+        elif self.every == 1:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, self)
+        else:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self)
         return self
 
     def __call__(self, trainer: Engine) -> None:
         """Evaluate now."""
         if trainer.state.seed is not None:
             self.evaluator.state.seed = trainer.state.seed
-        step = host_of(trainer).step
-        with nullcontext() if step is None else preserved_modes(step.model):  # an evaluator of Ignite's leaves eval()
+        with _measured_weights(trainer, inside=self.every_iterations is not None):
             self.evaluator.run(self.loader)
         metrics = self.evaluator.state.metrics
-        trainer.state.metrics.update({self.prefix + name: value for name, value in metrics.items()})
+        measured = {self.prefix + name: value for name, value in metrics.items()}
+        trainer.state.metrics.update(measured)
+        self._last.note(trainer.state.epoch, measured)
+
+
+class _LastMeasured:
+    """What the last validation has measured, so that an epoch that is resumed inside knows it."""
+
+    def __init__(self) -> None:
+        self._epoch, self._metrics = 0, dict[str, Any]()
+
+    def note(self, epoch: int, metrics: dict[str, Any]) -> None:
+        self._epoch, self._metrics = epoch, metrics
+
+    def give_back(self, trainer: Engine) -> None:
+        if self._epoch == trainer.state.epoch:
+            trainer.state.metrics.update(self._metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        numbers = {name: value for name, value in self._metrics.items() if as_number(value) is not None}
+        return {"epoch": self._epoch, "metrics": numbers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._epoch, self._metrics = state["epoch"], dict(state["metrics"])
+
+
+@contextmanager
+def _measured_weights(trainer: Engine, *, inside: bool) -> Iterator[None]:
+    """The weights that an epoch is measured with, also where this is not its end; afterwards the modes of now."""
+    host = host_of(trainer)
+    with ExitStack() as stack:
+        if host.step is not None:
+            stack.enter_context(preserved_modes(host.step.model))  # an evaluator of Ignite's leaves eval()
+        if inside and host.trainer is not None:
+            for part in host.trainer.parts.values():
+                if isinstance(part, ExponentialMovingAverage) and part.validate:
+                    stack.enter_context(part.averaged())
+        yield

@@ -178,6 +178,7 @@ class Trainer:
     def _schedule(self, scheduler: Any) -> None:
         if not isinstance(scheduler, LearningRateScheduler):
             scheduler = LearningRateScheduler(self.optimizer, scheduler)
+        scheduler.stretch = scheduler.stretch or self._options["stretch_schedule"]
         metric = "val_accuracy" if scheduler.mode == "max" else "val_loss"
         scheduler.attach(self.engine, metric)
 

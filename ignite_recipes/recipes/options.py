@@ -117,6 +117,15 @@ class RunOptions(TypedDict, total=False):
     deterministic: Annotated[
         bool, Option(False, "use algorithms only that give the same bits in every process.", on_command=True)
     ]
+    stretch_schedule: Annotated[
+        bool,
+        Option(
+            False,
+            "on a resume to another number of epochs, spread a cosine or one-cycle schedule over the new one. "
+            "Otherwise it keeps the length it began with, and its last rate after that.",
+            on_command=True,
+        ),
+    ]
     compile: Annotated[
         bool | str,
         Option(

@@ -191,7 +191,9 @@ def train_model_advanced(
         TrainingStability(every=STABILITY_EVERY).attach(trainer)
     if use_scheduler:
         length = _cycle_length(scheduler_type, train_loader, epochs, options["accumulation_steps"])
-        LearningRateScheduler(optimizer, scheduler_type, T_max=length).attach(trainer, watched)
+        LearningRateScheduler(optimizer, scheduler_type, T_max=length, stretch=options["stretch_schedule"]).attach(
+            trainer, watched
+        )
     best = EarlyStopping(early_stop_patience, 0.0, verbose=False).attach(trainer, watched)
     attach_records(trainer, history, _line, options, print_every=1 if verbose else None)
     savers = _savers(checkpoint_dir, model_name, watched, options["save_every_iterations"])

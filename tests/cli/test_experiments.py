@@ -236,6 +236,14 @@ def test_a_one_cycle_that_is_over_is_said_when_the_run_goes_on(capsys, caplog):
     assert "the one-cycle schedule of 12 steps has ended" in caplog.text
 
 
+def test_a_schedule_is_stretched_where_that_is_asked_for(capsys, caplog):
+    train(capsys, "classify", "--epochs", "2")
+    assert run(capsys, "classify", "--resume", "exp1", "--epochs", "3", "--stretch-schedule")[0] == 0
+    assert "has ended" not in caplog.text
+    assert "the OneCycleLR schedule is stretched from 12 to 18" in caplog.text
+    assert read_training_log("runs/exp1/training_log.csv")["learning_rate"][2] > 1e-4
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

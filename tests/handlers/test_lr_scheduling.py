@@ -13,7 +13,7 @@ METRICS = [3.0, 2.0, 2.5, 2.0, 2.2, 1.0, 1.5, float("nan"), 1.2, 1.1, 1.3, 1.0]
 CYCLE = {"max_lr": 0.5, "total_steps": 13, "pct_start": 0.25}
 TYPES = {  # type: settings of ours, and torch's own scheduler with the same ones
     "plateau": ({"patience": 1, "factor": 0.3}, lambda o: torchs.ReduceLROnPlateau(o, patience=1, factor=0.3)),
-    "cosine": ({"T_max": 5, "eta_min": 0.01}, lambda o: torchs.CosineAnnealingLR(o, T_max=5, eta_min=0.01)),
+    "cosine": ({"T_max": 12, "eta_min": 0.01}, lambda o: torchs.CosineAnnealingLR(o, T_max=12, eta_min=0.01)),
     "step": ({"step_size": 2, "gamma": 0.3}, lambda o: torchs.StepLR(o, step_size=2, gamma=0.3)),
     "exp": ({"gamma": 0.9}, lambda o: torchs.ExponentialLR(o, gamma=0.9)),
     "onecycle": (CYCLE, lambda o: torchs.OneCycleLR(o, **CYCLE)),
@@ -255,6 +255,54 @@ def test_on_an_engine_of_ones_own_it_follows_torch_too(task, kind, events):
     engine.run(task.batches[:3], max_epochs=4)
     expected = torchs_rates(TYPES[kind][1], METRICS[:12] if kind == "onecycle" else METRICS[:4])
     assert seen == (expected[:-1] if kind == "onecycle" else [rate for rate in expected[:-1] for _ in range(3)])
+
+
+LENGTHS = {"cosine": "T_max", "onecycle": "total_steps"}
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+def test_a_schedule_that_has_ended_holds_its_last_rate_and_says_so(kind, caplog):
+    optimizer = an_optimizer()
+    schedule = LearningRateScheduler(optimizer, kind, **{LENGTHS[kind]: 6})
+    before = rates(optimizer, schedule.step, range(5 + (kind == "cosine")))
+    assert "has ended" not in caplog.text
+    after = rates(optimizer, schedule.step, range(9))
+    assert set(after) == {before[-1]} == {min(before)}
+    assert caplog.text.count("has ended: the learning rate stays at") == 1
+    assert "stretch=True" in caplog.text
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_stretched_schedule_is_from_there_on_that_of_the_new_length(task, kind, cut):
+    def a_schedule(length, **settings):
+        optimizer = an_optimizer()
+        return optimizer, LearningRateScheduler(optimizer, kind, **{LENGTHS[kind]: length}, **settings)
+
+    whole, schedule = a_schedule(20)
+    expected = rates(whole, schedule.step, range(19))
+    first, one = a_schedule(6)
+    rates(first, one.step, range(cut))
+    states = task.filed((first.state_dict(), one.state_dict()))
+    kept, same = a_schedule(20)
+    kept.load_state_dict(states[0])
+    same.load_state_dict(states[1])
+    assert kept.param_groups[0]["lr"] == first.param_groups[0]["lr"]
+    second, two = a_schedule(20, stretch=True)
+    second.load_state_dict(states[0])
+    two.load_state_dict(states[1])
+    seen = rates(second, two.step, range(19 - cut))
+    assert seen == pytest.approx(expected[cut:], rel=1e-9, abs=1e-12)
+
+
+def test_only_what_has_a_length_can_be_stretched_and_not_into_the_past():
+    with pytest.raises(ValueError, match="only a cosine or one-cycle schedule has a length; got 'exp'"):
+        ours(an_optimizer(), "exp").stretch_to(3)
+    optimizer = an_optimizer()
+    schedule = ours(optimizer, "cosine")
+    rates(optimizer, schedule.step, range(4))
+    with pytest.raises(ValueError, match="length must be a whole number of at least 5; got 4"):
+        schedule.stretch_to(4)
 
 
 def test_a_schedule_of_another_optimizer_is_refused(task):

@@ -115,10 +115,14 @@ def test_another_file_is_refused_by_name(tmp_path, text):
         read_training_log(tmp_path / "other.csv")
 
 
-def test_metrics_that_are_no_numbers_are_left_out_and_later_ones_have_no_column(tmp_path):
+def test_metrics_that_are_no_numbers_are_left_out_and_later_ones_get_a_column_when_they_come(tmp_path):
     engine = Engine(lambda engine, batch: None)
     engine.state.metrics = {"matrix": object(), "loss": 0.5}
     TrainingLog(tmp_path / "log.csv").attach(engine)
-    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: engine.state.metrics.update(late=1.0))
-    engine.run([0], max_epochs=2)
-    assert set(read_training_log(tmp_path / "log.csv")) == {"epoch", "loss", "seconds", "batches_per_second"}
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: engine.state.metrics.update({"late, or not": 1.0}))
+    engine.run([0], max_epochs=3)
+    log = read_training_log(tmp_path / "log.csv")
+    assert list(log) == ["epoch", "loss", "late, or not", "seconds", "batches_per_second"]
+    assert str(log["late, or not"]) == "[nan, 1.0, 1.0]"
+    assert log["loss"] == [0.5, 0.5, 0.5]
+    assert log["epoch"] == [1, 2, 3]
