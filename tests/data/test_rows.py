@@ -215,7 +215,7 @@ def test_a_sparse_frame_that_is_full_of_something_else_is_read_right():
 
 def test_groups_survive_from_the_file_through_a_slice_to_the_split(tmp_path):
     data = load_ebird_data(write_example_ebd(tmp_path / "e.txt", 300))
-    matrix, species = create_species_matrix(data, min_species_observations=5)
+    matrix, species = create_species_matrix(data, min_species_observations=5, apply_quality_filters=False)
     part = matrix[: len(matrix) // 2].assign(number=np.arange(len(matrix) // 2))
     train, val = (first_column(side) for side in split_train_val(part, ["number", *species]))
     assert part.index.duplicated().any()
