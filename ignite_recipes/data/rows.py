@@ -135,7 +135,7 @@ def split_train_val(
     True
     """
     if _is_frame(matrix):
-        dataset, groups = _from_frame(matrix, species)
+        dataset, groups = frame_rows(matrix, species), _group_numbers(matrix)
     else:
         dataset = RowDataset(matrix, species)
         groups = np.arange(len(dataset))
@@ -240,12 +240,20 @@ def _is_frame(matrix: object) -> "TypeIs[pd.DataFrame]":
     return hasattr(matrix, "columns")
 
 
-def _from_frame(frame: "pd.DataFrame", species: Sequence[str] | None) -> tuple[RowDataset, NDArray[np.int64]]:
-    """The chosen columns of a frame, sparse if they are, and the number of each row's group."""
+def frame_rows(frame: Any, species: Sequence[str] | None = None) -> RowDataset:
+    """The chosen columns of a frame, by default all of numbers, sparse if they are.
+
+    Raises:
+        ValueError: if a column is missing or not of numbers, or none is left.
+    """
     import pandas as pd
 
+    if not isinstance(frame, pd.DataFrame):  # of polars
+        frame = pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns}, copy=False)
     is_number = {name: pd.api.types.is_numeric_dtype(dtype) for name, dtype in frame.dtypes.items()}
     names: list[Any] = [name for name in frame if is_number[name]] if species is None else list(species)
+    if species is None and not names:
+        raise ValueError(f"the frame must have at least one column of numbers; got {list(is_number)}: convert them")
     if isinstance(species, str) or not names:
         raise ValueError(f"species must name at least one column of numbers; got {species!r}: pass a list of them")
     if wrong := [name for name in names if not is_number.get(name)]:
@@ -253,11 +261,11 @@ def _from_frame(frame: "pd.DataFrame", species: Sequence[str] | None) -> tuple[R
     chosen = frame[names]
     if all(isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in chosen.dtypes):
         sparse: Any = chosen.sparse  # an accessor that pandas' stubs do not know
-        return RowDataset(sparse.to_coo().tocsr(), names), _group_numbers(frame)
+        return RowDataset(sparse.to_coo().tocsr(), names)
     rows = chosen.to_numpy()
     if rows.dtype == object:  # of columns that have no type of numpy's in common
         rows = chosen.to_numpy(dtype=np.float32, na_value=np.nan)
-    return RowDataset(rows, names), _group_numbers(frame)
+    return RowDataset(rows, names)
 
 
 def _group_numbers(frame: "pd.DataFrame") -> NDArray[np.int64]:
