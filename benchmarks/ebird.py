@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ebird", "ebird_large"]
 
-CHECKLIST, SPECIES = "SAMPLING EVENT IDENTIFIER", "COMMON NAME"
+CHECKLIST, GROUP, SPECIES = "SAMPLING EVENT IDENTIFIER", "GROUP IDENTIFIER", "COMMON NAME"
 
 CHECKLISTS = 75_000  # some 13.5 sightings each: a million rows
 STRAY_TABS = 8  # more than any line has
@@ -145,10 +145,12 @@ def _pandas_matrix(path: Path) -> "pd.DataFrame":
     spare = [f"spare {number}" for number in range(STRAY_TABS)]
     data = pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, names=[*header, *spare], skiprows=1)
     data = data[
-        (data["CATEGORY"] == "species")
+        data["CATEGORY"].isin(["species", "issf", "form", "intergrade", "domestic"])  # all by the species' common name
         & data["OBSERVATION TYPE"].isin(["Traveling", "Stationary"])
         & (data["ALL SPECIES REPORTED"] == 1)
     ]
+    first_of_group = data.groupby(GROUP)[CHECKLIST].transform("min")
+    data = data[data[GROUP].isna() | (data[CHECKLIST] == first_of_group)]
     return data.assign(seen=1).pivot_table(
         index=CHECKLIST, columns=SPECIES, values="seen", aggfunc="max", fill_value=0
     )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.data.ebird_file import read_columns, read_header
+from ignite_recipes.data.ebird_species import is_named, roll_up_to_species, rows_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +22,17 @@ logger = logging.getLogger(__name__)
 CHECKLIST = "SAMPLING EVENT IDENTIFIER"
 GROUP = "GROUP IDENTIFIER"
 SPECIES = "COMMON NAME"
+SCIENTIFIC = "SCIENTIFIC NAME"
 CATEGORY = "CATEGORY"
 COMPLETE = "ALL SPECIES REPORTED"
-PROTOCOLS = ("OBSERVATION TYPE", "PROTOCOL TYPE", "PROTOCOL NAME")  # newest first; the first one present counts
+PROTOCOLS = ("OBSERVATION TYPE", "PROTOCOL TYPE", "PROTOCOL NAME", "PROTOCOL CODE")  # the first one present counts
+
+# What each column says of a checklist that is kept, lower-case; older releases wrote "eBird - Traveling Count".
+TRAVELING_OR_STATIONARY = {
+    "traveling", "ebird - traveling count", "p22",
+    "stationary", "ebird - stationary count", "p21",
+}  # fmt: skip
+IS_COMPLETE = {"1", "1.0", "true"}
 
 # Columns that hold a number or nothing in every release; OBSERVATION COUNT is none of them, it may be "X".
 NUMBERS = (
@@ -45,8 +54,9 @@ def load_ebird_data(
         path: the tab-separated file as eBird sends it, ``.txt`` or ``.txt.gz``.
         nrows: read only so many rows from the start of the file; by default all.
         columns: read exactly these, in this order; by default what :func:`create_species_matrix` needs:
-            the sampling event and its group, the common name and its category, the protocol
-            (OBSERVATION TYPE, in older releases PROTOCOL TYPE) and whether all species were reported.
+            the sampling event and its group, the common name, the scientific name (if the file has it) and
+            their category, the protocol (the first that the file has of OBSERVATION TYPE, PROTOCOL TYPE,
+            PROTOCOL NAME and PROTOCOL CODE) and whether all species were reported.
 
     Returns:
         One row per sighting. Empty fields are missing values.
@@ -82,24 +92,41 @@ def create_species_matrix(
 ) -> "tuple[pd.DataFrame, list[str]]":
     """Which species was seen on which checklist, from one row per sighting.
 
-    The filters work in this order, each once: the quality of the sightings, rare species, short checklists.
-    A checklist that lost all its species is kept, as zeros, unless ``min_checklist_species`` drops it.
+    The filters work in this order, each once: the quality of the sightings, shared checklists, rare species, short
+    checklists. A checklist that lost all its species is kept, as zeros, unless ``min_checklist_species`` drops it.
+
+    With ``apply_quality_filters`` the rows become those that the R package auk would compare:
+
+    - Subspecies groups (CATEGORY issf), forms, intergrades and domestic birds count as their species, by its common
+      name, as ``auk_rollup`` has it; so feral pigeons are Rock Pigeons. A species that is reported as several of
+      them counts once. Taxa of no single species (spuh, slash, hybrid) are left out.
+    - Only checklists made while traveling or stationary, and complete ones (ALL SPECIES REPORTED), are kept.
+    - Of the checklists that observers shared (one GROUP IDENTIFIER) one is kept, as ``auk_unique`` has it for
+      checklists: of those that passed the filters before, the one whose SAMPLING EVENT IDENTIFIER comes first in
+      the order of text. What only another observer of the group noted is left out with that one's checklist.
+
+    How many sightings and checklists that concerns is logged.
 
     Args:
-        data: sightings, as :func:`load_ebird_data` returns them.
+        data: sightings, as :func:`load_ebird_data` returns them. Without SCIENTIFIC NAME a taxon below a species goes
+            to its COMMON NAME without parentheses; without GROUP IDENTIFIER shared checklists cannot be told,
+            which is warned of.
         min_species_observations: drop species seen on fewer checklists than this.
         min_checklist_species: drop checklists with fewer of the remaining species than this.
-        apply_quality_filters: keep only full species (CATEGORY), checklists made while travelling or
-            stationary, and complete ones (ALL SPECIES REPORTED).
+        apply_quality_filters: do what is said above; without it every taxon counts by its COMMON NAME, and every
+            checklist.
 
     Returns:
         The matrix and its species. The matrix has one row per checklist, sorted by its identifier: first
         the column SAMPLING EVENT IDENTIFIER, then 0 or 1 per species, by common name, sorted (sparse
         columns). Its index is named GROUP IDENTIFIER and holds the group of a shared checklist, or the
-        identifier of one that is not shared; without groups in ``data`` it just counts.
+        identifier of one that is not shared; without groups in ``data`` it just counts. A join keeps that index:
+        ``matrix.join(facts.set_index("SAMPLING EVENT IDENTIFIER"), on="SAMPLING EVENT IDENTIFIER")``.
 
     Raises:
         ValueError: if a column is missing, a threshold is negative, or the filters leave nothing.
+
+    References: https://docs.ropensci.org/auk/reference/auk_rollup.html and auk_unique.html beside it.
 
     >>> import pandas as pd
     >>> seen = [("S2", "House Crow"), ("S1", "Black Kite"), ("S1", "House Crow")]
@@ -111,26 +138,37 @@ def create_species_matrix(
     import pandas as pd
 
     _check_thresholds(min_species_observations, min_checklist_species)
-    filters = _quality_filters(data) if apply_quality_filters else {}
-    _check_columns(data, [CHECKLIST, SPECIES, *filters])
+    protocol = next((name for name in PROTOCOLS if name in data), PROTOCOLS[0])
+    _check_columns(data, [CHECKLIST, SPECIES, *([CATEGORY, protocol, COMPLETE] if apply_quality_filters else [])])
     left = {"rows of data": len(data)}  # rows, species or checklists after each filter
     checklists, species = pd.Categorical(data[CHECKLIST]), pd.Categorical(data[SPECIES])
-    rows = _good_rows(data, filters, left) & _named_rows(checklists, species)
+    rows = np.ones(len(data), dtype=bool)
+    if apply_quality_filters:
+        species, rows = _good_rows(data, species, protocol, left)
+    rows &= _named_rows(checklists, species)
     left[f"rows by having {CHECKLIST} and {SPECIES}"] = int(rows.sum())
     seen = _seen(checklists, species, rows)
+    lists = _sorted_codes(checklists, seen.getnnz(axis=1))
+    groups = _groups(pd.Categorical(data[GROUP]), checklists, rows)[lists] if GROUP in data else None
+    if apply_quality_filters:
+        is_kept = _first_of_each(groups, len(lists))
+        lists, groups = lists[is_kept], None if groups is None else groups[is_kept]
+        left["checklists by counting shared ones once"] = len(lists)
+    seen = seen[lists]
     observations = seen.getnnz(axis=0)
-    lists, kinds = _sorted_codes(checklists, seen.getnnz(axis=1)), _sorted_codes(species, observations)
+    kinds = _sorted_codes(species, observations)
     kinds = kinds[observations[kinds] >= (min_species_observations or 1)]
     left[f"species by min_species_observations={min_species_observations}"] = len(kinds)
     seen = seen[:, kinds]
-    lists = lists[seen.getnnz(axis=1)[lists] >= (min_checklist_species or 0)]
+    is_long = seen.getnnz(axis=1) >= (min_checklist_species or 0)
+    lists, seen, groups = lists[is_long], seen[is_long], None if groups is None else groups[is_long]
     left[f"checklists by min_checklist_species={min_checklist_species}"] = len(lists)
     _check_left(left)
 
     names = species.categories[kinds].tolist()
-    index = _groups(pd.Categorical(data[GROUP]), checklists, rows)[lists] if GROUP in data else None
+    _warn_of_constants(names, seen.getnnz(axis=0), len(lists))
     sparse: Any = pd.DataFrame.sparse  # an accessor that pandas' stubs do not know
-    matrix: pd.DataFrame = sparse.from_spmatrix(seen[lists], index=index, columns=names)
+    matrix: pd.DataFrame = sparse.from_spmatrix(seen, index=groups, columns=names)
     matrix.insert(0, CHECKLIST, np.asarray(checklists.categories)[lists])
     return matrix, names
 
@@ -139,7 +177,8 @@ def _choose_columns(path: Path, header: list[str], columns: Sequence[str] | None
     if isinstance(columns, str) or (columns is not None and not columns):
         raise ValueError(f"columns must be a list of one or more column names, or None; got {columns!r}")
     protocol = next((name for name in PROTOCOLS if name in header), PROTOCOLS[0])
-    wanted = [CHECKLIST, GROUP, SPECIES, CATEGORY, protocol, COMPLETE] if columns is None else list(columns)
+    needed = [CHECKLIST, GROUP, SPECIES, *([SCIENTIFIC] if SCIENTIFIC in header else []), CATEGORY, protocol, COMPLETE]
+    wanted = needed if columns is None else list(columns)
     if missing := [name for name in wanted if name not in header]:
         raise ValueError(
             f"{path} must be a tab-separated file of the eBird Basic Dataset with the columns {wanted}; "
@@ -171,48 +210,71 @@ def _groups(groups: "pd.Categorical", checklists: "pd.Categorical", rows: NDArra
     """The group of each category of ``checklists``, or its own identifier."""
     import pandas as pd
 
-    known = rows & _is_named(groups)
+    known = rows & is_named(groups)
     group_of = checklists.categories.to_numpy(dtype=object, copy=True)
     group_of[checklists.codes[known]] = groups.categories.to_numpy(dtype=object)[groups.codes[known]]
     index: pd.Index[Any] = pd.Index(group_of, name=GROUP)
     return index
 
 
-def _quality_filters(data: "pd.DataFrame") -> dict[str, set[str]]:
-    """Which values of which column a sighting must have."""
-    protocol = next((name for name in PROTOCOLS if name in data), PROTOCOLS[0])
-    return {CATEGORY: {"species"}, protocol: {"traveling", "stationary"}, COMPLETE: {"1", "1.0", "true"}}
-
-
-def _good_rows(data: "pd.DataFrame", filters: dict[str, set[str]], left: dict[str, int]) -> NDArray[np.bool_]:
-    """Which rows pass all filters; notes in ``left`` how many are left after each."""
+def _good_rows(
+    data: "pd.DataFrame", names: "pd.Categorical", protocol: str, left: dict[str, int]
+) -> "tuple[pd.Categorical, NDArray[np.bool_]]":
+    """The species of each row, and which rows pass the quality filters; notes in ``left`` how many after each."""
     import pandas as pd
 
-    good = np.ones(len(data), dtype=bool)
-    for name, accepted in filters.items():
-        values = pd.Categorical(data[name])
-        is_accepted = np.zeros(len(data), dtype=bool)
-        for code, value in enumerate(values.categories):
-            if str(value).strip().lower() in accepted:
-                is_accepted |= values.codes == code  # to index by the codes would take 8 bytes a row
-        good &= is_accepted
-        left[f"rows by {name} {' or '.join(sorted(accepted))}"] = int(good.sum())
-    return good
+    scientific = pd.Categorical(data[SCIENTIFIC]) if SCIENTIFIC in data else None
+    species, good, is_below = roll_up_to_species(names, scientific, pd.Categorical(data[CATEGORY]))
+    left[f"rows by {CATEGORY} species, or below it"] = num_species = int(good.sum())
+    logger.info(
+        "of %d sightings, %d of subspecies groups, forms, intergrades and domestic birds count as their species; "
+        "%d of no single species (spuh, slash, hybrid) are left out",
+        len(good), (good & is_below).sum(), len(good) - num_species,
+    )  # fmt: skip
+    for name, accepted in ((protocol, TRAVELING_OR_STATIONARY), (COMPLETE, IS_COMPLETE)):
+        good &= rows_with(pd.Categorical(data[name]), accepted)
+        left[f"rows by {name} {'traveling or stationary' if name == protocol else 'true'}"] = int(good.sum())
+    return species, good
+
+
+def _first_of_each(groups: "pd.Index[Any] | None", num_checklists: int) -> NDArray[np.bool_]:
+    """Which checklists are the first of their group, by their groups in the order of their identifiers."""
+    if groups is None:
+        logger.warning(
+            "data has no %s: checklists that observers shared count as often as they were shared; "
+            "load_ebird_data(path) reads it",
+            GROUP,
+        )
+        return np.ones(num_checklists, dtype=bool)
+    is_first: NDArray[np.bool_] = ~groups.duplicated()
+    logger.info(
+        "of %d checklists, %d are left out: others of their %s are kept, of each the one whose %s comes first",
+        len(groups), len(groups) - is_first.sum(), GROUP, CHECKLIST,
+    )  # fmt: skip
+    return is_first
+
+
+def _warn_of_constants(names: list[str], observations: NDArray[Any], num_checklists: int) -> None:
+    """Say so where there is nothing to learn from."""
+    if (observations == num_checklists).all():
+        logger.warning(
+            "the matrix should hold absences too; each of its %d species is on each of its %d checklists, and a model "
+            "learns nothing from that: use more data, or lower the thresholds",
+            len(names), num_checklists,
+        )  # fmt: skip
+    elif never := [name for name, count in zip(names, observations, strict=True) if not count]:
+        logger.warning(
+            "%d of %d species are on none of the checklists that min_checklist_species left, and a model learns "
+            "nothing of them: %s%s; raise min_species_observations, or leave these columns out",
+            len(never), len(names), ", ".join(never[:5]), ", ..." if len(never) > 5 else "",
+        )  # fmt: skip
 
 
 def _named_rows(checklists: "pd.Categorical", species: "pd.Categorical") -> NDArray[np.bool_]:
     """Which rows say what was seen on which checklist; all, unless the file was cut short."""
-    named = _is_named(checklists) & _is_named(species)
+    named = is_named(checklists) & is_named(species)
     if not named.all():
         logger.warning("left out %d rows without %s or %s", (~named).sum(), CHECKLIST, SPECIES)
-    return named
-
-
-def _is_named(values: "pd.Categorical") -> NDArray[np.bool_]:
-    """Where there is a value; an empty text is none."""
-    named: NDArray[np.bool_] = values.codes >= 0
-    if "" in values.categories:
-        named &= values.codes != values.categories.get_loc("")
     return named
 
 
@@ -228,8 +290,8 @@ def _check_thresholds(min_species_observations: int | None, min_checklist_specie
 def _check_columns(data: "pd.DataFrame", needed: list[str]) -> None:
     if missing := [name for name in needed if name not in data]:
         raise ValueError(
-            f"data must have the columns {needed}; it lacks {missing}: load_ebird_data(path) reads them all, "
-            "and apply_quality_filters=False needs the first two only"
+            f"data must have the columns {needed}; it lacks {missing}: load_ebird_data(path) reads them all (of the "
+            f"protocol one of {list(PROTOCOLS)}), and apply_quality_filters=False needs the first two only"
         )
 
 

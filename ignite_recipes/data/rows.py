@@ -1,5 +1,6 @@
 """Rows of a matrix, dense or sparse, as data sets and loaders that fetch a whole batch at once."""
 
+import logging
 import operator
 from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RowDataset", "create_dataloaders", "split_train_val"]
 
+logger = logging.getLogger(__name__)
+
 GROUP = "GROUP IDENTIFIER"
+CHECKLIST = "SAMPLING EVENT IDENTIFIER"
 REAL_KINDS = "buif"  # numpy's letters for booleans, unsigned and signed integers, and floats
 
 
@@ -104,9 +108,11 @@ def split_train_val(
     """Split the rows at random in a part to train on and one to validate on.
 
     Rows of one group, e.g. the checklists that several observers made of the same walk, are nearly the same,
-    so they stay on one side. Groups are known by a column GROUP IDENTIFIER of a frame, or by its index of
-    that name; a row without one is a group of its own. Whole groups are drawn for validation until it has
-    the wanted number of rows; one group at least is left to train on.
+    so they stay on one side. Groups are known by a column GROUP IDENTIFIER of a frame, or by a level of its index
+    of that name. A row without one goes with those of its SAMPLING EVENT IDENTIFIER, if the frame has this column
+    or level, or is a group of its own. Whole groups are drawn for validation until it has the wanted number of
+    rows; one group at least is left to train on. A frame of checklists that has lost its groups, as
+    ``matrix.merge(facts)`` does, is warned of; ``matrix.join`` keeps them.
 
     Args:
         matrix: (N, D), the frame of :func:`create_species_matrix`, sparse or dense, with
@@ -129,7 +135,7 @@ def split_train_val(
     True
     """
     if _is_frame(matrix):
-        dataset, groups = _from_frame(matrix, species)
+        dataset, groups = frame_rows(matrix, species), _group_numbers(matrix)
     else:
         dataset = RowDataset(matrix, species)
         groups = np.arange(len(dataset))
@@ -234,12 +240,20 @@ def _is_frame(matrix: object) -> "TypeIs[pd.DataFrame]":
     return hasattr(matrix, "columns")
 
 
-def _from_frame(frame: "pd.DataFrame", species: Sequence[str] | None) -> tuple[RowDataset, NDArray[np.int64]]:
-    """The chosen columns of a frame, sparse if they are, and the number of each row's group."""
+def frame_rows(frame: Any, species: Sequence[str] | None = None) -> RowDataset:
+    """The chosen columns of a frame, by default all of numbers, sparse if they are.
+
+    Raises:
+        ValueError: if a column is missing or not of numbers, or none is left.
+    """
     import pandas as pd
 
+    if not isinstance(frame, pd.DataFrame):  # of polars
+        frame = pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns}, copy=False)
     is_number = {name: pd.api.types.is_numeric_dtype(dtype) for name, dtype in frame.dtypes.items()}
     names: list[Any] = [name for name in frame if is_number[name]] if species is None else list(species)
+    if species is None and not names:
+        raise ValueError(f"the frame must have at least one column of numbers; got {list(is_number)}: convert them")
     if isinstance(species, str) or not names:
         raise ValueError(f"species must name at least one column of numbers; got {species!r}: pass a list of them")
     if wrong := [name for name in names if not is_number.get(name)]:
@@ -247,23 +261,41 @@ def _from_frame(frame: "pd.DataFrame", species: Sequence[str] | None) -> tuple[R
     chosen = frame[names]
     if all(isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in chosen.dtypes):
         sparse: Any = chosen.sparse  # an accessor that pandas' stubs do not know
-        return RowDataset(sparse.to_coo().tocsr(), names), _group_numbers(frame)
+        return RowDataset(sparse.to_coo().tocsr(), names)
     rows = chosen.to_numpy()
     if rows.dtype == object:  # of columns that have no type of numpy's in common
         rows = chosen.to_numpy(dtype=np.float32, na_value=np.nan)
-    return RowDataset(rows, names), _group_numbers(frame)
+    return RowDataset(rows, names)
 
 
 def _group_numbers(frame: "pd.DataFrame") -> NDArray[np.int64]:
     import pandas as pd
 
-    if GROUP not in frame and frame.index.name != GROUP:
-        return np.arange(len(frame))
-    groups = frame[GROUP] if GROUP in frame else frame.index.to_series()
-    numbers, _ = pd.factorize(groups.astype(object).where(groups.ne(""), None))
+    keys = [_labels(frame, name) for name in (GROUP, CHECKLIST)]
+    if keys[0] is None and keys[1] is not None:
+        logger.warning(
+            "the matrix has %s but no %s: if checklists were shared, nearly the same ones may be on both sides; "
+            "keep the index of create_species_matrix, by matrix.join(facts.set_index(%r), on=%r) where "
+            "matrix.merge(facts) would drop it",
+            CHECKLIST, GROUP, CHECKLIST, CHECKLIST,
+        )  # fmt: skip
+    numbers = np.full(len(frame), -1, np.int64)
+    for labels in keys:
+        if labels is not None:
+            found, _ = pd.factorize(labels)
+            new = (numbers < 0) & (found >= 0)
+            numbers[new] = found[new] + numbers.max(initial=-1) + 1
     alone = np.flatnonzero(numbers < 0)
     numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(len(alone))
-    return numbers.astype(np.int64)
+    return numbers
+
+
+def _labels(frame: "pd.DataFrame", name: str) -> "pd.Series[Any] | None":
+    """What a column, or else a level of the index, says of each row, an empty text nothing; None without either."""
+    if name not in frame and name not in frame.index.names:
+        return None
+    labels = frame[name] if name in frame else frame.index.get_level_values(name).to_series()
+    return labels.astype(object).where(labels.ne(""), None)
 
 
 def _wanted_rows(val_size: float, n: int) -> int:

@@ -22,7 +22,7 @@ class Validation:
     Runs:   trainer, EPOCH_COMPLETED; with ``every_iterations`` ITERATION_COMPLETED.
     Reads:  the evaluator's ``state.metrics``.
     Writes: the trainer's ``state.metrics[prefix + name]``.
-    Keeps:  with ``every_iterations`` what was measured last, else nothing. It cannot change the training: our evaluator
+    Keeps:  nothing, but with ``every_iterations`` what it measured last. It cannot change the training: our evaluator
             leaves modes and generators as they were.
 
     In an epoch without a validation its metrics are those of an earlier one: early stopping, plateau schedules and

@@ -3,7 +3,7 @@
 import copy
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.data import TrafficArrays, TrafficDataset
+from ignite_recipes.data.vectors import unchanged, vector_batches
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.files import replace_file
-from ignite_recipes.loading.batches import first_item
 from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
 
@@ -22,29 +22,44 @@ __all__ = ["extract_embeddings", "predict_traffic", "save_for_inference"]
 
 
 @torch.no_grad()
-def extract_embeddings(model: nn.Module, loader: Iterable[Any]) -> Tensor:
-    """The embeddings (latent means) of every vector of a loader, on the CPU: (N, Z).
+def extract_embeddings(model: nn.Module, loader: Any) -> Tensor:
+    """The embeddings (latent means) of N vectors, in their order, on the CPU: (N, Z) float32.
 
-    Rows come in the loader's order; pass one that does not shuffle.
+    No generator is moved by it.
 
     Args:
         model: with a method ``embed(x)``, such as :class:`VariationalAutoencoder`; evaluated as in inference
             and left in the mode in which it was.
-        loader: batches (N, D), or tuples or lists whose first item is one.
+        loader: a loader, or another iterable of batches (n, D), or of tuples or lists whose first item is one; or the
+            vectors themselves, (N, D): a data set such as :class:`RowDataset`, a tensor, an array, a CSR matrix, or a
+            frame of pandas or polars, of which the columns of numbers are read. A loader that shuffles,
+            or drops the last batch, is read in its data set's order and as a whole, which is warned of.
 
     Raises:
-        ValueError: if the loader is empty.
+        TypeError: for a model without ``embed``, or for data of another kind.
+        ValueError: if there is no vector; if the vectors have not the model's ``input_dimension`` D; if a loader's
+            sampler gives other rows of its data set than each once, in their order.
 
     >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
     >>> extract_embeddings(model, [torch.zeros(3, 4), torch.ones(1, 4)]).shape
     torch.Size([4, 2])
+    >>> extract_embeddings(model, torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
     """
     model = unwrap(model)
-    if not callable(getattr(model, "embed", None)):
+    embed: Any = getattr(model, "embed", None)
+    if not callable(embed):
         raise TypeError(f"model must have a method embed(x), e.g. a VariationalAutoencoder; got {type(model).__name__}")
-    device = next(model.parameters()).device
-    with in_evaluation_mode(model):
-        parts = [model.embed(first_item(batch).to(device).float()).cpu() for batch in loader]  # type: ignore[operator]
+    device, width = next(model.parameters()).device, getattr(model, "input_dimension", None)
+    parts = []
+    with in_evaluation_mode(model), unchanged(loader):
+        for batch in vector_batches(loader):
+            if width is not None and batch.shape[1:] != (width,):
+                raise ValueError(
+                    f"the vectors must be (N, {width}), with the model's {width} features; got shape "
+                    f"{tuple(batch.shape)}: pass the columns that the model was trained on, in their order"
+                )
+            parts.append(embed(batch.to(device).float()).cpu())
     if not parts:
         raise ValueError("the loader must yield at least one batch; got an empty one")
     return torch.cat(parts)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ignite_recipes.data.vectors import read_vectors
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.inference import extract_embeddings
 from ignite_recipes.plotting.style import COLORS, MARKERS, new_figure
-from ignite_recipes.plotting.vectors import read_vectors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +42,8 @@ def plot_latent(
     Args:
         model_or_embeddings: a model with a method ``embed(x)``, such as :class:`VariationalAutoencoder`, evaluated as
             in inference; or the embeddings themselves, (N, Z), as of :func:`extract_embeddings`.
-        data: for a model: a tensor or an array (N, D), a :class:`RowDataset`, or a loader. A loader that
-            shuffles is read in its data set's order.
+        data: for a model: a tensor, an array or a frame (N, D), a :class:`RowDataset`, or a loader. A loader that
+            shuffles is read in its data set's order, which is warned of.
         labels: N of them, in the order of the data: kinds (words, a few whole numbers) with a legend, or numbers
             with a colour bar. None and NaN are drawn grey.
         label_name: what the labels are, with their unit if they have one.

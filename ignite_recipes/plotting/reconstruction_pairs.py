@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.arguments import whole_number
+from ignite_recipes.data.vectors import feature_names_of, read_vectors
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.plotting.style import new_figure
-from ignite_recipes.plotting.vectors import feature_names_of, read_vectors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def plot_reconstructions(
 
     Args:
         model: with the methods ``embed(x)`` and ``decode(z)``, such as :class:`VariationalAutoencoder`.
-        data: in [0, 1]: a tensor or an array (N, D), a :class:`RowDataset`, a loader, or images (N, H, W) or
+        data: in [0, 1]: a tensor, an array or a frame (N, D), a :class:`RowDataset`, a loader, or images (N, H, W) or
             (N, 1, H, W). A loader that shuffles is read in its data set's order.
         n: how many to draw; all there are if they are fewer.
         image_shape: (H, W), if the vectors are images; known of data that come as images.
@@ -63,7 +63,7 @@ def plot_reconstructions(
     """
     for name, count in {"n": n, "max_features": max_features}.items():
         whole_number(count, name)
-    originals = read_vectors(data, n)
+    originals = read_vectors(data, n, any_order=True)
     if image_shape is None and originals.dim() > 2:
         image_shape = (originals.shape[-2], originals.shape[-1])
     originals = originals.flatten(1)  # (n, D)

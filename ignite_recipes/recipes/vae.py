@@ -1,5 +1,6 @@
 """Train a denoising variational autoencoder."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -32,6 +33,7 @@ from ignite_recipes.recipes.checks import check_count, check_positive, check_sav
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 
 __all__ = ["train_variational_autoencoder"]
+logger = logging.getLogger(__name__)
 
 HISTORY = [f"{part}_{name}" for part in ("train", "val") for name in ("loss", "recon_loss", "kl_loss")]
 
@@ -57,6 +59,8 @@ def train_variational_autoencoder(
     Losses are in nats per vector: binary cross-entropy summed over the features, plus the KL divergence
     summed over the latent dimensions, averaged over the vectors. Training sees noisy inputs, validation
     clean ones. The model ends with its last weights, or, if ``patience`` is given, with its best ones.
+    Training vectors that are all equal, such as those of a matrix without absences, are warned of: a low
+    loss then says nothing.
 
     Args:
         model: a :class:`VariationalAutoencoder`, or any module whose forward pass gives
@@ -119,6 +123,7 @@ def train_variational_autoencoder(
 
     # One step, in the order in which it happens.
     _InputCheck(model).attach(trainer)
+    _VariationCheck().attach(trainer)
     if noise_std > 0:
         noise.attach(trainer)
     attach_step_handlers(trainer, options)
@@ -188,7 +193,10 @@ class _InputCheck:
         x = first_item(batch)
         if not isinstance(x, Tensor) or x.dim() != 2 or len(x) == 0:
             got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{where} must be a tensor of shape (N, D), or a tuple that begins with one; got {got}")
+            raise ValueError(
+                f"{where} must be a tensor of shape (N, D), or a tuple that begins with one; got {got}: "
+                "create_dataloaders(train, val) makes batches of a data set's vectors"
+            )
         if self._features not in (None, x.shape[1]):
             raise ValueError(
                 f"{where} must have the model's {self._features} features; got {x.shape[1]}: "
@@ -213,6 +221,48 @@ class _InputCheck:
     def _read(self, engine: Engine) -> None:
         if self._outside is not None and self._outside.item():
             raise ValueError("the data must be in [0, 1]; an epoch held other values or NaN: scale the data")
+
+
+class _VariationCheck:
+    """Warn if all clean vectors of the first epoch are equal: there is nothing to learn from them.
+
+    Runs:   trainer, ITERATION_STARTED until two vectors differ; EPOCH_COMPLETED of the first epoch, where the host
+            waits for vectors that lie on an accelerator.
+    """
+
+    def __init__(self) -> None:
+        self._first: Tensor | None = None
+        self._differ: Tensor | None = None
+        self._is_done = False
+
+    def __repr__(self) -> str:
+        return "check that vectors differ"
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
+
+    def __call__(self, engine: Engine) -> None:
+        if self._is_done:
+            return
+        x = first_item(engine.state.batch)
+        if self._first is None:
+            self._first = x[0].clone()
+        differ = (x != self._first).any()
+        self._differ = differ if self._differ is None else self._differ | differ
+        self._is_done = x.device.type == "cpu" and bool(differ)
+
+    def _read(self, engine: Engine) -> None:
+        if self._is_done or self._first is None or self._differ is None:
+            return
+        self._is_done = True
+        if not self._differ.item():
+            low, high = (value.item() for value in self._first.float().aminmax())
+            logger.warning(
+                "the training vectors should differ; all of epoch %d are the same, with values from %g to %g, so a low "
+                "loss says nothing: check the filters that made them (a matrix of checklists needs absences too)",
+                engine.state.epoch, low, high,
+            )  # fmt: skip
 
 
 def _check_first_batch(loader: Iterable[Any], model: nn.Module) -> None:

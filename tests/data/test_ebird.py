@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from ignite_recipes.data import create_species_matrix, load_ebird_data, write_example_ebd
 
 CHECKLIST, GROUP, NAME = "SAMPLING EVENT IDENTIFIER", "GROUP IDENTIFIER", "COMMON NAME"
-DEFAULT = [CHECKLIST, GROUP, NAME, "CATEGORY", "OBSERVATION TYPE", "ALL SPECIES REPORTED"]
+SCIENTIFIC = "SCIENTIFIC NAME"
+DEFAULT = [CHECKLIST, GROUP, NAME, SCIENTIFIC, "CATEGORY", "OBSERVATION TYPE", "ALL SPECIES REPORTED"]
 
 CATEGORIES = st.sampled_from(["species", "species", "species", "issf", "spuh", "hybrid"])
 PROTOCOLS = st.sampled_from(["Traveling", "Stationary", "Incidental"])
 sightings = st.lists(
     st.tuples(
         st.sampled_from(["S9", "S10", "S2", "S33"]),
-        st.sampled_from(["Shikra", "Black Kite", "Loten's Sunbird"]),
+        st.sampled_from(["Shikra", "Black Kite", "Black Kite (Black-eared)", "Loten's Sunbird"]),
         CATEGORIES,
         PROTOCOLS,
         st.sampled_from(["1", "1", "0"]),
@@ -46,8 +47,9 @@ def brute_force(rows, min_observations, min_species, quality):
     """The rows and columns of the matrix, by dictionaries and sets only."""
     lists = {}
     for checklist, name, category, protocol, complete in rows:
-        if not quality or (category == "species" and protocol != "Incidental" and complete == "1"):
-            lists.setdefault(checklist, set()).add(name)
+        if not quality or (category in ("species", "issf") and protocol != "Incidental" and complete == "1"):
+            is_rolled = quality and category == "issf"
+            lists.setdefault(checklist, set()).add(name.partition(" (")[0] if is_rolled else name)
     names = sorted(set().union(*lists.values()))
     names = [n for n in names if sum(n in seen for seen in lists.values()) >= (min_observations or 0)]
     lists = {c: seen & set(names) for c, seen in lists.items() if len(seen & set(names)) >= (min_species or 0)}
@@ -130,6 +132,139 @@ def test_index_counts_where_groups_are_unknown():
     assert matrix.index.equals(pd.RangeIndex(2))
 
 
+# How eBird files write them: category, common and scientific name, and the species that auk makes of it.
+TAXA = {
+    "species": ("species", "Barn Swallow", "Hirundo rustica", "Barn Swallow"),
+    "issf as files have it": ("issf", "Barn Swallow", "Hirundo rustica", "Barn Swallow"),
+    "issf, a trinomial": ("issf", "Barn Swallow (Eurasian)", "Hirundo rustica rustica", "Barn Swallow"),
+    "issf, a group in brackets": ("issf", "Purple Heron (Purple)", "Ardea purpurea [purpurea Group]", "Purple Heron"),
+    "issf, several subspecies": ("issf", "Barn Swallow (A/B)", "Hirundo rustica rustica/gutturalis", "Barn Swallow"),
+    "issf under another common name": ("issf", "House Swallow (Tytler's)", "Hirundo rustica tytleri", "Barn Swallow"),
+    "intergrade": ("intergrade", "Barn Swallow (A x B)", "Hirundo rustica rustica x gutturalis", "Barn Swallow"),
+    "form": ("form", "Red Crossbill (Type 1)", "Loxia curvirostra (type 1)", "Red Crossbill"),
+    "form not described yet": ("form", "Rote Owl (undescribed form)", "Ninox sp. nov.", "Rote Owl (undescribed form)"),
+    "form of two species": ("form", "Odd Gull", "Larus fuscus x argentatus", None),
+    "feral pigeon": ("domestic", "Rock Pigeon", "Columba livia", "Rock Pigeon"),
+    "feral pigeon by its own name": ("domestic", "Rock Pigeon (Feral)", "Columba livia (Feral Pigeon)", "Rock Pigeon"),
+    "domestic goose of no species": ("domestic", "goose sp. (Domestic type)", "Anser sp. (Domestic type)", None),
+    "spuh": ("spuh", "swift sp.", "Apodidae sp.", None),
+    "slash": ("slash", "Pin-tailed/Swinhoe's Snipe", "Gallinago stenura/megala", None),
+    "hybrid": ("hybrid", "Mallard x Gadwall (hybrid)", "Anas platyrhynchos x Mareca strepera", None),
+    "a category of later years": ("fossil", "Dodo", "Raphus cucullatus", None),
+}
+
+
+def as_taxa(rows, *, scientific=True):
+    data = pd.DataFrame(rows, columns=[CHECKLIST, "CATEGORY", NAME, SCIENTIFIC])
+    data = data.assign(**{"OBSERVATION TYPE": "Traveling", "ALL SPECIES REPORTED": "1"})
+    return data if scientific else data.drop(columns=SCIENTIFIC)
+
+
+@pytest.mark.parametrize("scientific", [True, False], ids=["with scientific names", "without"])
+@pytest.mark.parametrize(
+    ("category", "name", "scientific_name", "expected"), [pytest.param(*taxon, id=name) for name, taxon in TAXA.items()]
+)
+def test_a_taxon_counts_as_its_species_if_it_is_of_one(category, name, scientific_name, expected, scientific):
+    known = [("S0", "species", "Barn Swallow", "Hirundo rustica"), ("S0", "species", "House Crow", "Corvus splendens")]
+    rows = [*known, ("S1", category, name, scientific_name), ("S1", "species", "House Crow", "Corvus splendens")]
+    matrix, _ = create_species_matrix(as_taxa(rows, scientific=scientific))
+    (found,) = matrix[matrix[CHECKLIST] == "S1"].drop(columns=[CHECKLIST, "House Crow"]).to_dict("records")
+    if not scientific and name == "House Swallow (Tytler's)":
+        expected = "House Swallow"  # nothing says of which species it is
+    if not scientific and category == "form" and expected != "Red Crossbill":
+        expected = name.partition(" (")[0]
+    assert [species for species, count in found.items() if count] == ([] if expected is None else [expected])
+
+
+def test_a_species_reported_as_several_taxa_counts_once_and_the_log_says_how_many_were_rolled_up(caplog):
+    rows = [
+        ("S1", "species", "Barn Swallow", "Hirundo rustica"),
+        ("S1", "issf", "Barn Swallow", "Hirundo rustica"),
+        ("S2", "issf", "Barn Swallow", "Hirundo rustica"),
+        ("S2", "domestic", "Rock Pigeon", "Columba livia"),
+        ("S2", "spuh", "swift sp.", "Apodidae sp."),
+    ]
+    with caplog.at_level(logging.INFO, "ignite_recipes"):
+        matrix, species = create_species_matrix(as_taxa(rows))
+    assert species == ["Barn Swallow", "Rock Pigeon"]
+    assert matrix[species].to_numpy().tolist() == [[1, 0], [1, 1]]
+    assert "of 5 sightings, 3 of subspecies groups, forms" in caplog.text
+    assert "; 1 of no single species (spuh, slash, hybrid) are left out" in caplog.text
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.permutations([(f"S{number % 3}", *taxon[:3]) for number, taxon in enumerate(TAXA.values())]), st.integers(1, 9)
+)
+def test_neither_the_order_of_the_rows_nor_how_many_are_read_at_a_time_changes_the_roll_up(rows, block_rows):
+    expected, _ = create_species_matrix(as_taxa(sorted(rows)))
+    with mock.patch("ignite_recipes.data.ebird_species.BLOCK_ROWS", block_rows):
+        found, _ = create_species_matrix(as_taxa(rows).astype("category"))
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_without_quality_filters_every_taxon_counts_by_its_own_name():
+    rows = [("S1", category, name, scientific) for category, name, scientific, _ in TAXA.values()]
+    _, species = create_species_matrix(as_taxa(rows), apply_quality_filters=False)
+    assert species == sorted({name for _, name, _, _ in TAXA.values()})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 12), st.sampled_from("abcd"), st.sampled_from(["1", "1", "0"])),
+        min_size=1,
+        max_size=40,
+    ),
+    st.integers(0, 2),
+)
+def test_shared_checklists_count_once_by_the_first_complete_one_of_each_group(rows, min_observations):
+    group_of = {f"S{n}": f"G{n % 3}" if n % 4 else "" for n in range(1, 13)}
+    data = as_frame([(f"S{n}", name, "species", "Traveling", complete) for n, name, complete in rows])
+    data[GROUP] = data[CHECKLIST].map(group_of)
+    lists = {}
+    for n, name, complete in rows:
+        if complete == "1":
+            lists.setdefault(f"S{n}", set()).add(name)
+    first = {}
+    for checklist in sorted(lists):
+        first.setdefault(group_of[checklist] or checklist, checklist)
+    kept = sorted(first.values())
+    names = [x for x in "abcd" if sum(x in lists[c] for c in kept) >= max(min_observations, 1)]
+    if not names:
+        return
+    matrix, species = create_species_matrix(data, min_observations)
+    assert species == names
+    assert matrix[CHECKLIST].tolist() == kept
+    assert matrix.index.tolist() == [group_of[checklist] or checklist for checklist in kept]
+    assert matrix[names].to_numpy().tolist() == [[int(x in lists[c]) for x in names] for c in kept]
+
+
+def test_the_log_says_how_many_shared_checklists_were_left_out_or_that_none_could_be_told(caplog):
+    data = as_frame([(f"S{n}", "a", "species", "Traveling", "1") for n in range(5)])
+    with caplog.at_level(logging.INFO, "ignite_recipes"):
+        create_species_matrix(data.assign(**{GROUP: ["G1", "G1", "G1", None, ""]}))
+    assert "of 5 checklists, 2 are left out" in caplog.text
+    assert GROUP not in "".join(record.message for record in caplog.records if record.levelno >= logging.WARNING)
+    caplog.clear()
+    create_species_matrix(data)
+    assert f"data has no {GROUP}" in caplog.text
+
+
+def test_a_matrix_without_absences_is_warned_of_and_so_is_a_species_without_presences(caplog):
+    create_species_matrix(as_frame([("S1", "a", "", "", ""), ("S2", "a", "", "", "")]), apply_quality_filters=False)
+    assert "should hold absences too; each of its 1 species is on each of its 2 checklists" in caplog.text
+    caplog.clear()
+    rows = [("S1", "a"), ("S1", "b"), ("S2", "b"), ("S2", "a"), ("S3", "a"), ("S3", "b"), ("S3", "c"), ("S4", "d")]
+    data = pd.DataFrame(rows, columns=[CHECKLIST, NAME])
+    create_species_matrix(data, min_checklist_species=2, apply_quality_filters=False)
+    assert "1 of 4 species are on none of the checklists that min_checklist_species left" in caplog.text
+    assert ": d; raise" in caplog.text
+    caplog.clear()
+    create_species_matrix(data, apply_quality_filters=False)
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("protocol", ["OBSERVATION TYPE", "PROTOCOL TYPE", "PROTOCOL NAME"])
 @pytest.mark.parametrize("complete", [["1", "0"], [1, 0], [1.0, 0.0], ["true", "false"], [True, False]], ids=str)
 def test_quality_filters_read_every_spelling(protocol, complete):
@@ -137,6 +272,25 @@ def test_quality_filters_read_every_spelling(protocol, complete):
     rows = [("S1", "a", "species", "Traveling", complete[0]), ("S2", "a", "species", "Traveling", complete[1])]
     matrix, _ = create_species_matrix(pd.DataFrame(rows, columns=columns))
     assert matrix[CHECKLIST].tolist() == ["S1"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "traveling", "stationary", "incidental"),
+    [
+        ("PROTOCOL TYPE", "eBird - Traveling Count", "eBird - Stationary Count", "eBird - Casual Observation"),
+        ("PROTOCOL TYPE", "Traveling", "Stationary", "Incidental"),
+        ("PROTOCOL NAME", "Traveling", "Stationary", "Incidental"),
+        ("PROTOCOL CODE", "P22", "P21", "P20"),
+    ],
+)
+def test_every_release_is_read_by_the_protocol_that_it_has(tmp_path, protocol, traveling, stationary, incidental):
+    lines = [
+        f"S{n}		{name}	species	{kind}	1"
+        for n, (name, kind) in enumerate([("a", traveling), ("b", stationary), ("c", incidental)])
+    ]
+    header = "\t".join([CHECKLIST, GROUP, NAME, "CATEGORY", protocol, "ALL SPECIES REPORTED"])
+    _, species = create_species_matrix(load_ebird_data(write_ebd(tmp_path / "e.txt", *lines, header=header)))
+    assert species == ["a", "b"]
 
 
 def test_the_observation_type_decides_where_a_protocol_name_is_there_too():

@@ -24,7 +24,7 @@ from ignite_recipes.data import (
     write_example_ebd,
 )
 
-GROUP = "GROUP IDENTIFIER"
+GROUP, CHECKLIST = "GROUP IDENTIFIER", "SAMPLING EVENT IDENTIFIER"
 
 
 def numbered(n, d=3):
@@ -215,11 +215,51 @@ def test_a_sparse_frame_that_is_full_of_something_else_is_read_right():
 
 def test_groups_survive_from_the_file_through_a_slice_to_the_split(tmp_path):
     data = load_ebird_data(write_example_ebd(tmp_path / "e.txt", 300))
-    matrix, species = create_species_matrix(data, min_species_observations=5)
+    matrix, species = create_species_matrix(data, min_species_observations=5, apply_quality_filters=False)
     part = matrix[: len(matrix) // 2].assign(number=np.arange(len(matrix) // 2))
     train, val = (first_column(side) for side in split_train_val(part, ["number", *species]))
     assert part.index.duplicated().any()
     assert not set(part.index[train]) & set(part.index[val])
+
+
+SHARED = pd.DataFrame({CHECKLIST: [f"S{n}" for n in range(40)], "number": np.arange(40)})
+SHARED.index = pd.Index([f"G{n % 20}" for n in range(40)], name=GROUP)
+FACTS = pd.DataFrame({CHECKLIST: SHARED[CHECKLIST].tolist(), "LATITUDE": 9.5})
+KEEP_GROUPS = {
+    "as it came": lambda: SHARED,
+    "join": lambda: SHARED.join(FACTS.set_index(CHECKLIST), on=CHECKLIST),
+    "the groups as a column, then merge": lambda: SHARED.reset_index().merge(FACTS, on=CHECKLIST),
+    "merge with facts that hold the groups": lambda: SHARED.merge(FACTS.assign(**{GROUP: SHARED.index}), on=CHECKLIST),
+    "checklists beside the groups in the index": lambda: SHARED.set_index(CHECKLIST, append=True),
+}
+LOSE_GROUPS = {
+    "merge": lambda: SHARED.merge(FACTS, on=CHECKLIST),
+    "a new index": lambda: SHARED.reset_index(drop=True),
+    "the checklists as the index": lambda: SHARED.set_index(CHECKLIST),
+    "merge of two groups": lambda: SHARED.reset_index().merge(FACTS.assign(**{GROUP: "G"}), on=CHECKLIST),
+}
+
+
+@pytest.mark.parametrize("change", [pytest.param(change, id=name) for name, change in KEEP_GROUPS.items()])
+def test_groups_survive_what_keeps_them(change, caplog):
+    train, val = (first_column(side) for side in split_train_val(change(), ["number"]))
+    assert not {n % 20 for n in train} & {n % 20 for n in val}
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("change", [pytest.param(change, id=name) for name, change in LOSE_GROUPS.items()])
+def test_checklists_that_lost_their_groups_are_warned_of(change, caplog):
+    split_train_val(change(), ["number"])
+    assert f"has {CHECKLIST} but no {GROUP}" in caplog.text
+
+
+def test_rows_of_one_checklist_stay_together_where_it_has_no_group():
+    frame = pd.DataFrame({CHECKLIST: [f"S{n % 9}" for n in range(27)], "number": np.arange(27), GROUP: None})
+    frame.loc[:4, GROUP] = "G1"
+    train, val = (first_column(side) for side in split_train_val(frame[5:], ["number"]))
+    assert not {n % 9 for n in train} & {n % 9 for n in val}
+    train, val = (set(first_column(side)) for side in split_train_val(frame, ["number"]))
+    assert {0, 1, 2, 3, 4} <= train or {0, 1, 2, 3, 4} <= val
 
 
 @pytest.mark.parametrize("val_size", [0, 1.0, 0.0, -0.1, 10, -1, True, float("nan"), 1.5], ids=str)

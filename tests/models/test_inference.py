@@ -3,11 +3,16 @@
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from scipy.sparse import csr_array
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from ignite_recipes import (
+    RowDataset,
     TrafficPredictor,
     VariationalAutoencoder,
     extract_embeddings,
@@ -25,6 +30,53 @@ def test_embeddings_are_those_of_every_row_in_order_and_the_model_keeps_its_mode
         torch.testing.assert_close(extract_embeddings(model, loader), model.embed(X).detach())
     assert model.training
     assert not extract_embeddings(model, [X]).requires_grad
+
+
+FORMS = {
+    "data set": lambda: TensorDataset(X, torch.arange(11)),
+    "rows": lambda: RowDataset(X),
+    "sparse rows": lambda: RowDataset(csr_array(X.numpy())),
+    "tensor": lambda: X,
+    "tensor of doubles with a gradient": lambda: X.double().requires_grad_(),
+    "array": lambda: X.numpy(),
+    "csr": lambda: csr_array(X.numpy()),
+    "pandas": lambda: pd.DataFrame(X.numpy(), columns=list("abcde")).assign(checklist="S1"),
+    "pandas, sparse": lambda: pd.DataFrame.sparse.from_spmatrix(csr_array(X.numpy())),
+    "polars": lambda: pl.DataFrame(X.numpy(), schema=list("abcde")),
+    "loader": lambda: DataLoader(X, 4),
+    "loader that shuffles": lambda: DataLoader(X, 4, shuffle=True),
+    "loader that drops the last batch": lambda: DataLoader(TensorDataset(X), 4, drop_last=True),
+    "batches of arrays": lambda: [X[:6].numpy(), X[6:].numpy()],
+    "generator": lambda: (part for part in X.split(4)),
+}
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in FORMS.items()])
+def test_embeddings_are_a_row_for_each_vector_in_the_order_of_the_data_whatever_holds_them(make):
+    model = VariationalAutoencoder(5, 2, 8)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    embeddings = extract_embeddings(model, make())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert (embeddings.dtype, embeddings.shape) == (torch.float32, (11, 2))
+    torch.testing.assert_close(embeddings, model.embed(X).detach())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(X[:, :4], r"must be \(N, 5\), with the model's 5 .*got shape \(11, 4\): pass", id="narrow"),
+        pytest.param([X, torch.rand(2, 6)], r"got shape \(2, 6\)", id="a wide batch"),
+        pytest.param(torch.rand(2, 3, 5), r"got shape \(2, 3, 5\)", id="3-D"),
+        pytest.param(X[0], r"got shape \(5,\)", id="one vector"),
+        pytest.param(DataLoader(X, sampler=WeightedRandomSampler([1.0] * 9, 9)), "Sampler gives others", id="sampler"),
+        pytest.param(pd.DataFrame(X.numpy()).assign(latitude=9.5), r"got shape \(11, 6\)", id="a column too many"),
+    ],
+)
+def test_other_vectors_than_the_models_are_refused_in_one_line(data, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        extract_embeddings(VariationalAutoencoder(5, 2, 8), data)
+    assert "\n" not in str(caught.value)
 
 
 def test_traffic_is_predicted_of_every_window_in_order_without_dropout_and_the_model_keeps_its_mode():

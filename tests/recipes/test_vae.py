@@ -434,3 +434,20 @@ def test_nothing_is_logged_above_info_in_a_healthy_run(caplog, tmp_path):
         train(num_epochs=3, checkpoint_dir=tmp_path)
         train(num_epochs=4, resume_from=tmp_path / "checkpoint_epoch_3.pt")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        pytest.param([torch.ones(8, 6), torch.ones(3, 6)], "the same, with values from 1 to 1", id="ones"),
+        pytest.param([torch.zeros(8, 6, dtype=torch.bool)], "the same, with values from 0 to 0", id="booleans, zeros"),
+        pytest.param([X[:1].expand(5, 6), X[:1]], "the same, with values from 0 to 1", id="one vector again and again"),
+        pytest.param([torch.ones(8, 6), torch.zeros(8, 6)], None, id="batches that differ"),
+        pytest.param([torch.eye(6)], None, id="vectors that differ"),
+    ],
+)
+def test_training_vectors_that_are_all_equal_are_warned_of_once(caplog, batches, message):
+    train(loader=batches, num_epochs=3)
+    warnings = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == (message is not None)
+    assert message is None or message in warnings[0]
