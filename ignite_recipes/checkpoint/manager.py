@@ -55,7 +55,7 @@ class CheckpointManager:
     ([True, False, True], 3, -inf)
     """
 
-    def __init__(self, checkpoints_dir: str, save_frequency: int = 10) -> None:
+    def __init__(self, checkpoints_dir: str | os.PathLike[str], save_frequency: int = 10) -> None:
         if save_frequency < 1:
             raise ValueError(f"save_frequency must be at least one epoch; got {save_frequency}")
         self.checkpoints_dir, self.save_frequency = os.path.expanduser(checkpoints_dir), save_frequency

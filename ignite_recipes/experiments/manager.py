@@ -73,7 +73,7 @@ class ExperimentManager:
 
     def __init__(
         self,
-        base_dir: str = "runs",
+        base_dir: str | os.PathLike[str] = "runs",
         resume_exp: str | None = None,
         fork_exp: str | None = None,
         *,

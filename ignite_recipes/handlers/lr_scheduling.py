@@ -1,7 +1,6 @@
 """Change the learning rate on torch's own schedules, at the moments torch means them for."""
 
 import logging
-from collections.abc import Callable
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -198,7 +197,7 @@ class LearningRateScheduler:
         """The learning rate of the first parameter group, now."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def attach(self, trainer: Engine, metric: str | Callable[[Engine], float] = "val_loss") -> "LearningRateScheduler":
+    def attach(self, trainer: Engine, metric: Metric = "val_loss") -> "LearningRateScheduler":
         """Advance with ``trainer``.
 
         Args:
