@@ -1,5 +1,6 @@
 """What every recipe's command does around its training: an experiment of its own, or one that is resumed."""
 
+import os
 import shlex
 import signal
 from argparse import SUPPRESS
@@ -32,8 +33,9 @@ __all__ = [
     "run_options",
 ]
 
-_OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration")  # where the experiment is; no settings of it
-_FREE_ON_RESUME = ("epochs", "device", "module")
+# Where the experiment is, and what to do with it; no settings of it.
+_OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration", "print_config")
+_FREE_ON_RESUME = ("epochs", "device", "module", "data_root")
 
 
 def experiment_parser(command: str, description: str, recipe: Callable[..., Any]) -> ArgumentParser:
@@ -58,6 +60,9 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
     options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
     add_options(options, recipe, ["save_every_iterations", *command_options(recipe)])
+    options.add_argument(
+        "--print-config", action="store_true", help="print the settings of this run as a file for --config, and end"
+    )
     return options
 
 
@@ -81,10 +86,15 @@ def run_experiment(
         argv: the command's arguments.
         load: makes the data from the settings; a mistake there leaves no experiment.
         train: from the experiment, the settings and the data; says in one line what was reached.
+
+    Returns:
+        What ``train`` says; with ``--print-config`` the settings, as a YAML text.
     """
     settings = parse_settings(parser, argv)
     if not settings["runs_dir"]:
         raise ValueError("--runs-dir must name a folder; got an empty name")
+    if settings["print_config"]:
+        return _as_config(command, parser, argv, settings)
     join_ranks(as_device(settings["device"]))
     is_new = settings["resume"] is None
     if is_new:
@@ -110,8 +120,8 @@ def run_experiment(
             experiment.discard_unused()
         if not Path(experiment.experiment_dir).exists():
             raise Stopped("stopped before anything was trained", signum) from None
-        where = "" if settings["runs_dir"] == "runs" else f" --runs-dir {shlex.quote(settings['runs_dir'])}"
-        name = Path(experiment.experiment_dir).name
+        folder, name = os.path.split(experiment.experiment_dir)
+        where = "" if folder == "runs" else f" --runs-dir {shlex.quote(folder)}"
         message = f"stopped; resume with: ignite-recipes {command} --resume {name}{where}"
         raise Stopped(message, signum) from None
 
@@ -199,13 +209,59 @@ def _open_new(
     load: Callable[[dict[str, Any]], Any],
 ) -> tuple[ExperimentManager, dict[str, Any], Any]:
     """A new experiment, made when its data have been read; a fork has the settings of its source, with changes."""
-    settings, source = given, given["fork"]
-    if source is not None:
-        own = _settings_of(command, parser, ExperimentManager(given["runs_dir"], resume_exp=source))
-        settings = parse_settings(parser, argv, own)
-    settings["forked_from"] = source
+    settings = _settings_of_new(command, parser, argv, given)
     data = load(settings)
-    return ExperimentManager(given["runs_dir"], fork_exp=source, settings=_own(settings)), settings, data
+    if given["fork"] is None:
+        return ExperimentManager(given["runs_dir"], settings=_own(settings)), settings, data
+    source_dir, name = _place(given, "fork")
+    # A fork of runs/exp5 stands next to it, unless --runs-dir says where.
+    folder = given["runs_dir"] if _is_given(parser, argv, given) else source_dir
+    fork = ExperimentManager(folder, fork_exp=name, fork_dir=source_dir, settings=_own(settings))
+    return fork, {**settings, "forked_from": fork.settings()["forked_from"]}, data
+
+
+def _settings_of_new(
+    command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]
+) -> dict[str, Any]:
+    if given["fork"] is None:
+        return {**given, "forked_from": None}
+    folder, name = _place(given, "fork")
+    own = _settings_of(command, parser, ExperimentManager(folder, resume_exp=name))
+    return parse_settings(parser, argv, own)
+
+
+def _place(given: dict[str, Any], option: str) -> tuple[str, str]:
+    """The folder and the name of the experiment that is to be resumed or forked: exp5, or runs/exp5.
+
+    Raises:
+        FileNotFoundError: if a path leads to no folder.
+    """
+    named = given[option]
+    if os.sep not in named:
+        return given["runs_dir"], named
+    if not Path(named).is_dir():
+        raise FileNotFoundError(f"there is no experiment {named}: check --{option}, or see ignite-recipes list")
+    folder, name = os.path.split(os.path.normpath(named))
+    return folder or os.curdir, name
+
+
+def _is_given(parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]) -> bool:
+    """Whether --runs-dir is among the arguments or, other than its default, in their --config file."""
+    named = {word.partition("=")[0].replace("_", "-") for word in argv}
+    return "--runs-dir" in named or given["runs_dir"] != parser.get_default("runs_dir")
+
+
+def _as_config(command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]) -> str:
+    """The settings of the run that these arguments ask for, where it is included, as a file for ``--config``."""
+    import yaml
+
+    if given["resume"] is None:
+        settings = _settings_of_new(command, parser, argv, given)
+    else:
+        settings = _reopen(command, parser, argv, given)[1]
+    where = {name: settings[name] for name in ("runs_dir", "resume", "fork") if settings[name] is not None}
+    settings = {name: value for name, value in _own(settings).items() if name != "forked_from"}
+    return str(yaml.safe_dump({**where, **settings}, sort_keys=False)).rstrip()
 
 
 def _reopen(
@@ -214,7 +270,13 @@ def _reopen(
     """An experiment and its own settings; only its end and its device may be changed."""
     if given["fork"] is not None:
         raise ValueError("--resume continues an experiment and --fork begins another; give one of them")
-    experiment = ExperimentManager(given["runs_dir"], resume_exp=given["resume"])
+    folder, name = _place(given, "resume")
+    if _is_given(parser, argv, given) and Path(folder).resolve() != Path(given["runs_dir"]).resolve():
+        raise ValueError(
+            f"--resume continues an experiment where it is; {given['resume']} is not in --runs-dir "
+            f"{given['runs_dir']}: leave one of them out, or begin another there with --fork {given['resume']}"
+        )
+    experiment = ExperimentManager(folder, resume_exp=name)
     own = _settings_of(command, parser, experiment)
     settings = parse_settings(parser, argv, own)
     changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
