@@ -14,6 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.checkpoint.newest import LATEST
+from ignite_recipes.cli.listing import RECIPES
 from ignite_recipes.cli.options import add_options, new_parser, parse_settings, speak_of_options
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -288,13 +289,25 @@ def _reopen(
     return experiment, settings
 
 
+def _of_whom(recipe: Any, command: str, experiment: ExperimentManager) -> str:
+    """Whose experiment it is, and what to do about that."""
+    name = Path(experiment.experiment_dir).name
+    if recipe is None:
+        return (
+            f": its config.yaml does not say which recipe it is of; if it is this one, add the line recipe: {command}"
+        )
+    if recipe in RECIPES:
+        return f" but of {recipe!r}: use ignite-recipes {recipe}"
+    return f" but was made in Python by {recipe!r}: go on there, with ExperimentManager(resume_exp={name!r})"
+
+
 def _settings_of(command: str, parser: ArgumentParser, experiment: ExperimentManager) -> dict[str, Any]:
     """An experiment's settings, if they are those of this command."""
     own = experiment.settings()
     if own.get("recipe") != command:
-        recipe = own.get("recipe")
         raise ValueError(
-            f"{experiment.experiment_dir} is not an experiment of the command {command} but of {recipe!r}: use that one"
+            f"{experiment.experiment_dir} is not an experiment of the command {command}"
+            f"{_of_whom(own.get('recipe'), command, experiment)}"
         )
     defaults = parser.get_defaults().as_dict().items()
     empty = [name for name, value in defaults if value is not None and own.get(name, "") is None]

@@ -194,12 +194,24 @@ def list_experiments(base_dir: str | os.PathLike[str]) -> list[str]:
 def _read_settings(config_file: Path) -> dict[str, Any]:
     import yaml
 
+    remedy = "put back a copy of it, or start a new experiment"
     try:
         content = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, FileNotFoundError):
-        content = None
+    except FileNotFoundError:
+        raise ValueError(
+            f"{config_file} must hold the settings of an experiment; there is no such file: {remedy}"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = "it is no YAML text" if mark is None else f"the mistake is in line {mark.line + 1}"
+        raise ValueError(
+            f"{config_file} must hold the settings of an experiment; it is damaged, {place}: mend it, {remedy}"
+        ) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{config_file} must hold the settings of an experiment; it is damaged")
+        got = "it is empty" if content is None else f"got {type(content).__name__}"
+        raise ValueError(
+            f"{config_file} must hold the settings of an experiment, as name: value; it is damaged, {got}: {remedy}"
+        )
     return content
 
 

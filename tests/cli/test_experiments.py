@@ -1,6 +1,7 @@
 """Every command keeps an experiment that can be forked, resumed, listed and checked."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,13 @@ from support.commands import latest, run, settings_of
 
 import ignite_recipes
 import ignite_recipes.data.mnist
-from ignite_recipes import ExperimentManager, read_checkpoint, read_training_log
+from ignite_recipes import (
+    ExperimentManager,
+    compare_experiments,
+    plot_history,
+    read_checkpoint,
+    read_training_log,
+)
 from ignite_recipes.cli import main
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
@@ -452,3 +459,71 @@ def test_an_experiment_is_found_from_the_folder_that_it_is_in(capsys, monkeypatc
     assert run(capsys, "vae", "--resume", "exp1/", "--epochs", "2")[0] == 0
     assert run(capsys, "vae", "--fork", "exp1/", "--epochs", "1")[0] == 0
     assert sorted(os.listdir()) == ["exp1", "exp2"]
+
+
+def damage(kind):
+    """What is left of runs/exp1 when it is damaged in this way, and what is said of it."""
+    config, log = Path("runs/exp1/config.yaml"), Path("runs/exp1/training_log.csv")
+    texts = {
+        "no config": (None, "config.yaml must hold the settings of an experiment; there is no such file: put back"),
+        "empty config": ("", "it is empty: put back"),
+        "damaged config": ("seed: [1", "it is damaged, the mistake is in line 1: mend it"),
+        "no recipe": ("epochs: 2", "does not say which recipe it is of; if it is this one, add the line recipe: vae"),
+        "of another": (
+            "recipe: classify",
+            "not an experiment of the command vae but of 'classify': use ignite-recipes",
+        ),
+        "from Python": (
+            "recipe: Trainer",
+            "made in Python by 'Trainer': go on there, with ExperimentManager(resume_exp",
+        ),
+    }
+    text, said = texts[kind]
+    config.unlink()
+    if text is not None:
+        config.write_text(text)
+    log.write_text(f"# a note\n\n{log.read_text()}\n3,0.")
+    return said
+
+
+@pytest.mark.parametrize(
+    "kind", ["no config", "empty config", "damaged config", "no recipe", "of another", "from Python"]
+)
+def test_an_experiment_without_its_settings_is_told_apart_in_one_line_and_still_read(capsys, kind):
+    train(capsys, "vae", "--epochs", "2")
+    said = damage(kind)
+    for option in ("--resume", "--fork"):
+        code, out, err = run(capsys, "vae", option, "exp1", "--epochs", "3")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+        assert "runs/exp1" in err
+    assert os.listdir("runs") == ["exp1"]
+    code, out, err = run(capsys, "list")
+    assert (code, err) == (0, "")
+    row = out.splitlines()[-1]
+    assert row.startswith("exp1 ")
+    assert " 2/" in row
+    assert "val_loss" in row
+    assert ("config.yaml must hold" in row) == (kind in ("no config", "empty config", "damaged config"))
+    assert len(compare_experiments(["exp1"]).axes[0].lines[0].get_xdata()) == 2
+    assert plot_history("runs/exp1").axes
+
+
+def test_a_damaged_log_is_named_by_its_line_and_hides_nothing_else(capsys):
+    train(capsys, "vae", "--epochs", "2")
+    log = Path("runs/exp1/training_log.csv")
+    log.write_text(log.read_text().replace("\n1,", "\n1,?", 1))
+    named = r"training_log\.csv.*is damaged: line 2 must hold a number for \w+; got '\?.*: mend that line"
+    for read in (plot_history, lambda name: compare_experiments([name])):
+        with pytest.raises(ValueError, match=named):
+            read("exp1")
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    row = out.splitlines()[-1]
+    assert re.search(named, row)
+    assert row.split()[:3] == ["exp1", "vae", "?/2"]
+    for path in Path("runs/exp1/checkpoints").iterdir():
+        path.unlink()
+    code, out, err = run(capsys, "vae", "--resume", "exp1", "--epochs", "3")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(named, err)
