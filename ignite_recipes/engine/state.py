@@ -25,3 +25,6 @@ class TrainingState(State):
         self.losses: Mapping[str, Tensor] | None = None
         self.num_samples = 0
         self.grad_norm: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "dataloader": None, "batch": None, "inputs": None, "losses": None}

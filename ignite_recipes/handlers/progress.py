@@ -43,6 +43,9 @@ class ProgressBar:
     def __repr__(self) -> str:
         return "ProgressBar()"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_bar": None}  # a copy opens one of its own
+
     def attach(self, trainer: Engine) -> "ProgressBar":
         """Show the progress of ``trainer``."""
         if rank():  # rank 0 does it for all
