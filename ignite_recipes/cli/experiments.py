@@ -139,7 +139,10 @@ class _KeepSettings:
         self.experiment, self.settings = experiment, settings
 
     def attach(self, trainer: Engine) -> None:
-        trainer.add_event_handler(Events.STARTED, lambda: self.experiment.write_settings(_own(self.settings)))
+        trainer.add_event_handler(Events.STARTED, self._write)
+
+    def _write(self) -> None:
+        self.experiment.write_settings(_own(self.settings))
 
 
 class _StopAt:
