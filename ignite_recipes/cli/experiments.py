@@ -91,6 +91,7 @@ def run_experiment(
     Returns:
         What ``train`` says; with ``--print-config`` the settings, as a YAML text.
     """
+    _check_config_files(command, argv)
     settings = parse_settings(parser, argv)
     if not settings["runs_dir"]:
         raise ValueError("--runs-dir must name a folder; got an empty name")
@@ -125,6 +126,34 @@ def run_experiment(
         where = "" if folder == "runs" else f" --runs-dir {shlex.quote(folder)}"
         message = f"stopped; resume with: ignite-recipes {command} --resume {name}{where}"
         raise Stopped(message, signum) from None
+
+
+def _check_config_files(command: str, argv: Sequence[str]) -> None:
+    """Refuse a file that holds no settings, or those of another command, before the parser meets their names.
+
+    Raises:
+        ValueError: naming the file; one that is missing is left to the parser.
+    """
+    import yaml
+
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        path = Path(value if equals else following)
+        if option != "--config" or not path.is_file():
+            continue
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            place = "it is no YAML text" if mark is None else f"the mistake is in line {mark.line + 1}"
+            raise ValueError(f"--config {path} must hold settings, as name: value; {place}") from error
+        if not isinstance(content, dict):
+            got = "it is empty" if content is None else f"got {type(content).__name__}"
+            raise ValueError(f"--config {path} must hold settings, as name: value; {got}")
+        recipe = content.get("recipe", command)
+        if recipe != command:
+            step = f"use ignite-recipes {recipe}" if recipe in RECIPES else "take the line recipe out of it"
+            raise ValueError(f"--config {path} must hold settings of {command}; they are of {recipe!r}: {step}")
 
 
 def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]) -> Path | None:
