@@ -136,11 +136,7 @@ def _check_config_files(command: str, argv: Sequence[str]) -> None:
     """
     import yaml
 
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        option, equals, value = word.partition("=")
-        path = Path(value if equals else following)
-        if option != "--config" or not path.is_file():
-            continue
+    for path in _config_files(argv):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -154,6 +150,16 @@ def _check_config_files(command: str, argv: Sequence[str]) -> None:
         if recipe != command:
             step = f"use ignite-recipes {recipe}" if recipe in RECIPES else "take the line recipe out of it"
             raise ValueError(f"--config {path} must hold settings of {command}; they are of {recipe!r}: {step}")
+
+
+def _config_files(argv: Sequence[str]) -> list[Path]:
+    """The files that are named with --config, those that there are."""
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    named = [(word.partition("="), following) for word, following in pairs]
+    paths = [
+        Path(value if equals else following) for (option, equals, value), following in named if option == "--config"
+    ]
+    return [path for path in paths if path.is_file()]
 
 
 def checkpoint_to_resume(experiment: ExperimentManager, settings: dict[str, Any]) -> Path | None:
@@ -248,7 +254,7 @@ def _open_new(
         return ExperimentManager(given["runs_dir"], settings=_own(settings)), settings, data
     source_dir, name = _place(given, "fork")
     # A fork of runs/exp5 stands next to it, unless --runs-dir says where.
-    folder = given["runs_dir"] if _is_given(parser, argv, given) else source_dir
+    folder = given["runs_dir"] if _is_given(argv) else source_dir
     fork = ExperimentManager(folder, fork_exp=name, fork_dir=source_dir, settings=_own(settings))
     return fork, {**settings, "forked_from": fork.settings()["forked_from"]}, data
 
@@ -278,10 +284,13 @@ def _place(given: dict[str, Any], option: str) -> tuple[str, str]:
     return folder or os.curdir, name
 
 
-def _is_given(parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]) -> bool:
-    """Whether --runs-dir is among the arguments or, other than its default, in their --config file."""
-    named = {word.partition("=")[0].replace("_", "-") for word in argv}
-    return "--runs-dir" in named or given["runs_dir"] != parser.get_default("runs_dir")
+def _is_given(argv: Sequence[str]) -> bool:
+    """Whether --runs-dir is among the arguments, or in their --config file."""
+    import yaml
+
+    if any(word.partition("=")[0].replace("_", "-") == "--runs-dir" for word in argv):
+        return True
+    return any("runs_dir" in yaml.safe_load(path.read_text(encoding="utf-8")) for path in _config_files(argv))
 
 
 def _as_config(command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]) -> str:
@@ -292,7 +301,9 @@ def _as_config(command: str, parser: ArgumentParser, argv: Sequence[str], given:
         settings = _settings_of_new(command, parser, argv, given)
     else:
         settings = _reopen(command, parser, argv, given)[1]
-    where = {name: settings[name] for name in ("runs_dir", "resume", "fork") if settings[name] is not None}
+    where = {name: settings[name] for name in ("resume", "fork") if settings[name] is not None}
+    if _is_given(argv):
+        where["runs_dir"] = settings["runs_dir"]
     settings = {name: value for name, value in _own(settings).items() if name != "forked_from"}
     return str(yaml.safe_dump({**where, **settings}, sort_keys=False)).rstrip()
 
@@ -304,7 +315,7 @@ def _reopen(
     if given["fork"] is not None:
         raise ValueError("--resume continues an experiment and --fork begins another; give one of them")
     folder, name = _place(given, "resume")
-    if _is_given(parser, argv, given) and Path(folder).resolve() != Path(given["runs_dir"]).resolve():
+    if _is_given(argv) and Path(folder).resolve() != Path(given["runs_dir"]).resolve():
         raise ValueError(
             f"--resume continues an experiment where it is; {given['resume']} is not in --runs-dir "
             f"{given['runs_dir']}: leave one of them out, or begin another there with --fork {given['resume']}"

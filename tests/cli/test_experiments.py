@@ -428,6 +428,9 @@ def test_a_fork_of_a_path_goes_where_runs_dir_says_and_else_next_to_its_source(c
         best = read_checkpoint("runs/exp1/checkpoints/best_model.pt")["model_state_dict"]
         assert all(torch.equal(value, weights[name]) for name, value in best.items())
     assert os.listdir("runs") == ["exp1"]
+    found = printed(capsys, recipe, "--runs-dir", "runs", "--fork", "out/exp1", "--print-config")
+    assert (found["runs_dir"], found["fork"]) == ("runs", "out/exp1")
+    assert "runs_dir" not in printed(capsys, recipe, "--fork", "out/exp1", "--print-config")
     Path("where.yaml").write_text("runs_dir: out\n")
     assert (
         run(capsys, recipe, "--config", "where.yaml", "--fork", "runs/exp1", "--device", "cpu", "--epochs", "1")[0] == 0
@@ -436,6 +439,9 @@ def test_a_fork_of_a_path_goes_where_runs_dir_says_and_else_next_to_its_source(c
     assert run(capsys, recipe, "--fork", "runs/exp1/", "--epochs", "1", "--device", "cpu")[0] == 0
     assert sorted(os.listdir("runs")) == ["exp1", "exp2"]
     assert settings_of("exp2")["forked_from"] == "exp1"
+    Path("where.yaml").write_text("runs_dir: runs\n")  # the default, said
+    assert run(capsys, recipe, "--config=where.yaml", "--fork", "out/exp1", "--epochs", "1", "--device", "cpu")[0] == 0
+    assert settings_of("exp3")["forked_from"] == str(Path("out/exp1").resolve())
 
 
 def test_a_resume_of_a_path_elsewhere_than_runs_dir_says_so(capsys):
