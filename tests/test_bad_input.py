@@ -424,7 +424,7 @@ CASES = {
     "read_training_log: other": (
         lambda p: recipes.read_training_log(written(p / "l", "a,b\n")),
         ValueError,
-        "a column epoch",
+        "whose first line begins with epoch",
     ),
     "read_checkpoint: a folder": (lambda p: recipes.read_checkpoint(p), FileNotFoundError, "is a folder; name one"),
     "read_checkpoint: a text": (

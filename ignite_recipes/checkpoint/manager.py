@@ -56,7 +56,7 @@ class CheckpointManager:
     ([True, False, True], 3, -inf)
     """
 
-    def __init__(self, checkpoints_dir: str, save_frequency: int = 10) -> None:
+    def __init__(self, checkpoints_dir: str | os.PathLike[str], save_frequency: int = 10) -> None:
         save_frequency = whole_number(save_frequency, "save_frequency", "epochs")
         self.checkpoints_dir, self.save_frequency = os.path.expanduser(checkpoints_dir), save_frequency
         self.best_accuracy = _best_accuracy(self._path(BEST))

@@ -1,6 +1,7 @@
 """``ignite-recipes classify``: train an image classifier on the digits, or on another registered data set."""
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Sequence
@@ -36,7 +37,9 @@ def parser() -> ArgumentParser:
     )
     options.add_argument("--dataset", type=str, default="digits", help=", ".join(DatasetRegistry.names()))
     options.add_argument(
-        "--root", type=str | None, help="the folder of data sets, by default data; of --dataset idx that of its files"
+        "--data-root",
+        type=str | None,
+        help="the folder of the data sets' files, by default data; of --dataset idx that of its files",
     )
     options.add_argument("--model", type=str, default="mynet", help=", ".join(ModelRegistry.names()))
     options.add_argument("--epochs", type=int, default=20, help="the epoch to train to, counted from 1")
@@ -67,9 +70,14 @@ def _load(settings: dict[str, Any]) -> BaseDataset:
     if settings["module"] is not None:
         _import(Path(settings["module"]))
     ModelRegistry.get(settings["model"])  # a mistake there costs no download
-    place = {} if settings["root"] is None else {"root": settings["root"]}
+    root = {} if settings["data_root"] is None else {"root": settings["data_root"]}
+    if root and "root" not in inspect.signature(DatasetRegistry.get(settings["dataset"])).parameters:
+        raise ValueError(
+            f"--data-root is for a data set that is read from files, e.g. mnist; {settings['dataset']!r} takes no "
+            "root: leave it out"
+        )
     try:
-        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"], **place)
+        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"], **root)
     except TypeError as error:  # a mistake in a data set of the user's own
         raise ValueError(f"data set {settings['dataset']!r}: {error}") from error
     if not isinstance(dataset, BaseDataset):

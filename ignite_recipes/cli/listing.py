@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> str:
         f"models       {', '.join(ModelRegistry.names())}",
         f"data sets    {', '.join(DatasetRegistry.names())}",
     ]
-    experiments = list_experiments(folder)
+    experiments = [*list_experiments(folder), *_without_settings(folder)]
     if not experiments:
         return "\n".join([*lines, f"experiments  none in {folder!r} yet"])
     rows = [("experiment", "recipe", "epochs", "best", "")]
@@ -46,19 +47,35 @@ def main(argv: Sequence[str]) -> str:
 
 
 def _row(name: str, experiment: ExperimentManager) -> tuple[str, str, str, str, str]:
+    settings, notes = {}, []
+    log: dict[str, list[float]] | None = None
     try:
-        settings, log = experiment.settings(), _log(experiment)
+        settings = experiment.settings()
     except (ValueError, OSError) as error:
-        return name, "?", "?", "?", str(error)
-    trained = log["epoch"][-1] if log.get("epoch") else 0
-    source = settings.get("forked_from")
+        notes.append(str(error))
+    try:
+        log = _log(experiment)
+    except (ValueError, OSError) as error:
+        notes.append(str(error))
+    if source := settings.get("forked_from"):
+        notes.insert(0, f"forked from {source}")
+    trained = "?" if log is None else int(log["epoch"][-1]) if log.get("epoch") else 0
     return (
         name,
         str(settings.get("recipe", "?")),
         f"{trained}/{settings.get('epochs', '?')}",
-        _best(log),
-        f"forked from {source}" if source else "",
+        "?" if log is None else _best(log),
+        " ".join("; ".join(notes).split()),
     )
+
+
+def _without_settings(folder: str) -> list[str]:
+    """Experiments whose config.yaml is missing: there is a log, or a folder of checkpoints."""
+    known = set(list_experiments(folder))
+    found = {
+        path.parent.name for name in ("training_log.csv", "checkpoints") for path in Path(folder).glob(f"[!.]*/{name}")
+    }
+    return sorted(found - known)
 
 
 def _log(experiment: ExperimentManager) -> dict[str, list[float]]:

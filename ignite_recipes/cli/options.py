@@ -1,7 +1,6 @@
 """Command-line options made from signatures and docstrings, so that they cannot go stale."""
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -13,23 +12,47 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type
 
 __all__ = ["add_options", "new_parser", "parameter_texts", "parse_settings", "speak_of_options"]
 
-ANSWERS = {
-    "--data-root": "--root of classify is the folder of the data sets, by default data",
-    "--mixed-precision": "--precision bfloat16 or --precision float16",
-    "--optimizer": "the commands train with Adam or AdamW; another one is a few lines of Python, see README",
-    "--save-frequency": "--save-every",
-    "--scheduler": "supervised has --scheduler-type; classify trains with a one-cycle schedule",
-}
-"""What users of other programs type, and what stands for it here."""
-
 RENAMED = {"num_epochs": "epochs", "early_stop_patience": "patience"}
 """The same setting has one name in every command, whatever the documents call it."""
+
+_FILE = "FILE"  # the argument that is no option
+
+ANSWERS: dict[str, Sequence[str]] = {
+    **{f"--{name.replace('_', '-')}": [f"--{option}"] for name, option in RENAMED.items()},
+    **dict.fromkeys(["--amp", "--fp16", "--mixed-precision"], ("--use-mixed-precision", "--precision float16")),
+    **dict.fromkeys(["--cuda", "--gpu"], ("--device cuda",)),
+    **dict.fromkeys(["--clip", "--grad-clip", "--gradient-clip"], ("--gradient-clip", "--max-grad-norm")),
+    **dict.fromkeys(["--checkpoint-dir", "--log-dir", "--out", "--output-dir", "--save-dir"], ("--runs-dir",)),
+    "--bf16": ["--precision bfloat16"],
+    "--checkpoint": ["--resume"],
+    "--cpu": ["--device cpu"],
+    "--data-dir": ["--data-root", _FILE, "the data come with a dependency; your own are for Python, see README"],
+    "--data-root": [_FILE, "the data come with a dependency; your own are for Python, see README"],
+    "--lr": ["--learning-rate"],
+    "--max-epochs": ["--epochs"],
+    "--no-cuda": ["--device cpu"],
+    "--optimizer": [
+        "vae, supervised and traffic train with Adam, classify with AdamW; in Python create_trainer and Trainer take "
+        "any optimizer, see README"
+    ],
+    "--save-frequency": ["--save-every"],
+    "--scheduler": [
+        "--scheduler-type",
+        "--use-scheduler",
+        "vae trains with one learning rate, classify with a one-cycle schedule; in Python LearningRateScheduler "
+        "attaches any other, see README",
+    ],
+    "--wd": ["--weight-decay"],
+}
+"""What users of other programs type, and what stands for it here: the first option that the command has, or a text."""
 
 
 def new_parser(command: str, description: str) -> ArgumentParser:
     """A parser that raises instead of leaving, with ``--config``."""
     program = f"ignite-recipes {command}"
-    parser = ArgumentParser(prog=program, description=description, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=program, description=description, exit_on_error=False, allow_abbrev=False, print_config=None
+    )
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings, named as the options")
     return parser
 
@@ -84,12 +107,9 @@ def parse_settings(
     except ArgumentError as error:
         raise _with_answer(parser, words, error) from error
     settings.pop("config")
-    for name in ("resume", "fork"):  # as the last line of a run names them: runs/exp5
-        if os.sep in (settings.get(name) or "") and Path(settings[name]).is_dir():
-            settings["runs_dir"], settings[name] = os.path.split(settings[name].rstrip(os.sep))
-    for name in ("file", "module", "root"):
+    for name in ("file", "module", "data_root"):
         if settings.get(name) is not None:
-            settings[name] = str(Path(settings[name]).resolve())
+            settings[name] = str(Path(settings[name]).expanduser().resolve())
     return settings
 
 
@@ -113,11 +133,21 @@ def _with_answer(parser: ArgumentParser, words: Sequence[str], error: ArgumentEr
     known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     for word in (word.partition("=")[0] for word in words):
         if word.startswith("--") and word not in known:
-            near = get_close_matches(word, known, n=1)
-            answer = ANSWERS.get(word) or (f"did you mean {near[0]}?" if near else "")
-            if answer:
-                return ArgumentError(None, f"{word} is not an option here: {answer}")
+            return ArgumentError(None, f"{word} is not an option here: {_answer(parser, known, word)}")
     return error
+
+
+def _answer(parser: ArgumentParser, known: Sequence[str], word: str) -> str:
+    takes_file = any(action.dest == "file" and not action.option_strings for action in parser._actions)
+    for answer in ANSWERS.get(word, ()):
+        if answer == _FILE and takes_file:
+            return f"name the file itself, {parser.prog} FILE"
+        if answer.split()[0] in known:
+            return f"use {answer}"
+        if not answer.startswith("--") and answer != _FILE:
+            return answer
+    near = get_close_matches(word, [option for option in known if option not in ("--help", "--config")], n=1)
+    return f"did you mean {near[0]}?" if near else f"{parser.prog} --help lists those there are"
 
 
 def _with_hyphens(word: str) -> str:

@@ -54,9 +54,10 @@ def main(argv: Sequence[str]) -> str:
         raise ValueError(f"resume-check RECIPE: one of {', '.join(_RECIPES)}; got {argv[0] if argv else 'none'!r}")
     name, options = argv[0], [*_EPOCHS, *argv[1:]]
     settings = parse_settings(_RECIPES[name].parser(), options)
-    for option in ("resume", "fork"):
-        if settings[option] is not None:
-            raise ValueError(f"resume-check makes experiments of its own, in a temporary folder; leave out --{option}")
+    for option in ("resume", "fork", "print_config"):
+        if settings[option]:
+            named = option.replace("_", "-")
+            raise ValueError(f"resume-check makes experiments of its own, in a temporary folder; leave out --{named}")
     with tempfile.TemporaryDirectory() as folder:
         report = _check(name, [*options, "--runs-dir", folder], Path(folder), settings["epochs"])
     print(report)  # noqa: T201  # what was asked for

@@ -65,7 +65,7 @@ def list_prefixes(folder: Path) -> list[str]:
         FileNotFoundError: if there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}: pass that of the IDX files as root (--root)")
+        raise FileNotFoundError(f"there is no folder {folder}: pass that of the IDX files as root (--data-root)")
     matches = (_TRAIN_IMAGES.fullmatch(path.name) for path in folder.iterdir() if path.is_file())
     return sorted({match[1] for match in matches if match})
 

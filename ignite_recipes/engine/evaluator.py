@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.compiling import compiled
+from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
 from ignite_recipes.engine.modes import in_evaluation_mode
@@ -37,6 +38,13 @@ class EvaluationStep:
         self.get_inputs, self.batch_size, self.prepare_batch = get_inputs, batch_size, prepare_batch
         self.losses = compiled(loss_fn, compile, device)
         self.exchange = exchange_of(model, device, trains=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state_of_step(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.losses = compiled(self.loss_fn, self.compile, self.device)
 
     @torch.no_grad()
     def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:

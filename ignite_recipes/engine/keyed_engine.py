@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events, State
 
 from ignite_recipes.arguments import whole_number
+from ignite_recipes.engine.copies import check_functions, deep_copy, portable, restore
 from ignite_recipes.engine.state import TrainingState
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
@@ -27,6 +28,9 @@ class KeyedEngine(Engine):
     Two of Ignite's private methods are replaced: ``_fire_event``, which took half the time of a tiny step, and
     ``_handle_exception``, which swallowed exceptions and called handlers twice (Ignite 0.5.5). Of its private
     attributes those are set that say where in a loader a run is.
+
+    It can be copied with ``copy.deepcopy``, and with ``pickle`` and ``torch.save`` if its functions stand at the top of
+    a file; its handlers are copied with it, the loader is not: pass it to ``run`` again.
 
     Args:
         step: the process function. It holds no reference to the engine: an engine in a reference cycle would keep its
@@ -72,6 +76,17 @@ class KeyedEngine(Engine):
             assert self.state.seed is not None
             loader = KeyedLoader(data, self.state.seed, self.purpose, self.device)
             return super().run(loader, max_epochs, max_iters, epoch_length)
+
+    def __getstate__(self) -> dict[str, Any]:
+        check_functions(self)
+        return portable(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.logger, self._reported = _ignite_logger, None
+        restore(self, state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deep_copy(self, memo)
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         # As Ignite's, without the text that it makes of each event for a log that nobody reads: 8 of 9 microseconds,

@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["LossFunction", "check_loss", "check_loss_function"]
 
-LossFunction = Callable[[nn.Module, Any, Any], Mapping[str, Tensor]]
-"""``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised."""
+LossFunction = Callable[[Any, Any, Any], Mapping[str, Tensor]]
+"""``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised.
+
+Its parameters may be annotated as narrowly as they are: the user's own class of model, its inputs, its batches.
+"""
 
 
 def check_loss_function(loss_fn: Any) -> None:

@@ -30,6 +30,10 @@ class Parts(Mapping[str, Any]):
     def __init__(self) -> None:
         self._parts: dict[str, Stateful] = {}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        _attached.update({id(part): part for part in self._parts.values()})
+
     def add(self, name: str, part: Stateful) -> None:
         """Enter an object; the second one of a name gets a number after it."""
         unique, number = name, 2

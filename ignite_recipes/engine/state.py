@@ -33,6 +33,9 @@ class EpochMetrics(dict[str, Any]):
         """What was written since the epoch began."""
         return {name: value for name, value in self.items() if name in self._written}
 
+    def __reduce__(self) -> Any:
+        return _metrics_of, (dict(self), set(self._written))
+
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
         self._written.add(name)
@@ -51,6 +54,12 @@ class EpochMetrics(dict[str, Any]):
     def __ior__(self, other: Any) -> "EpochMetrics":  # type: ignore[override,misc]
         self.update(other)
         return self
+
+
+def _metrics_of(values: dict[str, Any], written: set[str]) -> EpochMetrics:
+    metrics = EpochMetrics(values)
+    metrics._written = written
+    return metrics
 
 
 class TrainingState(State):
@@ -78,3 +87,6 @@ class TrainingState(State):
     @metrics.setter
     def metrics(self, metrics: Mapping[str, Any]) -> None:
         self._metrics = metrics if isinstance(metrics, EpochMetrics) else EpochMetrics(metrics)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "dataloader": None, "batch": None, "inputs": None, "losses": None}

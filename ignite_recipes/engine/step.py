@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.compiling import compiled
+from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
 from ignite_recipes.engine.progress import Progress
@@ -103,6 +104,13 @@ class TrainingStep:
     @loss_fn.setter
     def loss_fn(self, loss_fn: LossFunction) -> None:
         self._loss_fn, self.losses = loss_fn, compiled(loss_fn, self.compile, self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return state_of_step(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.loss_fn = state["_loss_fn"]
 
     def attach(self, engine: Engine) -> "TrainingStep":
         """Give an Engine of your own the step's events; the first call does so if it was not done before.

@@ -193,6 +193,10 @@ class TrainingEngine(KeyedEngine):
                 f"got {length}: resume with the same data and batch size"
             )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._decided = set()
+
     def state_dict(self) -> Any:
         """Where the run is: that of ``progress``."""
         return self.progress.state_dict()

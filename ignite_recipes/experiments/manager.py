@@ -50,6 +50,7 @@ class ExperimentManager:
             ``best_model.pt``, or of the latest epoch there is if that one is missing or damaged.
         settings: of a new experiment; they go before those of the one that is forked. Written to
             ``config.yaml``, complete before the folder appears.
+        fork_dir: the folder of the experiment that is forked, if it is another one than ``base_dir``.
 
     Attributes:
         experiment_dir, checkpoints_dir, log_file, plot_file, config_file: paths in it, as strings.
@@ -73,11 +74,12 @@ class ExperimentManager:
 
     def __init__(
         self,
-        base_dir: str = "runs",
+        base_dir: str | os.PathLike[str] = "runs",
         resume_exp: str | None = None,
         fork_exp: str | None = None,
         *,
         settings: Mapping[str, Any] | None = None,
+        fork_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         join_ranks(get_device())  # one folder for all of them
         base = Path(base_dir).expanduser()
@@ -86,9 +88,10 @@ class ExperimentManager:
         if resume_exp is not None:
             folder = _find(base, resume_exp)
         elif fork_exp is not None:
-            source = _find(base, fork_exp)
+            source_dir = base if fork_dir is None else Path(fork_dir).expanduser()
+            source = _find(source_dir, fork_exp)
             inherited = _read_settings(source / "config.yaml")
-            merged = {**inherited, **(settings or {}), "forked_from": fork_exp}
+            merged = {**inherited, **(settings or {}), "forked_from": _name_of(source, base)}
             weights = best_weights(source / "checkpoints")
             if weights is None:
                 logger.warning("%s has no checkpoint yet: its fork begins with weights of its own", source)
@@ -191,12 +194,24 @@ def list_experiments(base_dir: str | os.PathLike[str]) -> list[str]:
 def _read_settings(config_file: Path) -> dict[str, Any]:
     import yaml
 
+    remedy = "put back a copy of it, or start a new experiment"
     try:
         content = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, FileNotFoundError):
-        content = None
+    except FileNotFoundError:
+        raise ValueError(
+            f"{config_file} must hold the settings of an experiment; there is no such file: {remedy}"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = "it is no YAML text" if mark is None else f"the mistake is in line {mark.line + 1}"
+        raise ValueError(
+            f"{config_file} must hold the settings of an experiment; it is damaged, {place}: mend it, {remedy}"
+        ) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{config_file} must hold the settings of an experiment; it is damaged")
+        got = "it is empty" if content is None else f"got {type(content).__name__}"
+        raise ValueError(
+            f"{config_file} must hold the settings of an experiment, as name: value; it is damaged, {got}: {remedy}"
+        )
     return content
 
 
@@ -244,6 +259,11 @@ def _find(base: Path, name: str) -> Path:
         known = ", ".join(list_experiments(base)) or "none"
         raise FileNotFoundError(f"no experiment {name!r} in {str(base)!r}; there are: {known}")
     return folder
+
+
+def _name_of(source: Path, base: Path) -> str:
+    """An experiment's name, or its whole path if it is not one of ``base``."""
+    return source.name if source.parent.resolve() == base.resolve() else str(source.resolve())
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -33,8 +33,8 @@ from ignite_recipes.exchange.ranks import on_rank_zero
 
 __all__ = ["Host", "Metric", "host_of"]
 
-Metric = str | Callable[[Engine], float]
-"""A name in ``state.metrics``, or a function of the trainer that gives the number."""
+Metric = str | Callable[[Any], float | Tensor]
+"""A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
 
 
 def host_of(engine: Engine) -> "Host":

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -120,7 +119,7 @@ class EarlyStopping:
     def attach(
         self,
         trainer: Engine,
-        metric: str | Callable[[Engine], float] = "val_loss",
+        metric: Metric = "val_loss",
         *,
         model: nn.Module | None = None,
     ) -> "EarlyStopping":

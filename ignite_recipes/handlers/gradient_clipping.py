@@ -204,7 +204,8 @@ class GradientClipCallback:
         max_norm: the bound, positive.
         norm_type: of the norm: 1, 2, infinity or any other positive number.
         error_if_nonfinite: raise RuntimeError for NaN or infinite gradients.
-        verbose: log the statistics: once an epoch when attached, else every 1000 calls.
+        verbose: log the statistics, at level INFO: once an epoch when attached; by hand at the first, the 10th and the
+            100th call and at every 1000th.
 
     >>> model = nn.Linear(2, 1)
     >>> model(torch.ones(1, 2)).sum().backward()
@@ -214,7 +215,8 @@ class GradientClipCallback:
     tensor(1.7321)
     """
 
-    LOG_EVERY = 1000  # calls, when used by hand
+    LOG_EVERY = 1000  # calls, when used by hand; an epoch's length is not known then
+    LOG_FIRST = (1, 10, 100)
 
     def __init__(
         self,
@@ -258,7 +260,8 @@ class GradientClipCallback:
         if self._model is None:
             raise RuntimeError("GradientClipCallback must know its model: call set_model(model) first")
         norm = self.clipper.clip(self._model)
-        if self.verbose and self.clipper.num_steps % self.LOG_EVERY == 0:
+        steps = self.clipper.num_steps
+        if self.verbose and (steps in self.LOG_FIRST or steps % self.LOG_EVERY == 0):
             self._log()
         return norm
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Callable
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any
@@ -218,7 +217,7 @@ class LearningRateScheduler:
         """The learning rate of the first parameter group, now."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def attach(self, trainer: Engine, metric: str | Callable[[Engine], float] = "val_loss") -> "LearningRateScheduler":
+    def attach(self, trainer: Engine, metric: Metric = "val_loss") -> "LearningRateScheduler":
         """Advance with ``trainer``.
 
         Args:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -33,7 +34,7 @@ class ProgressBar:
     4
     """
 
-    def __init__(self, metrics: tuple[str, ...] = ("train_loss", "val_loss")) -> None:
+    def __init__(self, metrics: Sequence[str] = ("train_loss", "val_loss")) -> None:
         if isinstance(metrics, str):
             raise TypeError(f"metrics must be a tuple of names of metrics; got {metrics!r}")
         self.metrics = metrics
@@ -41,6 +42,9 @@ class ProgressBar:
 
     def __repr__(self) -> str:
         return "ProgressBar()"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_bar": None}  # a copy opens one of its own
 
     def attach(self, trainer: Engine) -> "ProgressBar":
         """Show the progress of ``trainer``."""

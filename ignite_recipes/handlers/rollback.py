@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import weakref
 from numbers import Real
 from typing import Any
 
@@ -11,6 +10,7 @@ from ignite.engine import Engine, Events
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.run import load_run_state, run_state
 from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers.nonfinite import NonFiniteError
@@ -66,8 +66,8 @@ class Rollback:
         self.num_rollbacks = 0
         self._repeated = 0  # rollbacks to the current copy
         self._copy: dict[str, Any] | None = None
-        # No reference: an engine in a cycle would keep its loader's workers until the garbage collector comes.
-        self._trainer: weakref.ref[TrainingEngine] | None = None
+        # Not the trainer: an engine in a cycle would keep its loader's workers until the garbage collector comes.
+        self._progress: Progress | None = None
 
     def __repr__(self) -> str:
         return f"Rollback(factor={self.factor}, max_rollbacks={self.max_rollbacks})"
@@ -81,7 +81,7 @@ class Rollback:
         host = host_of(trainer)
         ours = host.require_trainer(self)
         host.keep("rollback", self)
-        self._trainer = weakref.ref(ours)
+        self._progress = ours.progress
         ours.recover = self._recover
         trainer.add_event_handler(Events.STARTED, self._begin)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self._keep)
@@ -126,8 +126,8 @@ class Rollback:
 
     def state_dict(self) -> dict[str, Any]:
         """How often it went back, and inside an epoch the copy; at its end what is saved is the copy."""
-        trainer = None if self._trainer is None else self._trainer()
-        is_at_end = trainer is not None and trainer.progress.epoch == trainer.progress.completed_epochs > 0
+        progress = self._progress
+        is_at_end = progress is not None and progress.epoch == progress.completed_epochs > 0
         repeated, kept = (0, None) if is_at_end else (self._repeated, self._copy)
         return {"num_rollbacks": self.num_rollbacks, "repeated": repeated, "copy": kept}
 

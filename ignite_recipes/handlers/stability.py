@@ -83,8 +83,12 @@ class TrainingStability:
         host = host_of(trainer)
         self._model = host.model(model, "what to check")
         host.keep("stability", self)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._check_if_due)
         return self
+
+    def _check_if_due(self, trainer: Engine) -> None:
+        if trainer.state.epoch % self.every == 0:
+            self(trainer)
 
     def __call__(self, trainer: Engine) -> None:
         """Check now, and log."""

@@ -67,6 +67,9 @@ class StopOnSignal:
     def __repr__(self) -> str:
         return "StopOnSignal()"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_received": None, "_before": {}}  # a copy does not listen before it runs
+
     def attach(self, trainer: Engine) -> "StopOnSignal":
         """Stop ``trainer`` when asked to.
 

@@ -54,6 +54,9 @@ class TensorBoardLog:
     def __repr__(self) -> str:
         return "TensorBoardLog()"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_writer": None, "_last_epoch": None}  # a copy opens a file of its own
+
     def attach(self, trainer: Engine) -> "TensorBoardLog":
         """Log the epochs of ``trainer``."""
         if rank() == 0:

@@ -27,6 +27,7 @@ class TrainingLog:
 
     A run that begins anew replaces the file. One that is resumed removes, before its first row, what a kill
     has left after the epoch that it resumes from: rows of epochs that are to be trained again, or half a row.
+    Comments, lines that begin with ``#``, stay where they are.
 
     Runs:   trainer; EPOCH_STARTED, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the
             metrics).
@@ -101,29 +102,30 @@ class TrainingLog:
 
     def _add_columns(self, names: list[str]) -> None:
         """For metrics that the first epoch did not measure: empty in the rows that are there."""
-        place = len(self._columns) - len(CLOCK_COLUMNS)
-        rows = list(csv.reader(whole_lines(self.path)))
-        for number, row in enumerate(rows):
-            row[place:place] = names if number == 0 else [""] * len(names)
+        place = next((k for k, name in enumerate(self._columns) if name in CLOCK_COLUMNS), len(self._columns))
+        lines = self.path.read_bytes().splitlines(keepends=True)  # comments stay as they are
+        for k, line in enumerate(whole_lines(self.path)):
+            cells = next(csv.reader([line.text]))
+            cells[place:place] = [""] * len(names) if k else names
+            lines[line.number - 1] = _line(cells).encode()
         self._columns[place:place] = names
-        text = "".join(map(_line, rows))
-        replace_file(self.path, lambda file: file.write(text.encode()))
+        replace_file(self.path, lambda file: file.writelines(lines))
 
     def _keep_rows_before(self, epoch: int) -> list[str]:
         """Cut the file after its last whole row of an earlier epoch; its columns."""
-        header, *rows = whole_lines(self.path) or [""]
-        kept = []
-        for row in rows:
-            number = row.split(",", 1)[0]
+        lines = whole_lines(self.path)
+        end = 0
+        for row in lines[1:]:
+            number = row.text.split(",", 1)[0].strip()
             if not number.isdigit() or int(number) >= epoch:
                 break
-            kept.append(row)
-        if not kept:
+            end = row.end
+        if not end:
             self.path.unlink(missing_ok=True)
             return []
         with open(self.path, "r+b") as file:
-            file.truncate(len("".join([header, *kept]).encode()))
-        return next(csv.reader([header]))
+            file.truncate(end)
+        return next(csv.reader([lines[0].text]))
 
 
 def _line(cells: list[Any]) -> str:

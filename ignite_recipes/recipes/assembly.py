@@ -120,15 +120,15 @@ def attach_step_handlers(trainer: TrainingEngine, options: RunOptions) -> EpochA
         ExponentialMovingAverage(options["ema_decay"]).attach(trainer)
     if non_finite == "rollback":
         rollback = Rollback().attach(trainer)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, note_count, "rollbacks", lambda: rollback.num_rollbacks)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, note_count, "rollbacks", rollback, "num_rollbacks")
     guard = NonFiniteGuard("raise" if non_finite == "rollback" else non_finite).attach(trainer)
     if non_finite == "skip":
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, note_count, "skipped_steps", lambda: guard.num_skipped)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, note_count, "skipped_steps", guard, "num_skipped")
     return EpochAverages("train_", skip_nonfinite=non_finite == "skip").attach(trainer)
 
 
-def note_count(trainer: TrainingEngine, name: str, number: Callable[[], int]) -> None:
-    trainer.state.metrics[name] = number()
+def note_count(trainer: TrainingEngine, name: str, handler: Attachable, attribute: str) -> None:
+    trainer.state.metrics[name] = getattr(handler, attribute)
 
 
 def attach_validation(trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any]) -> EpochAverages:

@@ -1,12 +1,12 @@
 """Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
 
 import time
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Protocol
 
 import torch
 from ignite.engine import Events
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
@@ -115,7 +115,7 @@ class Trainer:
         model: nn.Module,
         train_loader: Any,
         val_loader: Any,
-        criterion: nn.Module,
+        criterion: Callable[[Any, Any], Tensor],
         optimizer: Optimizer,
         device: str | torch.device | None,
         experiment_manager: ExperimentManager,

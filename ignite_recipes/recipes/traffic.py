@@ -1,6 +1,6 @@
 """Train a predictor of the traffic that a sender who transmits only changes will cause."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from ignite_recipes.data.traffic import TrafficDataset, collate_traffic
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.evaluator import create_evaluator
+from ignite_recipes.engine.losses import LossFunction
 from ignite_recipes.engine.trainer import create_trainer
 from ignite_recipes.handlers import (
     BestCheckpoint,
@@ -262,13 +263,12 @@ def _inputs(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
     return sources, last_transmitted, source_traffic
 
 
-def _loss(p: Mapping[str, Any]) -> Callable[[nn.Module, Any, Any], dict[str, Tensor]]:
-    weights = {name: p[name] for name in LAMBDAS if name in p}  # traffic_losses has the defaults
+def _loss(p: Mapping[str, Any]) -> LossFunction:
+    return partial(_weighted_losses, {name: p[name] for name in LAMBDAS if name in p})
 
-    def loss(model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
-        return traffic_losses(model(*inputs), batch, **weights)
 
-    return loss
+def _weighted_losses(weights: dict[str, float], model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
+    return traffic_losses(model(*inputs), batch, **weights)  # which has the defaults
 
 
 def _savers(p: Mapping[str, Any], save_every_iterations: int | None) -> list[Attachable]:

@@ -115,6 +115,26 @@ def test_a_config_file_gives_settings_and_options_win_over_it(capsys):
     assert (settings["epochs"], settings["noise_std"], settings["seed"]) == (1, 0.3, 2)
 
 
+@pytest.mark.parametrize("spelling", [["--config", "settings.yaml"], ["--config=settings.yaml"]])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("recipe: classify\ndataset: digits\n", "settings of vae; they are of 'classify': use ignite-recipes classify"),
+        ("recipe: Trainer\n", "settings of vae; they are of 'Trainer': take the line recipe out of it"),
+        ("epochs: 1\nseed: [1", "settings, as name: value; the mistake is in line 2"),
+        ("- epochs\n", "settings, as name: value; got list"),
+        ("", "settings, as name: value; it is empty"),
+    ],
+)
+def test_a_config_file_of_another_recipe_or_without_settings_is_named(capsys, spelling, text, said):
+    Path("settings.yaml").write_text(text)
+    for arguments in (spelling, [*spelling, "--print-config"]):
+        code, out, err = vae(capsys, *arguments)
+        assert (code, out) == (2, "")
+        assert err == f"ignite-recipes: --config settings.yaml must hold {said}\n"
+    assert not Path("runs").exists()
+
+
 MISTAKES = {
     "no such command": (["vea"], "vea"),
     "no such option": (["vae", "--epoch-count", "3"], "epoch-count"),

@@ -1,8 +1,12 @@
 """What users type: a flag without a value, names of other programs, a typing error."""
 
+import re
+from pathlib import Path
+
 import pytest
 from jsonargparse import ArgumentError
 
+from ignite_recipes import DatasetRegistry
 from ignite_recipes.cli import classify, main, supervised, traffic, vae
 from ignite_recipes.cli.options import ANSWERS, parse_settings
 
@@ -20,10 +24,46 @@ def test_what_is_true_or_false_needs_no_value(command):
     assert (settings["compile"], settings["deterministic"]) == ("reduce-overhead", False)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("option", ANSWERS)
-def test_an_option_of_another_program_is_answered(option):
-    with pytest.raises(ArgumentError, match=f"{option} is not an option here: .{{10}}"):
-        parse_settings(classify.parser(), [option, "x"])
+def test_an_option_of_another_program_is_answered_with_what_this_command_has(option, command):
+    parser = COMMANDS[command].parser()
+    known = {word for action in parser._actions for word in action.option_strings}
+    if option in known:
+        parse_settings(parser, [option, "1"])
+        return
+    with pytest.raises(ArgumentError) as told:
+        parse_settings(parser, [option, "x"])
+    word, _, answer = told.value.message.partition(" is not an option here: ")
+    assert word == option
+    named = re.findall(r"--[a-z-]+", answer)
+    assert set(named) <= known
+    assert named or "in Python" in answer or "for Python" in answer or answer.endswith(" FILE")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["--wibble", "--wibble=3", "--xx_yy"])
+def test_an_option_without_a_near_one_is_answered_with_where_they_are_listed(capsys, option, command):
+    assert main([command, option]) == 2
+    name = option.partition("=")[0].replace("_", "-")
+    assert capsys.readouterr().err == (
+        f"ignite-recipes: {name} is not an option here: ignite-recipes {command} --help lists those there are\n"
+    )
+
+
+@pytest.mark.usefixtures("in_an_empty_folder", "registries")
+def test_the_folder_of_the_data_is_for_data_sets_that_are_read_from_one(capsys):
+    assert main(["classify", "--data-root", "here"]) == 2
+    assert "'digits' takes no root" in capsys.readouterr().err
+    asked = {}
+
+    @DatasetRegistry.register("kept elsewhere")
+    def kept_elsewhere(root="data", seed=0):
+        asked["root"] = root
+        raise TypeError("not yet")
+
+    assert main(["classify", "--dataset", "kept elsewhere", "--data-root", "here"]) == 2
+    assert asked == {"root": str(Path("here").resolve())}
 
 
 def test_a_typing_error_is_answered_with_the_nearest_option(capsys):

@@ -181,7 +181,7 @@ def test_any_folder_of_idx_files_is_a_data_set(tmp_path, labels, num_classes, re
 
 def test_a_folder_of_idx_files_that_is_not_one_data_set_is_refused(tmp_path):
     create = DatasetRegistry.create
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*own: pass .* as root \(--root\)"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*own: pass .* as root \(--data-root\)"):
         create("idx", root=tmp_path / "own")
     files, _ = contents()
     place(tmp_path / "own", {NAMES[0]: files[NAMES[0]]})

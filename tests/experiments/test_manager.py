@@ -116,16 +116,26 @@ def test_a_missing_experiment_is_named_with_those_there_are(tmp_path, option, na
     assert files_in(tmp_path) == ["exp1"]
 
 
-def test_damaged_settings_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"seed: 1\n[1, 2", r"it is damaged, the mistake is in line \d: mend it, put back a copy"),
+        (b"\xff\xfe\x00", r"it is damaged, it is no YAML text: mend it"),
+        (b"- a list\n", r"it is damaged, got list: put back a copy of it, or start"),
+        (b"", r"it is damaged, it is empty: put back"),
+        (None, r"there is no such file: put back a copy of it, or start a new experiment$"),
+    ],
+)
+def test_damaged_settings_are_named_with_what_to_do(tmp_path, text, said):
     made = ExperimentManager(str(tmp_path))
-    for text in ("[1, 2", "- a list\n", ""):
-        with open(made.config_file, "w") as file:
-            file.write(text)
-        with pytest.raises(ValueError, match=r"config\.yaml must hold"):
-            made.settings()
     os.remove(made.config_file)
-    with pytest.raises(ValueError, match=r"config\.yaml must hold"):
-        made.settings()
+    if text is not None:
+        Path(made.config_file).write_bytes(text)
+    named = r"exp1/config\.yaml must hold the settings of an experiment.*" + said
+    for read in (made.settings, lambda: ExperimentManager(str(tmp_path), fork_exp="exp1")):
+        with pytest.raises(ValueError, match=named) as told:
+            read()
+        assert "\n" not in str(told.value)
 
 
 def test_experiments_are_listed_as_people_count(tmp_path):

@@ -290,8 +290,8 @@ def test_callback_attached_logs_once_an_epoch(task, caplog, verbose, lines):
     assert all(f"clipped {4 * n} of {4 * n}" in line for n, line in enumerate(caplog.messages, 1))
 
 
-@pytest.mark.parametrize(("verbose", "lines"), [(True, 2), (False, 0)])
-def test_callback_by_hand_logs_every_thousand_calls(caplog, verbose, lines):
+@pytest.mark.parametrize(("verbose", "calls"), [(True, [1, 10, 100, 1000, 2000]), (False, [])])
+def test_callback_by_hand_logs_from_the_first_call_on_and_then_every_thousand(caplog, verbose, calls):
     model = nn.Linear(1, 1, bias=False)
     model.weight.grad = torch.ones(1, 1)
     grad_clip = GradientClipCallback(max_norm=0.5, verbose=verbose)
@@ -299,4 +299,5 @@ def test_callback_by_hand_logs_every_thousand_calls(caplog, verbose, lines):
     with caplog.at_level(logging.INFO, "ignite_recipes.handlers"):
         for _ in range(2100):
             grad_clip.on_after_backward()
-    assert len(caplog.messages) == lines
+    assert len(caplog.messages) == len(calls)
+    assert all(f"of {n} gradients" in line for n, line in zip(calls, caplog.messages, strict=True))

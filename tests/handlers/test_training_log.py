@@ -106,11 +106,55 @@ def test_half_a_row_is_passed_over_and_an_empty_file_has_no_rows(tmp_path):
     assert read_training_log(path) == {}
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", "epoch,train_loss\n1,many\n", "epoch,train_loss\n1\n"])
-def test_another_file_is_refused_by_name(tmp_path, text):
+def test_comments_and_empty_lines_are_passed_over(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbf# of the large model\r\n\r\nepoch,train_loss,finished_at\r\n1,0.5,x\r\n  # lower rate \xff\r\n"
+        b" \r\n,,\r\n2,0.25,x\r\n#\n3,0.1"
+    )
+    assert read_training_log(path) == {"epoch": [1, 2], "train_loss": [0.5, 0.25]}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_comments_stay_where_they_are_when_a_run_is_resumed(task, tmp_path, newline):
+    path = tmp_path / "log.csv"
+    logged(task, tmp_path / "whole.csv").run(task.batches, max_epochs=4)
+    first = logged(task, path)
+    first.run(task.batches, max_epochs=2)
+    write_checkpoint(run_state(first), tmp_path / "run.pt")
+    header, one, two = path.read_text().splitlines()
+    kept = ["# before, with a byte that is no text: \udcff", "", header, one, "# between", two, "", "# lower rate"]
+    written = [*kept, f"3{two[1:]}", "# of the epoch that is trained again", "3,0."]
+    path.write_bytes(newline.join(written).encode(errors="surrogateescape"))
+    second = logged(task, path)
+    restore_run(second, tmp_path / "run.pt")
+    second.run(task.batches, max_epochs=4)
+    assert without_clock(path) == without_clock(tmp_path / "whole.csv")
+    left = path.read_bytes().decode(errors="surrogateescape").splitlines()
+    assert left[: len(kept)] == kept
+    assert [line.partition(",")[0] for line in left[len(kept) :]] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", r"must be a log, whose first line begins with epoch; it is 'a,b': put that line back"),
+        ("1,2\n", r"whose first line begins with epoch; it is '1,2'"),
+        ("# one\nepoch,train_loss\n\n1,many\n", r"line 4 must hold a number for train_loss; got 'many': mend"),
+        ("epoch,train_loss\n1\n2,3\n", r"line 2 must have a cell for train_loss; it has 1 cells: mend"),
+        ("epoch,train_loss\n1.5,2\n", r"line 2 must hold a whole number for epoch; got '1.5': mend"),
+        ("epoch,train_loss\n,2\n", r"line 2 must hold a whole number for epoch; got '': mend"),
+        ("epoch,train_loss\ninf,2\n", r"line 2 must hold a whole number for epoch; got 'inf': mend"),
+        (f"epoch,train_loss\n1,{'9' * 200_000}\n", r"field larger than"),
+    ],
+    ids=["other columns", "no header", "no number", "short", "half an epoch", "no epoch", "no end", "long"],
+)
+def test_another_file_is_refused_by_name(tmp_path, text, said):
     (tmp_path / "log.csv").write_text(text)
-    with pytest.raises(ValueError, match=r"log\.csv"):
+    with pytest.raises(ValueError, match=said) as told:
         read_training_log(tmp_path / "log.csv")
+    assert "log.csv" in str(told.value)
+    assert "\n" not in str(told.value)
     with pytest.raises(FileNotFoundError, match=r"other\.csv"):
         read_training_log(tmp_path / "other.csv")
 
