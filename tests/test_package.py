@@ -55,7 +55,7 @@ DOCUMENTED = [
 
 # What each layer may import: itself and the layers before it.
 LAYERS = [
-    {"_version", "devices", "files", "registry", "metrics"},
+    {"_version", "arguments", "devices", "files", "registry", "metrics"},
     {"exchange"},
     {"loading"},
     {"engine", "data"},

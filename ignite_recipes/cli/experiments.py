@@ -5,6 +5,7 @@ import shlex
 import signal
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +155,7 @@ def _check_config_files(command: str, argv: Sequence[str]) -> None:
 
 def _config_files(argv: Sequence[str]) -> list[Path]:
     """The files that are named with --config, those that there are."""
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    named = [(word.partition("="), following) for word, following in pairs]
+    named = [(word.partition("="), following) for word, following in pairwise([*argv, ""])]
     paths = [
         Path(value if equals else following) for (option, equals, value), following in named if option == "--config"
     ]

@@ -80,13 +80,17 @@ class TrainingState(State):
         self.grad_norm: Tensor | None = None
 
     @property
-    def metrics(self) -> EpochMetrics:
+    def metrics(self) -> dict[str, Any]:
         """What was measured, by name."""
         return self._metrics
 
     @metrics.setter
     def metrics(self, metrics: Mapping[str, Any]) -> None:
         self._metrics = metrics if isinstance(metrics, EpochMetrics) else EpochMetrics(metrics)
+
+    def begin_epoch(self) -> None:
+        """What was measured so far is of an earlier epoch."""
+        self._metrics.begin_epoch()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "dataloader": None, "batch": None, "inputs": None, "losses": None}

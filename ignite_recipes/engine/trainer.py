@@ -221,7 +221,7 @@ def start_epoch(engine: TrainingEngine) -> None:
     """The first handler of EPOCH_STARTED, so that ``describe`` shows it."""
     state, progress = engine.state, engine.progress
     engine.step.start_epoch(engine)
-    state.metrics.begin_epoch()
+    state.begin_epoch()
     state.metrics["learning_rate"] = progress.learning_rate
     loader: Any = state.dataloader
     if isinstance(loader, KeyedLoader):

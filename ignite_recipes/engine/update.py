@@ -133,5 +133,5 @@ class Update:
                 parameter.grad = None
 
     def gradients(self) -> list[Tensor]:
-        """The gradients of the optimizer's parameters that have one, as :func:`gradients_of` gives them."""
+        """The gradients of the optimizer's parameters that have one, as ``gradients_of`` gives them."""
         return gradients_of(parameter for group in self.optimizer.param_groups for parameter in group["params"])

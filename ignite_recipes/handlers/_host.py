@@ -18,10 +18,12 @@ a run has failed          EXCEPTION_RAISED                       EXCEPTION_RAISE
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.parts import keep_state
@@ -140,11 +142,9 @@ class Host:
     def parameters(self, given: nn.Module | Iterable[Tensor] | None, purpose: str) -> Callable[[], Iterable[Tensor]]:
         """What gives those of a model or of the step's optimizer as they are then, or those that are given."""
         if given is not None and not isinstance(given, nn.Module):
-            fixed = list(given)
-            return lambda: fixed
+            return partial(list, list(given))
         if given is None and self.step is not None:
-            optimizer = self.step.optimizer
-            return lambda: [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            return partial(parameters_of, self.step.optimizer)
         return self.model(given, purpose).parameters
 
     def swap(self, model: nn.Module) -> WeightSwap:
@@ -224,6 +224,11 @@ class Host:
         """Optimizer steps since the run began, if the engine counts them."""
         progress = None if self.step is None else self.step.progress
         return None if progress is None else progress.optimizer_steps
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """All parameters of an optimizer, as they are now."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 class _Failures:
