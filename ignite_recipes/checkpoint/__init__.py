@@ -5,6 +5,7 @@ from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.checkpoint.model_file import load_checkpoint, save_checkpoint
 from ignite_recipes.checkpoint.resume_check import ResumeReport, check_resume
 from ignite_recipes.checkpoint.run import restore_run, run_state
+from ignite_recipes.checkpoint.trial import preserve_run
 
 __all__ = [
     "CheckpointError",
@@ -12,6 +13,7 @@ __all__ = [
     "ResumeReport",
     "check_resume",
     "load_checkpoint",
+    "preserve_run",
     "read_checkpoint",
     "restore_run",
     "run_state",

@@ -33,7 +33,7 @@ from ignite_recipes.engine.environment import environment, environment_changes
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import unwrap
 
-__all__ = ["how_far", "load_run_state", "restore_run", "run_of", "run_state"]
+__all__ = ["check_trainer", "how_far", "load_run_state", "restore_run", "run_of", "run_state"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     >>> state["epoch"], state["run"]["progress"]["iteration"], state["run"]["progress"]["seed"]
     (2, 10, 3)
     """
-    _check_trainer(trainer)
+    check_trainer(trainer)
     if trainer.step.update.window.is_open:
         raise RuntimeError(
             f"a run can be saved between optimizer steps only; {len(trainer.step.update.window.losses)} batches of an "
@@ -167,7 +167,7 @@ def restore_run(
     >>> torch.equal(whole.model.weight, resumed.model.weight)
     True
     """
-    _check_trainer(trainer)
+    check_trainer(trainer)
     contents = read_checkpoint(path)
     run = run_of(contents, path)
     check_fits(trainer.model, contents["model_state_dict"], path)
@@ -243,7 +243,8 @@ def _local_optimizer_state(trainer: TrainingEngine, state: Any) -> Any:
     return {**state, "state": moments}
 
 
-def _check_trainer(trainer: Any) -> None:
+def check_trainer(trainer: Any) -> None:
+    """Raise TypeError unless it is a trainer of ``create_trainer``."""
     if not isinstance(trainer, TrainingEngine):
         raise TypeError(f"trainer must be one of create_trainer(...); got {type(trainer).__name__}")
 

@@ -1,8 +1,10 @@
 """An Ignite Engine whose randomness depends on its seed and position only, and that can always run again."""
 
 import logging
+import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +22,27 @@ __all__ = ["KeyedEngine"]
 # of every epoch, validation's too, which is the business of those who report on a run.
 _ignite_logger = logging.getLogger(f"{__name__}.ignite")
 _ignite_logger.addFilter(lambda record: record.levelno == logging.WARNING)
+
+
+_lock = threading.RLock()  # a validation runs inside its training, in the same thread
+
+
+@contextmanager
+def _alone_in_process() -> Iterator[None]:
+    """Hold torch's, NumPy's and Python's generators, of which a process has one each.
+
+    Raises:
+        RuntimeError: if a run of another thread holds them: each would draw what the other has seeded.
+    """
+    if not _lock.acquire(blocking=False):
+        raise RuntimeError(
+            "one run at a time must use the random generators of a process; another thread trains or evaluates: wait "
+            "for it, or give each run a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _lock.release()
 
 
 class KeyedEngine(Engine):
@@ -62,6 +85,12 @@ class KeyedEngine(Engine):
             None if value is None else whole_number(value, name)
             for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters), ("epoch_length", epoch_length))
         )
+        with _alone_in_process():
+            return self._run_alone(data, max_epochs, max_iters, epoch_length)
+
+    def _run_alone(
+        self, data: Iterable[Any] | None, max_epochs: int | None, max_iters: int | None, epoch_length: int | None
+    ) -> State:
         if data is None:
             with preserve_generators(self.device):
                 return super().run(data, max_epochs, max_iters, epoch_length)

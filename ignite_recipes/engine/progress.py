@@ -39,6 +39,8 @@ class Progress:
         optimizer_steps, skipped_steps: since the run began.
         steps_owed: how many OPTIMIZER_STEP_COMPLETED to skip: they were fired for steps that later proved dropped.
         learning_rate: of the first parameter group in the epoch's first step.
+        given_length: batches an epoch, where the user has said how many; None where an epoch is a pass over the loader.
+        lengths_vary: whether epochs have had different numbers of batches.
     """
 
     def __init__(self, state: State) -> None:
@@ -51,6 +53,8 @@ class Progress:
         self.stage = Stage.SAVED
         self.optimizer_steps = self.skipped_steps = self.steps_owed = 0
         self.learning_rate = 0.0
+        self.given_length: int | None = None
+        self.lengths_vary = False
 
     @property
     def position(self) -> int:
@@ -115,6 +119,8 @@ class Progress:
             "skipped_steps": self.skipped_steps,
             "steps_owed": self.steps_owed,
             "learning_rate": self.learning_rate,
+            "given_length": self.given_length,
+            "lengths_vary": self.lengths_vary,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -123,6 +129,7 @@ class Progress:
         Raises:
             KeyError, ValueError: if ``state`` is not one of :meth:`state_dict`.
         """
+        state = {"given_length": None, "lengths_vary": False, **state}
         numbers = {name: state[name] for name in self.state_dict()}
         wrong = [name for name in ("epoch", "epoch_start", "iteration") if not isinstance(numbers[name], int)]
         if wrong:

@@ -1,6 +1,9 @@
 """The trainer: a run of the training step that starts, stops, fails and resumes, once for every recipe."""
 
+import logging
+import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from ignite_recipes.engine.losses import LossFunction
 from ignite_recipes.engine.modes import enter_training_mode
 from ignite_recipes.engine.parts import Parts
 from ignite_recipes.engine.progress import Progress, Stage
+from ignite_recipes.engine.state import TrainingState
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.weights import WeightSwap
 from ignite_recipes.exchange.ranks import all_equal, all_reduce_max, lost_rank, on_rank_zero
@@ -24,6 +28,8 @@ from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import draw_seed, preserve_generators
 
 __all__ = ["TrainingEngine", "create_trainer"]
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingEngine(KeyedEngine):
@@ -110,10 +116,12 @@ class TrainingEngine(KeyedEngine):
                 state.max_epochs, state.max_iters = None, max_iters
             elif max_epochs is not None and state.max_iters is not None:
                 state.max_epochs, state.max_iters = max_epochs, None
+            epoch_length = epoch_length or progress.given_length
             self._check_same_length(data, epoch_length)
             if self._finish_epoch_if_due(max_epochs or state.max_epochs, max_iters or state.max_iters):
                 self._fire_event(Events.COMPLETED)
                 return state
+        progress.given_length = epoch_length
         enter_training_mode(self.model)
         try:
             with deterministic_algorithms(self.deterministic):
@@ -186,8 +194,10 @@ class TrainingEngine(KeyedEngine):
         super()._handle_exception(error)
 
     def _check_same_length(self, data: Iterable[Any] | None, epoch_length: int | None) -> None:
+        if self.progress.lengths_vary and epoch_length is None:
+            return
         length = epoch_length or (data is not None and self._get_data_length(data))
-        if self.state.iteration and length and length != self.state.epoch_length:
+        if self.state.iteration and length and self.state.epoch_length and length != self.state.epoch_length:
             raise ValueError(
                 f"the loader must have the {self.state.epoch_length} batches an epoch that this run began with; "
                 f"got {length}: resume with the same data and batch size"
@@ -210,9 +220,9 @@ class TrainingEngine(KeyedEngine):
     def place_in_loader(self) -> dict[str, Any] | None:
         """What a checkpoint notes of the loader, inside an epoch."""
         loader, progress = self.state.dataloader, self.progress
-        if isinstance(loader, KeyedLoader) and progress.is_inside_epoch:
+        if isinstance(loader, KeyedLoader) and (progress.is_inside_epoch or loader.is_stream):
             # After a failure the loader is ahead of the weights: then nothing is known of its place.
-            is_level = loader.given == progress.iteration - progress.epoch_start
+            is_level = loader.given == progress.iteration - (0 if loader.is_stream else progress.epoch_start)
             return loader.place(self.state.batch) if is_level else None
         return None if self.loader_place is None else dict(self.loader_place)
 
@@ -224,12 +234,43 @@ def start_epoch(engine: TrainingEngine) -> None:
     state.begin_epoch()
     state.metrics["learning_rate"] = progress.learning_rate
     loader: Any = state.dataloader
-    if isinstance(loader, KeyedLoader):
+    # Ignite would divide to know how much of an epoch is done, which terminate_epoch() makes wrong.
+    engine._init_iter = progress.position
+    if not isinstance(loader, KeyedLoader):
+        engine._dataloader_iter = None
+        return
+    if progress.given_length not in (None, engine._get_data_length(loader.loader)):
+        if engine._dataloader_iter is None:  # epochs are not passes: the stream continues in the next one
+            loader.enter_stream(progress.iteration, engine.loader_place)
+    else:
         loader.enter(state.epoch, progress.position, engine.loader_place)
-        engine.loader_place = None
-    # Each epoch is a pass of its own, also where its length is not the loader's; Ignite would divide to know
-    # how much of it is done, which terminate_epoch() makes wrong.
-    engine._dataloader_iter, engine._init_iter = None, progress.position
+        engine._dataloader_iter, length = None, loader.length()
+        _set_length(engine, length)
+        loader.at_end = partial(_end_pass, weakref.ref(state), length)  # a cycle would keep the loader's workers
+    engine.loader_place = None
+
+
+def _set_length(engine: TrainingEngine, length: int | None) -> None:
+    """Let an epoch end with its pass: a loader may have another length in every epoch, or none that it knows."""
+    state, progress = engine.state, engine.progress
+    if length is not None and state.epoch_length not in (None, length):
+        progress.lengths_vary = True
+    if length is None and state.max_iters is not None:
+        state.max_epochs = None  # which Ignite has made of the length of the first epoch
+    state.epoch_length = length
+
+
+def _end_pass(of: "weakref.ref[TrainingState]", length: int | None, given: int) -> None:
+    state = of()
+    if state is not None and length is not None and given < length:
+        logger.warning(
+            "epoch %d: the loader says that it has %d batches and gave %d: the epoch ends with them. Correct its "
+            "length, or leave it out",
+            state.epoch,
+            length,
+            given,
+        )
+        state.epoch_length = None  # Ignite would iterate over it again
 
 
 def create_trainer(

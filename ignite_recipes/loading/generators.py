@@ -2,10 +2,11 @@
 
 import functools
 import itertools
+import logging
 import random
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,34 @@ import torch
 
 __all__ = ["is_generator", "reachable", "seed_generator"]
 
+logger = logging.getLogger(__name__)
+
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-_PLAIN = (str, bytes, int, float, torch.Tensor, np.ndarray, type, types.ModuleType, types.FunctionType)
-_MOST = 1000  # items of a list, and objects altogether: data are no place for generators
+_PLAIN = (str, bytes, int, float, torch.Tensor, np.ndarray, type, types.ModuleType, types.BuiltinFunctionType)
+_MOST = 1000  # objects that are looked at
+_FEW = 100  # items; a longer container whose first ones are plain holds data, which are no place for generators
 
 
 def reachable(loaders: Iterable[Any], but: Iterable[Any] = ()) -> Iterator[Any]:
     """Loaders and the objects that they hold, and those that these hold: samplers, data sets, transforms."""
-    waiting: deque[Any] = deque(loaders)
+    waiting, later = deque(loaders), deque[Any]()  # the items of long containers come last
     seen: dict[int, Any] = {id(part): part for part in but}  # keeps them alive, so that no two share an id
-    while waiting and len(seen) < _MOST:
-        part = waiting.popleft()
-        if part is None or isinstance(part, _PLAIN) or id(part) in seen:
+    while waiting or later:
+        part = (waiting or later).popleft()
+        if _is_plain(part) or id(part) in seen:
             continue
+        if len(seen) >= _MOST:
+            logger.warning(
+                "a loader and its data set hold more than %d objects, in which random generators were looked for: one "
+                "in the others is not seeded, so that a resume may draw other numbers. Keep it in an attribute of the "
+                "data set or of a transform, not deep in the data",
+                _MOST,
+            )
+            return
         seen[id(part)] = part
         yield part
-        waiting.extend(_held_by(part))
+        held = _held_by(part)
+        (waiting if len(held) <= _FEW else later).extend(held)
 
 
 def is_generator(part: Any) -> bool:
@@ -36,19 +49,45 @@ def is_generator(part: Any) -> bool:
     return isinstance(part, _GENERATORS)
 
 
-def _held_by(part: Any) -> Iterable[Any]:
+def _held_by(part: Any) -> Collection[Any]:
     if isinstance(part, _GENERATORS):
         return ()
-    if isinstance(part, (list, tuple, set)):
-        return itertools.islice(part, _MOST)
+    if isinstance(part, (list, tuple, set, frozenset)):
+        return () if _is_data(part) else part
     if isinstance(part, dict):
-        return itertools.islice(part.values(), _MOST)
+        return () if _is_data(part.values()) else part.values()
+    if isinstance(part, types.FunctionType):
+        cells = [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
+        return (*cells, *(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values())
     if isinstance(part, functools.partial):
         return (part.func, *part.args, *part.keywords.values())
     if isinstance(part, types.MethodType):
         return (part.__self__,)
     slots = [name for kind in type(part).__mro__ for name in getattr(kind, "__slots__", ())]
     return (*(getattr(part, name, None) for name in slots), *getattr(part, "__dict__", {}).values())
+
+
+def _is_plain(part: Any) -> bool:
+    return part is None or isinstance(part, _PLAIN)
+
+
+def _is_data(items: Collection[Any]) -> bool:
+    """Whether a container is too long to be looked through, and its first items are plain, or of plain ones."""
+    if len(items) <= _FEW:
+        return False
+    for item in itertools.islice(items, _FEW):
+        inner = item.values() if isinstance(item, dict) else item
+        if not _is_plain(item) and not (isinstance(item, (list, tuple, dict)) and all(map(_is_plain, inner))):
+            return False
+    return True
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # raises where the variable was never set
+    except ValueError:
+        return False
+    return True
 
 
 def seed_generator(generator: Any, seed: int) -> None:

@@ -2,7 +2,9 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ class KeyedLoader:
     Before an epoch it seeds the global generators and every generator that it can find in the loader, its
     samplers, its data set and its transforms, calls their ``set_epoch`` where there is one, and restarts
     persistent workers, whose generators would otherwise run on from the epoch before. Before every fetch it
-    seeds them again. It cannot find generators in a function's closure.
+    seeds them again. It finds generators in attributes, containers and closures, not in global variables.
 
     Args:
         loader: a ``DataLoader`` or any iterable of batches that can be iterated anew for each epoch.
@@ -40,6 +42,9 @@ class KeyedLoader:
     again under their own keys and thrown away. If the last of them is not the batch that it was, a warning in the
     log says so. A loader other than torch's that has ``state_dict`` and ``load_state_dict`` is put back by them
     instead.
+
+    :meth:`enter_stream` makes one stream of all passes over the loader, for epochs that are not its passes: shorter
+    ones, longer ones, or those of a loader that never ends. Its passes count as epochs, from 1.
 
     >>> batches = KeyedLoader(torch.utils.data.DataLoader(range(4), shuffle=True), seed=0)
     >>> first = [batch.item() for batch in batches]
@@ -63,6 +68,8 @@ class KeyedLoader:
             loader = Shares(loader, self.rank, world_size())
             logger.log(logging.INFO if purpose == "train" else logging.DEBUG, "%s: %r", purpose, loader)
         self.loader, self.seed, self.purpose, self.device = loader, seed, purpose, device
+        self._stream: weakref.ref[Iterator[Any]] | None = None
+        self.at_end: Callable[[int], None] | None = None  # told how many batches an epoch had, when it ends by itself
         self.enter(1)
 
     @property
@@ -75,14 +82,28 @@ class KeyedLoader:
         self.epoch, self.start, self._place = epoch, start, place or {}
         self.given = start  # batches of the epoch, those before ``start`` included
         self._versions: tuple[int, ...] = ()  # of the last batch, as it was given
-        self._passes = 0  # more than one only where an epoch is longer than the loader
+        self._fetched = start  # of the current pass
+        self._parts: list[Any] | None = None
+        self._passes = 0  # more than one only where the loader is iterated over again inside an epoch
+        self.is_stream = False  # whether epochs are not passes over the loader
+
+    def enter_stream(self, start: int = 0, place: Mapping[str, Any] | None = None) -> None:
+        """Iterate over the passes as one stream, after its first ``start`` batches; ``place`` is of :meth:`place`."""
+        given, length = start, operator.length_hint(self.loader)
+        if place and place.get("pass"):
+            passes, start = place["pass"] - 1, place["fetched"]
+        else:
+            passes, start = divmod(start, length) if length else (0, start)
+        self.enter(passes + 1, start, place)  # whole passes need not be fetched again
+        self.given, self.is_stream, self._stream = given, True, None
 
     def place(self, last_batch: Any) -> dict[str, Any]:
         """What a checkpoint inside an epoch notes of the loader, in addition to how many batches it gave."""
         state = self._source.state_dict() if self._has_own_state else None
         # One that a loss function has changed in place says nothing of what the loader gives.
         last = digest(last_batch) if versions(last_batch) == self._versions else None
-        return {"last_batch": last, "world_size": world_size(), "state": state}
+        where = {"pass": self.epoch, "fetched": self._fetched} if self.is_stream else {}
+        return {"last_batch": last, "world_size": world_size(), "state": state, **where}
 
     @property
     def _has_own_state(self) -> bool:
@@ -98,17 +119,47 @@ class KeyedLoader:
         return len(self.loader)  # type: ignore[arg-type]  # a loader without a length raises TypeError, as it should
 
     def __iter__(self) -> Iterator[Any]:
-        parts = list(reachable([self.loader]))
+        if not self.is_stream:
+            return self._pass()
+        stream = None if self._stream is None else self._stream()
+        if stream is None:  # Ignite asks once more after terminate_epoch()
+            stream = self._passes_from()
+            self._stream = weakref.ref(stream)  # a cycle would keep the loader's workers until it is collected
+        return stream
+
+    def _passes_from(self) -> Iterator[Any]:
+        while True:
+            yield from self._pass()
+            self.epoch, self._passes, self._place = self.epoch + 1, 0, {}
+
+    def _put_back_by(self, place: Mapping[str, Any]) -> Any:
+        """The state by which the loader is put back, if it can be."""
+        return place.get("state") if self._has_own_state else None
+
+    def length(self) -> int | None:
+        """Batches of the pass that comes next, if the loader knows: a sampler may have another number in each epoch."""
+        self._prepared()
+        return operator.length_hint(self.loader) or None
+
+    def _prepared(self) -> list[Any]:
+        """The loader's parts, told which epoch comes next."""
+        if self._parts is None:
+            self._parts = list(reachable([self.loader]))
+            for part in self._parts:
+                if callable(set_epoch := getattr(part, "set_epoch", None)):
+                    set_epoch(self.epoch)
+        return self._parts
+
+    def _pass(self) -> Iterator[Any]:
+        parts, self._parts = self._prepared(), None
         generators = self._generators(parts)
         self._seed(generators, "epoch", self._passes)
         for part in parts:
-            if callable(set_epoch := getattr(part, "set_epoch", None)):
-                set_epoch(self.epoch)
             if getattr(part, "persistent_workers", False):
                 part._iterator = None  # drops the workers of the epoch before; torch has no public way to
         first = 0
-        if self._has_own_state and self._place.get("state") is not None:
-            self._source.load_state_dict(self._place["state"])
+        if (state := self._put_back_by(self._place)) is not None:
+            self._source.load_state_dict(state)
             self._place = {}  # a further pass of the same epoch begins at the loader's start
             first = self.start
         batches = iter(self.loader)
@@ -124,7 +175,7 @@ class KeyedLoader:
             if self.rank:  # what is drawn from now on differs from rank to rank
                 self._seed({}, "fetch", self._passes, fetch, self.rank)
             if fetch >= self.start:
-                self.given += 1
+                self.given, self._fetched = self.given + 1, fetch + 1
                 self._versions = versions(batch)
                 yield batch
             elif self.rank or fetch < self.start - 1:
@@ -139,6 +190,8 @@ class KeyedLoader:
                 )
         if fetch == 0:
             raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
+        if self.at_end is not None and not self.is_stream:
+            self.at_end(self.given)
         self._passes, self.start = self._passes + 1, max(0, self.start - fetch)
 
     def _has_changed(self, last_batch: Any) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import threading
 import weakref
 
 import pytest
@@ -438,12 +439,12 @@ def test_a_resume_with_another_number_of_batches_is_refused():
         trainer.run(loader(5), max_epochs=3)
 
 
-def test_epochs_shorter_than_the_loader_each_begin_a_pass_of_their_own():
+def test_epochs_shorter_than_the_loader_continue_its_pass_as_in_ignite():
     seen = []
     trainer = trainer_of()
     trainer.add_event_handler(TrainEvents.INPUTS_READY, lambda: seen.append(trainer.state.inputs[0, 0].item()))
     trainer.run(loader(4), max_epochs=2, epoch_length=2)
-    assert seen == [X[0, 0].item(), X[4, 0].item()] * 2
+    assert seen == [X[4 * k, 0].item() for k in range(4)]
 
 
 def test_modules_keep_their_modes_through_validation():
@@ -614,3 +615,30 @@ def test_a_function_that_is_attached_twice_decides_twice():
         trainer.add_event_handler(TrainEvents.METRICS_READY, decide, number)
     trainer.run([(X, Y)], max_epochs=2)
     assert len(calls) == 4
+
+
+def test_a_second_training_in_another_thread_is_refused_and_the_first_is_not_disturbed():
+    models, errors = [], []
+    for with_another in (False, True):
+        trainer, other = trainer_of(), trainer_of()
+
+        def train_another(other=other):
+            try:
+                other.run(loader(), max_epochs=1)
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        if with_another:
+
+            @trainer.on(Events.ITERATION_COMPLETED(once=2))
+            def start():
+                thread = threading.Thread(target=train_another)
+                thread.start()
+                thread.join()
+
+        trainer.run(loader(), max_epochs=2)
+        models.append(weights(trainer.model))
+        other.run(loader(), max_epochs=1)  # one after the other
+    assert equal(*models)
+    assert len(errors) == 1
+    assert "one run at a time must use the random generators of a process" in errors[0]

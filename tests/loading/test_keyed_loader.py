@@ -222,12 +222,15 @@ def test_length_is_the_loaders():
         len(KeyedLoader(Plain(), 0))
 
 
+OF_THE_MODULE = torch.Generator()
+
+
 class Hidden:
-    """Batches drawn by a generator that only a closure holds: nothing can seed it."""
+    """Batches drawn by a generator that only a global variable holds: nothing can seed it."""
 
     def __init__(self):
-        generator = torch.Generator().manual_seed(torch.seed())
-        self.draw = lambda: torch.rand(4, 1, generator=generator)
+        OF_THE_MODULE.manual_seed(torch.seed())
+        self.draw = lambda: torch.rand(4, 1, generator=OF_THE_MODULE)
 
     def __len__(self):
         return 5
