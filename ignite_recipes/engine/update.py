@@ -134,4 +134,4 @@ class Update:
 
     def gradients(self) -> list[Tensor]:
         """The gradients of the optimizer's parameters that have one, as ``gradients_of`` gives them."""
-        return gradients_of(parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        return gradients_of([parameter for group in self.optimizer.param_groups for parameter in group["params"]])

@@ -1,6 +1,7 @@
 """Average the weights over the steps of a training, and measure and hand over the averaged ones."""
 
 import logging
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -83,6 +84,7 @@ class ExponentialMovingAverage:
         self._swap: WeightSwap | None = None
         self._average: dict[str, Tensor] = {}
         self._places: dict[str, Place] = {}
+        self._seen: list[list[Tensor]] = []  # the weights of the last step
         # The same tensors, and where the model has its own (it may put another buffer in the place of one);
         # those that are averaged and those that are copied, each kind in one operation for each dtype.
         self._groups: dict[tuple[bool, torch.dtype], tuple[list[Tensor], list[Place]]] = {}
@@ -115,6 +117,7 @@ class ExponentialMovingAverage:
                 averages.append(average)
                 places_of_them.append(place)
             self._average[name] = seen[id(value)]
+        self._seen = [[] for _ in self._groups]
         if before and (new := [name for name, average in self._average.items() if before.get(name) is not average]):
             logger.info("the average of %s begins with the weights of now: the model has changed", ", ".join(new))
 
@@ -160,15 +163,16 @@ class ExponentialMovingAverage:
     def _current(self) -> list[list[Tensor]] | None:
         """The weights of now, group by group; None if they are not those that are averaged."""
         try:
-            found = [[tensor_at(place) for place in places] for _, places in self._groups.values()]
+            found = [[tensors[name] for tensors, name in places] for _, places in self._groups.values()]
         except KeyError:
             return None
-        alike = (
-            value.shape == average.shape
-            for (averages, _), values in zip(self._groups.values(), found, strict=True)
-            for average, value in zip(averages, values, strict=True)
-        )
-        return found if all(alike) else None
+        for (averages, _), values, seen in zip(self._groups.values(), found, self._seen, strict=True):
+            if len(seen) == len(values) and all(map(operator.is_, values, seen)):  # as in the step before
+                continue
+            if any(value.shape != average.shape for average, value in zip(averages, values, strict=True)):
+                return None
+        self._seen = found
+        return found
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

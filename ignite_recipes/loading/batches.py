@@ -75,7 +75,9 @@ def digest(batch: Any) -> str:
 
 def versions(batch: Any) -> tuple[int, ...]:
     """How often each tensor of a batch was changed in place so far."""
-    return tuple([0 if tensor.is_inference() else tensor._version for tensor in tensors_in(batch)])
+    is_flat = type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch)
+    tensors = batch if is_flat else tensors_in(batch)
+    return tuple([0 if tensor.is_inference() else tensor._version for tensor in tensors])
 
 
 def to_device(batch: Any, device: torch.device, non_blocking: bool = True) -> Any:
@@ -92,6 +94,8 @@ def to_device(batch: Any, device: torch.device, non_blocking: bool = True) -> An
     """
     if isinstance(batch, Tensor):
         return batch if batch.device == device else batch.to(device, non_blocking=non_blocking)
+    if type(batch) in (list, tuple):  # nearly all are
+        return type(batch)([to_device(item, device, non_blocking) for item in batch])
     if callable(move := getattr(batch, "to", None)) and not isinstance(batch, type):
         try:
             return move(device, non_blocking=non_blocking)
@@ -111,8 +115,6 @@ def to_device(batch: Any, device: torch.device, non_blocking: bool = True) -> An
 
 def _like(batch: Any, items: list[Any]) -> Any:
     """A list or tuple of the batch's own type with other items."""
-    if type(batch) in (list, tuple):
-        return type(batch)(items)
     if isinstance(batch, tuple):
         return batch._make(items) if hasattr(batch, "_make") else type(batch)(items)
     moved = copy.copy(batch)  # keeps the attributes of a subclass
