@@ -64,7 +64,8 @@ def in_turns(programs: Mapping[str, Program], rounds: int, warm_up: int = 1) -> 
             workers.append(context.Process(target=_work, args=(program, theirs), daemon=True))
             workers[-1].start()
             theirs.close()
-            missing = _ask(name, pipes[name], None)  # one at a time: making may be work as well
+        for name in list(pipes):  # all import and make what they need at the same time, before anything is timed
+            missing = _ask(name, pipes[name], None)
             if missing is not None:
                 print(f"left out: {name}, for {missing}", file=sys.stderr)
                 del pipes[name]
