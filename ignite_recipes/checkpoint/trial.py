@@ -11,6 +11,8 @@ from ignite.engine import Events
 from ignite_recipes.checkpoint.run import check_trainer, load_run_state, run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.modes import preserved_modes
+from ignite_recipes.engine.parts import forget_state
+from ignite_recipes.engine.places import is_lazy
 from ignite_recipes.engine.trainer import TrainingEngine, start_epoch
 from ignite_recipes.engine.weights import copy_weights
 
@@ -55,6 +57,7 @@ def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
 
     Raises:
         RuntimeError: inside an accumulation window, which cannot be kept.
+        ValueError: for a model with lazy layers that have seen no batch.
 
     >>> import torch
     >>> from ignite.handlers import FastaiLRFinder
@@ -75,11 +78,15 @@ def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
     >>> rate = finder.lr_suggestion()
     """
     check_trainer(trainer)
+    if is_lazy(trainer.model):
+        raise ValueError("the model must know its sizes; got lazy layers: give it one batch first, model(inputs)")
     run = copy.deepcopy(run_state(trainer))
     handed_over = copy_weights(trainer.model, {}) if trainer.weights.is_in else None
     state, metrics = dict(vars(trainer.state)), copy.copy(trainer.state.metrics)
-    kept = {name: getattr(trainer, name) for name in ("_event_handlers", "loader_place", "recover")}
-    decided = set(trainer._decided)
+    step, groups = trainer.step, len(trainer.optimizer.param_groups)
+    kept = {name: getattr(trainer, name) for name in ("_event_handlers", "loader_place", "recover", "watched")}
+    of_step = step.update.precision, step.loss_fn
+    metadata, decided, parts = dict(trainer.metadata), set(trainer._decided), list(trainer.parts)
     trainer._event_handlers = _handlers_of_a_step(kept["_event_handlers"])
     trainer.add_event_handler(Events.EPOCH_STARTED, start_epoch)
     trainer.recover = None
@@ -88,8 +95,12 @@ def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
         with preserved_modes(trainer.model):
             yield trainer
     finally:
-        vars(trainer).update(kept)
-        trainer.step.update.abandon()
+        vars(trainer).update(kept, metadata=metadata)
+        for name in set(trainer.parts) - set(parts):
+            forget_state(trainer, name)
+        step.update.precision, step.loss_fn = of_step
+        del trainer.optimizer.param_groups[groups:]
+        trainer.step.abandon()
         trainer.step.update.zero_gradients()
         load_run_state(trainer, run)
         if handed_over is not None:

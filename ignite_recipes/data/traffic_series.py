@@ -1,6 +1,7 @@
 """Windows to train on and windows to validate on: of a CSV file, or of the real CO2 series of statsmodels."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,6 +212,11 @@ def _last_of_equal_times(column: "pd.Series[Any]", path: str | Path) -> Any:
         )
     if not times.is_monotonic_increasing:
         row = int(np.argmax((times < times.shift()).to_numpy()))
+        if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?", str(column.iloc[row]).strip()):
+            raise ValueError(
+                f"column {column.name} of {path} must hold times with their dates; got the time of day "
+                f"{column.iloc[row]!r} in row {row}: write date and time into one column"
+            )
         raise ValueError(
             f"column {column.name} of {path} must hold times that do not go back; got {column.iloc[row]!r} in row "
             f"{row}, after {column.iloc[row - 1]!r}: sort the rows by time, for instance by pandas' sort_values"

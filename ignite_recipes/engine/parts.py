@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from ignite.engine import Engine
 
-__all__ = ["Parts", "Stateful", "keep_state", "parts_of"]
+__all__ = ["Parts", "Stateful", "forget_state", "keep_state", "parts_of"]
 
 
 class Stateful(Protocol):
@@ -40,6 +40,10 @@ class Parts(Mapping[str, Any]):
         while unique in self._parts:
             unique, number = f"{name}_{number}", number + 1
         self._parts[unique] = part
+
+    def remove(self, name: str) -> Stateful:
+        """Take an object out, and give it back."""
+        return self._parts.pop(name)
 
     def __getitem__(self, name: str) -> Any:
         return self._parts[name]
@@ -80,7 +84,7 @@ def parts_of(engine: Engine) -> Parts:
     >>> engine.state.metrics["loss"] = 0.5
     >>> _ = engine.run([0], max_epochs=2)
     >>> parts_of(engine).state_dict()  # write this with write_checkpoint, and give it to load_state_dict
-    {'history': {'epochs': {'loss': [0.5, 0.5]}}}
+    {'history': {'epochs': {'loss': [0.5, 0.5]}, 'count': 2}}
     """
     if not hasattr(engine, "parts"):
         engine.parts = Parts()  # type: ignore[attr-defined]
@@ -119,3 +123,8 @@ def keep_state(engine: Engine, name: str, part: Stateful) -> None:
         raise RuntimeError(f"{part!r} is attached to an engine already; make a new one for each attachment")
     _attached[id(part)] = part
     parts_of(engine).add(name, part)
+
+
+def forget_state(engine: Engine, name: str) -> None:
+    """Take an object out again that :func:`keep_state` has entered; it may be entered into another engine then."""
+    _attached.pop(id(parts_of(engine).remove(name)), None)

@@ -3,11 +3,41 @@
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-__all__ = ["Place", "buffer_places", "tensor_at", "weight_places"]
+__all__ = ["ModuleTree", "Place", "buffer_places", "is_lazy", "tensor_at", "weight_places"]
 
 Place = tuple[dict[str, Any], str]
 """Among which of a module's parameters or buffers, and under which name."""
+
+
+class ModuleTree:
+    """Which modules a model consists of, to notice cheaply that one was replaced, added or taken away.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    >>> tree = ModuleTree(model)
+    >>> tree.has_changed()
+    False
+    >>> model[1] = nn.Linear(2, 3)
+    >>> tree.has_changed()
+    True
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._children = [(module._modules, dict(module._modules)) for module in model.modules() if module._modules]
+
+    def has_changed(self) -> bool:
+        """Whether a module has other children than when this was made."""
+        return any(
+            now.keys() != then.keys() or any(now[name] is not then[name] for name in then)
+            for now, then in self._children
+        )
+
+
+def is_lazy(model: nn.Module) -> bool:
+    """Whether the model has layers whose sizes are still to be seen from a first batch."""
+    kinds = (UninitializedParameter, UninitializedBuffer)
+    return any(isinstance(tensor, kinds) for tensor in (*model.parameters(), *model.buffers()))
 
 
 def tensor_at(place: Place) -> Tensor:
@@ -19,12 +49,8 @@ def tensor_at(place: Place) -> Tensor:
 
 def buffer_places(model: nn.Module) -> list[Place]:
     """Those of all buffers, also of those that no state dict holds."""
-    return [
-        (module._buffers, name)
-        for module in model.modules()
-        for name, value in module._buffers.items()
-        if value is not None
-    ]
+    of_modules = [module._buffers for module in model.modules()]
+    return [(buffers, name) for buffers in of_modules for name, value in buffers.items() if value is not None]
 
 
 def weight_places(model: nn.Module) -> dict[str, Place]:

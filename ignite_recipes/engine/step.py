@@ -16,6 +16,7 @@ from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
 from ignite_recipes.engine.progress import Progress
+from ignite_recipes.engine.statistics import RunningStatistics
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange import exchange_of
@@ -51,6 +52,7 @@ class TrainingStep:
         model, optimizer, loss_fn, device: as given.
         losses: ``loss_fn``, compiled if asked for.
         exchange: with the other ranks of the run.
+        statistics: the model's buffers before the current window, e.g. batch norm's.
         update: what is done with the gradients of a window of batches, :class:`~ignite_recipes.engine.update.Update`.
         progress: where the run is.
 
@@ -94,7 +96,9 @@ class TrainingStep:
         self.loss_fn = loss_fn
         self.exchange = exchange_of(self.model, self.device)
         self.update = Update(optimizer, accumulation_steps, self.device)
+        self.statistics = RunningStatistics(unwrap(self.model))
         self.progress: Progress | None = None
+        self._begun = 0  # the last iteration whose batch was begun
 
     @property
     def loss_fn(self) -> LossFunction:
@@ -132,8 +136,9 @@ class TrainingStep:
     def start_epoch(self, engine: Engine) -> None:
         """Begin an epoch with an empty window."""
         assert self.progress is not None
+        self.abandon()  # what a failure in an Engine of the user's own has left
         self.progress.start_epoch(float(self.optimizer.param_groups[0]["lr"]))
-        self.update.window.clear()
+        self.statistics.find()
 
     def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
         """Train on one batch; the losses, detached, on the device."""
@@ -143,6 +148,7 @@ class TrainingStep:
             state.iteration -= 1  # the epoch began before this batch
             self.start_epoch(engine)
             state.iteration += 1
+        self._begun = state.iteration
         try:
             return self._train(engine, batch, state)
         finally:
@@ -155,6 +161,7 @@ class TrainingStep:
             model.train()
         if not window.losses:
             update.zero_gradients()
+            self.statistics.keep()
 
         # The batch, on the device. One without a sample, on all ranks together, has no loss and no gradient.
         batch = self.prepare_batch(batch, self.device, True)
@@ -205,6 +212,17 @@ class TrainingStep:
             assert self.progress is not None
             self.exchange.finish_gradients(self.update.gradients())
             self.update.take(engine, self.progress)
+
+    def abandon(self) -> None:
+        """Forget an update that was cut short, its window, and what its batches have left in the model's buffers."""
+        if self.progress is not None and self.progress.iteration < self._begun:
+            self.statistics.put_back()
+        self.settle()
+        self.update.abandon()
+
+    def settle(self) -> None:
+        """What the buffers are now belongs to the weights."""
+        self._begun = 0
 
     def repeat_forward(self, engine: Engine) -> Mapping[str, Tensor]:
         """The losses of the current batch once more, from the same inputs and the same random numbers."""

@@ -16,16 +16,17 @@ from ignite_recipes.engine.environment import deterministic_algorithms
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction
-from ignite_recipes.engine.modes import enter_training_mode
+from ignite_recipes.engine.modes import enter_training_mode, in_evaluation_mode
 from ignite_recipes.engine.parts import Parts
+from ignite_recipes.engine.places import is_lazy
 from ignite_recipes.engine.progress import Progress, Stage
 from ignite_recipes.engine.state import TrainingState
 from ignite_recipes.engine.step import TrainingStep
-from ignite_recipes.engine.weights import WeightSwap
+from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import all_equal, all_reduce_max, lost_rank, on_rank_zero
 from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
 from ignite_recipes.loading.keyed_loader import KeyedLoader
-from ignite_recipes.loading.randomness import draw_seed, preserve_generators
+from ignite_recipes.loading.randomness import derive_seed, draw_seed, preserve_generators, seed_torch
 
 __all__ = ["TrainingEngine", "create_trainer"]
 
@@ -110,7 +111,7 @@ class TrainingEngine(KeyedEngine):
         if state.max_epochs is None and state.max_iters is None:  # a first run, or one that is to start anew
             progress.restart()
         else:
-            self.step.update.abandon()  # stopped inside an accumulation window, whose gradients are gone
+            self.step.abandon()  # stopped inside an accumulation window, whose gradients are gone
             progress.rewind()
             if max_iters is not None:  # an end that is given as the other number replaces the one before
                 state.max_epochs, state.max_iters = None, max_iters
@@ -123,13 +124,24 @@ class TrainingEngine(KeyedEngine):
                 return state
         progress.given_length = epoch_length
         enter_training_mode(self.model)
+        if data is not None and is_lazy(self.model):
+            self._size_lazy_layers(data)
         try:
             with deterministic_algorithms(self.deterministic):
                 return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
             state.iteration = progress.iteration  # the failed batch did not change the weights: it is repeated
-            self.step.update.abandon()
+            self.step.abandon()
             raise
+
+    def _size_lazy_layers(self, data: Iterable[Any]) -> None:
+        """Let lazy layers take their sizes from a first batch, before handlers look at the model."""
+        assert self.state.seed is not None
+        with preserve_generators(self.device), torch.no_grad(), in_evaluation_mode(self.model):
+            step, loader = self.step, KeyedLoader(data, self.state.seed, self.purpose, self.device)
+            batch = step.prepare_batch(next(iter(loader)), self.device, True)
+            seed_torch(derive_seed(self.state.seed, "lazy"), self.device)
+            step.loss_fn(unwrap(self.model), step.get_inputs(batch), batch)
 
     def _finish_epoch_if_due(self, max_epochs: int | None, max_iters: int | None) -> bool:
         """Finish an epoch that is trained but not yet measured or saved; True if the run is over."""
@@ -215,6 +227,7 @@ class TrainingEngine(KeyedEngine):
         """Be where the saved run was; what the model holds now are its trained weights."""
         self.progress.load_state_dict(state_dict)
         self.weights.forget()
+        self.step.settle()
         self._decided.clear()
 
     def place_in_loader(self) -> dict[str, Any] | None:

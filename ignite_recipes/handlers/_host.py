@@ -186,6 +186,13 @@ class Host:
         name = metric
         return self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
 
+    def measure_now_and_then(self) -> None:
+        """Tell metrics of this epoch from those of earlier ones, on another Engine too."""
+        metrics = self.engine.state.metrics
+        if not isinstance(metrics, EpochMetrics):
+            self.engine.state.metrics = EpochMetrics(metrics)
+            self.engine.add_event_handler(Events.EPOCH_STARTED, begin_epoch)
+
     def new_metrics(self) -> dict[str, Any]:
         """The metrics of this epoch, without those of an earlier one; all there are on another Engine."""
         metrics = self.engine.state.metrics
@@ -224,6 +231,13 @@ class Host:
         """Optimizer steps since the run began, if the engine counts them."""
         progress = None if self.step is None else self.step.progress
         return None if progress is None else progress.optimizer_steps
+
+
+def begin_epoch(engine: Engine) -> None:
+    """What was measured so far is of an earlier epoch."""
+    metrics = engine.state.metrics
+    if isinstance(metrics, EpochMetrics):
+        metrics.begin_epoch()
 
 
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:

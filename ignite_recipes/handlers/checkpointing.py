@@ -117,7 +117,7 @@ class Checkpointing:
     def _save_end(self, trainer: TrainingEngine) -> None:
         """A run may end inside an epoch: by ``max_iters``, or ``terminate()``."""
         if trainer.progress.is_inside_epoch:
-            trainer.step.update.abandon()  # batches of an open window are not in the weights: they are trained again
+            trainer.step.abandon()  # batches of an open window are not in the weights: they are trained again
             self.save(trainer)
 
     def save(self, trainer: TrainingEngine) -> Path:

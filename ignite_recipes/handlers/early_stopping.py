@@ -25,7 +25,7 @@ class EarlyStopping:
     Where the metric is not measured in every epoch, those in which it is not do not count.
 
     A value improves on the best one if ``value < best - min_delta`` (``mode="max"``: ``value > best +
-    min_delta``). NaN never improves and uses up patience.
+    min_delta``). NaN and infinity never improve and use up patience.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metric);
             COMPLETED to restore: checkpoints hold the trained weights, also those that are taken afterwards, and
@@ -177,7 +177,9 @@ class EarlyStopping:
             print(message)  # noqa: T201  # the documented meaning of verbose
         return True
 
-    def _improves(self, value: float) -> bool:  # every comparison with NaN is False
+    def _improves(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
         if self.mode == "min":
             return value < self.best_loss - self.min_delta
         return value > self.best_loss + self.min_delta

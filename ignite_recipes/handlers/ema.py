@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.checkpoint.model_file import AVERAGED
 from ignite_recipes.engine.events import TrainEvents
-from ignite_recipes.engine.places import Place, tensor_at, weight_places
+from ignite_recipes.engine.places import ModuleTree, Place, is_lazy, tensor_at, weight_places
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
 from ignite_recipes.exchange.sharded import local_tensors
@@ -84,6 +84,7 @@ class ExponentialMovingAverage:
         self._swap: WeightSwap | None = None
         self._average: dict[str, Tensor] = {}
         self._places: dict[str, Place] = {}
+        self._tree: ModuleTree | None = None
         self._seen: list[list[Tensor]] = []  # the weights of the last step
         # The same tensors, and where the model has its own (it may put another buffer in the place of one);
         # those that are averaged and those that are copied, each kind in one operation for each dtype.
@@ -99,11 +100,13 @@ class ExponentialMovingAverage:
 
     def _begin(self) -> None:
         self.num_updates, self._average = 0, {}
-        self._find(weight_places(self._required().model))
+        model = self._required().model
+        self._find({} if is_lazy(model) else weight_places(model))  # lazy layers are sized when the run starts
 
     def _find(self, places: dict[str, Place]) -> None:
         """Average what is at these places: where an average is of such a weight already, it continues."""
         before, places_before, self._places = self._average, self._places, places
+        self._tree = ModuleTree(self._required().model)
         self._average, self._groups, seen = {}, {}, {}
         for name, place in places.items():
             value = tensor_at(place)
@@ -123,6 +126,8 @@ class ExponentialMovingAverage:
 
     def _follow_model(self) -> None:
         """Take notice of layers that were replaced, added, pruned or parametrised, and of weights of another shape."""
+        if is_lazy(self._required().model):
+            return
         places = weight_places(self._required().model)
         is_same = places.keys() == self._places.keys() and all(
             place[0] is self._places[name][0] and tensor_at(place).shape == self._average[name].shape
@@ -162,6 +167,8 @@ class ExponentialMovingAverage:
 
     def _current(self) -> list[list[Tensor]] | None:
         """The weights of now, group by group; None if they are not those that are averaged."""
+        if self._tree is None or self._tree.has_changed() or not self._groups:
+            return None
         try:
             found = [[tensors[name] for tensors, name in places] for _, places in self._groups.values()]
         except KeyError:

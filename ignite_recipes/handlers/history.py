@@ -36,6 +36,7 @@ class History:
             raise TypeError(f"names must be a list of names of metrics; got {names!r} and optional {optional!r}")
         self.epochs: dict[str, list[float]] = {name: [] for name in names}
         self._optional = tuple(optional)
+        self._count = 0  # epochs so far
         self._said: set[str] = set()  # metrics that are no numbers
 
     def __repr__(self) -> str:
@@ -54,7 +55,7 @@ class History:
         new = host_of(trainer).new_metrics()
         earlier = {name: math.nan for name, values in self.epochs.items() if values and name not in new}
         numbers = numbers_of({name: new[name] for name in wanted if name in new}, self._said, self)
-        before = max(map(len, self.epochs.values()), default=0)
+        before, self._count = self._count, self._count + 1
         for name, number in {**earlier, **numbers}.items():
             values = self.epochs.setdefault(name, [])
             values += [math.nan] * (before - len(values))  # of epochs before the first that measured it
@@ -62,7 +63,7 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """The lists."""
-        return {"epochs": {name: list(values) for name, values in self.epochs.items()}}
+        return {"epochs": {name: list(values) for name, values in self.epochs.items()}, "count": self._count}
 
     def checkpoint_entries(self) -> dict[str, Any]:
         """What a checkpoint holds of it under a key of its own: ``history``, the lists."""
@@ -71,3 +72,4 @@ class History:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the epochs that were saved."""
         self.epochs.update({name: list(values) for name, values in state["epochs"].items()})
+        self._count = state["count"]

@@ -112,7 +112,7 @@ class LearningRateScheduler:
             raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self._metric: Metric = "val_loss"
-        self._steps_seen = self._steps_after_end = 0
+        self._steps_seen = 0
         self.stretch = stretch
         if isinstance(scheduler_type, LRScheduler):
             if scheduler_type.optimizer is not optimizer:
@@ -178,10 +178,12 @@ class LearningRateScheduler:
         return int(self.scheduler.T_max) if self.scheduler_type == "cosine" else None  # type: ignore[attr-defined]
 
     @property
-    def _has_ended(self) -> bool:
+    def _steps_after_end(self) -> int | None:
+        """How many steps or epochs ago a schedule that has a length has ended; None if it has not."""
         if (length := self._length) is None:
-            return False
-        return self.scheduler.last_epoch + isinstance(self.scheduler, OneCycleLR) >= length
+            return None
+        after = self.scheduler.last_epoch + isinstance(self.scheduler, OneCycleLR) - length
+        return after if after >= 0 else None
 
     def step(self, metric: float | Tensor | None = None) -> None:
         """Advance: onecycle after every optimizer step, the others after every epoch.
@@ -194,9 +196,9 @@ class LearningRateScheduler:
         Raises:
             ValueError: for plateau without a metric.
         """
-        if self._has_ended:
-            self._steps_after_end += 1
-            if self._steps_after_end == 1 + isinstance(self.scheduler, OneCycleLR):  # a run's last step is one
+        if (after := self._steps_after_end) is not None:
+            self.scheduler.last_epoch += 1  # counted, so that a schedule that is stretched knows where the run is
+            if after == int(self.is_per_step):  # a run's last step is one
                 logger.warning(
                     "the %s schedule of %d %s has ended: the learning rate stays at %.3g. To spread it over a longer "
                     "run, resume with stretch_schedule=True (a scheduler of your own: stretch=True)",
@@ -268,20 +270,21 @@ class LearningRateScheduler:
         before, scheduler = self._length, self.scheduler
         if before is None:
             raise ValueError(f"only a cosine or one-cycle schedule has a length; got {self.scheduler_type!r}")
-        whole_number(length, "length", at_least=scheduler.last_epoch + 1)
+        done = scheduler.last_epoch
+        whole_number(length, "length", at_least=done)
         if isinstance(scheduler, OneCycleLR):
             for phase in scheduler._schedule_phases:
                 phase["end_step"] = (phase["end_step"] + 1) * length / before - 1
             scheduler.total_steps = length
-            scheduler.last_epoch -= 1
+            scheduler.last_epoch = min(done, length - 1) - 1
             scheduler.step()  # computes the rates of this place anew
+            scheduler.last_epoch = done
         else:
-            part = (1 + math.cos(math.pi * scheduler.last_epoch / length)) / 2
+            part = (1 + math.cos(math.pi * done / length)) / 2
             scheduler.T_max = length  # type: ignore[attr-defined]
             floor = scheduler.eta_min  # type: ignore[attr-defined]
             for group, base in zip(self.optimizer.param_groups, scheduler.base_lrs, strict=True):
                 group["lr"] = floor + (base - floor) * part
-        self._steps_after_end = 0
 
     def scale_learning_rate(self, factor: float) -> None:
         """Multiply all that the schedule computes rates from, but for what the optimizer's groups hold."""

@@ -83,6 +83,10 @@ class MixedPrecisionTrainer:
         """The loss to call ``backward()`` on."""
         if self.scaler is None:
             return loss
+        if self._others_stepped:  # an optimizer whose gradients were unscaled was not stepped: the step is over
+            self._adapt_scale()
+            self._unscaled.clear()
+            self._others_stepped = False
         self._scale_of_losses = self._scale
         # An infinite loss can have finite gradients. The scaler looks at those only, and drops the step if they are
         # not finite; so that nobody has to wait for the loss, they are not.
@@ -125,7 +129,8 @@ class MixedPrecisionTrainer:
             Whether the step was taken: per-step schedules advance only then. With float16 on an accelerator
             this waits for the device.
         """
-        if self.scaler is None or not _has_gradients(optimizer):
+        has_gradients = _has_gradients(optimizer)
+        if self.scaler is None or not (has_gradients or id(optimizer) in self._unscaled):
             if not drop:
                 optimizer.step()
             return not drop
@@ -133,6 +138,7 @@ class MixedPrecisionTrainer:
             if drop:
                 return False
             self.unscale_gradients(optimizer)
+        drop = drop or not has_gradients  # somebody has freed them since they were unscaled
         if not drop:
             self.scaler.step(optimizer)
         self._unscaled.remove(id(optimizer))
@@ -143,10 +149,16 @@ class MixedPrecisionTrainer:
         overflowed = any(bool(flag) for flag in found)
         self._others_stepped = bool(self._unscaled)
         if not self._others_stepped:
-            self.scaler.update()
-            before, self._scale = self._scale, self.scaler.get_scale()
-            overflowed = overflowed if is_shared else self._scale < before
+            has_shrunk = self._adapt_scale()
+            overflowed = overflowed if is_shared else has_shrunk
         return not drop and not overflowed
+
+    def _adapt_scale(self) -> bool:
+        """Adapt the scale; whether it has shrunk."""
+        assert self.scaler is not None
+        self.scaler.update()
+        before, self._scale = self._scale, self.scaler.get_scale()
+        return self._scale < before
 
     def attach(self, trainer: Engine) -> "MixedPrecisionTrainer":
         """Give the trainer's step this precision.

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import Tensor, nn
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import gradients_of, total_norm
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.handlers._host import host_of
-from ignite_recipes.handlers._running_statistics import RunningStatistics
+from ignite_recipes.handlers.mixed_precision import MixedPrecisionTrainer
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
@@ -53,8 +53,7 @@ class NonFiniteGuard:
     Runs:   trainer, OPTIMIZER_STEP_STARTED, after everything that changes gradients (another Engine:
             GRADIENTS_READY, attach it last; it frees the gradients, and torch's optimizers pass over what has
             none, but a schedule of each step advances unless the update function asks for ``finite``);
-            EPOCH_TRAINED to read what is outstanding; ITERATION_STARTED to keep a copy of running statistics,
-            if the model has any, which a dropped step gets back.
+            EPOCH_TRAINED to read what is outstanding. A dropped step gets running statistics back as they were.
     Reads:  the losses of the accumulation window; ``state.grad_norm``, or the gradients' norm if no clipping
             has measured it.
     Stops:  with :class:`NonFiniteError` under policy ``"raise"``; under ``"skip"`` only when a whole epoch of
@@ -84,9 +83,8 @@ class NonFiniteGuard:
         self.finite = True
         self._consecutive = 0
         self._model: nn.Module | None = None
+        self._precision: MixedPrecisionTrainer | None = None  # of an update function that is not ours
         self._step: TrainingStep | None = None  # None on an engine whose update function is not ours
-        # A forward pass updates running statistics before anybody can know that it was not finite.
-        self._statistics = RunningStatistics()
         # (epoch, iteration, flag on its way to the host, event that says it has arrived)
         self._outstanding: deque[tuple[int, int, Tensor, Any]] = deque()
 
@@ -115,8 +113,16 @@ class NonFiniteGuard:
     def _is_finite(loss: Tensor | None, norm: Tensor) -> tuple[bool, bool]:
         return loss is None or math.isfinite(loss.item()), math.isfinite(norm.item())
 
-    def attach(self, trainer: Engine, model: nn.Module | None = None) -> "NonFiniteGuard":
+    def attach(
+        self, trainer: Engine, model: nn.Module | None = None, *, precision: MixedPrecisionTrainer | None = None
+    ) -> "NonFiniteGuard":
         """Guard every step of ``trainer``; an engine that is not ours must name the ``model``.
+
+        Args:
+            trainer: ours, or any Engine that fires GRADIENTS_READY.
+            model: whose gradients are judged, on an Engine that is not ours.
+            precision: what scales the losses in its update function, if something does: gradients that overflow
+                because the scale is still too large are then no fault.
 
         Raises:
             RuntimeError: if such an engine does not fire GRADIENTS_READY, or names no model.
@@ -125,13 +131,12 @@ class NonFiniteGuard:
         remedy = "call check(loss, gradients) before optimizer.step()."
         host.require(TrainEvents.GRADIENTS_READY, self, remedy)
         self._step = host.step
+        self._precision = precision
         self._model = host.model(model if host.step is None else None, "what to guard")
         host.keep("nonfinite_guard", self)
         if self._step is None:
             trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self._check_gradients)
             return self
-        self._statistics = RunningStatistics(self._model)
-        trainer.add_event_handler(Events.ITERATION_STARTED, self._keep_statistics)
         trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
         host.when_epoch_is_trained(self._finish_epoch)
         return self
@@ -143,6 +148,8 @@ class NonFiniteGuard:
         norm, state.grad_norm = getattr(state, "grad_norm", None), None
         parameters = list(self._model.parameters())
         gradients = gradients_of(parameters)
+        if self._precision is not None and self._precision.overflow_is_normal:
+            return  # the scaler itself drops the step, and lowers the scale
         if not self.check(None, gradients, norm=norm, where=_where(state)):
             for parameter in parameters:
                 parameter.grad = None  # torch's optimizers pass over it, whether or not anybody asks us
@@ -167,7 +174,7 @@ class NonFiniteGuard:
             return
         origin = "" if self.num_skipped else origin_of_nonfinite(trainer, step)
         said = f"{loss.item():g}{origin}"
-        self._statistics.put_back()
+        step.statistics.put_back()
         update.veto = True
         self._judge(*is_finite, _where(state), said)
 
@@ -176,20 +183,12 @@ class NonFiniteGuard:
             raise RuntimeError("NonFiniteGuard must be attached to what it judges: call attach(trainer) first")
         return self._step
 
-    def _keep_statistics(self) -> None:
-        """Copy the model's running statistics as they are before the forward passes of a window."""
-        step = self._required()
-        if step.progress is not None and step.progress.position == 1:
-            self._statistics.find()
-        if not step.update.window.is_open:
-            self._statistics.keep()
-
     def _defer(self, trainer: Engine, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
         update = self._required().update
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
         is_bad = flag > 0
-        self._statistics.put_back(is_bad)
+        self._required().statistics.put_back(is_bad)
         if update.precision is None or update.precision.scaler is None:
             update.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
         arrived = None

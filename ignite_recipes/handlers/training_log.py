@@ -89,7 +89,7 @@ class TrainingLog:
     def _clock(self, state: Any) -> dict[str, Any]:
         seconds = state.times.get(Events.EPOCH_COMPLETED.name)
         known: dict[str, Any] = {"finished_at": datetime.now().astimezone().isoformat(timespec="seconds")}
-        if seconds and not self._first_batch:  # part of an epoch says nothing of the whole
+        if seconds and state.epoch_length and not self._first_batch:  # part of an epoch says nothing of the whole
             known |= {"seconds": round(seconds, 4), "batches_per_second": round(state.epoch_length / seconds, 2)}
         return known
 

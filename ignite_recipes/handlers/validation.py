@@ -74,6 +74,8 @@ class Validation:
 
     def attach(self, trainer: Engine) -> "Validation":
         """Evaluate in this rhythm while ``trainer`` runs."""
+        if self.every != 1 or self.every_iterations is not None:
+            host_of(trainer).measure_now_and_then()
         if self.every_iterations is not None:
             host_of(trainer).keep("validation", self._last)
             trainer.add_event_handler(Events.EPOCH_STARTED, self._last.give_back)

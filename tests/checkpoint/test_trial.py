@@ -16,6 +16,7 @@ from ignite_recipes import (
     GradientClipper,
     History,
     LearningRateScheduler,
+    MixedPrecisionTrainer,
     NoiseAugmentation,
     NonFiniteGuard,
     Rollback,
@@ -135,6 +136,32 @@ def test_inside_it_only_what_belongs_to_a_step_acts_and_what_is_attached_there_i
     calls.clear()
     trainer.run(loader(), max_epochs=1)
     assert calls == ["gradients"] * 5 + ["epoch"]
+
+
+def test_parts_precision_and_groups_that_come_in_the_block_go_with_it(tmp_path):
+    expected, trainer = with_everything(tmp_path / "whole"), with_everything(tmp_path / "tried")
+    average = ExponentialMovingAverage(0.5)
+    with preserve_run(trainer):
+        MixedPrecisionTrainer(device="cpu", dtype=torch.bfloat16).attach(trainer)
+        average.attach(trainer)
+        trainer.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+        trainer.metadata["tried"] = True
+        trainer.run(loader(), max_epochs=2)
+    assert list(trainer.parts) == list(expected.parts)
+    assert trainer.step.update.precision is None
+    assert len(trainer.optimizer.param_groups) == 1
+    assert trainer.metadata == {}
+    average.attach(with_everything(tmp_path / "another"))  # it belongs to no run
+    for one in (expected, trainer):
+        one.run(loader(), max_epochs=2)
+    assert first_difference(run_state(expected), run_state(trainer)) is None
+
+
+def test_a_model_with_lazy_layers_is_refused():
+    model = nn.LazyLinear(1)
+    trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn)
+    with pytest.raises(ValueError, match="got lazy layers: give it one batch first"), preserve_run(trainer):
+        pass
 
 
 def test_a_run_that_was_left_inside_an_epoch_continues_there(tmp_path):

@@ -12,10 +12,12 @@ from ignite_recipes import (
     ExponentialMovingAverage,
     GradientClipper,
     NonFiniteGuard,
+    TrainEvents,
     TrainingStability,
     Validation,
     create_evaluator,
     create_trainer,
+    train_model_advanced,
 )
 
 X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
@@ -102,6 +104,78 @@ def test_a_replaced_layer_begins_an_average_of_its_own():
     average.set_model(model)
     model[0] = nn.Linear(4, 1, bias=False)
     assert torch.equal(average.state_dict()["weights"]["0.weight"], model[0].weight)
+
+
+def test_a_layer_that_is_replaced_inside_an_epoch_is_averaged_and_protected_from_the_next_step_on():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1))
+    trainer = create_trainer(model, torch.optim.SGD(model.parameters(), lr=0.0), loss_fn, seed=0)
+    NonFiniteGuard("skip").attach(trainer)
+    average = ExponentialMovingAverage(0.5, warmup=False).attach(trainer)
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=2))
+    def replace():
+        set_head(model, trainer.optimizer, nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 1)))
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=3))
+    def move():
+        nn.init.constant_(model[1][1].bias, 1.0)
+
+    bad = (DATA[0][0] * float("nan"), DATA[0][1])
+    before = {}
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: before.update(bias=model[1][1].bias.clone()))
+    trainer.run([*DATA[:3], bad], max_epochs=1)
+    assert trainer.progress.skipped_steps == 1
+    assert model[1][0].running_mean.isfinite().all()
+    assert model[1][0].num_batches_tracked == 1
+    assert average.state_dict()["weights"]["1.1.bias"].isfinite().all()
+
+
+LAZY = {
+    "recipe": {},
+    "average": {"ema_decay": 0.9},
+    "rollback": {"non_finite": "rollback"},
+    "skip": {"non_finite": "skip"},
+}
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_lazy_layers_are_sized_before_anything_looks_at_them(name, tmp_path):
+    model = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(1))
+    result = train_model_advanced(
+        model, DATA, DATA, epochs=3, device="cpu", verbose=False, seed=0, checkpoint_dir=tmp_path, **LAZY[name]
+    )
+    assert result["history"]["train_loss"][-1] < result["history"]["train_loss"][0]
+    assert model[1].num_batches_tracked == 3 * len(DATA) or name == "average" or result["best_epoch"] < 3
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2, 3])
+@pytest.mark.parametrize("stop", [1, 3, 5])
+@pytest.mark.parametrize("by", ["max_iters", "an error"])
+def test_batches_that_are_trained_again_count_once_in_running_statistics(accumulation_steps, stop, by):
+    def a_trainer():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        return create_trainer(model, optimizer, loss_fn, seed=0, accumulation_steps=accumulation_steps)
+
+    whole, cut = a_trainer(), a_trainer()
+    whole.run(DATA, max_epochs=2)
+    if by == "max_iters":
+        cut.run(DATA, max_iters=stop)
+    else:
+        causes = [ArithmeticError("once")]
+
+        @cut.on(TrainEvents.LOSSES_READY)
+        def fail():
+            if cut.state.iteration == stop and causes:
+                raise causes.pop()
+
+        with pytest.raises(ArithmeticError, match="once"):
+            cut.run(DATA, max_epochs=2)
+    cut.run(DATA, max_epochs=2)
+    for expected, value in zip(whole.model.state_dict().values(), cut.model.state_dict().values(), strict=True):
+        assert torch.equal(expected, value)
 
 
 class Centred(nn.Module):

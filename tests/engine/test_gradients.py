@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ignite.engine import Engine
 from torch import nn
 
 from ignite_recipes import (
@@ -96,6 +97,67 @@ def test_a_step_without_any_gradient_is_taken_as_torch_takes_it(with_gradients):
     precision.unscale_gradients(optimizer)
     assert precision.step_optimizer(optimizer)
     assert parameter.item() == (0.0 if with_gradients else 1.0)
+
+
+@pytest.mark.parametrize("policy", ["skip", "raise"])
+def test_on_an_engine_of_ones_own_the_scale_finds_its_size_and_the_guard_drops_what_is_bad(policy):
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
+    precision = MixedPrecisionTrainer(device="cpu", dtype=torch.float16)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        with precision.autocast():
+            loss = (model(batch).float() * 30).square().mean()
+        precision.scale_loss(loss).backward()
+        precision.unscale_gradients(optimizer)
+        engine.fire_event(TrainEvents.GRADIENTS_READY)
+        taken.append(precision.step_optimizer(optimizer))
+
+    engine, taken = Engine(update), []
+    engine.register_events(*TrainEvents)
+    guard = NonFiniteGuard(policy).attach(engine, model, precision=precision)
+    data = [torch.ones(4, 2)] * 30
+    if policy == "skip":
+        data[20] = torch.full((4, 2), float("nan"))
+    engine.run(data)
+    assert not taken[0]  # the first scale is too large
+    assert taken[19]
+    assert taken.count(False) == taken.index(True) + (policy == "skip")
+    assert guard.num_skipped == 0  # the scaler drops and counts
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_gradients_that_are_freed_after_unscaling_are_a_dropped_step():
+    precision = MixedPrecisionTrainer(device="cpu", dtype=torch.float16)
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.25)
+    taken = []
+    for freed in (True, False):
+        optimizer.zero_grad()
+        precision.scale_loss(parameter.sum()).backward()
+        precision.unscale_gradients(optimizer)
+        if freed:
+            optimizer.zero_grad()
+        taken.append(precision.step_optimizer(optimizer))
+    assert taken == [False, True]
+    assert parameter.item() == 0.75
+
+
+def test_an_optimizer_that_is_unscaled_and_steps_every_other_time_only_holds_nobody_up():
+    precision, parameters, optimizers = two_optimizers()
+    for number in range(4):
+        if number:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            precision.scale_loss(2 * parameters[0].sum() + 3 * parameters[1].sum()).backward()
+        for optimizer in optimizers:
+            precision.unscale_gradients(optimizer)
+        assert precision.step_optimizer(optimizers[0])
+        if number % 2:
+            assert precision.step_optimizer(optimizers[1])
+    assert [parameter[0].item() for parameter in parameters] == [1 - 4 * 2.0, 1 - 2 * 3.0]
 
 
 def two_optimizers():

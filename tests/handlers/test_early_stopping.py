@@ -39,7 +39,7 @@ CASES = [
     ("all NaN", {}, [NAN, NAN], 1, None, INF),
     ("infinity is not an improvement", {}, [INF, INF], 1, None, INF),
     ("infinity, then a number", {}, [INF, 5.0, INF], None, 1, 5.0),
-    ("minus infinity is the best there is", {}, [-INF, -1.0, -2.0], 2, 0, -INF),
+    ("minus infinity is no improvement either", {}, [-INF, -1.0, -2.0], None, 2, -2.0),
     ("negative values", {}, [-1.0, -2.0, -1.5, -1.5], 3, 1, -2.0),
     ("exactly min_delta is too little", {"min_delta": 0.25}, [1.0, 0.75, 0.75], 2, 0, 1.0),
     ("a little more than min_delta", {"min_delta": 0.25}, [1.0, 0.75, 0.7499], None, 2, 0.7499),
@@ -101,7 +101,7 @@ def test_without_min_delta_the_best_is_the_first_minimum_of_what_it_saw(values):
     stopping = quiet(patience=4)
     stop = judge(stopping, values)
     seen = values if stop is None else values[: stop + 1]
-    finite_minimum = min((value for value in seen if value < INF), default=None)
+    finite_minimum = min((value for value in seen if math.isfinite(value)), default=None)
     assert stopping.best_loss == (INF if finite_minimum is None else finite_minimum)
     assert stopping.best_epoch == (None if finite_minimum is None else seen.index(finite_minimum))
 

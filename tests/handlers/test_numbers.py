@@ -4,7 +4,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from ignite_recipes import History, TensorBoardLog, TrainingLog, read_training_log
+from ignite_recipes import History, ProgressBar, TensorBoardLog, TrainingLog, read_training_log
 from ignite_recipes.handlers._numbers import as_number
 
 OTHERS = [torch.eye(2), "good", {"a": 1}, None, [1, 2], torch.ones(2, 1)]
@@ -36,3 +36,28 @@ def test_the_run_ends_by_itself_and_it_is_said_once_by_each(task, tmp_path, capl
     assert read_training_log(log.path)["val_loss"] == [1.0, 2.0, 3.0]
     said = [message for message in caplog.messages if "leaves out the metric 'report'" in message]
     assert len(said) == 3
+
+
+def test_a_bar_leaves_out_what_is_no_number(task, caplog):
+    trainer = task.trainer()
+    ProgressBar(("matrix", "val_loss")).attach(trainer)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def measure():
+        trainer.state.metrics.update(matrix=torch.eye(2), val_loss=0.5)
+
+    trainer.run(task.batches, max_epochs=2)
+    assert trainer.state.epoch == 2
+    assert "leaves out the metric 'matrix'" in caplog.text
+
+
+def test_a_log_of_an_epoch_of_unknown_length_has_no_speed(task, tmp_path):
+    class Unsized:
+        def __iter__(self):
+            return iter(task.batches)
+
+    trainer = task.trainer()
+    TrainingLog(tmp_path / "log.csv").attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: trainer.terminate_epoch())
+    trainer.run(Unsized(), max_epochs=2)
+    assert read_training_log(tmp_path / "log.csv")["epoch"] == [1, 2]

@@ -19,6 +19,7 @@ from ignite_recipes import (
     History,
     LearningRateScheduler,
     TrainingLog,
+    TrainingStep,
     Validation,
     check_resume,
     create_evaluator,
@@ -132,6 +133,13 @@ def a_validated(task, values=None, **rhythm):
     return trainer, validation, seen
 
 
+def test_a_history_of_what_is_measured_now_and_then_alone_has_an_entry_an_epoch(task):
+    trainer, _, _ = a_validated(task, every=2)
+    history = History(["val_loss"]).attach(trainer)
+    trainer.run(task.batches, max_epochs=5)
+    assert [math.isnan(value) for value in history.epochs["val_loss"]] == [True, False, True, False, True]
+
+
 def test_every_few_epochs_or_iterations(task):
     for rhythm, expected in ({"every": 2}, [8, 16]), ({"every_iterations": 3}, [3, 6, 9, 12, 15, 18]):
         trainer, validation, seen = a_validated(task, **rhythm)
@@ -178,6 +186,27 @@ def test_nobody_decides_twice_on_what_was_measured_once(task, tmp_path, by):
     assert str(found.history.epochs["val_loss"]) == expected
     assert str(read_training_log(found.log.path)["val_loss"]) == expected
     assert len(found.history.epochs["learning_rate"]) == 8
+
+
+@pytest.mark.parametrize("make", ["a plain engine", "our step on an engine"])
+def test_on_an_engine_of_ones_own_nobody_decides_twice_either(task, make):
+    model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    if make == "a plain engine":
+        engine = task.own_engine(model, optimizer, events=False)
+        engine._process_function = lambda engine, batch: None
+    else:
+        engine = Engine(TrainingStep(model, optimizer, task.loss_fn))
+    values = iter([5.0, 4.0, 3.0, 2.0])
+    evaluator = Engine(lambda engine, batch: None)
+    evaluator.add_event_handler(Events.COMPLETED, lambda: evaluator.state.metrics.update(loss=next(values)))
+    Validation(evaluator, [0], every=3).attach(engine)
+    schedule = LearningRateScheduler(optimizer, "plateau", patience=0).attach(engine)
+    stopping = EarlyStopping(2, 0.0, verbose=False).attach(engine, model=model)
+    history = History(["val_loss"]).attach(engine)
+    engine.run(task.batches, max_epochs=12)
+    assert (engine.state.epoch, stopping.best_epoch, schedule.get_lr()) == (12, 12, 0.1)
+    assert str(history.epochs["val_loss"]) == "[nan, nan, 5.0, nan, nan, 4.0, nan, nan, 3.0, nan, nan, 2.0]"
 
 
 def test_a_name_that_is_wrong_is_told_at_the_first_epoch_that_measures(task):

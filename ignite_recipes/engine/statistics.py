@@ -1,49 +1,62 @@
-"""A model's buffers, kept so that a step that is dropped can give them back."""
+"""A model's buffers, kept so that a window that is not trained can give them back."""
 
 import torch
 from torch import Tensor, nn
 
-from ignite_recipes.engine.places import Place, buffer_places, tensor_at
+from ignite_recipes.engine.places import ModuleTree, Place, buffer_places, is_lazy, tensor_at
 
 __all__ = ["RunningStatistics"]
 
 
 class RunningStatistics:
-    """Copies of a model's buffers, e.g. of batch norm.
+    """Copies of a model's buffers, e.g. of batch norm, as they were before an accumulation window.
 
-    A module may change a buffer in place, or put another tensor in its place (``self.mean = new``).
+    A forward pass changes them before anybody can know whether its step will be taken. A module may change a buffer in
+    place, or put another tensor in its place (``self.mean = new``).
 
     Args:
-        model: None has no buffers.
+        model: whose buffers they are.
     """
 
-    def __init__(self, model: nn.Module | None = None) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.model = model
+        self._places: list[Place] = []
+        self._tree: ModuleTree | None = None  # None: the buffers are still to be looked for
         self._own: list[Tensor] = []  # the buffers when they were copied
         self._copies: list[Tensor] = []
-        self._places: list[Place] = []
-        self.find()
+        self._is_kept = False
 
     def find(self) -> None:
-        """Look for the buffers, which a module that was added may have too."""
-        self._places = [] if self.model is None else buffer_places(self.model)
+        """Look for the buffers at the next opportunity: there may be others now."""
+        self._tree = None
 
     def keep(self) -> None:
         """Copy them as they are now."""
+        if self._tree is None or self._tree.has_changed():
+            self._look()
         try:
             self._own = [tensor_at(place) for place in self._places]
         except KeyError:
-            self.find()
+            self._look()
             self._own = [tensor_at(place) for place in self._places]
         if [(a.shape, a.dtype) for a in self._own] == [(b.shape, b.dtype) for b in self._copies]:
             if self._copies:
                 torch._foreach_copy_(self._copies, self._own)
         else:
             self._copies = [buffer.detach().clone() for buffer in self._own]
+        self._is_kept = True
+
+    def _look(self) -> None:
+        if is_lazy(self.model):
+            self._places = []
+            return
+        self._places, self._tree = buffer_places(self.model), ModuleTree(self.model)
 
     @torch.no_grad()
     def put_back(self, where: Tensor | None = None) -> None:
-        """Put the copies back; with a flag on the device, only where it is set."""
+        """Put the copies back, if there are some; with a flag on the device, only where it is set."""
+        if not self._is_kept:
+            return
         for place, own, copy in zip(self._places, self._own, self._copies, strict=True):
             tensors, name = place
             now = tensors.get(name)
