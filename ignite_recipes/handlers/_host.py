@@ -14,6 +14,7 @@ measure                   EPOCH_COMPLETED                        EPOCH_COMPLETED
 decide                    METRICS_READY                          EPOCH_COMPLETED, after what measures
 a run may be left         RESUME_POINT                           ITERATION_COMPLETED
 a run has failed          EXCEPTION_RAISED                       EXCEPTION_RAISED, and the error reaches the caller
+an event never comes      cannot be                              EPOCH_COMPLETED of the first epoch: a warning
 ========================= ====================================== ==============================================
 """
 
@@ -25,11 +26,13 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_recipes.engine.describe import is_filtered
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.engine.unfired import say_unfired
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import on_rank_zero
 
@@ -62,8 +65,19 @@ class Host:
 
     # Who runs when.
 
+    def _add(self, event: Any, handler: Callable[..., Any], *args: Any) -> None:
+        self._say_unfired()
+        self.engine.add_event_handler(event, handler, *args)
+
+    def _say_unfired(self) -> None:
+        """On an Engine of the user's own, let a warning say which events never come; a trainer of ours fires all."""
+        if self.trainer is None:
+            say_unfired(self.engine)
+
     def require(self, event: Any, handler: object, remedy: str) -> None:
-        """Refuse a handler of an event of a step that the engine will never fire.
+        """Refuse a handler of an event of a step that the engine does not register.
+
+        One that is registered and never fired is said by a warning after the first epoch.
 
         Raises:
             RuntimeError: naming the handler, the event and the ``remedy``, a sentence that says what to do by hand.
@@ -73,6 +87,7 @@ class Host:
                 f"{type(handler).__name__} runs at {event.name}, which this engine does not fire. If its update "
                 f"function fires it, say so with engine.register_events(TrainEvents.{event.name}); otherwise {remedy}"
             )
+        self._say_unfired()
 
     def fires(self, event: Any) -> bool:
         """Whether the engine says that it fires an event."""
@@ -81,26 +96,23 @@ class Host:
     def after_optimizer_step(self, handler: Callable[..., Any]) -> None:
         """Run once for each step that the optimizer has taken."""
         event = TrainEvents.OPTIMIZER_STEP_COMPLETED
-        self.engine.add_event_handler(event if self.fires(event) else Events.ITERATION_COMPLETED, handler)
+        self._add(event if self.fires(event) else Events.ITERATION_COMPLETED, handler)
 
     def when_epoch_is_trained(self, handler: Callable[..., Any]) -> None:
         """Run after the last step of an epoch, before it is measured."""
-        event = Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED
-        self.engine.add_event_handler(event, handler)
+        self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED, handler)
 
     def to_decide(self, handler: Callable[..., Any], *args: Any) -> None:
         """Run when all of an epoch's metrics are known; on another Engine, attach it after what measures."""
-        event = Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.METRICS_READY
-        self.engine.add_event_handler(event, handler, *args)
+        self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.METRICS_READY, handler, *args)
 
     def where_run_can_be_left(self, handler: Callable[..., Any]) -> None:
         """Run where the run may be left; of a trainer of ours a checkpoint that is taken there resumes exactly."""
-        event = Events.ITERATION_COMPLETED if self.trainer is None else TrainEvents.RESUME_POINT
-        self.engine.add_event_handler(event, handler)
+        self._add(Events.ITERATION_COMPLETED if self.trainer is None else TrainEvents.RESUME_POINT, handler)
 
     def at_end(self, handler: Callable[..., Any]) -> None:
         """Run when the run ends by itself, and when it fails; the error still reaches the caller."""
-        self.engine.add_event_handler(Events.COMPLETED, handler)
+        self._add(Events.COMPLETED, handler)
         handlers = self.engine._event_handlers[Events.EXCEPTION_RAISED]
         if self.trainer is not None:
             self.engine.add_event_handler(Events.EXCEPTION_RAISED, handler)
@@ -196,7 +208,7 @@ class Host:
         """Whether something that may measure is attached to some epochs or iterations only, ``every=2``."""
         handlers = self.engine._event_handlers
         return any(
-            hasattr(entry[0], "_parent")  # of the function that Ignite puts around the handler of a filtered event
+            is_filtered(entry[0])
             for event in (Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED)
             for entry in handlers[event]
         )
