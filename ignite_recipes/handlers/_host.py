@@ -11,7 +11,8 @@ events of a step          fired by its step                      fired by ``Engi
 after an optimizer step   OPTIMIZER_STEP_COMPLETED               the same if registered, else ITERATION_COMPLETED
 an epoch is trained       EPOCH_TRAINED                          EPOCH_COMPLETED
 measure                   EPOCH_COMPLETED                        EPOCH_COMPLETED
-decide                    METRICS_READY                          EPOCH_COMPLETED, after what measures
+decide, record            METRICS_READY                          EPOCH_COMPLETED, after what measures: handlers of
+                                                                 ours are refused in another order
 a run may be left         RESUME_POINT                           ITERATION_COMPLETED
 a run has failed          EXCEPTION_RAISED                       EXCEPTION_RAISED, and the error reaches the caller
 an event never comes      cannot be                              EPOCH_COMPLETED of the first epoch: a warning
@@ -40,6 +41,8 @@ __all__ = ["Host", "Metric", "host_of"]
 
 Metric = str | Callable[[Any], float | Tensor]
 """A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
+
+_DECIDING = "_deciding"  # on another Engine: its handlers that read an epoch's metrics at EPOCH_COMPLETED
 
 
 def host_of(engine: Engine) -> "Host":
@@ -102,8 +105,33 @@ class Host:
         """Run after the last step of an epoch, before it is measured."""
         self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED, handler)
 
-    def to_decide(self, handler: Callable[..., Any], *args: Any) -> None:
-        """Run when all of an epoch's metrics are known; on another Engine, attach it after what measures."""
+    def check_measures_first(self, handler: object) -> None:
+        """Refuse a handler that measures at EPOCH_COMPLETED behind one that decides on it, or records it.
+
+        Raises:
+            RuntimeError: naming both, and the order that works; never on a trainer of ours.
+        """
+        deciding = [] if self.trainer is not None else vars(self.engine).get(_DECIDING, [])
+        attached = [entry[0] for entry in self.engine._event_handlers[Events.EPOCH_COMPLETED]]
+        earlier = [first for first in deciding if any(first is other for other in attached)]
+        if earlier:
+            names = ", ".join(map(repr, earlier))
+            raise RuntimeError(
+                f"{handler!r} must be attached before {names}: on an engine of your own they run at EPOCH_COMPLETED in "
+                f"the order of their attachment, and would see the metrics of the epoch before. Attach {handler!r} "
+                f"first, then {names}"
+            )
+
+    def to_decide(self, handler: Callable[..., Any], *args: Any, on_metrics: bool = True) -> None:
+        """Run when all of an epoch's metrics are known; on another Engine, attach it after what measures.
+
+        Args:
+            handler: what decides or records.
+            args: given to it, after the engine.
+            on_metrics: whether it reads metrics; what does not may be attached before what measures.
+        """
+        if self.trainer is None and on_metrics:
+            vars(self.engine).setdefault(_DECIDING, []).append(handler)
         self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.METRICS_READY, handler, *args)
 
     def where_run_can_be_left(self, handler: Callable[..., Any]) -> None:

@@ -238,7 +238,7 @@ class LearningRateScheduler:
         if self.is_per_step:
             host.after_optimizer_step(self)
         else:
-            host.to_decide(self)
+            host.to_decide(self, on_metrics=self.is_plateau)
         return self
 
     def __call__(self, trainer: Engine) -> None:
