@@ -15,10 +15,13 @@ decide, record            METRICS_READY                          EPOCH_COMPLETED
                                                                  ours are refused in another order
 a run may be left         RESUME_POINT                           ITERATION_COMPLETED
 a run has failed          EXCEPTION_RAISED                       EXCEPTION_RAISED, and the error reaches the caller
+a metric never comes      METRICS_READY: an error; at COMPLETED a    EPOCH_COMPLETED, the same
+                          warning, of what some epochs measure
 an event never comes      cannot be                              EPOCH_COMPLETED of the first epoch: a warning
 ========================= ====================================== ==============================================
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -38,6 +41,8 @@ from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import on_rank_zero
 
 __all__ = ["Host", "Metric", "host_of"]
+
+logger = logging.getLogger(__name__)
 
 Metric = str | Callable[[Any], float | Tensor]
 """A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
@@ -211,11 +216,18 @@ class Host:
             )
         self.trainer.watched = metric, mode
 
-    def read(self, metric: Metric) -> float | None:
+    def read(self, metric: Metric, handler: object, *, is_first: bool) -> float | None:
         """The metric's value of this epoch; None if the epoch did not measure what others do.
+
+        If it never comes, a warning says so when the run ends.
 
         Of a trainer of ours it is that of rank 0 on all ranks, so that they decide alike. On another Engine all that is
         there counts as measured in this epoch.
+
+        Args:
+            metric: what to read.
+            handler: who asks.
+            is_first: whether it has had no value yet, nor in the part of the run that this one continues.
 
         Raises:
             RuntimeError: if the engine has no such metric, and measures in every epoch; it names those there are.
@@ -224,7 +236,26 @@ class Host:
             value = float(metric(self.engine))  # on all ranks, for it may be computed by all together
             return value if self.trainer is None else on_rank_zero(lambda: value)
         name = metric
-        return self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
+        found = self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
+        self.await_metrics(handler, [name] if found is None and is_first else [])
+        return found
+
+    def await_metrics(self, handler: object, names: Iterable[str]) -> None:
+        """Let a warning say at the end of the run which metrics a handler has never had.
+
+        Args:
+            handler: who asks for them.
+            names: of those that have not come yet; each call, one an epoch, replaces those of the one before.
+        """
+        missing = next(
+            (e[0] for e in self.engine._event_handlers[Events.COMPLETED] if isinstance(e[0], _Missing)), None
+        )
+        names = list(names)
+        if missing is None and names:
+            missing = _Missing()
+            self.engine.add_event_handler(Events.COMPLETED, missing)
+        if missing is not None:
+            missing.names[handler] = names
 
     def new_metrics(self) -> dict[str, Any]:
         """The metrics of this epoch, without those of an earlier one; all there are on another Engine."""
@@ -269,6 +300,38 @@ class Host:
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:
     """All parameters of an optimizer, as they are now."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+class _Missing:
+    """Say when a run ends which metrics have never come, once for each.
+
+    Attributes:
+        names: of the metrics for which a handler still waits.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[object, list[str]] = {}
+        self._said: set[str] = set()
+
+    def __repr__(self) -> str:
+        return "say which metrics never came"
+
+    def __call__(self, engine: Engine) -> None:
+        waiting: dict[str, list[str]] = {}
+        for handler, names in self.names.items():
+            for name in names:
+                waiting.setdefault(name, []).append(repr(handler))
+        known = ", ".join(sorted(engine.state.metrics)) or "none"
+        for name, handlers in waiting.items():
+            if name not in self._said:
+                self._said.add(name)
+                logger.warning(
+                    "the metric %r, for which %s waits, never came when it was asked for; there are: %s. Attach what "
+                    "computes it (Validation, EpochAverages) to this engine, or name another metric",
+                    name,
+                    ", ".join(handlers),
+                    known,
+                )
 
 
 class _Failures:

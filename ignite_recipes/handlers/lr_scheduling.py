@@ -253,7 +253,7 @@ class LearningRateScheduler:
             self._steps_seen = steps
         if not self.is_plateau:
             self.step()
-        elif (value := host.read(self._metric)) is not None:
+        elif (value := host.read(self._metric, self, is_first=not self.scheduler.last_epoch)) is not None:
             self.step(value)
 
     def stretch_to(self, length: int) -> None:
