@@ -173,7 +173,7 @@ def test_a_step_of_ours_in_an_engine_of_ones_own_is_known_to_fire_its_events(sai
     engine.add_event_handler(TrainEvents.CHECKPOINT_READY, reports)
     seen = []
     engine.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda: seen.append(len(engine._event_handlers[TrainEvents.GRADIENTS_READY]))
+        Events.ITERATION_STARTED, lambda: seen.append(len(engine._event_handlers[TrainEvents.GRADIENTS_READY]))
     )
     engine.run([torch.ones(2, 1)], max_epochs=2)
     (message,) = said()
