@@ -116,7 +116,7 @@ class Host:
         Raises:
             RuntimeError: naming both, and the order that works; never on a trainer of ours.
         """
-        deciding = [] if self.trainer is not None else vars(self.engine).get(_DECIDING, [])
+        deciding = vars(self.engine).get(_DECIDING, [])  # none on a trainer of ours
         attached = [entry[0] for entry in self.engine._event_handlers[Events.EPOCH_COMPLETED]]
         earlier = [first for first in deciding if any(first is other for other in attached)]
         if earlier:
