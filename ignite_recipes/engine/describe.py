@@ -8,7 +8,7 @@ from ignite.engine import Engine
 
 from ignite_recipes.engine.events import DRAWING
 
-__all__ = ["describe"]
+__all__ = ["describe", "is_filtered", "name_of"]
 
 
 def describe(engine: Engine, file: TextIO | None = None) -> None:
@@ -33,15 +33,19 @@ def describe(engine: Engine, file: TextIO | None = None) -> None:
     for event, depth in (*DRAWING, *others):
         left = "  " * depth + getattr(event, "name", str(event))
         for handler, _, _ in engine._event_handlers.get(event, ()):
-            print(f"{left:<32}{_name(handler)}", file=file or sys.stdout)
+            print(f"{left:<32}{name_of(handler)}", file=file or sys.stdout)
             left = ""
 
 
-def _name(handler: Callable[..., Any]) -> str:
+def is_filtered(handler: Callable[..., Any]) -> bool:
+    """Whether it runs at some occurrences of its event only: Ignite wraps a handler of every=, once= and the like."""
+    return hasattr(handler, "_parent")
+
+
+def name_of(handler: Callable[..., Any]) -> str:
     """What a reader knows a handler by: an object's own repr, or the name of a function or method."""
-    filtered = getattr(handler, "_parent", None)  # Ignite wraps a handler of every=, once= and the like
-    if filtered is not None:
-        return f"{_name(filtered())}, on some only"
+    if is_filtered(handler):
+        return f"{name_of(handler._parent())}, on some only"  # type: ignore[attr-defined]
     owner = getattr(handler, "__self__", None)
     if owner is not None and not isinstance(owner, type(sys)) and "__repr__" in _defined_by(type(owner)):
         return repr(owner)

@@ -53,7 +53,8 @@ __all__ = ["DRAWING", "TrainEvents", "fire"]
 class TrainEvents(EventEnum):
     """The moments of a training step and of an epoch's end that Ignite has no event for.
 
-    A user's own Engine registers those that it fires, and fires them in its update function:
+    A user's own Engine registers those that it fires, and fires them in its update function. If a handler of ours waits
+    for one that an epoch has not fired, a warning names it:
 
     >>> def update(engine, batch):
     ...     engine.fire_event(TrainEvents.GRADIENTS_READY)  # between backward() and step()

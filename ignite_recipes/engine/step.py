@@ -17,6 +17,7 @@ from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.statistics import RunningStatistics
+from ignite_recipes.engine.unfired import STEP_EVENTS, say_unfired
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange import exchange_of
@@ -127,6 +128,7 @@ class TrainingStep:
         engine.add_event_handler(Events.STARTED, self._start_run)
         engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish_window)
+        say_unfired(engine, sure=STEP_EVENTS)
         return self
 
     def _start_run(self, engine: Engine) -> None:

@@ -11,12 +11,17 @@ events of a step          fired by its step                      fired by ``Engi
 after an optimizer step   OPTIMIZER_STEP_COMPLETED               the same if registered, else ITERATION_COMPLETED
 an epoch is trained       EPOCH_TRAINED                          EPOCH_COMPLETED
 measure                   EPOCH_COMPLETED                        EPOCH_COMPLETED
-decide                    METRICS_READY                          EPOCH_COMPLETED, after what measures
+decide, record            METRICS_READY                          EPOCH_COMPLETED, after what measures: handlers of
+                                                                 ours are refused in another order
 a run may be left         RESUME_POINT                           ITERATION_COMPLETED
 a run has failed          EXCEPTION_RAISED                       EXCEPTION_RAISED, and the error reaches the caller
+a metric never comes      METRICS_READY: an error; at COMPLETED a    EPOCH_COMPLETED, the same
+                          warning, of what some epochs measure
+an event never comes      cannot be                              EPOCH_COMPLETED of the first epoch: a warning
 ========================= ====================================== ==============================================
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -25,18 +30,24 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_recipes.engine.describe import is_filtered
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.engine.unfired import say_unfired
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import on_rank_zero
 
 __all__ = ["Host", "Metric", "host_of"]
 
+logger = logging.getLogger(__name__)
+
 Metric = str | Callable[[Any], float | Tensor]
 """A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
+
+_DECIDING = "_deciding"  # on another Engine: its handlers that read an epoch's metrics at EPOCH_COMPLETED
 
 
 def host_of(engine: Engine) -> "Host":
@@ -62,8 +73,19 @@ class Host:
 
     # Who runs when.
 
+    def _add(self, event: Any, handler: Callable[..., Any], *args: Any) -> None:
+        self._say_unfired()
+        self.engine.add_event_handler(event, handler, *args)
+
+    def _say_unfired(self) -> None:
+        """On an Engine of the user's own, let a warning say which events never come; a trainer of ours fires all."""
+        if self.trainer is None:
+            say_unfired(self.engine)
+
     def require(self, event: Any, handler: object, remedy: str) -> None:
-        """Refuse a handler of an event of a step that the engine will never fire.
+        """Refuse a handler of an event of a step that the engine does not register.
+
+        One that is registered and never fired is said by a warning after the first epoch.
 
         Raises:
             RuntimeError: naming the handler, the event and the ``remedy``, a sentence that says what to do by hand.
@@ -73,6 +95,7 @@ class Host:
                 f"{type(handler).__name__} runs at {event.name}, which this engine does not fire. If its update "
                 f"function fires it, say so with engine.register_events(TrainEvents.{event.name}); otherwise {remedy}"
             )
+        self._say_unfired()
 
     def fires(self, event: Any) -> bool:
         """Whether the engine says that it fires an event."""
@@ -81,26 +104,48 @@ class Host:
     def after_optimizer_step(self, handler: Callable[..., Any]) -> None:
         """Run once for each step that the optimizer has taken."""
         event = TrainEvents.OPTIMIZER_STEP_COMPLETED
-        self.engine.add_event_handler(event if self.fires(event) else Events.ITERATION_COMPLETED, handler)
+        self._add(event if self.fires(event) else Events.ITERATION_COMPLETED, handler)
 
     def when_epoch_is_trained(self, handler: Callable[..., Any]) -> None:
         """Run after the last step of an epoch, before it is measured."""
-        event = Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED
-        self.engine.add_event_handler(event, handler)
+        self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED, handler)
 
-    def to_decide(self, handler: Callable[..., Any], *args: Any) -> None:
-        """Run when all of an epoch's metrics are known; on another Engine, attach it after what measures."""
-        event = Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.METRICS_READY
-        self.engine.add_event_handler(event, handler, *args)
+    def check_measures_first(self, handler: object) -> None:
+        """Refuse a handler that measures at EPOCH_COMPLETED behind one that decides on it, or records it.
+
+        Raises:
+            RuntimeError: naming both, and the order that works; never on a trainer of ours.
+        """
+        deciding = vars(self.engine).get(_DECIDING, [])  # none on a trainer of ours
+        attached = [entry[0] for entry in self.engine._event_handlers[Events.EPOCH_COMPLETED]]
+        earlier = [first for first in deciding if any(first is other for other in attached)]
+        if earlier:
+            names = ", ".join(map(repr, earlier))
+            raise RuntimeError(
+                f"{handler!r} must be attached before {names}: on an engine of your own they run at EPOCH_COMPLETED in "
+                f"the order of their attachment, and would see the metrics of the epoch before. Attach {handler!r} "
+                f"first, then {names}"
+            )
+
+    def to_decide(self, handler: Callable[..., Any], *args: Any, on_metrics: bool = True) -> None:
+        """Run when all of an epoch's metrics are known; on another Engine, attach it after what measures.
+
+        Args:
+            handler: what decides or records.
+            args: given to it, after the engine.
+            on_metrics: whether it reads metrics; what does not may be attached before what measures.
+        """
+        if self.trainer is None and on_metrics:
+            vars(self.engine).setdefault(_DECIDING, []).append(handler)
+        self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.METRICS_READY, handler, *args)
 
     def where_run_can_be_left(self, handler: Callable[..., Any]) -> None:
         """Run where the run may be left; of a trainer of ours a checkpoint that is taken there resumes exactly."""
-        event = Events.ITERATION_COMPLETED if self.trainer is None else TrainEvents.RESUME_POINT
-        self.engine.add_event_handler(event, handler)
+        self._add(Events.ITERATION_COMPLETED if self.trainer is None else TrainEvents.RESUME_POINT, handler)
 
     def at_end(self, handler: Callable[..., Any]) -> None:
         """Run when the run ends by itself, and when it fails; the error still reaches the caller."""
-        self.engine.add_event_handler(Events.COMPLETED, handler)
+        self._add(Events.COMPLETED, handler)
         handlers = self.engine._event_handlers[Events.EXCEPTION_RAISED]
         if self.trainer is not None:
             self.engine.add_event_handler(Events.EXCEPTION_RAISED, handler)
@@ -171,11 +216,18 @@ class Host:
             )
         self.trainer.watched = metric, mode
 
-    def read(self, metric: Metric) -> float | None:
+    def read(self, metric: Metric, handler: object, *, is_first: bool) -> float | None:
         """The metric's value of this epoch; None if the epoch did not measure what others do.
+
+        If it never comes, a warning says so when the run ends.
 
         Of a trainer of ours it is that of rank 0 on all ranks, so that they decide alike. On another Engine all that is
         there counts as measured in this epoch.
+
+        Args:
+            metric: what to read.
+            handler: who asks.
+            is_first: whether it has had no value yet, nor in the part of the run that this one continues.
 
         Raises:
             RuntimeError: if the engine has no such metric, and measures in every epoch; it names those there are.
@@ -184,7 +236,26 @@ class Host:
             value = float(metric(self.engine))  # on all ranks, for it may be computed by all together
             return value if self.trainer is None else on_rank_zero(lambda: value)
         name = metric
-        return self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
+        found = self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
+        self.await_metrics(handler, [name] if found is None and is_first else [])
+        return found
+
+    def await_metrics(self, handler: object, names: Iterable[str]) -> None:
+        """Let a warning say at the end of the run which metrics a handler has never had.
+
+        Args:
+            handler: who asks for them.
+            names: of those that have not come yet; each call, one an epoch, replaces those of the one before.
+        """
+        missing = next(
+            (e[0] for e in self.engine._event_handlers[Events.COMPLETED] if isinstance(e[0], _Missing)), None
+        )
+        names = list(names)
+        if missing is None and names:
+            missing = _Missing()
+            self.engine.add_event_handler(Events.COMPLETED, missing)
+        if missing is not None:
+            missing.names[handler] = names
 
     def measure_now_and_then(self) -> None:
         """Tell metrics of this epoch from those of earlier ones, on another Engine too."""
@@ -203,7 +274,7 @@ class Host:
         """Whether something that may measure is attached to some epochs or iterations only, ``every=2``."""
         handlers = self.engine._event_handlers
         return any(
-            hasattr(entry[0], "_parent")  # of the function that Ignite puts around the handler of a filtered event
+            is_filtered(entry[0])
             for event in (Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED)
             for entry in handlers[event]
         )
@@ -243,6 +314,38 @@ def begin_epoch(engine: Engine) -> None:
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:
     """All parameters of an optimizer, as they are now."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+class _Missing:
+    """Say when a run ends which metrics have never come, once for each.
+
+    Attributes:
+        names: of the metrics for which a handler still waits.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[object, list[str]] = {}
+        self._said: set[str] = set()
+
+    def __repr__(self) -> str:
+        return "say which metrics never came"
+
+    def __call__(self, engine: Engine) -> None:
+        waiting: dict[str, list[str]] = {}
+        for handler, names in self.names.items():
+            for name in names:
+                waiting.setdefault(name, []).append(repr(handler))
+        known = ", ".join(sorted(engine.state.metrics)) or "none"
+        for name, handlers in waiting.items():
+            if name not in self._said:
+                self._said.add(name)
+                logger.warning(
+                    "the metric %r, for which %s waits, never came when it was asked for; there are: %s. Attach what "
+                    "computes it (Validation, EpochAverages) to this engine, or name another metric",
+                    name,
+                    ", ".join(handlers),
+                    known,
+                )
 
 
 class _Failures:

@@ -49,8 +49,15 @@ class EpochAverages:
         return self._means.num_samples
 
     def attach(self, engine: Engine) -> "EpochAverages":
-        """Attach to a trainer or an evaluator, ours or any other whose output is a dict of 0-d tensors."""
-        host_of(engine).keep("epoch_averages", self)
+        """Attach to a trainer or an evaluator, ours or any other whose output is a dict of 0-d tensors.
+
+        Raises:
+            RuntimeError: if it is attached already, or an engine of your own has a handler that decides on metrics or
+                records them: attach that one afterwards.
+        """
+        host = host_of(engine)
+        host.check_measures_first(self)
+        host.keep("epoch_averages", self)
         engine.add_event_handler(Events.EPOCH_STARTED, self._reset)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)

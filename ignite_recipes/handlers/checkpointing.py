@@ -263,7 +263,7 @@ class BestCheckpoint:
         return self
 
     def _judge(self, trainer: TrainingEngine) -> None:
-        value = host_of(trainer).read(self.metric)
+        value = host_of(trainer).read(self.metric, self, is_first=self.best is None)
         self._is_due = value is not None and math.isfinite(value)
         self._is_due = self._is_due and (self.best is None or self._is_better(value, self._least_change(trainer)))
         if self._is_due:

@@ -30,7 +30,8 @@ class EarlyStopping:
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metric);
             COMPLETED to restore: checkpoints hold the trained weights, also those that are taken afterwards, and
             a run that continues does so from those.
-    Reads:  ``state.metrics[metric]``.
+    Reads:  ``state.metrics[metric]``; if it never comes, a warning says so at the end of the run, or an error in the
+            first epoch where every epoch measures.
     Stops:  ``trainer.terminate()``; a run that had stopped stops again at once when it is resumed.
     Keeps:  best value and epoch, epochs waited, the epoch it stopped at, the best weights.
 
@@ -156,7 +157,8 @@ class EarlyStopping:
 
     def __call__(self, trainer: Engine) -> None:
         """Judge the epoch that has just ended."""
-        value = host_of(trainer).read(self._metric)
+        is_first = self.best_epoch is None and not self.wait
+        value = host_of(trainer).read(self._metric, self, is_first=is_first)
         if value is not None and self._judge(trainer.state.epoch, value):
             trainer.terminate()
 

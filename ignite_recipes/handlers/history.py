@@ -16,12 +16,14 @@ class History:
     """Collect ``state.metrics`` in lists, one entry an epoch; NaN where an epoch did not measure it.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics).
-    Reads:  ``state.metrics``; one that is no number is left out, which a warning says once.
+    Reads:  ``state.metrics``; one that is no number is left out, which a warning says once. Another says at the end of
+            the run which of ``names`` never came.
     Keeps:  ``epochs``, all of it.
 
     Args:
         names: of the metrics; each gets a list, which stays empty if there is no such metric.
         optional: of metrics that get a list only when there is one.
+        unmeasured: those of ``names`` that this run is known not to measure: their lists stay empty without a warning.
 
     >>> trainer = Engine(lambda engine, batch: None)
     >>> history = History(["loss"]).attach(trainer)
@@ -31,12 +33,14 @@ class History:
     {'loss': [0.5, 0.5]}
     """
 
-    def __init__(self, names: Iterable[str], optional: Iterable[str] = ()) -> None:
-        if isinstance(names, str) or isinstance(optional, str):
-            raise TypeError(f"names must be a list of names of metrics; got {names!r} and optional {optional!r}")
+    def __init__(self, names: Iterable[str], optional: Iterable[str] = (), *, unmeasured: Iterable[str] = ()) -> None:
+        for what, given in (("names", names), ("optional", optional), ("unmeasured", unmeasured)):
+            if isinstance(given, str):
+                raise TypeError(f"{what} must be a list of names of metrics; got {given!r}")
         self.epochs: dict[str, list[float]] = {name: [] for name in names}
         self._optional = tuple(optional)
         self._count = 0  # epochs so far
+        self._required = set(self.epochs) - set(unmeasured)
         self._said: set[str] = set()  # metrics that are no numbers
 
     def __repr__(self) -> str:
@@ -52,7 +56,8 @@ class History:
     def __call__(self, trainer: Engine) -> None:
         """Take note of the epoch that has just ended."""
         wanted = [*self.epochs, *(name for name in self._optional if name not in self.epochs)]
-        new = host_of(trainer).new_metrics()
+        host = host_of(trainer)
+        new = host.new_metrics()
         earlier = {name: math.nan for name, values in self.epochs.items() if values and name not in new}
         numbers = numbers_of({name: new[name] for name in wanted if name in new}, self._said, self)
         before, self._count = self._count, self._count + 1
@@ -60,6 +65,8 @@ class History:
             values = self.epochs.setdefault(name, [])
             values += [math.nan] * (before - len(values))  # of epochs before the first that measured it
             values.append(number)
+        came = {name for name, values in self.epochs.items() if values} | self._said
+        host.await_metrics(self, sorted(self._required - came))
 
     def state_dict(self) -> dict[str, Any]:
         """The lists."""

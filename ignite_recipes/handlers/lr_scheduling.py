@@ -240,7 +240,7 @@ class LearningRateScheduler:
         if self.is_per_step:
             host.after_optimizer_step(self)
         else:
-            host.to_decide(self)
+            host.to_decide(self, on_metrics=self.is_plateau)
         return self
 
     def __call__(self, trainer: Engine) -> None:
@@ -255,7 +255,7 @@ class LearningRateScheduler:
             self._steps_seen = steps
         if not self.is_plateau:
             self.step()
-        elif (value := host.read(self._metric)) is not None:
+        elif (value := host.read(self._metric, self, is_first=not self.scheduler.last_epoch)) is not None:
             self.step(value)
 
     def stretch_to(self, length: int) -> None:

@@ -73,17 +73,25 @@ class Validation:
         return f"Validation(prefix={self.prefix!r}{rhythm})"
 
     def attach(self, trainer: Engine) -> "Validation":
-        """Evaluate in this rhythm while ``trainer`` runs."""
-        if self.every != 1 or self.every_iterations is not None:
-            host_of(trainer).measure_now_and_then()
+        """Evaluate in this rhythm while ``trainer`` runs.
+
+        Raises:
+            RuntimeError: if it runs at the ends of epochs, and an engine of your own has a handler that decides on
+                metrics or records them: attach that one afterwards.
+        """
+        host = host_of(trainer)
         if self.every_iterations is not None:
-            host_of(trainer).keep("validation", self._last)
+            host.measure_now_and_then()
+            host.keep("validation", self._last)
             trainer.add_event_handler(Events.EPOCH_STARTED, self._last.give_back)
             trainer.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iterations), self)
-        elif self.every == 1:
+            return self
+        host.check_measures_first(self)
+        if self.every == 1:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self)
-        else:
-            trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self)
+            return self
+        host.measure_now_and_then()
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self)
         return self
 
     def __call__(self, trainer: Engine) -> None:

@@ -171,7 +171,11 @@ def train_model_advanced(
     optimizer = fused_adam(model, device, learning_rate)
     loss = SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
     trainer = new_trainer(model, optimizer, loss, options, device=device, settings=settings)
-    history = History(["train_loss", "val_loss", "learning_rate"], optional=["train_accuracy", "val_accuracy", *COUNTS])
+    history = History(
+        ["train_loss", "val_loss", "learning_rate"],
+        optional=["train_accuracy", "val_accuracy", *COUNTS],
+        unmeasured=[] if val_loader is not None else ["val_loss"],
+    )
 
     # One step, in the order in which it happens.
     loss.belong_to(trainer, add=True)

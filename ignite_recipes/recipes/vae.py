@@ -119,7 +119,8 @@ def train_variational_autoencoder(
     trainer = new_trainer(
         model, optimizer, _denoising_loss, options, device=device, get_inputs=_vectors, settings=settings
     )
-    history = History(HISTORY, optional=COUNTS)
+    unmeasured = [] if val_loader is not None else [name for name in HISTORY if name.startswith("val_")]
+    history = History(HISTORY, optional=COUNTS, unmeasured=unmeasured)
 
     # One step, in the order in which it happens.
     _InputCheck(model).attach(trainer)

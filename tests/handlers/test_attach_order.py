@@ -1,0 +1,96 @@
+"""On an Engine of one's own what decides or records comes after what measures, or is refused; elsewhere both work."""
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from ignite_recipes import (
+    EarlyStopping,
+    EpochAverages,
+    History,
+    LearningRateScheduler,
+    TensorBoardLog,
+    TrainingLog,
+    Validation,
+    parts_of,
+)
+
+MEASURES = {
+    "EpochAverages": lambda: EpochAverages("train_"),
+    "Validation": lambda: Validation(Engine(lambda engine, batch: None), [0]),
+    "Validation of some epochs": lambda: Validation(Engine(lambda engine, batch: None), [0], every=2),
+}
+DECIDES = {
+    "History": lambda optimizer, folder: History(["train_loss"]),
+    "EarlyStopping": lambda optimizer, folder: EarlyStopping(2, restore_best_weights=False),
+    "LearningRateScheduler": lambda optimizer, folder: LearningRateScheduler(optimizer, "plateau"),
+    "TrainingLog": lambda optimizer, folder: TrainingLog(folder / "log.csv"),
+    "TensorBoardLog": lambda optimizer, folder: TensorBoardLog(folder),
+}
+every_measure = pytest.mark.parametrize("measures", MEASURES)
+every_decision = pytest.mark.parametrize("decides", DECIDES)
+
+
+@pytest.fixture
+def optimizer():
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+def own_engine():
+    return Engine(lambda engine, batch: {"loss": torch.tensor(float(batch[0]))})
+
+
+@every_measure
+@every_decision
+def test_what_measures_is_refused_behind_what_decides(decides, measures, optimizer, tmp_path):
+    engine, measure = own_engine(), MEASURES[measures]()
+    decide = DECIDES[decides](optimizer, tmp_path).attach(engine)
+    before = {event: list(entries) for event, entries in engine._event_handlers.items() if entries}
+    parts = list(parts_of(engine))
+    with pytest.raises(RuntimeError) as told:
+        measure.attach(engine)
+    assert str(told.value).startswith(f"{measure!r} must be attached before {decide!r}: ")
+    assert str(told.value).endswith(f"Attach {measure!r} first, then {decide!r}")
+    assert {event: list(entries) for event, entries in engine._event_handlers.items() if entries} == before
+    assert list(parts_of(engine)) == parts
+    measure.attach(own_engine())  # it is as it was
+
+
+@every_measure
+@every_decision
+def test_the_order_that_the_refusal_names_works(decides, measures, optimizer, tmp_path):
+    engine = own_engine()
+    EpochAverages("train_").attach(engine)
+    MEASURES[measures]().attach(engine)
+    DECIDES[decides](optimizer, tmp_path).attach(engine)
+
+
+@every_measure
+@every_decision
+def test_on_a_trainer_of_ours_every_order_works(decides, measures, task, tmp_path):
+    trainer = task.trainer()
+    DECIDES[decides](trainer.optimizer, tmp_path).attach(trainer)
+    MEASURES[measures]().attach(trainer)
+
+
+def test_all_that_decide_already_are_named():
+    engine = own_engine()
+    History(["train_loss"]).attach(engine)
+    EarlyStopping(2, restore_best_weights=False).attach(engine)
+    with pytest.raises(RuntimeError, match=r"before History\(train_loss\), EarlyStopping\(.*\): on an engine"):
+        EpochAverages("train_").attach(engine)
+
+
+def test_a_schedule_without_a_metric_and_a_validation_inside_epochs_have_no_order(optimizer):
+    engine = own_engine()
+    LearningRateScheduler(optimizer, "cosine").attach(engine)
+    EpochAverages("train_").attach(engine)
+    History(["train_loss"]).attach(engine)
+    Validation(Engine(lambda engine, batch: None), [0], every_iterations=1).attach(engine)
+
+
+def test_what_was_removed_is_in_nobodys_way():
+    engine = own_engine()
+    history = History(["train_loss"]).attach(engine)
+    engine.remove_event_handler(history, Events.EPOCH_COMPLETED)
+    EpochAverages("train_").attach(engine)
