@@ -217,23 +217,28 @@ class LearningRateScheduler:
         """The learning rate of the first parameter group, now."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def attach(self, trainer: Engine, metric: Metric = "val_loss") -> "LearningRateScheduler":
+    def attach(
+        self, trainer: Engine, metric: Metric = "val_loss", *, independent: bool = False
+    ) -> "LearningRateScheduler":
         """Advance with ``trainer``.
 
         Args:
             trainer: ours, or any Engine whose update function steps the optimizer.
             metric: what plateau watches: a name in ``trainer.state.metrics`` or a function of the engine.
+            independent: say that it is meant where plateau watches another metric than the trainer's other handlers,
+                or the other way.
 
         Raises:
             RuntimeError: if the schedule belongs to another optimizer than the trainer's, or is attached already.
-            ValueError: if another handler of the trainer watches another metric, or the other way.
+            ValueError: if another handler of the trainer watches another metric, or the other way, and this one is
+                not ``independent``.
         """
         self._metric = metric
         host = host_of(trainer)
         if host.step is not None and host.step.optimizer is not self.optimizer:
             raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
         if self.is_plateau:
-            host.watch(metric, self.mode)
+            host.watch(metric, self.mode, independent=independent)
         host.keep("lr_scheduling", self)
         if self.is_per_step:
             host.after_optimizer_step(self)
