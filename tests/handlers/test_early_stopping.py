@@ -478,7 +478,7 @@ def test_a_plateau_schedule_that_disagrees_about_what_is_better_is_refused(
     attach = [lambda: schedule.attach(trainer, "val_loss"), lambda: quiet(mode=mode).attach(trainer, metric)]
     first, second = attach if schedule_first else attach[::-1]
     first()
-    with pytest.raises(ValueError, match="same metric in the same direction.*independent=True"):
+    with pytest.raises(ValueError, match=r"same metric in the same direction.*independent=True"):
         second()
 
 
