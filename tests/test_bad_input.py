@@ -211,8 +211,8 @@ IMAGE = {
     "a folder for a manager": ({"checkpoint_manager": "x"}, TypeError, "CheckpointManager, or None; got 'x'"),
     "a schedule's class": (
         {"scheduler": torch.optim.lr_scheduler.StepLR},
-        ValueError,
-        "scheduler_type must be one of.*got <class",
+        TypeError,
+        "scheduler_type must be one of.*got the class StepLR: make one",
     ),
     "a data set without transforms": (
         {"dataset": TensorDataset(IMAGES)},

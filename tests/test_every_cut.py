@@ -8,7 +8,9 @@ import pytest
 import torch
 from support.handlers_table import HANDLERS
 from support.models import perceptron
+from support.timm_like import TimmLike
 from torch import nn
+from torch.optim import lr_scheduler as torchs
 from torch.utils.data import DataLoader, Dataset
 
 from ignite_recipes import (
@@ -205,6 +207,71 @@ def everything(schedule="plateau", *, non_finite="skip", restores_best=True, sca
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 def test_with_everything_and_every_schedule(tmp_path, schedule, accumulation_steps):
     check(make_run(everything(schedule), accumulation_steps=accumulation_steps), tmp_path)
+
+
+def slowly(epoch):
+    return 1 / (1 + epoch)
+
+
+def warmed_up(optimizer):
+    parts = [torchs.LinearLR(optimizer, 0.1, total_iters=2), torchs.CosineAnnealingLR(optimizer, 5)]
+    return torchs.SequentialLR(optimizer, parts, [2])
+
+
+PER_STEP = {  # what is made for an optimizer, each to be attached by itself, with the settings of its attachment
+    "a cosine by its name": [lambda o: LearningRateScheduler(o, "cosine", T_max=5, per="step")],
+    "a warm-up, then a cosine": [lambda o: LearningRateScheduler(o, warmed_up(o), per="step")],
+    "a function": [lambda o: LearningRateScheduler(o, torchs.LambdaLR(o, slowly), per="step")],
+    "warm restarts": [lambda o: LearningRateScheduler(o, torchs.CosineAnnealingWarmRestarts(o, 3), per="step")],
+    "a warm-up per step, a decay per epoch and a plateau": [
+        lambda o: LearningRateScheduler(o, torchs.LinearLR(o, 0.1, total_iters=3), per="step"),
+        lambda o: LearningRateScheduler(o, "exp", gamma=0.7, per="epoch"),
+        lambda o: LearningRateScheduler(o, "plateau", patience=0),
+    ],
+    "two of one type": [
+        lambda o: LearningRateScheduler(o, torchs.LinearLR(o, 0.1, total_iters=3), per="step"),
+        lambda o: LearningRateScheduler(o, torchs.LinearLR(o, 1.0, 0.2, total_iters=9), per="step"),
+    ],
+    "timm's in steps": [lambda o: LearningRateScheduler(o, TimmLike(o, 7, 2, t_in_epochs=False))],
+    "timm's in epochs": [lambda o: LearningRateScheduler(o, TimmLike(o, 3, 1), per="epoch")],
+}
+
+
+@pytest.mark.parametrize("makers", PER_STEP.values(), ids=PER_STEP)
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_with_any_schedule_per_step_and_several_at_once(tmp_path, makers, accumulation_steps):
+    rates = []
+
+    def attach(trainer):
+        NonFiniteGuard("skip").attach(trainer)
+        measured(trainer)
+        for make in makers:
+            make(trainer.optimizer).attach(trainer)
+        trainer.add_event_handler(
+            TrainEvents.OPTIMIZER_STEP_STARTED, lambda t: rates.append(t.optimizer.param_groups[0]["lr"])
+        )
+
+    trainer = check(make_run(attach, accumulation_steps=accumulation_steps, bad=5), tmp_path)
+    assert trainer.progress.skipped_steps >= EPOCHS
+    assert len(set(rates)) > 2
+
+
+STOPS = {  # settings that stop the run in its second epoch: what it watches only rises
+    "patience that starts late": {"patience": 1, "start_from_epoch": 1},
+    "a baseline": {"patience": 2, "baseline": 0.5, "min_delta": 0.0},
+    "a bad value": {"patience": 9, "divergence_threshold": 1.5},
+    "a good value": {"patience": 9, "stopping_threshold": 1.5, "mode": "max"},
+}
+
+
+@pytest.mark.parametrize("settings", STOPS.values(), ids=STOPS)
+def test_with_a_stop_by_a_start_a_baseline_or_a_threshold(tmp_path, settings):
+    def attach(trainer):
+        measured(trainer)
+        EarlyStopping(**settings, verbose=False).attach(trainer, lambda engine: float(engine.state.epoch))
+
+    cuts = [cut for cut in CUTS if cut <= (2, BATCHES)]
+    assert check(make_run(attach), tmp_path, cuts).state.epoch == 2
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])

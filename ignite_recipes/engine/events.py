@@ -25,8 +25,9 @@ of a given engine.
           OPTIMIZER_STEP_COMPLETED      once for each step really taken: per-step schedules, weight averages
           OPTIMIZER_STEP_SKIPPED        once for each step dropped
         ITERATION_COMPLETED             state.output: the losses, detached, on the device
-        RESUME_POINT                    where an accumulation window has ended and the epoch has more batches: saves
-                                        inside epochs, signals, the resume check
+        (the next two only where an accumulation window has ended and the epoch has more batches)
+        DECISION_POINT                  decide, on what was measured inside the epoch: the best so far
+        RESUME_POINT                    saves inside epochs, signals, the resume check
       (the step of a short last window, if it is still to be taken)
       EPOCH_TRAINED                     training is over, nothing is measured: averaged weights go into the model
       EPOCH_COMPLETED                   measure: epoch averages, validation, your own metrics
@@ -75,6 +76,7 @@ class TrainEvents(EventEnum):
     OPTIMIZER_STEP_STARTED = "optimizer_step_started"
     OPTIMIZER_STEP_COMPLETED = "optimizer_step_completed"
     OPTIMIZER_STEP_SKIPPED = "optimizer_step_skipped"
+    DECISION_POINT = "decision_point"
     RESUME_POINT = "resume_point"
     EPOCH_TRAINED = "epoch_trained"
     METRICS_READY = "metrics_ready"
@@ -110,6 +112,7 @@ DRAWING: tuple[tuple[EventEnum, int], ...] = (
     (TrainEvents.OPTIMIZER_STEP_COMPLETED, 3),
     (TrainEvents.OPTIMIZER_STEP_SKIPPED, 3),
     (Events.ITERATION_COMPLETED, 2),
+    (TrainEvents.DECISION_POINT, 2),
     (Events.TERMINATE_SINGLE_EPOCH, 1),
     (TrainEvents.EPOCH_TRAINED, 1),
     (Events.EPOCH_COMPLETED, 1),

@@ -169,6 +169,7 @@ class TrainingEngine(KeyedEngine):
         if event_name is Events.ITERATION_COMPLETED and not (
             self.step.update.window.is_open or self.progress.is_last_batch
         ):
+            fire(self, TrainEvents.DECISION_POINT)
             fire(self, TrainEvents.RESUME_POINT)
 
     def _end_epoch(self) -> None:

@@ -200,19 +200,25 @@ class Host:
 
     # What it decides on.
 
-    def watch(self, metric: Metric, mode: str) -> None:
+    def watch(self, metric: Metric, mode: str, *, independent: bool = False) -> None:
         """Note that a handler decides on ``metric``, which is better when it is smaller or larger (``mode``).
+
+        Args:
+            metric: what it decides on.
+            mode: ``"min"`` or ``"max"``.
+            independent: the user means it to watch something else than the others: nothing is compared or noted.
 
         Raises:
             ValueError: if another handler watches something else: a plateau schedule and early stopping that
                 disagree about what is better work against each other.
         """
-        if self.trainer is None:
+        if self.trainer is None or independent:
             return
         if self.trainer.watched not in (None, (metric, mode)):
             raise ValueError(
                 f"every handler of a trainer must watch the same metric in the same direction; "
-                f"{self.trainer.watched} is watched already, got {(metric, mode)}"
+                f"{self.trainer.watched} is watched already, got {(metric, mode)}. If you mean this one to watch "
+                "something else, say so: attach(trainer, metric, independent=True)"
             )
         self.trainer.watched = metric, mode
 

@@ -25,7 +25,8 @@ class EarlyStopping:
     Where the metric is not measured in every epoch, those in which it is not do not count.
 
     A value improves on the best one if ``value < best - min_delta`` (``mode="max"``: ``value > best +
-    min_delta``). NaN and infinity never improve and use up patience.
+    min_delta``). NaN and infinity never improve and use up patience; NaN is beyond neither threshold. The best weights
+    are those of the best value also where a threshold stops the run.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metric);
             COMPLETED to restore: checkpoints hold the trained weights, also those that are taken afterwards, and
@@ -33,24 +34,35 @@ class EarlyStopping:
     Reads:  ``state.metrics[metric]``; if it never comes, a warning says so at the end of the run, or an error in the
             first epoch where every epoch measures.
     Stops:  ``trainer.terminate()``; a run that had stopped stops again at once when it is resumed.
-    Keeps:  best value and epoch, epochs waited, the epoch it stopped at, the best weights.
+    Keeps:  best value and epoch, epochs waited, the epoch and the value it stopped at, the best weights.
 
     Args:
-        patience: epochs without improvement after which to stop, at least 1; None never stops, and only gives
-            the best weights back.
+        patience: epochs without improvement after which to stop, at least 1; None never stops for the want of
+            one: without a threshold it only gives the best weights back.
         min_delta: the least change that counts as an improvement, in the metric's units.
         restore_best_weights: keep a copy of the best weights, buffers included, and load it when training
             stops; attached to a trainer, also when training ends by itself.
         verbose: print when it stops.
         mode: ``"min"`` or ``"max"``: which way is better.
+        start_from_epoch: the number of the first epoch that is judged, as epochs are numbered where it is called: a
+            trainer's first is 1. Those before it use no patience, are never the best and stop nothing, e.g. while a
+            term of the loss is still being warmed up. 0 judges all.
+        baseline: in the metric's units: only values that improve on it too, by more than ``min_delta``, give patience
+            back, so that a run that does not beat it within ``patience`` epochs stops. None asks for no more than
+            improvement. The best value and the best weights are those of the best epoch, also below the baseline.
+        divergence_threshold: in the metric's units: a value that is worse than it stops the run at once. None does
+            not.
+        stopping_threshold: in the metric's units: a value that is better than it is good enough and stops the run at
+            once. None does not.
 
     Attributes:
         best_loss, best_epoch: of the best epoch; infinity and None before there is one.
-        wait: epochs since then.
+        wait: epochs since then; with a ``baseline``, since the last one that was the best and beat it.
         stopped_epoch: where it stopped, or None.
 
     Raises:
-        ValueError: for ``patience < 1``, a negative ``min_delta`` or an unknown ``mode``.
+        ValueError: for ``patience < 1``, a negative ``min_delta`` or ``start_from_epoch``, an unknown ``mode``, a
+            baseline or threshold that is not a number, or thresholds that every value is beyond.
 
     >>> stopping = EarlyStopping(patience=2, restore_best_weights=False, verbose=False)
     >>> [stopping.on_epoch_end(epoch, loss) for epoch, loss in enumerate([3.0, 2.0, 2.5, float("nan")])]
@@ -58,7 +70,12 @@ class EarlyStopping:
     >>> stopping.best_loss, stopping.best_epoch
     (2.0, 1)
 
-    Reference: L. Prechelt, Early Stopping - But When?, 1998.
+    >>> stopping = EarlyStopping(restore_best_weights=False, verbose=False, stopping_threshold=0.5)
+    >>> [stopping.on_epoch_end(epoch, loss) for epoch, loss in enumerate([3.0, 0.5, 0.4])]
+    [False, False, True]
+
+    Reference: L. Prechelt, Early Stopping - But When?, 1998. ``start_from_epoch`` and ``baseline`` are as in Keras,
+    whose first epoch is 0; the thresholds are as in Lightning.
     """
 
     def __init__(
@@ -69,6 +86,10 @@ class EarlyStopping:
         verbose: bool = True,
         *,
         mode: str = "min",
+        start_from_epoch: int = 0,
+        baseline: float | None = None,
+        divergence_threshold: float | None = None,
+        stopping_threshold: float | None = None,
     ) -> None:
         patience = None if patience is None else whole_number(patience, "patience", "epochs")
         if not isinstance(min_delta, (float, Real)) or not min_delta >= 0:
@@ -76,11 +97,17 @@ class EarlyStopping:
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
         self.patience, self.min_delta, self.mode = patience, min_delta, mode
+        self.start_from_epoch = whole_number(start_from_epoch, "start_from_epoch", at_least=0)
+        self.baseline = _number_or_none(baseline, "baseline")
+        self.divergence_threshold = _number_or_none(divergence_threshold, "divergence_threshold")
+        self.stopping_threshold = _number_or_none(stopping_threshold, "stopping_threshold")
+        self._check_thresholds()
         self.restore_best_weights, self.verbose = restore_best_weights, verbose
         self.best_loss = math.inf if mode == "min" else -math.inf
         self.best_epoch: int | None = None
         self.wait = 0
         self.stopped_epoch: int | None = None
+        self._stopped_value: float | None = None
         self._model: nn.Module | None = None
         self._best_weights: dict[str, Any] | None = None
         self._swap: WeightSwap | None = None  # once attached
@@ -123,6 +150,7 @@ class EarlyStopping:
         metric: Metric = "val_loss",
         *,
         model: nn.Module | None = None,
+        independent: bool = False,
     ) -> "EarlyStopping":
         """Attach to a trainer, ours or any other.
 
@@ -130,10 +158,13 @@ class EarlyStopping:
             trainer: the engine to stop.
             metric: a name in ``trainer.state.metrics``, or a function of the engine that gives the value.
             model: whose weights to keep; by default the trainer's own, or that of :meth:`set_model`.
+            independent: say that it is meant where it watches another metric than the trainer's other handlers, or
+                the other way.
 
         Raises:
             RuntimeError: if there is no model to restore, or it is attached already.
-            ValueError: if another handler of the trainer watches another metric, or the other way.
+            ValueError: if another handler of the trainer watches another metric, or the other way, and this one is
+                not ``independent``.
         """
         host = host_of(trainer)
         if model is None and self._model is None and host.step is not None:
@@ -141,8 +172,8 @@ class EarlyStopping:
         if model is not None:
             self.set_model(model)
         self._require_model()
-        if self.patience is not None:
-            host.watch(metric, self.mode)
+        if not (self.patience is None and self.divergence_threshold is None and self.stopping_threshold is None):
+            host.watch(metric, self.mode, independent=independent)
         host.keep("early_stopping", self)
         self._swap = None if self._model is None else host.swap(self._model)
         self._metric = metric
@@ -165,26 +196,52 @@ class EarlyStopping:
     def _judge(self, epoch: int, value: float) -> bool:
         if self.stopped_epoch is not None:
             return True
-        if self._improves(value):
-            self.best_loss, self.best_epoch, self.wait = value, epoch, 0
+        if epoch < self.start_from_epoch:
+            return False
+        is_best = math.isfinite(value) and self._is_better(value, self.best_loss, self.min_delta)
+        if is_best:
+            self.best_loss, self.best_epoch = value, epoch
             self._keep_weights()
+        if is_best and (self.baseline is None or self._is_better(value, self.baseline, self.min_delta)):
+            self.wait = 0
+        else:
+            self.wait += 1
+        reason = self._reason_to_stop(value)
+        if reason is None:
             return False
-        self.wait += 1
-        if self.patience is None or self.wait < self.patience:
-            return False
-        self.stopped_epoch = epoch
-        message = f"Early stopping at epoch {epoch}: no improvement on {self.best_loss:g} for {self.wait} epochs"
+        self.stopped_epoch, self._stopped_value = epoch, value
+        message = f"Early stopping at epoch {epoch}: {reason}"
         logger.info(message)
         if self.verbose and rank() == 0:
             print(message)  # noqa: T201  # the documented meaning of verbose
         return True
 
-    def _improves(self, value: float) -> bool:
-        if not math.isfinite(value):
-            return False
-        if self.mode == "min":
-            return value < self.best_loss - self.min_delta
-        return value > self.best_loss + self.min_delta
+    def _reason_to_stop(self, value: float) -> str | None:
+        """Why an epoch of this value is the last one, where ``wait`` counts it already; None if it is not."""
+        good, bad, baseline = self.stopping_threshold, self.divergence_threshold, self.baseline
+        if good is not None and self._is_better(value, good):
+            return f"{value:g} is better than stopping_threshold={good:g}"
+        if bad is not None and self._is_better(bad, value):
+            return f"{value:g} is worse than divergence_threshold={bad:g}"
+        if self.patience is None or self.wait < self.patience:
+            return None
+        if baseline is not None and not self._is_better(self.best_loss, baseline, self.min_delta):
+            return (
+                f"the baseline of {baseline:g} was not beaten for {self.wait} epochs, the best was {self.best_loss:g}"
+            )
+        return f"no improvement on {self.best_loss:g} for {self.wait} epochs"
+
+    def _is_better(self, value: float, than: float, least: float = 0.0) -> bool:
+        """Whether it is so by more than ``least``; every comparison with NaN is False."""
+        return value < than - least if self.mode == "min" else value > than + least
+
+    def _check_thresholds(self) -> None:
+        good, bad = self.stopping_threshold, self.divergence_threshold
+        if good is not None and bad is not None and self._is_better(bad, good):
+            raise ValueError(
+                f"stopping_threshold must not be worse than divergence_threshold, or every value stops the run; got "
+                f"{good:g} and {bad:g} with mode={self.mode!r}"
+            )
 
     def _require_model(self) -> None:
         if self.restore_best_weights and self._model is None:
@@ -233,16 +290,18 @@ class EarlyStopping:
             "best_epoch": self.best_epoch,
             "wait": self.wait,
             "stopped_epoch": self.stopped_epoch,
+            "stopped_value": self._stopped_value,
             "best_weights": self._best_weights,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue as if it had never stopped watching."""
+        """Continue as if it had never stopped watching; a run that it had stopped does if these settings would not."""
         self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
         self.wait, self.stopped_epoch = state["wait"], state["stopped_epoch"]
-        if self.stopped_epoch is not None and (self.patience is None or self.wait < self.patience):
-            logger.info("it had stopped at epoch %d; with patience %s it continues", self.stopped_epoch, self.patience)
-            self.stopped_epoch = None
+        self._stopped_value = value = state.get("stopped_value")  # older files have none
+        if self.stopped_epoch is not None and self._reason_to_stop(math.nan if value is None else value) is None:
+            logger.info("it had stopped at epoch %d; with %s it continues", self.stopped_epoch, self._limits())
+            self.stopped_epoch = self._stopped_value = None
         weights = state["best_weights"]
         devices = {name: value.device for name, value in self._tensors().items()}
         self._best_weights = weights and {
@@ -250,6 +309,21 @@ class EarlyStopping:
             for name, value in weights.items()
         }
 
+    def _limits(self) -> str:
+        """What may stop a run, in words."""
+        thresholds = {
+            "divergence_threshold": self.divergence_threshold,
+            "stopping_threshold": self.stopping_threshold,
+        }
+        given = [f"{name} {value:g}" for name, value in thresholds.items() if value is not None]
+        return ", ".join([f"patience {self.patience}", *given])
+
     def _tensors(self) -> dict[str, Tensor]:
         entries = {} if self._model is None else self._model.state_dict()
         return {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+
+
+def _number_or_none(value: float | None, name: str) -> float | None:
+    if value is not None and (not isinstance(value, (float, Real)) or math.isnan(value)):
+        raise ValueError(f"{name} must be a number in the units of the metric, or None; got {value!r}")
+    return value

@@ -1,4 +1,4 @@
-"""Change the learning rate on torch's own schedules, at the moments torch means them for."""
+"""Change the learning rate on torch's own schedules or timm's, after every optimizer step or after every epoch."""
 
 import logging
 import math
@@ -20,7 +20,8 @@ from torch.optim.lr_scheduler import (
 )
 
 from ignite_recipes.arguments import whole_number
-from ignite_recipes.handlers._host import Metric, host_of
+from ignite_recipes.handlers._counted_schedule import CountedSchedule
+from ignite_recipes.handlers._host import Host, Metric, host_of
 
 __all__ = ["LearningRateScheduler"]
 
@@ -54,38 +55,51 @@ _DEFAULT_GAMMA = 0.95  # of "exp"
 
 
 class LearningRateScheduler:
-    """One of five torch schedules, each with the settings of its type; settings of the others are ignored.
+    """Any torch or timm schedule, per step or per epoch; five of torch's by name.
+
+    A named one takes the settings of its type; settings of the others are ignored.
 
     ========== ==================== ========================================================
     type       torch scheduler      settings of ours, and their defaults
     ========== ==================== ========================================================
     plateau    ReduceLROnPlateau    ``patience=5`` epochs, ``factor=0.5``
-    cosine     CosineAnnealingLR    ``T_max=50`` epochs; it holds its last rate afterwards
-    step       StepLR               ``step_size=10`` epochs; ``gamma``, else ``factor=0.5``
+    cosine     CosineAnnealingLR    ``T_max=50`` epochs or steps; it holds its last rate afterwards
+    step       StepLR               ``step_size=10`` epochs or steps; ``gamma``, else ``factor=0.5``
     exp        ExponentialLR        ``gamma=0.95``
     onecycle   OneCycleLR           ``max_lr`` = the optimizer's rate, the peak; ``total_steps``,
                                     or ``epochs`` and ``steps_per_epoch``, or ``T_max=50`` steps
     ========== ==================== ========================================================
 
-    Runs:   trainer. onecycle: OPTIMIZER_STEP_COMPLETED; the others: METRICS_READY (another Engine:
+    Several may be attached for one optimizer, e.g. a warm-up per step and a decay per epoch. Each keeps its own state,
+    in the order of attachment. Only schedules that multiply the rate they find go together (LinearLR, ConstantLR,
+    StepLR, MultiStepLR, ExponentialLR, plateau; see torch's ChainedScheduler); the others set it anew.
+
+    Runs:   trainer. Per step: OPTIMIZER_STEP_COMPLETED; per epoch: METRICS_READY (another Engine:
             ITERATION_COMPLETED and EPOCH_COMPLETED). Never after a step that was dropped, nor after an
             epoch in which all were.
-    Reads:  plateau: ``state.metrics[metric]``.
+    Reads:  plateau, and timm's per epoch where it is measured: ``state.metrics[metric]``.
     Writes: the learning rate of the optimizer's parameter groups.
-    Keeps:  torch's state of the schedule.
+    Keeps:  the schedule's own state; for timm's also how many epochs and steps it was told of.
 
     Args:
         optimizer: whose learning rate to change.
         scheduler_type: ``"plateau"``, ``"cosine"``, ``"step"``, ``"exp"`` or ``"onecycle"``; or a torch
-            scheduler of that optimizer, of any kind: OneCycleLR and CyclicLR advance with every step, the
-            others with every epoch.
+            scheduler of that optimizer, of any kind, e.g. a SequentialLR of a warm-up and a cosine; or one with the
+            methods of timm's: ``step(epoch, metric=None)``, ``step_update(num_updates, metric=None)``,
+            ``state_dict()`` and ``load_state_dict(state)``. The first epoch or step that it is told of is 1.
         patience, factor, T_max, gamma, settings: as above, and every other argument of the torch scheduler.
         stretch: where a resumed run has another length than before, spread a cosine or one-cycle schedule over the
-            length that is given here. Otherwise it keeps the length it began with.
+            length that is given here. Otherwise it keeps the length it began with. Its rates are set as if it were
+            the optimizer's only schedule.
+        per: ``"step"`` advances after every optimizer step, and all lengths are steps; ``"epoch"`` after every
+            epoch. None is what the schedule is made for: OneCycleLR and CyclicLR per step, torch's others per epoch;
+            timm's is told of both and acts on one, as it was made to. Plateau is always per epoch: it compares
+            metrics, and a step measures none.
 
     Raises:
-        ValueError: for an unknown type, or a value that torch refuses.
-        TypeError: for an unknown setting, naming those there are.
+        ValueError: for an unknown type or ``per``, plateau per step, a schedule of another optimizer, or a value that
+            torch refuses.
+        TypeError: for a schedule of another kind, or an unknown setting, naming those there are.
 
     >>> from torch import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
@@ -94,18 +108,33 @@ class LearningRateScheduler:
     ...     scheduler.step(loss)
     >>> scheduler.get_lr()
     0.1
+
+    A warm-up of two steps and a cosine of four, per step:
+
+    >>> from torch.optim.lr_scheduler import LinearLR, SequentialLR
+    >>> optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    >>> parts = [LinearLR(optimizer, 0.5, total_iters=2), CosineAnnealingLR(optimizer, 4)]
+    >>> scheduler = LearningRateScheduler(optimizer, SequentialLR(optimizer, parts, [2]), per="step")
+    >>> rates = []
+    >>> for _ in range(6):
+    ...     rates.append(round(scheduler.get_lr(), 3))
+    ...     optimizer.step()
+    ...     scheduler.step()
+    >>> rates
+    [0.5, 0.75, 1.0, 0.854, 0.5, 0.146]
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        scheduler_type: str | LRScheduler = "plateau",
+        scheduler_type: str | Any = "plateau",
         patience: int = 5,
         factor: float = 0.5,
         T_max: int = 50,  # noqa: N803  # torch's name
         gamma: float | None = None,
         *,
         stretch: bool = False,
+        per: str | None = None,
         **settings: Any,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -114,13 +143,55 @@ class LearningRateScheduler:
         self._metric: Metric = "val_loss"
         self._steps_seen = 0
         self.stretch = stretch
-        if isinstance(scheduler_type, LRScheduler):
-            if scheduler_type.optimizer is not optimizer:
-                raise ValueError("the schedule must be of the same optimizer; got another one's")
-            self.scheduler, self.scheduler_type = scheduler_type, type(scheduler_type).__name__
-            return
+        self._counted: CountedSchedule | None = None
+        self.scheduler: Any
+        if isinstance(scheduler_type, str):
+            self._make(scheduler_type, patience, factor, T_max, gamma, settings)
+        else:
+            self._take(scheduler_type)
+        self.per = self._chosen(per)
+
+    def _chosen(self, per: str | None) -> str | None:
+        """What it advances with: ``"step"`` or ``"epoch"``, or None where the schedule is told of both."""
+        if per not in (None, "step", "epoch"):
+            raise ValueError(f"per must be 'step' or 'epoch', or None for what the schedule is made for; got {per!r}")
+        if per == "step" and self.is_plateau:
+            raise ValueError(
+                "a plateau schedule must advance per epoch, because it compares metrics and a step measures none; got "
+                "per='step': leave per out, or take a schedule that needs no metric"
+            )
+        if per is not None or self._counted is not None:
+            return per
+        return "step" if isinstance(self.scheduler, (OneCycleLR, CyclicLR)) else "epoch"
+
+    def _take(self, scheduler: Any) -> None:
+        """Use a scheduler that the user has made."""
+        if not isinstance(scheduler, LRScheduler):
+            if not CountedSchedule.is_one(scheduler):
+                got = f"the class {scheduler.__name__}" if isinstance(scheduler, type) else type(scheduler).__name__
+                raise TypeError(
+                    f"scheduler_type must be one of the names {', '.join(_TORCH)}, a torch scheduler, or an object "
+                    "with step(epoch, metric), step_update(num_updates), state_dict() and load_state_dict(state), as "
+                    f"timm's have; got {got}: make one of these for this optimizer"
+                )
+            self._counted = CountedSchedule(scheduler)
+        if getattr(scheduler, "optimizer", self.optimizer) is not self.optimizer:
+            raise ValueError("the schedule must be of the same optimizer; got another one's")
+        self.scheduler, self.scheduler_type = scheduler, type(scheduler).__name__
+
+    def _make(
+        self,
+        scheduler_type: str,
+        patience: int,
+        factor: float,
+        T_max: int,  # noqa: N803  # torch's name
+        gamma: float | None,
+        settings: dict[str, Any],
+    ) -> None:
+        """Make a scheduler of torch's by its name."""
+        optimizer = self.optimizer
         if scheduler_type not in _TORCH:
-            near = get_close_matches(str(scheduler_type), _TORCH, n=1)
+            near = get_close_matches(scheduler_type, _TORCH, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"scheduler_type must be one of {', '.join(_TORCH)}; got {scheduler_type!r}{hint}")
         known = {name for _, names in _TORCH.values() for name in names}
@@ -163,7 +234,12 @@ class LearningRateScheduler:
     @property
     def is_per_step(self) -> bool:
         """Whether it advances with every optimizer step and not with every epoch."""
-        return isinstance(self.scheduler, (OneCycleLR, CyclicLR))
+        return self.per == "step"
+
+    @property
+    def _kept(self) -> Any:
+        """What has the state."""
+        return self.scheduler if self._counted is None else self._counted
 
     @property
     def mode(self) -> str:
@@ -175,7 +251,7 @@ class LearningRateScheduler:
         """Of a schedule that its length is a part of, in epochs or steps."""
         if isinstance(self.scheduler, OneCycleLR):
             return int(self.scheduler.total_steps)
-        return int(self.scheduler.T_max) if self.scheduler_type == "cosine" else None  # type: ignore[attr-defined]
+        return int(self.scheduler.T_max) if self.scheduler_type == "cosine" else None
 
     @property
     def _steps_after_end(self) -> int | None:
@@ -186,23 +262,29 @@ class LearningRateScheduler:
         return after if after >= 0 else None
 
     def step(self, metric: float | Tensor | None = None) -> None:
-        """Advance: onecycle after every optimizer step, the others after every epoch.
+        """Advance: call it after every optimizer step or after every epoch, as ``per`` says.
 
         A one-cycle or cosine schedule that has ended holds its last rate, where torch would raise or begin to climb.
 
         Args:
-            metric: what plateau watches, a number or a 0-d tensor; the others ignore it.
+            metric: what plateau watches, a number or a 0-d tensor; timm's are given it per epoch; the others ignore it.
 
         Raises:
             ValueError: for plateau without a metric.
         """
+        if self._counted is not None:
+            if self.is_per_step:
+                self._counted.end_update()
+            else:
+                self._counted.end_epoch(None if metric is None else float(metric))
+            return
         if (after := self._steps_after_end) is not None:
             self.scheduler.last_epoch += 1  # counted, so that a schedule that is stretched knows where the run is
-            if after == int(self.is_per_step):  # a run's last step is one
+            if after == int(isinstance(self.scheduler, OneCycleLR)):  # a run's last step is one
                 logger.warning(
                     "the %s schedule of %d %s has ended: the learning rate stays at %.3g. To spread it over a longer "
                     "run, resume with stretch_schedule=True (a scheduler of your own: stretch=True)",
-                    "one-cycle" if self.is_per_step else "cosine",
+                    "one-cycle" if isinstance(self.scheduler, OneCycleLR) else "cosine",
                     self._length,
                     "steps" if self.is_per_step else "epochs",
                     self.get_lr(),
@@ -213,38 +295,46 @@ class LearningRateScheduler:
             return
         if metric is None:
             raise ValueError("plateau must be given the metric it watches: step(val_loss)")
-        self.scheduler.step(float(metric))  # type: ignore[arg-type]  # ReduceLROnPlateau's own signature
+        self.scheduler.step(float(metric))
 
     def get_lr(self) -> float:
         """The learning rate of the first parameter group, now."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def attach(self, trainer: Engine, metric: Metric = "val_loss") -> "LearningRateScheduler":
+    def attach(
+        self, trainer: Engine, metric: Metric = "val_loss", *, independent: bool = False
+    ) -> "LearningRateScheduler":
         """Advance with ``trainer``.
 
         Args:
             trainer: ours, or any Engine whose update function steps the optimizer.
-            metric: what plateau watches: a name in ``trainer.state.metrics`` or a function of the engine.
+            metric: what plateau watches: a name in ``trainer.state.metrics`` or a function of the engine. A schedule
+                of timm's is given it where the epoch has measured it.
+            independent: say that it is meant where plateau watches another metric than the trainer's other handlers,
+                or the other way.
 
         Raises:
             RuntimeError: if the schedule belongs to another optimizer than the trainer's, or is attached already.
-            ValueError: if another handler of the trainer watches another metric, or the other way.
+            ValueError: if another handler of the trainer watches another metric, or the other way, and this one is
+                not ``independent``.
         """
         self._metric = metric
         host = host_of(trainer)
         if host.step is not None and host.step.optimizer is not self.optimizer:
             raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
         if self.is_plateau:
-            host.watch(metric, self.mode)
+            host.watch(metric, self.mode, independent=independent)
         host.keep("lr_scheduling", self)
         if self.is_per_step:
             host.after_optimizer_step(self)
-        else:
-            host.to_decide(self, on_metrics=self.is_plateau)
+            return self
+        host.to_decide(self, on_metrics=self.is_plateau)
+        if self._counted is not None and self.per is None:
+            host.after_optimizer_step(self._counted.end_update)
         return self
 
     def __call__(self, trainer: Engine) -> None:
-        """Advance after a step or an epoch, as the type has it."""
+        """Advance after a step or an epoch, as ``per`` says."""
         if self.is_per_step:
             self.step()
             return
@@ -253,16 +343,22 @@ class LearningRateScheduler:
             if steps == self._steps_seen:
                 return
             self._steps_seen = steps
-        if not self.is_plateau:
+        if self._counted is not None:
+            self.step(self._if_measured(host))
+        elif not self.is_plateau:
             self.step()
         elif (value := host.read(self._metric, self, is_first=not self.scheduler.last_epoch)) is not None:
             self.step(value)
+
+    def _if_measured(self, host: Host) -> float | None:
+        is_there = callable(self._metric) or self._metric in host.new_metrics()
+        return host.read(self._metric, self, is_first=False) if is_there else None
 
     def stretch_to(self, length: int) -> None:
         """Spread a cosine or one-cycle schedule over another length, and set the rates that it has here then.
 
         Args:
-            length: epochs of a cosine, optimizer steps of a one-cycle schedule, counted from the run's first.
+            length: epochs or optimizer steps, as it advances, counted from the run's first.
 
         Raises:
             ValueError: for another type of schedule, or a length that the run has passed.
@@ -281,23 +377,21 @@ class LearningRateScheduler:
             scheduler.last_epoch = done
         else:
             part = (1 + math.cos(math.pi * done / length)) / 2
-            scheduler.T_max = length  # type: ignore[attr-defined]
-            floor = scheduler.eta_min  # type: ignore[attr-defined]
+            scheduler.T_max = length
+            floor = scheduler.eta_min
             for group, base in zip(self.optimizer.param_groups, scheduler.base_lrs, strict=True):
                 group["lr"] = floor + (base - floor) * part
 
     def scale_learning_rate(self, factor: float) -> None:
         """Multiply all that the schedule computes rates from, but for what the optimizer's groups hold."""
-        for part in (self.scheduler, *getattr(self.scheduler, "_schedulers", ())):
-            for name in ("base_lrs", "max_lrs", "_last_lr"):
-                if hasattr(part, name):
-                    setattr(part, name, [rate * factor for rate in getattr(part, name)])
+        _scale(self.scheduler, factor)
 
     def state_dict(self) -> dict[str, Any]:
-        """Torch's own state of the schedule, and its type."""
+        """The schedule's own state, its type, and what it advances with."""
         return {
             "type": self.scheduler_type,
-            "scheduler": self.scheduler.state_dict(),
+            "per": self.per,
+            "scheduler": self._kept.state_dict(),
             "steps_seen": self._steps_seen,
         }
 
@@ -305,15 +399,25 @@ class LearningRateScheduler:
         """Continue where the schedule was.
 
         Raises:
-            ValueError: if the state is of another type of schedule.
+            ValueError: if the state is of another type of schedule, or of one that advances with something else.
         """
         if state["type"] != self.scheduler_type:
             raise ValueError(f"the saved schedule is {state['type']!r}, this one is {self.scheduler_type!r}")
+        if (per := state.get("per", self.per)) != self.per:  # older files do not say
+            raise ValueError(f"the saved schedule has per={per!r}, this one {self.per!r}: resume with the same")
         wanted = self._length
-        self.scheduler.load_state_dict(state["scheduler"])
+        self._kept.load_state_dict(state["scheduler"])
         # Torch warns of a schedule that steps before its optimizer; this one's has, in an earlier process.
         self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self._steps_seen = state["steps_seen"]
         if self.stretch and wanted is not None and wanted != self._length:
             logger.info("the %s schedule is stretched from %s to %d", self.scheduler_type, self._length, wanted)
             self.stretch_to(wanted)
+
+
+def _scale(schedule: Any, factor: float) -> None:
+    for name in ("base_lrs", "max_lrs", "_last_lr", "base_values"):  # the last one is timm's
+        if hasattr(schedule, name):
+            setattr(schedule, name, [rate * factor for rate in getattr(schedule, name)])
+    for part in getattr(schedule, "_schedulers", ()):
+        _scale(part, factor)

@@ -26,7 +26,8 @@ class Validation:
             leaves modes and generators as they were.
 
     In an epoch without a validation its metrics are those of an earlier one: early stopping, plateau schedules and
-    ``BestCheckpoint`` decide on none of them twice, and the history has NaN.
+    ``BestCheckpoint`` decide on none of them twice, and the history has NaN. Inside epochs only
+    ``BestCheckpoint(path, every_validation=True)`` decides; the others take the epoch's last validation at its end.
 
     Args:
         evaluator: of :func:`ignite_recipes.create_evaluator`, or any Engine with metrics.
@@ -64,7 +65,7 @@ class Validation:
         self.every_iterations = None if every_iterations is None else whole_number(every_iterations, "every_iterations")
         if self.every_iterations is not None and self.every != 1:
             raise ValueError("a validation is every so many epochs or iterations; got both: pass one of them")
-        self._last = _LastMeasured()
+        self._last = LastMeasured()
 
     def __repr__(self) -> str:
         rhythm = "" if self.every == 1 else f", every={self.every}"
@@ -106,25 +107,36 @@ class Validation:
         self._last.note(trainer.state.epoch, measured)
 
 
-class _LastMeasured:
-    """What the last validation has measured, so that an epoch that is resumed inside knows it."""
+class LastMeasured:
+    """What the last validation has measured, so that an epoch that is resumed inside knows it.
+
+    Attributes:
+        times: how often it was measured since the run began, or since a state was loaded.
+    """
 
     def __init__(self) -> None:
         self._epoch, self._metrics = 0, dict[str, Any]()
+        self.times = 0
 
     def note(self, epoch: int, metrics: dict[str, Any]) -> None:
+        """Remember what a validation in ``epoch`` came to."""
         self._epoch, self._metrics = epoch, metrics
+        self.times += 1
 
     def give_back(self, trainer: Engine) -> None:
+        """Let the trainer know it again, in the epoch that it is of."""
         if self._epoch == trainer.state.epoch:
             trainer.state.metrics.update(self._metrics)
 
     def state_dict(self) -> dict[str, Any]:
+        """The epoch, and what are numbers."""
         numbers = {name: value for name, value in self._metrics.items() if as_number(value) is not None}
         return {"epoch": self._epoch, "metrics": numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Know what was measured before."""
         self._epoch, self._metrics = state["epoch"], dict(state["metrics"])
+        self.times = 0
 
 
 @contextmanager

@@ -75,10 +75,10 @@ class Trainer:
         experiment_manager: the experiment. One that is resumed continues from its newest sound checkpoint, one
             that is forked begins with the weights of its source.
         checkpoint_manager: writes checkpoints; None writes none.
-        scheduler: a torch scheduler or a :class:`LearningRateScheduler`. OneCycleLR and CyclicLR advance with
-            every step, the others with every epoch. A plateau schedule with ``mode="max"`` watches the
-            validation accuracy, with ``mode="min"`` the validation loss, which early stopping would
-            contradict.
+        scheduler: a torch scheduler, one of timm's, or a :class:`LearningRateScheduler`, which may say ``per="step"``.
+            OneCycleLR and CyclicLR advance with every step, torch's others with every epoch. A plateau schedule with
+            ``mode="max"`` watches the validation accuracy, with ``mode="min"`` the validation loss, which early
+            stopping would contradict.
         dataset: draws new random transforms before each epoch, by its ``reapply_transforms(epoch)``; None
             leaves the loaders' data as they are.
         patience: epochs without a better validation accuracy after which to stop; 0 trains to the end.

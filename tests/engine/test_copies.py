@@ -11,8 +11,16 @@ import torch
 from ignite.engine import Events
 from support.copied import BATCHES, WAYS, CopyAt, loss_fn, network, weights_after, weights_after_there, whole_trainer
 from support.handlers_table import HANDLERS
+from support.timm_like import TimmLike
+from torch.optim import lr_scheduler as torchs
 
-from ignite_recipes import EarlyStopping, TrainingStability, create_evaluator, create_trainer
+from ignite_recipes import (
+    EarlyStopping,
+    LearningRateScheduler,
+    TrainingStability,
+    create_evaluator,
+    create_trainer,
+)
 
 every_handler = pytest.mark.parametrize("name", HANDLERS)
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -48,6 +56,27 @@ def test_a_copy_of_a_trainer_between_and_inside_its_epochs_goes_on_as_the_origin
     assert weights_after(between, 4) == expected
     assert weights_after(inside.copy, 4) == expected
     assert inside.copy.state.iteration == 16
+
+
+def warmed_up(optimizer):
+    parts = [torchs.LinearLR(optimizer, 0.1, total_iters=4), torchs.CosineAnnealingLR(optimizer, 20)]
+    return torchs.SequentialLR(optimizer, parts, [4])
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("make", "per"),
+    [(warmed_up, "step"), (lambda o: TimmLike(o, 20, 4, t_in_epochs=False), None)],
+    ids=["torch", "timm"],
+)
+def test_a_copy_with_a_schedule_per_step_goes_on_as_the_original(tmp_path, make, per, way):
+    t = parts(tmp_path)
+    schedule = LearningRateScheduler(t.optimizer, make(t.optimizer), per=per)
+    trainer = whole_trainer(t.model, t.optimizer, schedule)
+    weights_after(trainer, 2)
+    copied = WAYS[way](trainer)
+    assert weights_after(copied, 4) == weights_after(trainer, 4)
+    assert copied.optimizer.param_groups[0]["lr"] == trainer.optimizer.param_groups[0]["lr"] != 0.01
 
 
 @every_way

@@ -128,7 +128,8 @@ def test_events_fire_in_the_order_of_the_drawing():
     update = ["GRADIENTS_READY", "OPTIMIZER_STEP_STARTED", "OPTIMIZER_STEP_COMPLETED"]
     epoch = ["EPOCH_TRAINED", "EPOCH_COMPLETED", "METRICS_READY", "EPOCH_DECIDED", "CHECKPOINT_READY", "RESUME_POINT"]
     first, second = [*batch, "ITERATION_COMPLETED"], [*batch, *update, "ITERATION_COMPLETED"]
-    assert fired == [*first, *second, "RESUME_POINT", *first, *second, *epoch, "RUN_TRAINED"]
+    place = ["DECISION_POINT", "RESUME_POINT"]
+    assert fired == [*first, *second, *place, *first, *second, *epoch, "RUN_TRAINED"]
 
 
 def test_guarded_firing_reaches_the_same_handlers_as_fire_event():
@@ -372,7 +373,7 @@ def test_a_file_holds_what_every_other_saver_of_its_epoch_has_decided_whenever_i
         handler.attach(trainer)
     trainer.run(loader(), max_epochs=3)
     parts = read_checkpoint(tmp_path / "latest.pt")["run"]["parts"]
-    assert parts["best_checkpoint"] == {"best": -3.0, "best_epoch": 3}
+    assert parts["best_checkpoint"] == {"best": -3.0, "best_epoch": 3, "best_iteration": trainer.state.iteration}
     assert {"written": [2, 3]} in parts.values()
 
 

@@ -2,12 +2,28 @@
 
 import math
 import os
+from itertools import product
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from ignite_recipes import BestCheckpoint, Checkpointing, EarlyStopping, TrainEvents, read_checkpoint, restore_run
+from ignite_recipes import (
+    BestCheckpoint,
+    Checkpointing,
+    EarlyStopping,
+    ExponentialMovingAverage,
+    NonFiniteGuard,
+    SaveInside,
+    TrainEvents,
+    Validation,
+    check_resume,
+    read_checkpoint,
+    restore_run,
+    run_state,
+    write_checkpoint,
+)
+from ignite_recipes.checkpoint.resume_check import first_difference
 
 NAN = math.nan
 
@@ -261,3 +277,207 @@ def test_a_trainer_that_starts_anew_does_not_replace_the_best_of_the_run_before(
     trainer.run(task.batches, max_epochs=2)
     assert best.best == 1.0
     assert best.path.read_bytes() == written
+
+
+# Inside epochs.
+
+
+def by_iteration(trainer, values, every):
+    """Validates every so many iterations, and finds the value of the iteration."""
+    evaluator = Engine(lambda engine, batch: None)
+    evaluator.add_event_handler(
+        Events.COMPLETED, lambda: evaluator.state.metrics.update(loss=values[trainer.state.iteration])
+    )
+    return Validation(evaluator, [0], every_iterations=every)
+
+
+INSIDE = [  # what, settings, iterations from one validation to the next, values by iteration, iterations written
+    ("each is better", {}, 1, range(12, 0, -1), range(1, 13)),
+    ("each is worse", {}, 1, range(12), [1]),
+    ("the best is inside an epoch", {}, 1, [9, 9, 9, 9, 9, 3, 9, 9, 9, 9, 9, 9], [1, 6]),
+    ("the best is at the end of an epoch", {}, 1, [9, 9, 9, 9, 9, 9, 9, 3, 9, 9, 9, 9], [1, 8]),
+    ("what is not measured is not judged", {}, 3, [0, 0, 9, 0, 0, 8, 0, 0, 7, 0, 0, 6], [3, 6, 9, 12]),
+    ("an epoch's last value is not judged at its end again", {}, 3, [0, 0, 9, 0, 0, 8, 0, 0, 9, 0, 0, 9], [3, 6]),
+    ("NaN is never best", {}, 1, [NAN, 5, NAN, NAN, 4, *[NAN] * 7], [2, 5]),
+    ("larger is better", {"mode": "max"}, 2, range(12), [2, 4, 6, 8, 10, 12]),
+    ("too small a change", {"min_delta": 2.5}, 1, range(12, 0, -1), [1, 4, 7, 10]),
+]
+
+
+def inside(task, folder, values, every, **settings):
+    """A trainer of ours, the best of its validations, and the iterations and weights of what was written."""
+    trainer, written = task.trainer(), {}
+    best = BestCheckpoint(folder / "best.pt", every_validation=True, **settings).attach(trainer)
+    by_iteration(trainer, dict(enumerate(values, 1)), every).attach(trainer)
+
+    def look(engine):
+        if best.path.exists():
+            contents = read_checkpoint(best.path)
+            written[contents["run"]["progress"]["iteration"]] = dict(contents["model_state_dict"])
+
+    trainer.add_event_handler(TrainEvents.RESUME_POINT, look)
+    return trainer, best, written
+
+
+@pytest.mark.parametrize(
+    ("settings", "every", "values", "expected"), [c[1:] for c in INSIDE], ids=[c[0] for c in INSIDE]
+)
+def test_inside_epochs_the_best_is_written_on_improvement_only(task, tmp_path, settings, every, values, expected):
+    trainer, best, written = inside(task, tmp_path, list(map(float, values)), every, **settings)
+    weights = {}
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: weights.update({trainer.state.iteration: task.weights(trainer.model)})
+    )
+    trainer.run(task.batches, max_epochs=3)
+    assert list(written) == list(expected)
+    assert all(task.same(written[iteration], weights[iteration]) for iteration in written)
+    last = list(expected)[-1]
+    assert (best.best, best.best_iteration) == (values[last - 1], last)
+    assert best.best_epoch == (last + 3) // 4
+
+
+def test_without_being_asked_it_judges_epochs_only(task, tmp_path):
+    trainer = task.trainer()
+    by_iteration(trainer, dict(enumerate([1.0, 9.0, 8.0, 7.0] * 3, 1)), 1).attach(trainer)
+    best = BestCheckpoint(tmp_path / "best.pt").attach(trainer)
+    trainer.run(task.batches, max_epochs=3)
+    assert (best.best, best.best_epoch, best.best_iteration) == (7.0, 1, 4)
+
+
+def test_inside_an_accumulation_window_it_is_written_at_the_windows_end(task, tmp_path):
+    trainer = task.trainer(accumulation_steps=2)
+    by_iteration(trainer, {iteration: 9.0 - iteration for iteration in range(1, 9)}, 3).attach(trainer)
+    best = BestCheckpoint(tmp_path / "best.pt", every_validation=True).attach(trainer)
+    files = []
+    trainer.add_event_handler(
+        TrainEvents.RESUME_POINT, lambda: files.append(best.path.exists() and read_checkpoint(best.path)["run"])
+    )
+    trainer.run(task.batches, max_epochs=2)
+    assert [file and file["progress"]["iteration"] for file in files] == [False, 4, 6, 6]
+
+
+def test_the_metric_is_read_once_for_each_validation_and_each_epoch(task, tmp_path):
+    trainer, reads = task.trainer(), []
+
+    def metric(engine):
+        reads.append(engine.state.iteration)
+        return -len(reads)
+
+    BestCheckpoint(tmp_path / "best.pt", metric, every_validation=True).attach(trainer)
+    by_iteration(trainer, dict.fromkeys(range(1, 13), 1.0), 3).attach(trainer)
+    trainer.run(task.batches, max_epochs=3)
+    assert reads == [3, 4, 6, 8, 9, 12]
+
+
+def test_without_validations_inside_epochs_it_says_so_when_the_run_starts(task, tmp_path):
+    trainer = task.scripted([1.0])
+    BestCheckpoint(tmp_path / "best.pt", every_validation=True).attach(trainer)
+    with pytest.raises(RuntimeError, match=r"needs validations inside epochs.*every_iterations=n.*leave every_valid"):
+        trainer.run(task.batches, max_epochs=1)
+
+
+@pytest.mark.parametrize("min_delta", [None, 0.0])
+def test_an_epoch_before_the_start_of_early_stopping_is_never_the_best(task, tmp_path, min_delta):
+    for every_validation in (True, False):
+        trainer = task.trainer()
+        by_iteration(trainer, dict(enumerate([1.0] * 4 + [9.0, 8.0, 7.0, 7.5] + [9.0] * 4, 1)), 1).attach(trainer)
+        stopping = EarlyStopping(5, 0.0, verbose=False, start_from_epoch=2).attach(trainer)
+        settings = {"min_delta": min_delta, "every_validation": every_validation}
+        best = BestCheckpoint(tmp_path / "best.pt", **settings).attach(trainer)
+        trainer.run(task.batches, max_epochs=3)
+        assert (best.best, best.best_iteration) == ((7.0, 7) if every_validation else (7.5, 8))
+        assert (stopping.best_loss, stopping.best_epoch) == (7.5, 2)  # it judges epochs
+
+
+VALUES = [9, 7, 8, NAN, 6, 1, 5, 8, 4, 4, 3, 3, 4, 4, 2, 2]  # of four epochs: who forgets the 1 finds others later
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("accumulation_steps", [1, 2, 3])
+@pytest.mark.parametrize("saver_first", [True, False])
+def test_a_run_that_is_resumed_anywhere_ends_with_the_same_best_file(
+    task, tmp_path, every, accumulation_steps, saver_first
+):
+    path = tmp_path / "best.pt"
+    values = {iteration: float(value) for iteration, value in enumerate(VALUES, 1)}
+
+    def make(saver=None):
+        trainer = task.trainer(accumulation_steps=accumulation_steps)
+        saver = None if saver is None else SaveInside(1, saver)
+        if saver is not None and saver_first:
+            saver.attach(trainer)
+        NonFiniteGuard("skip").attach(trainer)
+        BestCheckpoint(path, every_validation=True).attach(trainer)
+        by_iteration(trainer, values, every).attach(trainer)
+        EarlyStopping(9, 0.0, verbose=False).attach(trainer)
+        if saver is not None and not saver_first:
+            saver.attach(trainer)
+        return trainer
+
+    places = {}  # the run, and what the best file was when all of the place was saved
+
+    def save(trainer):
+        write_checkpoint(run_state(trainer), tmp_path / f"{trainer.state.iteration}.pt")
+
+    def note(trainer):
+        if trainer.progress.is_inside_epoch:
+            places[trainer.state.iteration] = path.read_bytes() if path.exists() else None
+
+    batches = [*task.batches[:3], task.nan_batch]
+    whole = make(save)
+    whole.add_event_handler(TrainEvents.RESUME_POINT, note)
+    whole.run(batches, max_epochs=4)
+    expected, expected_best = run_state(whole), read_checkpoint(path)
+    assert len(places) >= 4
+    for (iteration, best), same in product(places.items(), [False, True]):
+        path.unlink(missing_ok=True)
+        if best is not None:
+            path.write_bytes(best)
+        resumed = whole if same else make()
+        restore_run(resumed, tmp_path / f"{iteration}.pt")
+        resumed.run(batches, max_epochs=4)
+        assert first_difference(expected["run"]["parts"], run_state(resumed)["run"]["parts"]) is None, iteration
+        assert first_difference(expected_best, read_checkpoint(path)) is None, iteration
+
+
+@pytest.mark.parametrize("end", [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15])
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_a_run_that_ends_inside_a_window_judges_its_validations_when_they_are_repeated(
+    task, tmp_path, end, accumulation_steps
+):
+    values = {iteration: float(value) for iteration, value in enumerate(VALUES, 1)}
+
+    def make(folder):
+        trainer = task.trainer(accumulation_steps=accumulation_steps)
+        best = BestCheckpoint(folder / "best.pt", every_validation=True).attach(trainer)
+        by_iteration(trainer, values, 1).attach(trainer)
+        Checkpointing(folder, "last.pt").attach(trainer)
+        return trainer, best
+
+    (whole, expected), (first, _), (second, best) = make(tmp_path / "a"), make(tmp_path / "b"), make(tmp_path / "b")
+    whole.run(task.batches, max_epochs=4)
+    stop = first.add_event_handler(Events.ITERATION_COMPLETED(once=end), lambda: first.terminate())
+    first.run(task.batches, max_epochs=4)
+    restore_run(second, tmp_path / "b" / "last.pt")
+    second.run(task.batches, max_epochs=4)
+    assert best.state_dict() == expected.state_dict()
+    assert first_difference(read_checkpoint(expected.path), read_checkpoint(best.path)) is None
+    stop.remove()
+    first.run(task.batches, max_epochs=4)  # and where the same trainer goes on
+    assert first.parts["best_checkpoint"].state_dict() == expected.state_dict()
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_with_it_every_cut_is_resumed_exactly_also_with_averaged_weights(task, tmp_path, accumulation_steps):
+    def make_run():
+        trainer = task.trainer(accumulation_steps=accumulation_steps)
+        ExponentialMovingAverage(0.9).attach(trainer)
+        values = {iteration: float(value) for iteration, value in enumerate(VALUES, 1)}
+        by_iteration(trainer, values, 2).attach(trainer)
+        BestCheckpoint(tmp_path / "best.pt", every_validation=True).attach(trainer)
+        EarlyStopping(9, 0.0, verbose=False).attach(trainer)
+        return trainer, task.batches
+
+    cuts = [(epoch, batch) for epoch in (1, 2, 3, 4) for batch in (1, 2, 3, 4)][:-1]
+    report = check_resume(make_run, max_epochs=4, cuts=cuts)
+    assert report.is_exact, str(report)

@@ -50,6 +50,32 @@ CASES = [
     ("larger by a little more", {"mode": "max", "min_delta": 0.25}, [0.5, 0.75, 0.7501], None, 2, 0.7501),
     ("larger, NaN first", {"mode": "max"}, [NAN, -3.0, -4.0], None, 1, -3.0),
     ("larger, all minus infinity", {"mode": "max"}, [-INF, -INF], 1, None, -INF),
+    ("what is before the start uses no patience", {"start_from_epoch": 3}, [5.0] * 9, 5, 3, 5.0),
+    ("nor is it the best", {"start_from_epoch": 2}, [1.0, 1.0, 5.0, 4.0, 3.0], None, 4, 3.0),
+    ("nor does a threshold stop it", {"start_from_epoch": 2, "divergence_threshold": 9.0}, [99.0] * 2, None, None, INF),
+    ("the start of the first epoch changes nothing", {"start_from_epoch": 0}, [1.0, 2.0, 3.0], 2, 0, 1.0),
+    ("a baseline that is never beaten", {"baseline": 1.0}, [3.0, 2.0], 1, 1, 2.0),
+    ("a baseline that is beaten in time", {"baseline": 1.0}, [3.0, 0.5, 0.5], None, 1, 0.5),
+    ("beaten, and then the best counts", {"baseline": 1.0}, [0.5, 0.75, 0.75], 2, 0, 0.5),
+    ("equal to the baseline is not better", {"baseline": 1.0}, [2.0, 1.0], 1, 1, 1.0),
+    ("better than the baseline by min_delta", {"baseline": 1.0, "min_delta": 0.25}, [2.0, 0.75], 1, 1, 0.75),
+    ("a baseline that is larger", {"baseline": 0.5, "mode": "max"}, [0.1, 0.6, 0.6, 0.6], 3, 1, 0.6),
+    ("NaN does not beat the baseline", {"baseline": 1.0}, [NAN, NAN], 1, None, INF),
+    ("worse than the divergence threshold", {"divergence_threshold": 9.0}, [3.0, 9.0, 9.5], 2, 0, 3.0),
+    ("at once", {"divergence_threshold": 9.0}, [3.0, INF], 1, 0, 3.0),
+    ("smaller than the divergence threshold", {"divergence_threshold": 0.5, "mode": "max"}, [0.5, 0.4], 1, 0, 0.5),
+    ("NaN does not diverge", {"divergence_threshold": 9.0}, [3.0, NAN, 2.0], None, 2, 2.0),
+    ("good enough is the best too", {"stopping_threshold": 1.0}, [2.0, 1.0, 0.5], 2, 2, 0.5),
+    ("larger is good enough", {"stopping_threshold": 0.9, "mode": "max"}, [0.5, 0.9, 0.95], 2, 2, 0.95),
+    ("NaN is not good enough", {"stopping_threshold": 1.0}, [NAN, 2.0], None, 1, 2.0),
+    (
+        "a threshold stops without patience too",
+        {"patience": None, "stopping_threshold": 1.0},
+        [2.0, 2.0, 0.0],
+        2,
+        2,
+        0.0,
+    ),
     ("tensors", {}, [torch.tensor(1.0), torch.tensor(2.0), torch.tensor(NAN)], 2, 0, 1.0),
 ]
 
@@ -64,20 +90,101 @@ def judge(stopping, values, start=0):
     return next((e for e, value in enumerate(values, start) if stopping.on_epoch_end(e, value)), None)
 
 
-@pytest.mark.parametrize(
+every_case = pytest.mark.parametrize(
     ("kwargs", "values", "stop", "best_epoch", "best"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
+
+
+@every_case
 def test_stops_and_knows_the_best(kwargs, values, stop, best_epoch, best):
     stopping = quiet(**kwargs)
     assert judge(stopping, values) == stop
-    last_best = -1 if best_epoch is None else best_epoch
-    assert stopping.get_best_metrics() == {
+    last_best = kwargs.get("start_from_epoch", 0) - 1 if best_epoch is None else best_epoch
+    metrics = stopping.get_best_metrics()
+    if "baseline" not in kwargs:  # until it is beaten, not even the best epoch gives patience back
+        judged = len(values) if stop is None else stop + 1
+        assert metrics["patience_used"] == judged - 1 - last_best
+    assert {**metrics, "patience_used": 0} == {
         "best_loss": best,
         "best_epoch": best_epoch,
         "stopped_epoch": stop,
-        "patience_used": len(values) - 1 - last_best,
+        "patience_used": 0,
     }
     assert isinstance(stopping.best_loss, float)
+
+
+@every_case
+def test_a_state_of_any_epoch_goes_on_as_if_it_had_never_stopped(task, kwargs, values, stop, best_epoch, best):
+    for cut in range(len(values) + 1):
+        first, second = quiet(**kwargs), quiet(**kwargs)
+        before = judge(first, values[:cut])
+        second.load_state_dict(task.filed(first.state_dict()))
+        assert task.same(second.state_dict(), first.state_dict())
+        if before is None:
+            assert judge(second, values[cut:], cut) == stop
+        else:
+            assert second.on_epoch_end(cut, 0.5)
+
+
+WHY = [  # settings, values, what the line says
+    ({"baseline": 1.0}, [3.0, 2.0], "epoch 1: the baseline of 1 was not beaten for 2 epochs, the best was 2"),
+    ({"baseline": 1.0}, [0.5, 0.7, 0.7], "epoch 2: no improvement on 0.5 for 2 epochs"),
+    ({"divergence_threshold": 9.0}, [9.5], "epoch 0: 9.5 is worse than divergence_threshold=9"),
+    ({"stopping_threshold": 1.0}, [0.5], "epoch 0: 0.5 is better than stopping_threshold=1"),
+]
+
+
+@pytest.mark.parametrize(("kwargs", "values", "line"), WHY)
+def test_it_says_why_it_stopped(caplog, kwargs, values, line):
+    caplog.set_level("INFO")
+    judge(quiet(**kwargs), values)
+    assert line in caplog.text
+
+
+@law
+@given(values=VALUES, start=st.integers(0, 5))
+def test_starting_later_is_not_having_seen_what_was_before(values, start):
+    later, plain = quiet(start_from_epoch=start), quiet()
+    assert judge(later, values) == judge(plain, values[start:], start)
+    assert (later.best_loss, later.best_epoch, later.wait) == (plain.best_loss, plain.best_epoch, plain.wait)
+
+
+@law
+@given(values=VALUES)
+def test_limits_that_no_value_reaches_change_nothing(values):
+    plain = quiet()
+    limited = quiet(baseline=INF, divergence_threshold=INF, stopping_threshold=-INF)
+    assert judge(limited, values) == judge(plain, values)
+    assert limited.state_dict().keys() == plain.state_dict().keys()
+    assert limited.get_best_metrics() == plain.get_best_metrics()
+
+
+CONTINUED = [  # settings that stopped a run, others with which it continues
+    ({"divergence_threshold": 9.0}, {"divergence_threshold": 99.0}),
+    ({"divergence_threshold": 9.0}, {}),
+    ({"stopping_threshold": 10.5}, {"stopping_threshold": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), CONTINUED)
+def test_a_run_that_a_threshold_has_stopped_continues_with_another_one(caplog, before, after):
+    caplog.set_level("INFO")
+    stopped, same, more = quiet(**before), quiet(**before), quiet(**after)
+    assert judge(stopped, [10.0]) == 0
+    same.load_state_dict(stopped.state_dict())
+    assert same.on_epoch_end(1, 5.0)
+    more.load_state_dict(stopped.state_dict())
+    assert not more.on_epoch_end(1, 5.0)
+    assert "it had stopped at epoch 0; with patience 2" in caplog.text
+
+
+def test_a_state_without_the_value_it_stopped_at_is_one_that_patience_has_stopped():
+    stopped, resumed = quiet(), quiet()
+    judge(stopped, [1.0, 2.0, 2.0])
+    state = stopped.state_dict()
+    del state["stopped_value"]
+    resumed.load_state_dict(state)
+    assert resumed.stopped_epoch == 2
 
 
 def test_once_it_has_stopped_it_goes_on_asking_to():
@@ -106,13 +213,32 @@ def test_without_min_delta_the_best_is_the_first_minimum_of_what_it_saw(values):
     assert stopping.best_epoch == (None if finite_minimum is None else seen.index(finite_minimum))
 
 
-BAD_VALUES = [("patience", 0), ("patience", -1), ("min_delta", -1e-9), ("min_delta", NAN), ("mode", "up")]
+BAD_VALUES = [
+    ("patience", 0),
+    ("patience", -1),
+    ("min_delta", -1e-9),
+    ("min_delta", NAN),
+    ("mode", "up"),
+    ("start_from_epoch", -1),
+    ("start_from_epoch", 1.5),
+    ("baseline", NAN),
+    ("baseline", "low"),
+    ("divergence_threshold", NAN),
+    ("stopping_threshold", NAN),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)
 def test_bad_values_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name} must .*got {value!r}"):
         EarlyStopping(**{name: value})
+
+
+@pytest.mark.parametrize(("mode", "good", "bad"), [("min", 2.0, 1.0), ("max", 1.0, 2.0)])
+def test_thresholds_that_every_value_is_beyond_are_refused(mode, good, bad):
+    with pytest.raises(ValueError, match=f"stopping_threshold must not be worse .*got {good:g} and {bad:g}"):
+        quiet(mode=mode, stopping_threshold=good, divergence_threshold=bad)
+    quiet(mode=mode, stopping_threshold=bad, divergence_threshold=good)
 
 
 @pytest.mark.parametrize(("verbose", "lines"), [(True, 1), (False, 0)])
@@ -352,8 +478,34 @@ def test_a_plateau_schedule_that_disagrees_about_what_is_better_is_refused(
     attach = [lambda: schedule.attach(trainer, "val_loss"), lambda: quiet(mode=mode).attach(trainer, metric)]
     first, second = attach if schedule_first else attach[::-1]
     first()
-    with pytest.raises(ValueError, match="same metric in the same direction"):
+    with pytest.raises(ValueError, match=r"same metric in the same direction.*independent=True"):
         second()
+
+
+@pytest.mark.parametrize(("plateau_mode", "mode", "metric"), CONFLICTS)
+@pytest.mark.parametrize("schedule_first", [True, False])
+def test_one_that_is_said_to_be_independent_may_watch_something_else(task, plateau_mode, mode, metric, schedule_first):
+    trainer = task.scripted([2.0, 1.0, 3.0])
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: trainer.state.metrics.update(train_loss=0.5))
+    schedule = LearningRateScheduler(trainer.optimizer, "plateau", patience=0, factor=0.5, mode=plateau_mode)
+    stopping = quiet(mode=mode)
+    if schedule_first:
+        schedule.attach(trainer, "val_loss")
+        stopping.attach(trainer, metric, independent=True)
+    else:
+        schedule.attach(trainer, "val_loss", independent=True)
+        stopping.attach(trainer, metric)
+    trainer.run(task.batches, max_epochs=3)
+    assert schedule.get_lr() == 0.05  # worse once: the second epoch for "max", the third for "min"
+    assert stopping.best_loss == (0.5 if metric == "train_loss" else 3.0 if mode == "max" else 1.0)
+
+
+def test_a_threshold_decides_on_its_metric_as_patience_does(task):
+    trainer = task.trainer()
+    LearningRateScheduler(trainer.optimizer, "plateau").attach(trainer)
+    with pytest.raises(ValueError, match="same metric in the same direction"):
+        quiet(patience=None, stopping_threshold=1.0).attach(trainer, "train_loss")
+    quiet(patience=None).attach(trainer, "train_loss")  # which decides on nothing
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("plateau", "max"), ("cosine", "min")])

@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from ignite.engine import Events
+from support.timm_like import TimmLike, TimmPlateau
 from torch.optim import lr_scheduler as torchs
 
 from ignite_recipes import LearningRateScheduler, NonFiniteGuard, TrainEvents, restore_run, run_state, write_checkpoint
@@ -115,6 +116,12 @@ REFUSED = [
     ({"factor": 0.0}, ValueError, "factor must be positive.*got 0.0"),
     ({"factor": float("nan")}, ValueError, "factor must be positive"),
     ({"scheduler_type": "onecycle", "epochs": 5}, ValueError, "steps_per_epoch"),
+    ({"per": "batch"}, ValueError, "per must be 'step' or 'epoch', or None .*got 'batch'"),
+    ({"per": "step"}, ValueError, "plateau schedule must advance per epoch, because .*leave per out"),
+    ({"scheduler_type": 3}, TypeError, r"step_update\(num_updates\).*got int: make one"),
+    ({"scheduler_type": torchs.StepLR}, TypeError, "a torch scheduler, or .*got the class StepLR: make one"),
+    ({"scheduler_type": TimmLike}, TypeError, "got the class TimmLike: make one"),
+    ({"scheduler_type": torch.nn.Linear(1, 1)}, TypeError, "got Linear: make one"),
 ]
 
 
@@ -315,3 +322,232 @@ def test_a_schedule_of_another_optimizer_is_refused(task):
 def test_a_state_of_another_type_is_refused():
     with pytest.raises(ValueError, match=re.escape("the saved schedule is 'step', this one is 'exp'")):
         ours(an_optimizer(), "exp").load_state_dict(ours(an_optimizer(), "step").state_dict())
+
+
+# Per step or per epoch.
+
+
+def slowly(epoch):
+    return 1 / (1 + epoch)
+
+
+def warmed_up(optimizer):
+    parts = [torchs.LinearLR(optimizer, 0.1, total_iters=4), torchs.CosineAnnealingLR(optimizer, 9)]
+    return torchs.SequentialLR(optimizer, parts, [4])
+
+
+def chained(optimizer):
+    parts = [torchs.LinearLR(optimizer, 0.1, total_iters=4), torchs.ExponentialLR(optimizer, 0.9)]
+    return torchs.ChainedScheduler(parts, optimizer)
+
+
+def nested(optimizer):
+    return torchs.ChainedScheduler([warmed_up(optimizer), torchs.ExponentialLR(optimizer, 0.9)], optimizer)
+
+
+MADE = {  # any of torch's
+    "a warm-up, then a cosine": warmed_up,
+    "two at once": chained,
+    "one inside another": nested,
+    "LambdaLR": lambda o: torchs.LambdaLR(o, slowly),
+    "MultiplicativeLR": lambda o: torchs.MultiplicativeLR(o, slowly),
+    "warm restarts": lambda o: torchs.CosineAnnealingWarmRestarts(o, 2, T_mult=2),
+    "MultiStepLR": lambda o: torchs.MultiStepLR(o, [1, 3, 5], 0.3),
+    "PolynomialLR": lambda o: torchs.PolynomialLR(o, 10, power=2.0),
+    "CyclicLR": lambda o: torchs.CyclicLR(o, 0.01, 0.1, step_size_up=3, mode="exp_range", gamma=0.9),
+    "OneCycleLR": lambda o: torchs.OneCycleLR(o, **CYCLE),
+    **{kind: make for kind, (_, make) in TYPES.items() if kind != "plateau"},
+}
+PERS = [None, "step", "epoch"]
+
+
+def built(kind, optimizer, **settings):
+    """A schedule by its name, or of a scheduler that is made."""
+    if kind in TYPES:
+        return LearningRateScheduler(optimizer, kind, **TYPES[kind][0], **settings)
+    return LearningRateScheduler(optimizer, MADE[kind](optimizer), **settings)
+
+
+def a_run(task, kind, **settings):
+    """A trainer of ours under it, and the rates of its steps."""
+    trainer = task.trainer(optimizer=None)
+    schedule = built(kind, trainer.optimizer, **settings).attach(trainer)
+    seen = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(schedule.get_lr()))
+    return trainer, schedule, seen
+
+
+@pytest.mark.parametrize("per", PERS)
+@pytest.mark.parametrize("kind", MADE)
+def test_any_schedule_follows_torch_per_step_or_per_epoch(task, kind, per):
+    trainer, schedule, seen = a_run(task, kind, per=per)
+    trainer.run(task.batches[:3], max_epochs=4)
+    per_step = per == "step" or (per is None and kind in ("onecycle", "OneCycleLR", "CyclicLR"))
+    assert schedule.is_per_step == per_step
+    expected = torchs_rates(MADE[kind], range(12 if per_step else 4))
+    assert seen == (expected[:-1] if per_step else [rate for rate in expected[:-1] for _ in range(3)])
+    assert schedule.get_lr() == expected[-1]
+    assert len(set(expected)) > 2
+
+
+@pytest.mark.parametrize("events", [True, False])
+@pytest.mark.parametrize("per", ["step", "epoch"])
+def test_on_an_engine_of_ones_own_too(task, per, events):
+    model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    engine, seen = task.own_engine(model, optimizer, events=events), []
+    schedule = LearningRateScheduler(optimizer, warmed_up(optimizer), per=per).attach(engine)
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(schedule.get_lr()))
+    engine.run(task.batches[:3], max_epochs=4)
+    expected = torchs_rates(warmed_up, range(12))
+    assert seen == (expected[:-1] if per == "step" else [rate for rate in expected[:4] for _ in range(3)])
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_by_hand_any_schedule_is_saved_and_loaded_anywhere(task, kind, cut):
+    first, second = an_optimizer(), an_optimizer()
+    one, two = (built(kind, optimizer, per="step") for optimizer in (first, second))
+    seen = rates(first, one.step, [None] * cut)
+    second.load_state_dict(task.filed(first.state_dict()))
+    two.load_state_dict(task.filed(one.state_dict()))
+    seen += rates(second, two.step, [None] * (12 - cut))[1:]
+    assert seen == torchs_rates(MADE[kind], [None] * 12)
+
+
+def test_a_warm_up_per_step_and_a_decay_per_epoch_multiply(task):
+    trainer, _, seen = a_run(task, "exp", per="epoch")
+    optimizer = trainer.optimizer
+    linear = torchs.LinearLR(optimizer, 0.1, total_iters=5)
+    LearningRateScheduler(optimizer, linear, per="step").attach(trainer)
+    trainer.run(task.batches[:3], max_epochs=4)
+    expected = [0.1 * (0.1 + 0.9 * min(step, 5) / 5) * 0.9 ** (step // 3) for step in range(12)]
+    assert seen == pytest.approx(expected, rel=1e-12)
+    assert list(trainer.parts) == ["lr_scheduling", "lr_scheduling_2"]
+    states = trainer.parts.state_dict()
+    assert [states[name]["type"] for name in states] == ["exp", "LinearLR"]
+    assert [states[name]["scheduler"]["last_epoch"] for name in states] == [4, 12]
+
+
+def test_a_cosine_per_step_that_has_ended_says_so_in_steps(caplog):
+    optimizer = an_optimizer()
+    schedule = LearningRateScheduler(optimizer, "cosine", T_max=4, per="step")
+    seen = rates(optimizer, schedule.step, [None] * 7)
+    assert seen[4:] == [seen[4]] * 4
+    assert "the cosine schedule of 4 steps has ended" in caplog.text
+
+
+def test_a_cycle_per_epoch_that_has_ended_says_so_in_epochs(caplog):
+    optimizer = an_optimizer()
+    schedule = LearningRateScheduler(optimizer, "onecycle", total_steps=4, per="epoch")
+    rates(optimizer, schedule.step, [None] * 7)
+    assert "the one-cycle schedule of 4 epochs has ended" in caplog.text
+
+
+def test_a_plateau_of_torchs_own_is_refused_per_step():
+    optimizer = an_optimizer()
+    with pytest.raises(ValueError, match="a step measures none; got per='step'"):
+        LearningRateScheduler(optimizer, torchs.ReduceLROnPlateau(optimizer), per="step")
+
+
+def test_a_state_of_another_rhythm_is_refused_and_one_that_has_none_is_taken():
+    steps, epochs = (LearningRateScheduler(an_optimizer(), "exp", per=per) for per in ("step", "epoch"))
+    with pytest.raises(ValueError, match="the saved schedule has per='epoch', this one 'step': resume with the same"):
+        steps.load_state_dict(epochs.state_dict())
+    state = epochs.state_dict()
+    del state["per"]
+    epochs.load_state_dict(state)
+
+
+def test_every_part_of_a_schedule_is_scaled(task):
+    whole, half = an_optimizer(0.2), an_optimizer(0.1)
+    big, small = LearningRateScheduler(whole, nested(whole)), LearningRateScheduler(half, nested(half))
+    big.scale_learning_rate(0.5)
+    for group in whole.param_groups:
+        group["lr"] *= 0.5
+        group["initial_lr"] *= 0.5
+    assert rates(whole, big.step, range(9)) == pytest.approx(rates(half, small.step, range(9)))
+
+
+# Schedulers of timm's kind.
+
+
+def timms(optimizer, **settings):
+    return TimmLike(optimizer, 9, 2, **settings)
+
+
+def expected_of_timm(count):
+    """The rates before and after each of so many epochs or steps."""
+    scheduler = timms(an_optimizer())
+    return [scheduler.rates(t)[0] for t in range(count + 1)]
+
+
+@pytest.mark.parametrize("in_epochs", [True, False])
+@pytest.mark.parametrize("per", PERS)
+def test_one_of_timms_kind_is_told_of_epochs_and_steps_and_acts_on_its_own(task, in_epochs, per):
+    trainer = task.scripted([4.0, 3.0, 2.0, 1.0])
+    scheduler = timms(trainer.optimizer, t_in_epochs=in_epochs)
+    schedule = LearningRateScheduler(trainer.optimizer, scheduler, per=per).attach(trainer)
+    seen = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(schedule.get_lr()))
+    trainer.run(task.batches[:3], max_epochs=4)
+    if per not in (None, "epoch" if in_epochs else "step"):
+        assert seen == [seen[0]] * 12
+    elif in_epochs:
+        assert seen == [rate for rate in expected_of_timm(3) for _ in range(3)]
+    else:
+        assert seen == expected_of_timm(11)
+    assert scheduler.metric == (None if per == "step" else 1.0)
+    assert repr(schedule) == "LearningRateScheduler('TimmLike')"
+
+
+def test_without_a_validation_one_of_timms_kind_is_given_no_metric(task):
+    trainer = task.trainer()
+    scheduler = timms(trainer.optimizer)
+    LearningRateScheduler(trainer.optimizer, scheduler).attach(trainer)
+    trainer.run(task.batches[:3], max_epochs=2)
+    assert scheduler.metric is None
+    assert trainer.optimizer.param_groups[0]["lr"] == expected_of_timm(2)[2]
+
+
+def test_a_plateau_of_timms_kind_follows_torchs(task):
+    trainer, ends = task.scripted(METRICS), []
+    scheduler = TimmPlateau(trainer.optimizer, 1, 0.3)
+    schedule = LearningRateScheduler(trainer.optimizer, scheduler).attach(trainer)
+    trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: ends.append(schedule.get_lr()))
+    trainer.run(task.batches[:3], max_epochs=9)
+    assert ends == torchs_rates(TYPES["plateau"][1], METRICS[:9])[1:]
+
+
+def test_steps_that_were_dropped_are_not_counted_for_timm_either(task):
+    trainer = task.trainer()
+    scheduler = timms(trainer.optimizer, t_in_epochs=False)
+    schedule = LearningRateScheduler(trainer.optimizer, scheduler).attach(trainer)
+    NonFiniteGuard("skip").attach(trainer)
+    trainer.run([task.batches[0], task.nan_batch, task.batches[1]], max_epochs=2)
+    assert schedule.get_lr() == expected_of_timm(4)[4]
+
+
+@pytest.mark.parametrize("per", ["step", "epoch"])
+@pytest.mark.parametrize("cut", range(1, 12, 2))
+def test_by_hand_one_of_timms_kind_is_saved_and_loaded_anywhere(task, cut, per):
+    first, second = an_optimizer(), an_optimizer()
+    settings = {"t_in_epochs": per == "epoch"}
+    one, two = (LearningRateScheduler(o, timms(o, **settings), per=per) for o in (first, second))
+    seen = rates(first, one.step, [None] * cut)
+    second.load_state_dict(task.filed(first.state_dict()))
+    two.load_state_dict(task.filed(one.state_dict()))
+    seen += rates(second, two.step, [None] * (12 - cut))[1:]
+    assert seen == expected_of_timm(12)
+
+
+def test_one_of_timms_kind_of_another_optimizer_is_refused():
+    with pytest.raises(ValueError, match="of the same optimizer; got another one's"):
+        LearningRateScheduler(an_optimizer(), timms(an_optimizer()))
+
+
+def test_one_of_timms_kind_is_scaled(task):
+    whole, half = an_optimizer(0.2), an_optimizer(0.1)
+    big, small = (LearningRateScheduler(o, timms(o), per="epoch") for o in (whole, half))
+    big.scale_learning_rate(0.5)
+    assert rates(whole, big.step, range(5))[1:] == pytest.approx(rates(half, small.step, range(5))[1:])
