@@ -79,4 +79,5 @@ class History:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the epochs that were saved."""
         self.epochs.update({name: list(values) for name, values in state["epochs"].items()})
-        self._count = state["count"]
+        longest = max(map(len, state["epochs"].values()), default=0)
+        self._count = state.get("count", longest)  # a log that is read has lists only

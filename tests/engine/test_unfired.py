@@ -32,7 +32,12 @@ SAID = [  # of events that come in every epoch: what to add, and where
     (TrainEvents.EPOCH_DECIDED, r"EPOCH_COMPLETED, lambda: .*after what decides"),
     (TrainEvents.CHECKPOINT_READY, r"EPOCH_COMPLETED, lambda: .*after what decides"),
 ]
-RARE = [TrainEvents.OPTIMIZER_STEP_SKIPPED, TrainEvents.RESUME_POINT, TrainEvents.RUN_TRAINED]
+RARE = [
+    TrainEvents.DECISION_POINT,
+    TrainEvents.OPTIMIZER_STEP_SKIPPED,
+    TrainEvents.RESUME_POINT,
+    TrainEvents.RUN_TRAINED,
+]
 
 
 def reports():
@@ -87,7 +92,7 @@ def test_an_event_that_came_is_not_said_and_its_handlers_are_those_before(event,
 @pytest.mark.parametrize(
     "event",
     [*RARE, TrainEvents.GRADIENTS_READY(every=2), TrainEvents.CHECKPOINT_READY(once=3)],
-    ids=["skipped", "resume point", "end of the run", "every=2", "once=3"],
+    ids=["decision point", "skipped", "resume point", "end of the run", "every=2", "once=3"],
 )
 def test_what_need_not_come_in_every_epoch_is_not_said(event, said):
     engine = own_engine()
