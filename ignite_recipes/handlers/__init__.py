@@ -7,7 +7,8 @@ from ignite_recipes.handlers.augmentation import (
     add_noise,
 )
 from ignite_recipes.handlers.averages import EpochAverages
-from ignite_recipes.handlers.checkpointing import BestCheckpoint, Checkpointing, SaveInside
+from ignite_recipes.handlers.best_checkpoint import BestCheckpoint
+from ignite_recipes.handlers.checkpointing import Checkpointing, SaveInside
 from ignite_recipes.handlers.curves import Curves
 from ignite_recipes.handlers.early_stopping import EarlyStopping
 from ignite_recipes.handlers.ema import ExponentialMovingAverage
