@@ -28,10 +28,7 @@ class ModuleTree:
 
     def has_changed(self) -> bool:
         """Whether a module has other children than when this was made."""
-        return any(
-            now.keys() != then.keys() or any(now[name] is not then[name] for name in then)
-            for now, then in self._children
-        )
+        return any(now != then for now, then in self._children)  # modules are equal where they are the same
 
 
 def is_lazy(model: nn.Module) -> bool:

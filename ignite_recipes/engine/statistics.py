@@ -34,6 +34,8 @@ class RunningStatistics:
         """Copy them as they are now."""
         if self._tree is None or self._tree.has_changed():
             self._look()
+        if not self._places:
+            return
         try:
             self._own = [tensor_at(place) for place in self._places]
         except KeyError:
@@ -47,10 +49,9 @@ class RunningStatistics:
         self._is_kept = True
 
     def _look(self) -> None:
-        if is_lazy(self.model):
-            self._places = []
-            return
-        self._places, self._tree = buffer_places(self.model), ModuleTree(self.model)
+        self._places, self._is_kept = [], False
+        if not is_lazy(self.model):
+            self._places, self._tree = buffer_places(self.model), ModuleTree(self.model)
 
     @torch.no_grad()
     def put_back(self, where: Tensor | None = None) -> None:
