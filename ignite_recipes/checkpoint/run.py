@@ -30,6 +30,7 @@ from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
 from ignite_recipes.checkpoint.fit import check_fits, in_order, parameter_names
 from ignite_recipes.checkpoint.model_file import documented_entries
 from ignite_recipes.engine.environment import environment, environment_changes
+from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import unwrap
 
@@ -230,7 +231,7 @@ def _named(part: str) -> Iterator[None]:
 
 def _local_optimizer_state(trainer: TrainingEngine, state: Any) -> Any:
     """An optimizer's state, with what belongs to a sharded parameter sharded like it."""
-    parameters = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    parameters = parameters_of(trainer.optimizer)
 
     def local(value: Any, parameter: Any) -> Any:
         fits = getattr(value, "shape", None) == parameter.shape

@@ -1,15 +1,21 @@
-"""The gradients of parameters, dense and sparse, as tensors that can be measured and scaled in place."""
+"""An optimizer's parameters, and their gradients, dense and sparse, to be measured and scaled in place."""
 
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ignite_recipes.exchange.sharded import full_value
 
-__all__ = ["are_alike", "gradients_of", "scale_in_place", "total_norm"]
+__all__ = ["are_alike", "gradients_of", "parameters_of", "scale_in_place", "total_norm"]
 
 _HALF = (torch.float16, torch.bfloat16)
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """All parameters of an optimizer, as they are now."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def gradients_of(parameters: Iterable[Tensor]) -> list[Tensor]:

@@ -14,6 +14,7 @@ from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.statistics import RunningStatistics
@@ -250,5 +251,5 @@ def _check_parameters(model: nn.Module, optimizer: Optimizer) -> None:
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     if not trained:
         raise ValueError("the model must have a parameter to train; got none that requires a gradient")
-    if not any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"]):
+    if not any(id(parameter) in trained for parameter in parameters_of(optimizer)):
         raise ValueError("the optimizer must have parameters of the model; got another model's: make it for this one")

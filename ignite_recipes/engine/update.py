@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ignite_recipes.engine.events import TrainEvents, fire
-from ignite_recipes.engine.gradients import gradients_of
+from ignite_recipes.engine.gradients import gradients_of, parameters_of
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.window import Window
 
@@ -134,4 +134,4 @@ class Update:
 
     def gradients(self) -> list[Tensor]:
         """The gradients of the optimizer's parameters that have one, as ``gradients_of`` gives them."""
-        return gradients_of([parameter for group in self.optimizer.param_groups for parameter in group["params"]])
+        return gradients_of(parameters_of(self.optimizer))

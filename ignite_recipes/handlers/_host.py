@@ -28,10 +28,10 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ignite_recipes.engine.describe import is_filtered
 from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.step import TrainingStep
@@ -315,11 +315,6 @@ def begin_epoch(engine: Engine) -> None:
     metrics = engine.state.metrics
     if isinstance(metrics, EpochMetrics):
         metrics.begin_epoch()
-
-
-def parameters_of(optimizer: Optimizer) -> list[Tensor]:
-    """All parameters of an optimizer, as they are now."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 class _Missing:

@@ -9,6 +9,7 @@ from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.handlers._host import host_of
 
 __all__ = ["MixedPrecisionTrainer"]
@@ -192,4 +193,4 @@ class MixedPrecisionTrainer:
 
 
 def _has_gradients(optimizer: Optimizer) -> bool:
-    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+    return any(parameter.grad is not None for parameter in parameters_of(optimizer))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from ignite_recipes.devices import without_autocast
+from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -86,7 +87,7 @@ class SupervisedLoss:
         criterion = self.criterion
         if not isinstance(criterion, nn.Module) or not criterion.state_dict():
             return
-        known = {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
+        known = {id(parameter) for parameter in parameters_of(trainer.optimizer)}
         own = [p for p in criterion.parameters() if p.requires_grad and (add or id(p) not in known)]
         if own and world_size() > 1:
             raise ValueError("a criterion with parameters is trained by one process only; got several ranks")
