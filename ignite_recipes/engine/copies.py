@@ -10,6 +10,8 @@ from typing import Any
 
 from ignite.engine import Engine
 
+from ignite_recipes.engine.describe import is_filtered
+
 __all__ = ["check_functions", "deep_copy", "portable", "restore", "state_of_step"]
 
 # The place in a loader, which is not copied; an exception; and what belongs to this process.
@@ -57,15 +59,11 @@ def deep_copy(engine: Engine, memo: dict[int, Any]) -> Any:
 
 def _filtered_by(engine: Engine, handler: Any, memo: dict[int, Any]) -> Any:
     """A handler of a filtered event, ``Events.EPOCH_COMPLETED(every=2)``, with the counts of this engine."""
-    if not _is_filtered(handler):
+    if not is_filtered(handler):
         return handler
     cells = [cell.cell_contents for cell in handler.__closure__]
     inside = dict(zip(handler.__code__.co_freevars, cells, strict=True))
     return engine._handler_wrapper(copy.deepcopy(inside["handler"], memo), inside["event_name"], inside["event_filter"])
-
-
-def _is_filtered(handler: Any) -> bool:
-    return isinstance(handler, FunctionType) and "event_filter" in handler.__code__.co_freevars
 
 
 def state_of_step(step: Any) -> dict[str, Any]:
@@ -89,12 +87,13 @@ def check_functions(engine: Any) -> None:
         TypeError: naming the first of them, and what to do.
     """
     step = engine.step
-    named = {f"its {name}": getattr(step, name, None) for name in ("loss_fn", "get_inputs", "batch_size")}
+    functions = ("loss_fn", "get_inputs", "batch_size", "prepare_batch")
+    named = {f"its {name}": getattr(step, name, None) for name in functions}
     watched = getattr(engine, "watched", None)
     named["the metric that it watches"] = watched and watched[0]
     for event, entries in engine._event_handlers.items():
         for handler, *_ in entries:
-            if _is_filtered(handler):
+            if is_filtered(handler):
                 raise TypeError(
                     f"an engine cannot be pickled while a handler has a filter; {handler.__qualname__} of {event.name} "
                     "has one: attach it without, and count inside it, or save the run with run_state and "

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, TextIO
 
 from ignite.engine import Engine
@@ -39,7 +40,7 @@ def describe(engine: Engine, file: TextIO | None = None) -> None:
 
 def is_filtered(handler: Callable[..., Any]) -> bool:
     """Whether it runs at some occurrences of its event only: Ignite wraps a handler of every=, once= and the like."""
-    return hasattr(handler, "_parent")
+    return isinstance(handler, FunctionType) and hasattr(handler, "_parent")
 
 
 def name_of(handler: Callable[..., Any]) -> str:

@@ -129,6 +129,12 @@ REFUSED = {
     ),
     "inputs": (lambda t: create_trainer(t.model, t.optimizer, loss_fn, get_inputs=lambda b: b), "its get_inputs"),
     "batch size": (lambda t: create_trainer(t.model, t.optimizer, loss_fn, batch_size=lambda b: 4), "its batch_size"),
+    "preparing a batch": (
+        lambda t: create_trainer(
+            t.model, t.optimizer, loss_fn, prepare_batch=lambda batch, device, non_blocking: batch
+        ),
+        "its prepare_batch",
+    ),
     "an evaluator's loss": (lambda t: create_evaluator(t.model, local_function()), "its loss_fn"),
     "a handler": (
         lambda t: with_handler(whole_trainer(t.model, t.optimizer), Events.EPOCH_STARTED, lambda: None),
