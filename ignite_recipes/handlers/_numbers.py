@@ -1,10 +1,10 @@
-"""The metrics of an epoch that are numbers; others, e.g. a confusion matrix, belong into a report."""
+"""The metrics of an epoch as numbers, and which is better; others, e.g. a confusion matrix, belong into a report."""
 
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["as_number", "numbers_of"]
+__all__ = ["as_number", "is_better", "numbers_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -15,6 +15,15 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, RuntimeError):  # a tensor of several elements raises RuntimeError
         return None
+
+
+def is_better(value: float, than: float, mode: str, least: float = 0.0) -> bool:
+    """Whether a value is smaller (``mode="max"``: larger) by more than ``least``; NaN never is, and nothing beats it.
+
+    >>> is_better(0.5, 1.0, "min"), is_better(0.5, 1.0, "max"), is_better(0.5, 1.0, "min", least=0.5)
+    (True, False, False)
+    """
+    return value < than - least if mode == "min" else value > than + least
 
 
 def numbers_of(metrics: Mapping[str, Any], said: set[str], who: object) -> dict[str, float]:

@@ -13,6 +13,7 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.handlers._host import Metric, host_of
+from ignite_recipes.handlers._numbers import is_better
 from ignite_recipes.handlers.checkpointing import prepare_folder, require_ours
 from ignite_recipes.handlers.early_stopping import EarlyStopping
 from ignite_recipes.handlers.validation import LastMeasured
@@ -124,7 +125,7 @@ class BestCheckpoint:
         least = self.min_delta
         if least is None:
             least = 0.0 if stopping is None else stopping.min_delta
-        if self.best is not None and not self._is_better(value, least):
+        if self.best is not None and not is_better(value, self.best, self.mode, least):
             return False
         self.best, self.best_epoch, self.best_iteration = value, trainer.state.epoch, trainer.state.iteration
         return True
@@ -155,10 +156,6 @@ class BestCheckpoint:
         """The early stopping that watches the same."""
         stops = [part for part in trainer.parts.values() if isinstance(part, EarlyStopping)]
         return next((stop for stop in stops if stop.watches(self.metric, self.mode)), None)
-
-    def _is_better(self, value: float, least: float) -> bool:
-        assert self.best is not None
-        return bool(value < self.best - least if self.mode == "min" else value > self.best + least)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value, its epoch and its iteration."""

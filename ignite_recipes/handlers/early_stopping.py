@@ -13,6 +13,7 @@ from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.engine.weights import WeightSwap, copy_weights, load_weights, unwrap
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import Metric, host_of
+from ignite_recipes.handlers._numbers import is_better
 
 __all__ = ["EarlyStopping"]
 
@@ -198,11 +199,11 @@ class EarlyStopping:
             return True
         if epoch < self.start_from_epoch:
             return False
-        is_best = math.isfinite(value) and self._is_better(value, self.best_loss, self.min_delta)
+        is_best = math.isfinite(value) and is_better(value, self.best_loss, self.mode, self.min_delta)
         if is_best:
             self.best_loss, self.best_epoch = value, epoch
             self._keep_weights()
-        if is_best and (self.baseline is None or self._is_better(value, self.baseline, self.min_delta)):
+        if is_best and (self.baseline is None or is_better(value, self.baseline, self.mode, self.min_delta)):
             self.wait = 0
         else:
             self.wait += 1
@@ -219,25 +220,21 @@ class EarlyStopping:
     def _reason_to_stop(self, value: float) -> str | None:
         """Why an epoch of this value is the last one, where ``wait`` counts it already; None if it is not."""
         good, bad, baseline = self.stopping_threshold, self.divergence_threshold, self.baseline
-        if good is not None and self._is_better(value, good):
+        if good is not None and is_better(value, good, self.mode):
             return f"{value:g} is better than stopping_threshold={good:g}"
-        if bad is not None and self._is_better(bad, value):
+        if bad is not None and is_better(bad, value, self.mode):
             return f"{value:g} is worse than divergence_threshold={bad:g}"
         if self.patience is None or self.wait < self.patience:
             return None
-        if baseline is not None and not self._is_better(self.best_loss, baseline, self.min_delta):
+        if baseline is not None and not is_better(self.best_loss, baseline, self.mode, self.min_delta):
             return (
                 f"the baseline of {baseline:g} was not beaten for {self.wait} epochs, the best was {self.best_loss:g}"
             )
         return f"no improvement on {self.best_loss:g} for {self.wait} epochs"
 
-    def _is_better(self, value: float, than: float, least: float = 0.0) -> bool:
-        """Whether it is so by more than ``least``; every comparison with NaN is False."""
-        return value < than - least if self.mode == "min" else value > than + least
-
     def _check_thresholds(self) -> None:
         good, bad = self.stopping_threshold, self.divergence_threshold
-        if good is not None and bad is not None and self._is_better(bad, good):
+        if good is not None and bad is not None and is_better(bad, good, self.mode):
             raise ValueError(
                 f"stopping_threshold must not be worse than divergence_threshold, or every value stops the run; got "
                 f"{good:g} and {bad:g} with mode={self.mode!r}"
