@@ -21,7 +21,6 @@ an event never comes      cannot be                              EPOCH_COMPLETED
 ========================= ====================================== ==============================================
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -39,10 +38,9 @@ from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.unfired import say_unfired
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import on_rank_zero
+from ignite_recipes.handlers._run_end import Failures, MissingMetrics
 
 __all__ = ["Host", "Metric", "host_of"]
-
-logger = logging.getLogger(__name__)
 
 Metric = str | Callable[[Any], float | Tensor]
 """A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
@@ -150,9 +148,9 @@ class Host:
         if self.trainer is not None:
             self.engine.add_event_handler(Events.EXCEPTION_RAISED, handler)
             return
-        failures = next((entry[0] for entry in handlers if isinstance(entry[0], _Failures)), None)
+        failures = next((entry[0] for entry in handlers if isinstance(entry[0], Failures)), None)
         if failures is None:
-            failures = _Failures()
+            failures = Failures()
             self.engine.add_event_handler(Events.EXCEPTION_RAISED, failures)
         failures.handlers.append(handler)
 
@@ -254,11 +252,11 @@ class Host:
             names: of those that have not come yet; each call, one an epoch, replaces those of the one before.
         """
         missing = next(
-            (e[0] for e in self.engine._event_handlers[Events.COMPLETED] if isinstance(e[0], _Missing)), None
+            (e[0] for e in self.engine._event_handlers[Events.COMPLETED] if isinstance(e[0], MissingMetrics)), None
         )
         names = list(names)
         if missing is None and names:
-            missing = _Missing()
+            missing = MissingMetrics()
             self.engine.add_event_handler(Events.COMPLETED, missing)
         if missing is not None:
             missing.names[handler] = names
@@ -315,57 +313,3 @@ def begin_epoch(engine: Engine) -> None:
     metrics = engine.state.metrics
     if isinstance(metrics, EpochMetrics):
         metrics.begin_epoch()
-
-
-class _Missing:
-    """Say when a run ends which metrics have never come, once for each.
-
-    Attributes:
-        names: of the metrics for which a handler still waits.
-    """
-
-    def __init__(self) -> None:
-        self.names: dict[object, list[str]] = {}
-        self._said: set[str] = set()
-
-    def __repr__(self) -> str:
-        return "say which metrics never came"
-
-    def __call__(self, engine: Engine) -> None:
-        waiting: dict[str, list[str]] = {}
-        for handler, names in self.names.items():
-            for name in names:
-                waiting.setdefault(name, []).append(repr(handler))
-        known = ", ".join(sorted(engine.state.metrics)) or "none"
-        for name, handlers in waiting.items():
-            if name not in self._said:
-                self._said.add(name)
-                logger.warning(
-                    "the metric %r, for which %s waits, never came when it was asked for; there are: %s. Attach what "
-                    "computes it (Validation, EpochAverages) to this engine, or name another metric",
-                    name,
-                    ", ".join(handlers),
-                    known,
-                )
-
-
-class _Failures:
-    """What is to be told of a failure on an Engine that is not ours.
-
-    Ignite treats an exception as handled when a handler returns, so it is raised again if no other handler exists.
-    """
-
-    def __init__(self) -> None:
-        self.handlers: list[Callable[..., Any]] = []
-        self._told: BaseException | None = None
-
-    def __repr__(self) -> str:
-        return f"tell {len(self.handlers)} handlers, and raise it again"
-
-    def __call__(self, engine: Engine, error: BaseException) -> None:
-        if self._told is not error:  # Ignite calls a handler that raises a second time
-            self._told = error
-            for handler in self.handlers:
-                handler(engine, error)
-        if len(engine._event_handlers[Events.EXCEPTION_RAISED]) == 1:
-            raise error

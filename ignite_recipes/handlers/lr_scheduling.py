@@ -2,56 +2,21 @@
 
 import logging
 import math
-from difflib import get_close_matches
-from numbers import Real
 from typing import Any
 
 from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    CosineAnnealingLR,
-    CyclicLR,
-    ExponentialLR,
-    LRScheduler,
-    OneCycleLR,
-    ReduceLROnPlateau,
-    StepLR,
-)
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.handlers._counted_schedule import CountedSchedule
 from ignite_recipes.handlers._host import Host, Metric, host_of
+from ignite_recipes.handlers._named_schedule import NAMES, make_schedule
 
 __all__ = ["LearningRateScheduler"]
 
 logger = logging.getLogger(__name__)
-
-# What each type passes to its torch scheduler when given, in addition to the defaults of __init__.
-_TORCH = {
-    "plateau": (ReduceLROnPlateau, ("mode", "threshold", "threshold_mode", "cooldown", "min_lr", "eps")),
-    "cosine": (CosineAnnealingLR, ("eta_min",)),
-    "step": (StepLR, ("step_size",)),
-    "exp": (ExponentialLR, ()),
-    "onecycle": (
-        OneCycleLR,
-        (
-            "max_lr",
-            "total_steps",
-            "epochs",
-            "steps_per_epoch",
-            "pct_start",
-            "anneal_strategy",
-            "cycle_momentum",
-            "base_momentum",
-            "max_momentum",
-            "div_factor",
-            "final_div_factor",
-            "three_phase",
-        ),
-    ),
-}
-_DEFAULT_GAMMA = 0.95  # of "exp"
 
 
 class LearningRateScheduler:
@@ -111,7 +76,7 @@ class LearningRateScheduler:
 
     A warm-up of two steps and a cosine of four, per step:
 
-    >>> from torch.optim.lr_scheduler import LinearLR, SequentialLR
+    >>> from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
     >>> optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
     >>> parts = [LinearLR(optimizer, 0.5, total_iters=2), CosineAnnealingLR(optimizer, 4)]
     >>> scheduler = LearningRateScheduler(optimizer, SequentialLR(optimizer, parts, [2]), per="step")
@@ -146,7 +111,8 @@ class LearningRateScheduler:
         self._counted: CountedSchedule | None = None
         self.scheduler: Any
         if isinstance(scheduler_type, str):
-            self._make(scheduler_type, patience, factor, T_max, gamma, settings)
+            self.scheduler_type = scheduler_type
+            self.scheduler = make_schedule(optimizer, scheduler_type, patience, factor, T_max, gamma, settings)
         else:
             self._take(scheduler_type)
         self.per = self._chosen(per)
@@ -170,7 +136,7 @@ class LearningRateScheduler:
             if not CountedSchedule.is_one(scheduler):
                 got = f"the class {scheduler.__name__}" if isinstance(scheduler, type) else type(scheduler).__name__
                 raise TypeError(
-                    f"scheduler_type must be one of the names {', '.join(_TORCH)}, a torch scheduler, or an object "
+                    f"scheduler_type must be one of the names {', '.join(NAMES)}, a torch scheduler, or an object "
                     "with step(epoch, metric), step_update(num_updates), state_dict() and load_state_dict(state), as "
                     f"timm's have; got {got}: make one of these for this optimizer"
                 )
@@ -178,50 +144,6 @@ class LearningRateScheduler:
         if getattr(scheduler, "optimizer", self.optimizer) is not self.optimizer:
             raise ValueError("the schedule must be of the same optimizer; got another one's")
         self.scheduler, self.scheduler_type = scheduler, type(scheduler).__name__
-
-    def _make(
-        self,
-        scheduler_type: str,
-        patience: int,
-        factor: float,
-        T_max: int,  # noqa: N803  # torch's name
-        gamma: float | None,
-        settings: dict[str, Any],
-    ) -> None:
-        """Make a scheduler of torch's by its name."""
-        optimizer = self.optimizer
-        if scheduler_type not in _TORCH:
-            near = get_close_matches(scheduler_type, _TORCH, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"scheduler_type must be one of {', '.join(_TORCH)}; got {scheduler_type!r}{hint}")
-        known = {name for _, names in _TORCH.values() for name in names}
-        if unknown := sorted(set(settings) - known):
-            choices = ", ".join(["patience", "factor", "T_max", "gamma", *sorted(known)])
-            raise TypeError(f"unknown setting {', '.join(unknown)}; the settings are: {choices}")
-        if not isinstance(factor, (float, Real)) or not factor > 0:
-            raise ValueError(f"factor must be positive, it multiplies the learning rate; got {factor!r}")
-        if gamma is not None and (not isinstance(gamma, (float, Real)) or not gamma > 0):
-            raise ValueError(f"gamma must be positive, it multiplies the learning rate; got {gamma!r}")
-        patience = whole_number(patience, "patience", "epochs", at_least=0)
-        T_max = whole_number(T_max, "T_max")  # noqa: N806
-        whole_number(settings.get("step_size", 1), "step_size")
-        self.scheduler_type = scheduler_type
-        torch_scheduler, names = _TORCH[scheduler_type]
-        chosen = {name: settings[name] for name in names if name in settings}
-        if scheduler_type == "plateau":
-            chosen |= {"patience": patience, "factor": factor}
-        elif scheduler_type == "cosine":
-            chosen["T_max"] = T_max
-        elif scheduler_type == "step":
-            chosen["gamma"] = factor if gamma is None else gamma
-            chosen.setdefault("step_size", 10)
-        elif scheduler_type == "exp":
-            chosen["gamma"] = _DEFAULT_GAMMA if gamma is None else gamma
-        else:
-            chosen.setdefault("max_lr", [group["lr"] for group in optimizer.param_groups])
-            if not {"total_steps", "epochs", "steps_per_epoch"} & set(chosen):
-                chosen["total_steps"] = T_max
-        self.scheduler = torch_scheduler(optimizer, **chosen)
 
     def __repr__(self) -> str:
         return f"LearningRateScheduler({self.scheduler_type!r})"
