@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.digits import load_digits_matrix
-from ignite_recipes.data.rows import create_dataloader, whole_number
+from ignite_recipes.data.rows import create_dataloader
 from ignite_recipes.data.transforms import Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.registry import Registry
@@ -39,7 +40,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def reapply_transforms(self, epoch: int) -> None:
         """Draw new numbers for the transform, a function of (seed, epoch) only, one row per image."""
-        epoch = whole_number("epoch", epoch, minimum=0)
+        epoch = whole_number(epoch, "epoch", at_least=0)
         num_draws = 0 if self.transform is None else self.transform.num_draws
         # A generator of its own, so that neither prefetching nor what else is drawn can change them.
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "transforms", epoch))

@@ -1,7 +1,6 @@
 """Rows of a matrix, dense or sparse, as data sets and loaders that fetch a whole batch at once."""
 
 import logging
-import operator
 from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
+
+from ignite_recipes.arguments import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,9 +192,9 @@ def create_dataloader(
         )
     return DataLoader(
         dataset,
-        batch_size=whole_number("batch_size", batch_size, minimum=1),
+        batch_size=whole_number(batch_size, "batch_size"),
         shuffle=shuffle,
-        num_workers=whole_number("num_workers", num_workers, minimum=0),
+        num_workers=whole_number(num_workers, "num_workers", at_least=0),
         collate_fn=collate_rows,
         pin_memory=pin_memory and not on_device and _can_pin(),
     )
@@ -321,16 +322,6 @@ def _draw_groups(groups: NDArray[np.int64], wanted: int, random_seed: int) -> ND
     is_val = np.zeros(len(sizes), dtype=bool)
     is_val[drawn[: min(enough, len(sizes) - 1)]] = True
     return is_val[numbers]
-
-
-def whole_number(name: str, value: int, minimum: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = minimum - 1
-    if number < minimum:
-        raise ValueError(f"{name} must be a whole number of at least {minimum}; got {value!r}")
-    return number
 
 
 def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:
