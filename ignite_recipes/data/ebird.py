@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ignite_recipes.data.ebird_file import read_columns, read_header
 from ignite_recipes.data.ebird_species import is_named, roll_up_to_species, rows_with
+from ignite_recipes.data.rows import CHECKLIST, GROUP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["create_species_matrix", "load_ebird_data"]
 logger = logging.getLogger(__name__)
 
-CHECKLIST = "SAMPLING EVENT IDENTIFIER"
-GROUP = "GROUP IDENTIFIER"
 SPECIES = "COMMON NAME"
 SCIENTIFIC = "SCIENTIFIC NAME"
 CATEGORY = "CATEGORY"

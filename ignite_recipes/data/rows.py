@@ -15,7 +15,6 @@ from ignite_recipes.arguments import whole_number
 if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_array, csr_matrix
-    from typing_extensions import TypeIs
 
     Rows: TypeAlias = Tensor | NDArray[Any] | csr_matrix[Any] | csr_array[Any]
 
@@ -117,7 +116,8 @@ def split_train_val(
 
     Args:
         matrix: (N, D), the frame of :func:`create_species_matrix`, sparse or dense, with
-            or without the column of identifiers; or a numpy array, a torch tensor or a scipy CSR matrix.
+            or without the column of identifiers, or another frame of pandas or polars; or a numpy array, a torch
+            tensor or a scipy CSR matrix.
         species: the columns of the frame to use, by default those of numbers; of another matrix, their names.
         val_size: the part for validation, a fraction of all rows in (0, 1) or a number of rows.
         random_seed: the split is a function of it and the matrix; no global generator is read or seeded.
@@ -135,10 +135,11 @@ def split_train_val(
     >>> torch.equal(torch.eye(10)[val.indices], val.rows)
     True
     """
-    if _is_frame(matrix):
-        dataset, groups = frame_rows(matrix, species), _group_numbers(matrix)
+    data: Any = matrix
+    if is_frame(data):
+        dataset, groups = frame_rows(data, species), _group_numbers(as_pandas(data))
     else:
-        dataset = RowDataset(matrix, species)
+        dataset = RowDataset(data, species)
         groups = np.arange(len(dataset))
     is_val = _draw_groups(groups, _wanted_rows(val_size, len(dataset)), random_seed)
     sides = (np.flatnonzero(~is_val), np.flatnonzero(is_val))
@@ -163,6 +164,7 @@ def create_dataloaders(
         pin_memory: fetch into page-locked memory, for quicker copies to an accelerator; nothing without one.
 
     Raises:
+        TypeError: for a frame, the name of a file, or no training set.
         ValueError: if a data set has no rows, or a number is too small; for workers, if the rows are on an
             accelerator, which other processes have no part in.
 
@@ -236,9 +238,18 @@ def _is_csr(rows: Any) -> bool:
     return isinstance(rows, (csr_array, csr_matrix)) and rows.dtype.kind in REAL_KINDS
 
 
-def _is_frame(matrix: object) -> "TypeIs[pd.DataFrame]":
-    """Told by its columns, so that other matrices need no pandas."""
-    return hasattr(matrix, "columns")
+def is_frame(data: object) -> bool:
+    """Whether it is a frame of pandas or polars: told by what it has, so that nothing else needs them."""
+    return hasattr(data, "to_numpy") and hasattr(data, "columns")
+
+
+def as_pandas(frame: Any) -> "pd.DataFrame":
+    """A frame of pandas as it is, one of polars as one of pandas."""
+    import pandas as pd
+
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    return pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns}, copy=False)
 
 
 def frame_rows(frame: Any, species: Sequence[str] | None = None) -> RowDataset:
@@ -249,8 +260,7 @@ def frame_rows(frame: Any, species: Sequence[str] | None = None) -> RowDataset:
     """
     import pandas as pd
 
-    if not isinstance(frame, pd.DataFrame):  # of polars
-        frame = pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns}, copy=False)
+    frame = as_pandas(frame)
     is_number = {name: pd.api.types.is_numeric_dtype(dtype) for name, dtype in frame.dtypes.items()}
     names: list[Any] = [name for name in frame if is_number[name]] if species is None else list(species)
     if species is None and not names:
@@ -326,6 +336,9 @@ def _draw_groups(groups: NDArray[np.int64], wanted: int, random_seed: int) -> ND
 
 def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:
     for name, dataset in (("train", train), ("val", val)):
+        if is_frame(dataset) or isinstance(dataset, str) or train is None:
+            got = type(dataset).__name__
+            raise TypeError(f"{name} must be a data set; got {got}: split_train_val(matrix) makes two of a matrix")
         if isinstance(dataset, Sized) and not len(dataset):
             raise ValueError(f"{name} must hold at least one row; got none: {_NEXT_STEP[name]}")
     if isinstance(train, RowDataset) and isinstance(val, RowDataset) and train.num_features != val.num_features:

@@ -18,7 +18,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from ignite_recipes.data.rows import RowDataset, collate_rows, frame_rows
+from ignite_recipes.data.rows import RowDataset, collate_rows, frame_rows, is_frame
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.randomness import preserve_generators
 
@@ -30,7 +30,7 @@ _BATCH = 1024
 
 def feature_names_of(data: Any) -> list[str] | None:
     """The names of the columns, if the frame, the data set or the loader's data set knows them."""
-    if _is_frame(data):
+    if is_frame(data):
         data = frame_rows(data)
     names = getattr(getattr(data, "dataset", data), "feature_names", None)
     return None if names is None else [str(name) for name in names]
@@ -103,7 +103,7 @@ def _batches(data: Any, any_order: bool) -> Iterable[Any]:
         data = torch.from_numpy(np.ascontiguousarray(data))
     if isinstance(data, Tensor) and data.dim() != 2:
         return [data]
-    if _is_frame(data):
+    if is_frame(data):
         data = frame_rows(data)
     elif isinstance(data, (Tensor, np.ndarray)) or hasattr(data, "tocsr"):
         data = RowDataset(data.tocsr() if hasattr(data, "tocsr") else data)
@@ -116,11 +116,6 @@ def _batches(data: Any, any_order: bool) -> Iterable[Any]:
             f"data must be a tensor, an array, a data set or a loader of vectors; got {type(data).__name__}"
         )
     return data
-
-
-def _is_frame(data: Any) -> bool:
-    """Told by its module, so that nothing else needs pandas or polars."""
-    return type(data).__name__ == "DataFrame" and type(data).__module__.partition(".")[0] in ("pandas", "polars")
 
 
 def _ordered(loader: DataLoader[Any], any_order: bool) -> DataLoader[Any]:

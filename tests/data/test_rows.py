@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
@@ -362,6 +363,31 @@ def test_a_sparse_matrix_is_never_dense_as_a_whole(kind):
     assert {side.rows.nnz for side in (train, val)} != {0}
     loaders = create_dataloaders(train, val, batch_size=16)
     assert all(next(iter(loader)).shape == (16, d) for loader in loaders)
+
+
+def test_a_frame_of_polars_is_split_as_the_same_frame_of_pandas():
+    columns = {"GROUP IDENTIFIER": [f"G{k // 3}" for k in range(30)], "a": range(30), "b": [k / 2 for k in range(30)]}
+    for ours, theirs in zip(
+        split_train_val(pl.DataFrame(columns)), split_train_val(pd.DataFrame(columns)), strict=True
+    ):
+        assert ours.indices.tolist() == theirs.indices.tolist()
+        assert torch.equal(ours.rows, theirs.rows)
+        assert ours.feature_names == theirs.feature_names == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("train", "got"),
+    [
+        (pd.DataFrame({"a": [1.0, 2.0]}), "DataFrame"),
+        (pl.DataFrame({"a": [1.0]}), "DataFrame"),
+        ("x.csv", "str"),
+        (None, "NoneType"),
+    ],
+    ids=["pandas", "polars", "a file", "nothing"],
+)
+def test_what_is_no_data_set_is_refused_with_what_makes_one(train, got):
+    with pytest.raises(TypeError, match=f"train must be a data set; got {got}: split_train_val"):
+        create_dataloaders(train, None)
 
 
 def test_a_sparse_frame_is_split_and_fetched_in_less_memory_than_its_dense_form():

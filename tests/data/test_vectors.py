@@ -34,6 +34,10 @@ class Stream(IterableDataset):
         return iter(X)
 
 
+class Table(pd.DataFrame):
+    """As geopandas has one."""
+
+
 class Endless(SequentialSampler):
     def __iter__(self):
         return count()
@@ -50,6 +54,7 @@ class Endless(SequentialSampler):
         Subset(TensorDataset(X.flip(0), Y), range(10, -1, -1)),
         FRAME,
         FRAME.assign(place="Kole", d=pd.Series(["x"] * 11, dtype="category")),
+        Table(FRAME),
         pl.DataFrame(X.numpy(), schema=list("abc")).with_columns(place=pl.lit("Kole")),
         list(X.split(4)),
         [part.numpy() for part in X.split(4)],
