@@ -146,5 +146,5 @@ def cuda(rounds: int, device: str = "cuda") -> str:
 def _row(workload: str, name: str, plain_loop: Figures, took: Figures) -> list[str]:
     gain, low, high = ratio(plain_loop, took)
     row = [f"{workload}: {name}", f"{gain:.1f}", f"{low:.1f} to {high:.1f}"]
-    print(" | ".join(row), file=sys.stderr, flush=True)  # a machine that is lent may be taken away
+    print(" | ".join(row), file=sys.stderr, flush=True)  # shown at once: a long run may be cut short
     return row
