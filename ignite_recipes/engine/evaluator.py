@@ -11,7 +11,7 @@ from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.keyed_engine import KeyedEngine
-from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
+from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function, modules_of
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
@@ -64,8 +64,9 @@ class EvaluationStep:
 class EvaluationEngine(KeyedEngine):
     """The evaluator that :func:`create_evaluator` makes: losses without gradients, in evaluation mode.
 
-    A run leaves each module in the mode (training or evaluation) in which it found it, and draws the same
-    random numbers every time, so that a sampled validation loss shows the model and not the dice.
+    Modules that the loss function holds, e.g. a criterion, are in evaluation mode too. A run leaves each module in the
+    mode in which it found it, and draws the same random numbers every time, so that a sampled validation loss shows the
+    model and not the dice.
 
     >>> model = nn.Dropout()
     >>> def noisy_loss(model, x, batch):
@@ -92,7 +93,7 @@ class EvaluationEngine(KeyedEngine):
         """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
         self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
         self.state.metrics = {}
-        with in_evaluation_mode(self.model):
+        with in_evaluation_mode(self.model, *modules_of(self.step.loss_fn)):
             return super().run(data, max_epochs, max_iters, epoch_length)
 
 

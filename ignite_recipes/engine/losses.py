@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["LossFunction", "check_loss", "check_loss_function"]
+from ignite_recipes.loading.generators import held_by
+
+__all__ = ["LossFunction", "check_loss", "check_loss_function", "modules_of"]
 
 LossFunction = Callable[[Any, Any, Any], Mapping[str, Tensor]]
 """``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised.
@@ -33,3 +35,18 @@ def check_loss(losses: Any) -> Tensor:
     if torch.is_grad_enabled() and not loss.requires_grad:
         raise TypeError("the loss must depend on the model's weights; got one without a gradient: do not detach it")
     return loss
+
+
+def modules_of(loss_fn: LossFunction) -> list[nn.Module]:
+    """The modules that a loss function computes with beside the model, e.g. a criterion, which has a mode too.
+
+    They are found in its attributes, its closure and its arguments by ``partial``, not in global variables.
+
+    >>> def loss_with(criterion):
+    ...     return lambda model, inputs, batch: {"loss": criterion(model(inputs), batch[1])}
+    >>> modules_of(loss_with(nn.MSELoss()))
+    [MSELoss()]
+    """
+    if isinstance(loss_fn, nn.Module):
+        return [loss_fn]
+    return [part for part in held_by(loss_fn) if isinstance(part, nn.Module)]

@@ -19,8 +19,8 @@ def enter_training_mode(model: nn.Module) -> None:
 
 
 @contextmanager
-def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model evaluates; after it each module is in the mode in which it was found.
+def in_evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """Inside the block the modules evaluate; after it each of their parts is in the mode in which it was found.
 
     >>> model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
     >>> with in_evaluation_mode(model):
@@ -29,8 +29,9 @@ def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
     >>> [module.training for module in model]
     [True, False]
     """
-    with preserved_modes(model):
-        model.eval()
+    with preserved_modes(*modules):
+        for module in modules:
+            module.eval()
         yield
 
 

@@ -15,7 +15,7 @@ from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.environment import deterministic_algorithms
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.keyed_engine import KeyedEngine
-from ignite_recipes.engine.losses import LossFunction
+from ignite_recipes.engine.losses import LossFunction, modules_of
 from ignite_recipes.engine.modes import enter_training_mode, in_evaluation_mode
 from ignite_recipes.engine.parts import Parts
 from ignite_recipes.engine.places import is_lazy
@@ -137,7 +137,11 @@ class TrainingEngine(KeyedEngine):
     def _size_lazy_layers(self, data: Iterable[Any]) -> None:
         """Let lazy layers take their sizes from a first batch, before handlers look at the model."""
         assert self.state.seed is not None
-        with preserve_generators(self.device), torch.no_grad(), in_evaluation_mode(self.model):
+        with (
+            preserve_generators(self.device),
+            torch.no_grad(),
+            in_evaluation_mode(self.model, *modules_of(self.step.loss_fn)),
+        ):
             step, loader = self.step, KeyedLoader(data, self.state.seed, self.purpose, self.device)
             batch = step.prepare_batch(next(iter(loader)), self.device, True)
             seed_torch(derive_seed(self.state.seed, "lazy"), self.device)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["is_generator", "reachable", "seed_generator"]
+__all__ = ["held_by", "is_generator", "reachable", "seed_generator"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def reachable(loaders: Iterable[Any], but: Iterable[Any] = ()) -> Iterator[Any]:
             return
         seen[id(part)] = part
         yield part
-        held = _held_by(part)
+        held = held_by(part)
         (waiting if len(held) <= _FEW else later).extend(held)
 
 
@@ -49,7 +49,8 @@ def is_generator(part: Any) -> bool:
     return isinstance(part, _GENERATORS)
 
 
-def _held_by(part: Any) -> Collection[Any]:
+def held_by(part: Any) -> Collection[Any]:
+    """What an object holds: its items or attributes; of a function its closure and defaults."""
     if isinstance(part, _GENERATORS):
         return ()
     if isinstance(part, (list, tuple, set, frozenset)):

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ignite_recipes.devices import without_autocast
 from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.losses import modules_of
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -118,7 +119,7 @@ class SupervisedLoss:
     def _try(self, step: Any, batch: Any) -> None:
         """Compute a first loss as it stands: mistakes are told as ever, and the labels, once checked, not compiled."""
         model = unwrap(step.model)
-        with preserve_generators(step.device), in_evaluation_mode(model):
+        with preserve_generators(step.device), in_evaluation_mode(model, *modules_of(self)):
             self(model, step.get_inputs(batch), batch)
         self._was_tried = True
 

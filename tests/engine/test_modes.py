@@ -1,11 +1,13 @@
 """Who only looks leaves every module in the mode in which it was; who trains asks the model once, when it starts."""
 
+from functools import partial
+
 import pytest
 import torch
 from ignite.engine import Engine
 from torch import nn
 
-from ignite_recipes import EpochAverages, Validation, create_evaluator, create_trainer
+from ignite_recipes import EpochAverages, Validation, create_evaluator, create_trainer, train_model_advanced
 
 BATCHES = [torch.randn(4, 3, generator=torch.Generator().manual_seed(k)) for k in range(3)]
 
@@ -66,3 +68,69 @@ def test_a_part_that_is_thawed_during_a_run_stays_thawed():
     model[1].train()
     trainer.run(BATCHES, max_epochs=2)
     assert model[1].num_batches_tracked == 3
+
+
+class Criterion(nn.Module):
+    """One whose modes matter, with a part that is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.frozen = nn.BatchNorm1d(1), nn.BatchNorm1d(1).eval()
+        self.seen = []
+
+    def forward(self, outputs):
+        self.seen.append((self.training, torch.is_grad_enabled()))
+        return (self.norm(outputs) + self.frozen(outputs)).square().mean()
+
+
+def in_a_closure(criterion):
+    return lambda model, inputs, batch: {"loss": criterion(model(inputs))}
+
+
+def by_partial(criterion):
+    def loss_fn(criterion, model, inputs, batch):
+        return {"loss": criterion(model(inputs))}
+
+    return partial(loss_fn, criterion)
+
+
+class InAnAttribute:
+    def __init__(self, criterion):
+        self.criterion = criterion
+
+    def __call__(self, model, inputs, batch):
+        return {"loss": self.criterion(model(inputs))}
+
+
+@pytest.mark.parametrize("loss_with", [in_a_closure, by_partial, InAnAttribute])
+def test_a_criterion_evaluates_in_validation_and_is_left_as_it_was(loss_with):
+    model, criterion = model_of(), Criterion()
+    optimizer = torch.optim.SGD([*model.parameters(), *criterion.parameters()], 0.1)
+    trainer = create_trainer(model, optimizer, loss_with(criterion), seed=0)
+    evaluator = create_evaluator(model, loss_with(criterion))
+    EpochAverages().attach(evaluator)
+    Validation(evaluator, BATCHES).attach(trainer)
+    trainer.run(BATCHES, max_epochs=2)
+    assert criterion.seen == ([(True, True)] * 3 + [(False, False)] * 3) * 2
+    assert (criterion.norm.num_batches_tracked, criterion.frozen.num_batches_tracked) == (6, 0)
+    assert [part.training for part in (criterion, criterion.norm, criterion.frozen)] == [True, True, False]
+
+
+def test_a_recipes_criterion_is_not_changed_by_validation_nor_by_a_first_try():
+    batches, seen = [(batch, batch.sum(1, keepdim=True)) for batch in BATCHES], []
+    for validation in (None, batches):
+        torch.manual_seed(0)
+        model, norm = nn.Linear(3, 1), nn.BatchNorm1d(1)
+
+        class Normed(nn.Module):
+            def __init__(self, norm):
+                super().__init__()
+                self.norm = norm
+
+            def forward(self, outputs, targets):
+                return (self.norm(outputs) - targets).square().mean()
+
+        train_model_advanced(model, batches, validation, Normed(norm), epochs=2, seed=0, device="cpu", verbose=False)
+        seen.append([norm.num_batches_tracked.item(), *norm.running_mean.tolist(), *norm.running_var.tolist()])
+    assert seen[0] == seen[1]
+    assert seen[0][0] == 6
