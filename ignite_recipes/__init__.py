@@ -42,10 +42,12 @@ from ignite_recipes.engine import (
     TrainEvents,
     TrainingEngine,
     TrainingStep,
+    Update,
     create_evaluator,
     create_trainer,
     describe,
     keep_state,
+    make_resumable,
     parts_of,
 )
 from ignite_recipes.experiments import ExperimentBusyError, ExperimentManager, list_experiments, read_training_log
@@ -163,6 +165,7 @@ __all__ = [
     "TrainingLog",
     "TrainingStability",
     "TrainingStep",
+    "Update",
     "Validation",
     "VariationalAutoencoder",
     "__version__",
@@ -188,6 +191,7 @@ __all__ = [
     "load_digits_matrix",
     "load_ebird_data",
     "load_traffic_csv",
+    "make_resumable",
     "make_traffic_windows",
     "multilayer_perceptron",
     "parts_of",

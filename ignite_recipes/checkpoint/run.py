@@ -10,8 +10,10 @@ Each entry of the file comes from those who own it::
     run                    what an exact resume needs in addition:
       format               of this entry, a number
       progress             where the run is, of engine.progress
-      parameters           the names of the optimizer's parameters, in its order
+      parameters           the names of each optimizer's parameters, in its order
+      gradients            of optimizers that an update function of the user's own has not stepped since they came
       parts                the state of everything that was entered with ``keep_state``, by name
+      state                what the user has put into ``trainer.state``
       loader               inside an epoch: what the loader has given, of loading.keyed_loader
 
 To add a field: give the object that owns it ``state_dict`` and ``load_state_dict`` and enter it with ``keep_state``; if
@@ -26,6 +28,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from torch.optim import Optimizer
+
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
 from ignite_recipes.checkpoint.fit import check_fits, in_order, parameter_names
 from ignite_recipes.checkpoint.model_file import documented_entries
@@ -38,7 +42,7 @@ __all__ = ["check_trainer", "how_far", "load_run_state", "restore_run", "run_of"
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the ``run`` entry; raise it when older runs can no longer be resumed. Format 1 had no number."""
 
 
@@ -62,16 +66,17 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     (2, 10, 3)
     """
     check_trainer(trainer)
-    if trainer.step.update.window.is_open:
-        raise RuntimeError(
-            f"a run can be saved between optimizer steps only; {len(trainer.step.update.window.losses)} batches of an "
-            "accumulation window are done: save at RESUME_POINT"
-        )
+    for update in trainer.updates.values():
+        if update.window.is_open:
+            raise RuntimeError(
+                f"a run can be saved between optimizer steps only; {len(update.window.losses)} batches of an "
+                "accumulation window are done: save at RESUME_POINT"
+            )
     metrics = trainer.state.metrics
     contents = documented_entries(
         epoch=trainer.state.epoch,
         weights=trainer.weights.own_weights(),
-        optimizer_state=trainer.optimizer.state_dict(),
+        optimizer_state=_of_all({name: part.state_dict() for name, part in trainer.optimizers.items()}),
         train_loss=metrics.get("train_loss"),
         val_loss=metrics.get("val_loss"),
         history=None,
@@ -84,12 +89,19 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     contents["run"] = {
         "format": FORMAT,
         "progress": trainer.progress.state_dict(),
-        "parameters": parameter_names(trainer.model, trainer.optimizer),
+        "parameters": {name: parameter_names(trainer.model, part) for name, part in trainer.optimizers.items()},
+        "gradients": trainer.step.waiting_gradients(),
         "parts": trainer.parts.state_dict(),
+        "state": trainer.state.own_values(),
         "loader": trainer.place_in_loader(),
     }
     full: dict[str, Any] = trainer.step.exchange.full(contents)
     return full
+
+
+def _of_all(states: dict[str, Any]) -> Any:
+    """The state of the only optimizer, or that of each of several by name."""
+    return next(iter(states.values())) if len(states) == 1 else states
 
 
 def run_of(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -180,12 +192,14 @@ def restore_run(
         else:
             logger.warning("%s was not attached in the run that is resumed: it starts from the beginning", name)
     model = unwrap(trainer.model)
-    before = copy.deepcopy((model.state_dict(), trainer.optimizer.state_dict(), trainer.parts.state_dict()))
+    optimizers = {name: part.state_dict() for name, part in trainer.optimizers.items()}
+    before = copy.deepcopy((model.state_dict(), optimizers, trainer.parts.state_dict()))
     try:
         load_run_state(trainer, contents)
     except Exception as error:
         model.load_state_dict(before[0])
-        trainer.optimizer.load_state_dict(before[1])
+        for name, part in trainer.optimizers.items():
+            part.load_state_dict(before[1][name])
         trainer.parts.load_state_dict(before[2])
         raise CheckpointError(
             f"{os.fspath(path)!r} does not fit this run ({error}): resume with the settings it was made with"
@@ -203,21 +217,25 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     Raises:
         ValueError: naming the part that does not fit.
     """
-    model, optimizer, run = unwrap(trainer.model), trainer.optimizer, contents["run"]
+    model, optimizers, run = unwrap(trainer.model), trainer.optimizers, contents["run"]
     weights, states = contents["model_state_dict"], run["parts"]
     with _named("model"):
         own = model.state_dict()
         model.load_state_dict(trainer.step.exchange.local(weights, own))
-    with _named("optimizer"):
-        names = parameter_names(model, optimizer)
-        state = in_order(contents.get("optimizer_state_dict"), run.get("parameters", names), names)
-        optimizer.load_state_dict(_local_optimizer_state(trainer, state))
+    saved = contents["optimizer_state_dict"]
+    for name, optimizer in optimizers.items():
+        with _named(name):
+            state = saved if len(optimizers) == 1 else saved[name]
+            state = in_order(state, _names_of(run, name), parameter_names(model, optimizer))
+            optimizer.load_state_dict(_local_optimizer_state(trainer, optimizer, state))
+    trainer.step.put_back_gradients(run.get("gradients") or {})
     local = trainer.step.exchange.local
     trainer.parts.load_state_dict(
         {name: {key: local(value, own) for key, value in state.items()} for name, state in states.items()}
     )
     with _named("progress"):
         trainer.load_state_dict(run["progress"])
+    vars(trainer.state).update(run.get("state") or {})
     trainer.loader_place = run.get("loader")
 
 
@@ -229,9 +247,16 @@ def _named(part: str) -> Iterator[None]:
         raise ValueError(f"{part}: {error}") from error
 
 
-def _local_optimizer_state(trainer: TrainingEngine, state: Any) -> Any:
+def _names_of(run: Mapping[str, Any], optimizer: str) -> Any:
+    names = run["parameters"]
+    if optimizer not in names:
+        raise ValueError(f"the saved run had the optimizers {', '.join(names) or 'none'}")
+    return names[optimizer]
+
+
+def _local_optimizer_state(trainer: TrainingEngine, optimizer: Optimizer, state: Any) -> Any:
     """An optimizer's state, with what belongs to a sharded parameter sharded like it."""
-    parameters = parameters_of(trainer.optimizer)
+    parameters = parameters_of(optimizer)
 
     def local(value: Any, parameter: Any) -> Any:
         fits = getattr(value, "shape", None) == parameter.shape

@@ -83,9 +83,9 @@ def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
     run = copy.deepcopy(run_state(trainer))
     handed_over = copy_weights(trainer.model, {}) if trainer.weights.is_in else None
     state, metrics = dict(vars(trainer.state)), copy.copy(trainer.state.metrics)
-    step, groups = trainer.step, len(trainer.optimizer.param_groups)
+    groups = [(optimizer, len(optimizer.param_groups)) for optimizer in trainer.optimizers.values()]
     kept = {name: getattr(trainer, name) for name in ("_event_handlers", "loader_place", "recover", "watched")}
-    of_step = step.update.precision, step.loss_fn
+    of_updates = [(update, update.precision, update.loss_fn) for update in trainer.updates.values()]
     metadata, decided, parts = dict(trainer.metadata), set(trainer._decided), list(trainer.parts)
     trainer._event_handlers = _handlers_of_a_step(kept["_event_handlers"])
     trainer.add_event_handler(Events.EPOCH_STARTED, start_epoch)
@@ -98,10 +98,15 @@ def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
         vars(trainer).update(kept, metadata=metadata)
         for name in set(trainer.parts) - set(parts):
             forget_state(trainer, name)
-        step.update.precision, step.loss_fn = of_step
-        del trainer.optimizer.param_groups[groups:]
-        trainer.step.abandon()
-        trainer.step.update.zero_gradients()
+        for update, precision, loss_fn in of_updates:
+            update.precision = precision
+            if update.loss_fn is not loss_fn:
+                update.loss_fn = loss_fn
+                trainer.updates.compile(trainer.step.compile, trainer.device)
+        for optimizer, count in groups:
+            del optimizer.param_groups[count:]
+        trainer.updates.abandon()
+        trainer.updates.zero_gradients()
         load_run_state(trainer, run)
         if handed_over is not None:
             trainer.weights.put_in(handed_over)

@@ -4,17 +4,21 @@ from ignite_recipes.engine.describe import describe
 from ignite_recipes.engine.evaluator import EvaluationEngine, create_evaluator
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.parts import keep_state, parts_of
+from ignite_recipes.engine.resumable import make_resumable
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine, create_trainer
+from ignite_recipes.engine.update import Update
 
 __all__ = [
     "EvaluationEngine",
     "TrainEvents",
     "TrainingEngine",
     "TrainingStep",
+    "Update",
     "create_evaluator",
     "create_trainer",
     "describe",
     "keep_state",
+    "make_resumable",
     "parts_of",
 ]

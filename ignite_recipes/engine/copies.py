@@ -88,7 +88,11 @@ def check_functions(engine: Any) -> None:
     """
     step = engine.step
     functions = ("loss_fn", "get_inputs", "batch_size", "prepare_batch")
-    named = {f"its {name}": getattr(step, name, None) for name in functions}
+    named = {f"its {name}": getattr(step, name, None) for name in functions if hasattr(step, name)}
+    if len(losses := step.loss_functions() if hasattr(step, "loss_functions") else ()) > 1:
+        named |= {f"the loss_fn of {update!r}": update.loss_fn for update in step.updates.values()}
+    elif losses:
+        named["its loss_fn"] = losses[0]
     watched = getattr(engine, "watched", None)
     named["the metric that it watches"] = watched and watched[0]
     for event, entries in engine._event_handlers.items():

@@ -1,13 +1,13 @@
 """Print which handler of an engine runs at which event."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FunctionType
 from typing import Any, TextIO
 
 from ignite.engine import Engine
 
-from ignite_recipes.engine.events import DRAWING
+from ignite_recipes.engine.events import DRAWING, STEP_EVENTS
 
 __all__ = ["describe", "is_filtered", "name_of"]
 
@@ -31,11 +31,29 @@ def describe(engine: Engine, file: TextIO | None = None) -> None:
         raise TypeError(f"engine must be an Ignite engine, e.g. of create_trainer(...); got {type(engine).__name__}")
     drawn = {event for event, _ in DRAWING}
     others = [(event, 0) for event in engine._event_handlers if event not in drawn]
-    for event, depth in (*DRAWING, *others):
+    updates = vars(engine).get("updates", {})
+    for event, depth, update in _in_order((*DRAWING, *others), list(updates.values())):
+        if event is None:
+            print("  " * depth + repr(update), file=file or sys.stdout)
+            continue
         left = "  " * depth + getattr(event, "name", str(event))
         for handler, _, _ in engine._event_handlers.get(event, ()):
-            print(f"{left:<32}{name_of(handler)}", file=file or sys.stdout)
-            left = ""
+            if update is None or getattr(handler, "of_update", update.name) == update.name:
+                print(f"{left:<32}{name_of(handler)}", file=file or sys.stdout)
+                left = ""
+
+
+def _in_order(drawing: Iterable[tuple[Any, int]], updates: Sequence[Any]) -> Iterator[tuple[Any, int, Any]]:
+    """(event, depth, update): the events of an update stand once for each of several, each with a line of its own."""
+    several = updates if len(updates) > 1 else []
+    of_one = [(event, depth) for event, depth in drawing if event in STEP_EVENTS]
+    for event, depth in drawing:
+        if not several or event not in STEP_EVENTS:
+            yield event, depth, None
+        elif event is of_one[0][0]:
+            for update in several:
+                yield None, depth - 1, update
+                yield from ((inner, inner_depth, update) for inner, inner_depth in of_one)
 
 
 def is_filtered(handler: Callable[..., Any]) -> bool:

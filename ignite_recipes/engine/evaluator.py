@@ -12,6 +12,7 @@ from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function, modules_of
+from ignite_recipes.engine.models import Models, as_module
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
@@ -22,7 +23,7 @@ __all__ = ["EvaluationEngine", "create_evaluator"]
 
 
 class EvaluationStep:
-    """The losses of one batch, without gradients; arguments as for :func:`create_evaluator`."""
+    """The losses of one batch; arguments as for :func:`create_evaluator`."""
 
     def __init__(
         self,
@@ -32,8 +33,11 @@ class EvaluationStep:
         get_inputs: Callable[[Any], Any],
         batch_size: Callable[[Any], int],
         prepare_batch: Transfer,
+        *,
         compile: bool | str,
+        enable_grad: bool,
     ) -> None:
+        self.enable_grad = enable_grad
         self.model, self.loss_fn, self.device, self.compile = model, loss_fn, device, compile
         self.get_inputs, self.batch_size, self.prepare_batch = get_inputs, batch_size, prepare_batch
         self.losses = compiled(loss_fn, compile, device)
@@ -46,8 +50,11 @@ class EvaluationStep:
         vars(self).update(state)
         self.losses = compiled(self.loss_fn, self.compile, self.device)
 
-    @torch.no_grad()
     def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
+        with torch.set_grad_enabled(self.enable_grad):
+            return self._measure(engine, batch)
+
+    def _measure(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
         state: Any = engine.state
         seed_torch(derive_seed(state.seed, "validation", state.iteration, *self.exchange.key), self.device)
         batch = self.prepare_batch(batch, self.device, True)
@@ -56,8 +63,17 @@ class EvaluationStep:
         state.num_samples, share = self.exchange.count(self.batch_size(batch), part, by_length=by_length)
         if not state.num_samples:
             return {}  # of no sample there is no mean
-        losses = self.losses(self.model, self.get_inputs(batch), batch)
-        check_loss(losses)
+        try:
+            losses = self.losses(self.model, self.get_inputs(batch), batch)
+        except RuntimeError as error:
+            if self.enable_grad or "does not require grad" not in str(error):
+                raise
+            raise RuntimeError(
+                "a loss that is made of derivatives needs gradients while it is evaluated too: pass "
+                "create_evaluator(..., enable_grad=True)"
+            ) from error
+        with torch.no_grad():
+            check_loss(losses)
         return self.exchange.end_average(self.exchange.begin_average(losses, share))
 
 
@@ -98,7 +114,7 @@ class EvaluationEngine(KeyedEngine):
 
 
 def create_evaluator(
-    model: nn.Module,
+    model: Models,
     loss_fn: LossFunction,
     *,
     device: str | torch.device | None = "cpu",
@@ -107,11 +123,16 @@ def create_evaluator(
     batch_size: Callable[[Any], int] = count_samples,
     prepare_batch: Transfer = to_device,
     compile: bool | str = False,
+    enable_grad: bool = False,
 ) -> EvaluationEngine:
     """An Ignite Engine that computes a model's losses without training it, in float32.
 
     Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed. Ignite's metrics can be
     attached to it as to any evaluator.
+
+    Args:
+        enable_grad: for a loss that is made of derivatives, e.g. a gradient penalty or the residual of a differential
+            equation: ``torch.autograd.grad`` works in ``loss_fn``. The weights get no gradients.
 
     >>> from ignite_recipes import EpochAverages
     >>> evaluator = create_evaluator(nn.Identity(), lambda model, x, batch: {"loss": model(x).square().mean()})
@@ -122,5 +143,8 @@ def create_evaluator(
     check_loss_function(loss_fn)
     target = as_device(device)
     join_ranks(target)
-    step = EvaluationStep(move_model(model, target), loss_fn, target, get_inputs, batch_size, prepare_batch, compile)
+    moved = move_model(as_module(model), target)
+    step = EvaluationStep(
+        moved, loss_fn, target, get_inputs, batch_size, prepare_batch, compile=compile, enable_grad=enable_grad
+    )
     return EvaluationEngine(step, seed=seed)

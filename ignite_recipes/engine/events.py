@@ -48,7 +48,7 @@ too late to be decided on, or decided too late to be saved.
 
 from ignite.engine import Engine, EventEnum, Events, State
 
-__all__ = ["DRAWING", "TrainEvents", "fire"]
+__all__ = ["DRAWING", "STEP_EVENTS", "TrainEvents", "fire"]
 
 
 class TrainEvents(EventEnum):
@@ -84,6 +84,18 @@ class TrainEvents(EventEnum):
     CHECKPOINT_READY = "checkpoint_ready"
     RUN_TRAINED = "run_trained"
 
+
+STEP_EVENTS = frozenset(
+    {
+        TrainEvents.LOSSES_READY,
+        TrainEvents.BACKWARD_COMPLETED,
+        TrainEvents.GRADIENTS_READY,
+        TrainEvents.OPTIMIZER_STEP_STARTED,
+        TrainEvents.OPTIMIZER_STEP_COMPLETED,
+        TrainEvents.OPTIMIZER_STEP_SKIPPED,
+    }
+)
+"""Those of one update, which a step with several updates fires for each."""
 
 _OF_AN_EPOCH = (
     TrainEvents.EPOCH_TRAINED,

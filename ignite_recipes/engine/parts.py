@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from ignite.engine import Engine
 
+from ignite_recipes.engine.foreign import as_part, original
+
 __all__ = ["Parts", "Stateful", "forget_state", "keep_state", "parts_of"]
 
 
@@ -32,7 +34,7 @@ class Parts(Mapping[str, Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        _attached.update({id(part): part for part in self._parts.values()})
+        _attached.update({id(original(part)): original(part) for part in self._parts.values()})
 
     def add(self, name: str, part: Stateful) -> None:
         """Enter an object; the second one of a name gets a number after it."""
@@ -122,9 +124,9 @@ def keep_state(engine: Engine, name: str, part: Stateful) -> None:
     if _attached.get(id(part)) is part:
         raise RuntimeError(f"{part!r} is attached to an engine already; make a new one for each attachment")
     _attached[id(part)] = part
-    parts_of(engine).add(name, part)
+    parts_of(engine).add(name, as_part(engine, part))
 
 
 def forget_state(engine: Engine, name: str) -> None:
     """Take an object out again that :func:`keep_state` has entered; it may be entered into another engine then."""
-    _attached.pop(id(parts_of(engine).remove(name)), None)
+    _attached.pop(id(original(parts_of(engine).remove(name))), None)

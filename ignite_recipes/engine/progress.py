@@ -1,12 +1,13 @@
 """Where a run is: its epoch, its batch, and what of an epoch's end is done."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
 from ignite.engine import State
 
-__all__ = ["Progress", "Stage"]
+__all__ = ["Progress", "Stage", "StepCount"]
 
 
 class Stage(IntEnum):
@@ -20,6 +21,20 @@ class Stage(IntEnum):
     """Every handler has decided; the epoch is still to be saved."""
     SAVED = 3
     """The epoch is complete."""
+
+
+@dataclass
+class StepCount:
+    """The optimizer steps of one update since the run began.
+
+    Attributes:
+        taken, skipped: how many.
+        owed: how many OPTIMIZER_STEP_COMPLETED to skip: they were fired for steps that later proved dropped.
+    """
+
+    taken: int = 0
+    skipped: int = 0
+    owed: int = 0
 
 
 class Progress:
@@ -36,25 +51,43 @@ class Progress:
         epoch_start: iterations before its first batch.
         iteration: the last one whose batch is in the weights.
         stage: how far the epoch is.
-        optimizer_steps, skipped_steps: since the run began.
-        steps_owed: how many OPTIMIZER_STEP_COMPLETED to skip: they were fired for steps that later proved dropped.
-        learning_rate: of the first parameter group in the epoch's first step.
+        resume_point: the iteration before which the run could last be left.
+        counts: the optimizer steps of each update, by its name; ``optimizer_steps`` and ``skipped_steps`` are of all.
+        learning_rates: of the first parameter group of each optimizer in the epoch's first step.
         given_length: batches an epoch, where the user has said how many; None where an epoch is a pass over the loader.
         lengths_vary: whether epochs have had different numbers of batches.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.counts: dict[str, StepCount] = {}
         self.restart()
 
     def restart(self) -> None:
         """Before the first epoch."""
-        self.epoch = self.epoch_start = self.iteration = 0
+        self.epoch = self.epoch_start = self.iteration = self.resume_point = 0
         self.stage = Stage.SAVED
-        self.optimizer_steps = self.skipped_steps = self.steps_owed = 0
-        self.learning_rate = 0.0
+        for count in self.counts.values():
+            vars(count).update(asdict(StepCount()))
+        self.learning_rates: dict[str, float] = {}
         self.given_length: int | None = None
         self.lengths_vary = False
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The learning rates as metrics: ``learning_rate`` is the first one, of several each has its name in front."""
+        named = {f"{name}_learning_rate": rate for name, rate in self.learning_rates.items()}
+        return {"learning_rate": next(iter(self.learning_rates.values()), 0.0), **(named if len(named) > 1 else {})}
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Steps taken since the run began."""
+        return sum(count.taken for count in self.counts.values())
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps dropped since the run began."""
+        return sum(count.skipped for count in self.counts.values())
 
     @property
     def position(self) -> int:
@@ -81,16 +114,17 @@ class Progress:
         """Whether some of the current epoch's batches are trained, and others are not."""
         return self.stage == Stage.TRAINING and self.position > 0 and not self.is_last_batch
 
-    def start_epoch(self, learning_rate: float) -> None:
+    def start_epoch(self, learning_rates: dict[str, float]) -> None:
         """Note that ``state.epoch`` begins, or continues where it was left."""
         if self.epoch < self.state.epoch:
             self.epoch, self.epoch_start, self.stage = self.state.epoch, self.state.iteration, Stage.TRAINING
-            self.learning_rate = learning_rate
+            self.learning_rates = learning_rates
         self.iteration = self.state.iteration
 
     def note_update(self) -> None:
         """Note that all batches so far are in the weights, or were dropped on purpose."""
-        self.iteration = self.state.iteration
+        if self.iteration < self.state.iteration:
+            self.resume_point, self.iteration = self.iteration, self.state.iteration
 
     def rewind(self) -> None:
         """Let Ignite count on from where the weights are."""
@@ -115,10 +149,8 @@ class Progress:
             "iteration": self.iteration,
             # An epoch may write several files; whoever reads one assumes that all were written.
             "stage": int(Stage.SAVED if self.stage == Stage.DECIDED else self.stage),
-            "optimizer_steps": self.optimizer_steps,
-            "skipped_steps": self.skipped_steps,
-            "steps_owed": self.steps_owed,
-            "learning_rate": self.learning_rate,
+            "counts": {name: asdict(count) for name, count in self.counts.items()},
+            "learning_rates": self.learning_rates,
             "given_length": self.given_length,
             "lengths_vary": self.lengths_vary,
         }
@@ -138,5 +170,9 @@ class Progress:
         for name in ("epoch_length", "max_epochs", "max_iters"):
             setattr(self.state, name, numbers.pop(name))
         self.stage = Stage(numbers.pop("stage"))
+        for name, count in numbers.pop("counts").items():
+            if name in self.counts:  # the objects are shared with the updates
+                vars(self.counts[name]).update(count)
         vars(self).update(numbers)
+        self.resume_point = self.iteration
         self.rewind()

@@ -70,6 +70,7 @@ class TrainingState(State):
         losses: what ``loss_fn`` returned, attached to the graph, until the step ends.
         num_samples: of the current batch, on all ranks together.
         grad_norm: the total gradient norm before clipping, once a handler has measured it in this step.
+        update: the one that is computed, of the step's updates.
     """
 
     def __init__(self) -> None:
@@ -78,6 +79,7 @@ class TrainingState(State):
         self.losses: Mapping[str, Tensor] | None = None
         self.num_samples = 0
         self.grad_norm: Tensor | None = None
+        self.update: Any = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -92,5 +94,18 @@ class TrainingState(State):
         """What was measured so far is of an earlier epoch."""
         self._metrics.begin_epoch()
 
+    def own_values(self) -> dict[str, Any]:
+        """What a user has put into it, as far as a checkpoint can hold it: numbers, strings, tensors, lists of them."""
+        known = vars(TrainingState())
+        return {name: value for name, value in vars(self).items() if name not in known and _is_plain(value)}
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "dataloader": None, "batch": None, "inputs": None, "losses": None}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, (str, int)) and _is_plain(item) for key, item in value.items())
+    return value is None or type(value) in (bool, int, float, str, Tensor)

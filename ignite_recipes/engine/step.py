@@ -1,25 +1,25 @@
 """The training step, once for every recipe and every Engine."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
+from ignite_recipes.engine.models import Models, as_module
 from ignite_recipes.engine.progress import Progress
-from ignite_recipes.engine.statistics import RunningStatistics
-from ignite_recipes.engine.unfired import STEP_EVENTS, say_unfired
-from ignite_recipes.engine.update import Update
+from ignite_recipes.engine.update import Update, check_optimizer
+from ignite_recipes.engine.updates import Updates
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
@@ -39,9 +39,11 @@ class TrainingStep:
     draws from torch's generators as they are.
 
     Args:
-        model: moved to ``device``.
+        model: moved to ``device``; several models by name are one ``ModuleDict``, which the loss functions are given.
         optimizer: any torch optimizer of the model's parameters.
         loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors.
+        updates: in place of ``optimizer``, ``loss_fn`` and ``accumulation_steps``: several updates of every batch, in
+            their order; the step's output has their losses as ``{name}_{loss}``.
         device: None or ``"auto"`` is the best one there is.
         accumulation_steps: batches per optimizer step.
         get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
@@ -51,11 +53,9 @@ class TrainingStep:
         compile: compute the losses through ``torch.compile``: True, or one of its modes.
 
     Attributes:
-        model, optimizer, loss_fn, device: as given.
-        losses: ``loss_fn``, compiled if asked for.
+        model, optimizer, loss_fn, device: as given; of several updates the first one's.
+        updates: what is done with the gradients of a window of batches, :class:`~ignite_recipes.Update` by name.
         exchange: with the other ranks of the run.
-        statistics: the model's buffers before the current window, e.g. batch norm's.
-        update: what is done with the gradients of a window of batches, :class:`~ignite_recipes.engine.update.Update`.
         progress: where the run is.
 
     Raises:
@@ -75,10 +75,11 @@ class TrainingStep:
 
     def __init__(
         self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        loss_fn: LossFunction,
+        model: Models,
+        optimizer: Optimizer | None = None,
+        loss_fn: LossFunction | None = None,
         *,
+        updates: Iterable[Update] | None = None,
         device: str | torch.device | None = "cpu",
         accumulation_steps: int = 1,
         get_inputs: Callable[[Any], Any] = first_item,
@@ -88,60 +89,76 @@ class TrainingStep:
     ) -> None:
         accumulation_steps = whole_number(accumulation_steps, "accumulation_steps", "batches")
         self.device = as_device(device)
-        _check_optimizer(optimizer)
-        check_loss_function(loss_fn)
+        if updates is None:
+            check_optimizer(optimizer)
+            check_loss_function(loss_fn)
+            updates = [Update(optimizer, loss_fn, accumulation_steps=accumulation_steps)]  # type: ignore[arg-type]
+        else:
+            updates = _checked(updates, [optimizer, loss_fn, None if accumulation_steps == 1 else accumulation_steps])
         join_ranks(self.device)
-        self.model, self.optimizer = move_model(model, self.device), optimizer
-        _check_parameters(model, optimizer)
+        self.model = move_model(as_module(model), self.device)
+        _check_parameters(self.model, updates)
         self.get_inputs, self.batch_size, self.prepare_batch = get_inputs, batch_size, prepare_batch
         self.compile = compile
-        self.loss_fn = loss_fn
-        self.exchange = exchange_of(self.model, self.device)
-        self.update = Update(optimizer, accumulation_steps, self.device)
-        self.statistics = RunningStatistics(unwrap(self.model))
-        self.progress: Progress | None = None
-        self._begun = 0  # the last iteration whose batch was begun
+        self.exchange = exchange_of(self.model, self.device, overlaps=len(updates) == 1)
+        self.updates = Updates(updates)
+        self.updates.prepare(unwrap(self.model), self.exchange, self.device, compile, alone=len(updates) == 1)
+
+    @property
+    def update(self) -> Update:
+        """The only update of most steps; of several the first."""
+        return self.updates.first
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """That of the first update."""
+        return self.updates.first.optimizer
+
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """By the name under which a checkpoint has their state."""
+        if self.updates.first.is_alone:
+            return {"optimizer": self.optimizer}
+        return {name: update.optimizer for name, update in self.updates.items()}
+
+    @property
+    def progress(self) -> Progress | None:
+        """Where the run is; None before the step belongs to an engine."""
+        return self.updates.progress
 
     @property
     def loss_fn(self) -> LossFunction:
-        """What computes the losses; a handler may put another one in its place."""
-        return self._loss_fn
+        """What computes the losses of the first update; a handler may put another one in its place."""
+        assert self.updates.first.loss_fn is not None
+        return self.updates.first.loss_fn
 
     @loss_fn.setter
     def loss_fn(self, loss_fn: LossFunction) -> None:
-        self._loss_fn, self.losses = loss_fn, compiled(loss_fn, self.compile, self.device)
+        self.updates.first.loss_fn = loss_fn
+        self.updates.compile(self.compile, self.device)
+
+    def loss_functions(self) -> list[LossFunction]:
+        """Those of all updates."""
+        return [update.loss_fn for update in self.updates.values() if update.loss_fn is not None]
 
     def __getstate__(self) -> dict[str, Any]:
         return state_of_step(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.loss_fn = state["_loss_fn"]
+        self.updates.compile(self.compile, self.device)
 
     def attach(self, engine: Engine) -> "TrainingStep":
         """Give an Engine of your own the step's events; the first call does so if it was not done before.
 
         Call it, or attach a handler, before you add functions of your own to these events.
         """
-        known = set(engine._allowed_events)
-        engine.register_events(*(event for event in TrainEvents if event not in known))
-        self.progress = Progress(engine.state)
-        engine.add_event_handler(Events.STARTED, self._start_run)
-        engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish_window)
-        say_unfired(engine, sure=STEP_EVENTS)
+        self.updates.attach(engine)
         return self
 
-    def _start_run(self, engine: Engine) -> None:
-        if engine.state.iteration == 0 and self.progress is not None:  # Ignite starts anew
-            self.progress.restart()
-
     def start_epoch(self, engine: Engine) -> None:
-        """Begin an epoch with an empty window."""
-        assert self.progress is not None
-        self.abandon()  # what a failure in an Engine of the user's own has left
-        self.progress.start_epoch(float(self.optimizer.param_groups[0]["lr"]))
-        self.statistics.find()
+        """Begin an epoch with empty windows."""
+        self.updates.start_epoch(engine, self.optimizers)
 
     def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
         """Train on one batch; the losses, detached, on the device."""
@@ -151,28 +168,25 @@ class TrainingStep:
             state.iteration -= 1  # the epoch began before this batch
             self.start_epoch(engine)
             state.iteration += 1
-        self._begun = state.iteration
         try:
             return self._train(engine, batch, state)
         finally:
             state.inputs = state.losses = None  # frees the activations before the next forward, also after an error
 
     def _train(self, engine: Engine, batch: Any, state: Any) -> dict[str, Tensor]:
-        assert self.progress is not None
-        model, exchange, update, window = self.model, self.exchange, self.update, self.update.window
-        if not model.training:
-            model.train()
-        if not window.losses:
-            update.zero_gradients()
-            self.statistics.keep()
+        updates = self.updates
+        if not self.model.training:
+            self.model.train()
 
         # The batch, on the device. One without a sample, on all ranks together, has no loss and no gradient.
         batch = self.prepare_batch(batch, self.device, True)
         part = getattr(state.dataloader, "part", None)
         by_length = self.batch_size is count_samples
-        state.num_samples, share = exchange.count(self.batch_size(batch), part, by_length=by_length)
+        state.num_samples, share = self.exchange.count(self.batch_size(batch), part, by_length=by_length)
         if not state.num_samples:
-            return self._pass_over(state)
+            logger.warning("iteration %d: the batch has no sample and is passed over", state.iteration)
+            updates.end_batch()
+            return {}
         state.inputs = self.get_inputs(batch)
 
         # Noise and augmentation.
@@ -180,60 +194,72 @@ class TrainingStep:
             self._seed(state, "inputs")
             engine._fire_event(TrainEvents.INPUTS_READY)
 
-        # Forward and loss. Seeded again, so that dropout does not depend on earlier draws.
-        self._seed(state, "step")
-        is_last = len(window.losses) + 1 == window.length or self.progress.is_last_batch
-        with exchange.batch(is_last=is_last or state.epoch_length is None):
-            with update.autocast():
-                losses = state.losses = exchange.forward(self.losses, model, state.inputs, batch)
-            loss = check_loss(losses)
-            fire(engine, TrainEvents.LOSSES_READY)
+        # Each update, in their order.
+        output: dict[str, Tensor] = {}
+        due = updates.due(state.iteration)
+        for update in due:
+            output.update(updates.named(update, self._update(engine, update, batch, share)))
+        if len(due) != 1 or len(updates) > 1:
+            updates.end_batch()
+        return output
 
-            # Backward, of the batch's share of its window; gradients are averaged over the ranks.
-            average = exchange.begin_average(losses, share)
-            update.backward(loss, window.weigh(state.num_samples) * share * exchange.world_size)
+    def _update(self, engine: Engine, update: Update, batch: Any, share: float) -> dict[str, Tensor]:
+        state: Any = engine.state
+        exchange, window = self.exchange, update.window
+        update.begin(state)
+        assert self.progress is not None
+        is_last = len(window.losses) + 1 == window.length or self.progress.is_last_batch
+
+        # Forward and loss, and backward of the batch's share of its window; gradients are averaged over the ranks.
+        weight = window.weigh(state.num_samples) * share * exchange.world_size
+        with exchange.batch(is_last=is_last or state.epoch_length is None):
+            average = self._backward(engine, update, batch, share, weight)
         output = exchange.end_average(average)
         window.losses.append(output["loss"])
         fire(engine, TrainEvents.BACKWARD_COMPLETED)
 
         # The optimizer's step, where the window ends.
         if is_last:
-            update.take(engine, self.progress)
+            compute_again = partial(self._compute_again, engine, update, batch, share, weight)
+            update.take(engine, note=self.updates.note_if_last, compute_again=compute_again)
         return output
 
-    def _pass_over(self, state: Any) -> dict[str, Tensor]:
-        """A batch without a sample belongs to no window; one that is open at the epoch's end is finished there."""
-        assert self.progress is not None
-        logger.warning("iteration %d: the batch has no sample and is passed over", state.iteration)
-        if not self.update.window.is_open:
-            self.progress.note_update()
-        return {}
+    def _backward(self, engine: Engine, update: Update, batch: Any, share: float, weight: float) -> Any:
+        """Gradients of a batch; the losses on their way to an average over the ranks."""
+        state: Any = engine.state
+        # Seeded again, so that dropout does not depend on earlier draws.
+        self._seed(state, self.updates.place(update))
+        with update.autocast():
+            losses = state.losses = self.exchange.forward(update.losses, self.model, state.inputs, batch)
+        loss = check_loss(losses)
+        fire(engine, TrainEvents.LOSSES_READY)
+        average = self.exchange.begin_average(losses, share)
+        update.backward(loss, weight)
+        return average
 
-    def finish_window(self, engine: Engine) -> None:
-        """Take the step of a window inside which the epoch has ended: its length was unknown, or it was cut short."""
-        if self.update.window.is_open:
-            assert self.progress is not None
-            self.exchange.finish_gradients(self.update.gradients())
-            self.update.take(engine, self.progress)
+    def _compute_again(self, engine: Engine, update: Update, batch: Any, share: float, weight: float) -> Tensor:
+        """The loss of a batch once more, with its gradients, for an optimizer that needs a closure."""
+        with self.exchange.batch(is_last=True):
+            average = self._backward(engine, update, batch, share, weight)
+        loss = self.exchange.end_average(average)["loss"]
+        update.window.losses[-1] = loss
+        return loss
 
-    def abandon(self) -> None:
-        """Forget an update that was cut short, its window, and what its batches have left in the model's buffers."""
-        if self.progress is not None and self.progress.iteration < self._begun:
-            self.statistics.put_back()
-        self.settle()
-        self.update.abandon()
-
-    def settle(self) -> None:
-        """What the buffers are now belongs to the weights."""
-        self._begun = 0
-
-    def repeat_forward(self, engine: Engine) -> Mapping[str, Tensor]:
+    def repeat_forward(self, engine: Engine, update: Update) -> Mapping[str, Tensor]:
         """The losses of the current batch once more, from the same inputs and the same random numbers."""
         state: Any = engine.state
-        self._seed(state, "step")
-        with self.update.autocast():
+        self._seed(state, self.updates.place(update))
+        with update.autocast():
             batch = self.prepare_batch(state.batch, self.device, True)
-            return self.loss_fn(unwrap(self.model), state.inputs, batch)
+            assert update.loss_fn is not None
+            return update.loss_fn(unwrap(self.model), state.inputs, batch)
+
+    def waiting_gradients(self) -> dict[str, Any]:
+        """Between optimizer steps no gradients wait."""
+        return {}
+
+    def put_back_gradients(self, gradients: Mapping[str, Any]) -> None:
+        """A step of ours begins without any."""
 
     def _seed(self, state: Any, place: str) -> None:
         # Only torch is seeded again; Python and NumPy were seeded at the fetch.
@@ -241,15 +267,25 @@ class TrainingStep:
             seed_torch(derive_seed(state.seed, place, state.iteration, *self.exchange.key), self.device)
 
 
-def _check_optimizer(optimizer: Any) -> None:
-    if not isinstance(optimizer, Optimizer):
-        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer made for the model's parameters; got {got}")
+def _checked(updates: Iterable[Update], others: list[Any]) -> list[Update]:
+    """Several updates, each with its own optimizer and loss function."""
+    if any(other is not None for other in others):
+        raise ValueError(
+            "optimizer, loss_fn and accumulation_steps are of each update, Update(optimizer, loss_fn, name=..., "
+            "accumulation_steps=...); got updates and one of them beside it: leave it out"
+        )
+    updates = list(updates)
+    if not updates or not all(isinstance(update, Update) and update.loss_fn is not None for update in updates):
+        raise TypeError(f"updates must be at least one Update(optimizer, loss_fn, name=...); got {updates!r}")
+    return updates
 
 
-def _check_parameters(model: nn.Module, optimizer: Optimizer) -> None:
+def _check_parameters(model: nn.Module, updates: Iterable[Update]) -> None:
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     if not trained:
         raise ValueError("the model must have a parameter to train; got none that requires a gradient")
-    if not any(id(parameter) in trained for parameter in parameters_of(optimizer)):
-        raise ValueError("the optimizer must have parameters of the model; got another model's: make it for this one")
+    for update in updates:
+        if not any(id(parameter) in trained for parameter in parameters_of(update.optimizer)):
+            raise ValueError(
+                "the optimizer must have parameters of the model; got another model's: make it for this one"
+            )

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Events, State
-from torch import nn
 from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
@@ -16,25 +15,31 @@ from ignite_recipes.engine.environment import deterministic_algorithms
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction, modules_of
+from ignite_recipes.engine.models import Models
 from ignite_recipes.engine.modes import enter_training_mode, in_evaluation_mode
+from ignite_recipes.engine.own_step import OwnStep
 from ignite_recipes.engine.parts import Parts
 from ignite_recipes.engine.places import is_lazy
 from ignite_recipes.engine.progress import Progress, Stage
 from ignite_recipes.engine.state import TrainingState
 from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.update import Update
+from ignite_recipes.engine.updates import Updates
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import all_equal, all_reduce_max, lost_rank, on_rank_zero
 from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, draw_seed, preserve_generators, seed_torch
 
-__all__ = ["TrainingEngine", "create_trainer"]
+__all__ = ["TrainingEngine", "agreed_seed", "create_trainer"]
 
 logger = logging.getLogger(__name__)
 
 
 class TrainingEngine(KeyedEngine):
     """The trainer that :func:`create_trainer` makes: an Ignite Engine that runs a :class:`TrainingStep`.
+
+    :func:`make_resumable` makes one of an Engine with an update function of your own.
 
     Args:
         step: what is done with a batch.
@@ -43,6 +48,8 @@ class TrainingEngine(KeyedEngine):
 
     Attributes:
         step: the :class:`TrainingStep`; ``model``, ``optimizer`` and ``device`` are its.
+        updates: what the step does with the gradients: :class:`~ignite_recipes.Update` by name.
+        optimizers: of all updates, by the name under which a checkpoint has their state.
         progress: where the run is: :class:`~ignite_recipes.engine.progress.Progress`.
         weights: puts other weights into the model for a while: :class:`~ignite_recipes.engine.weights.WeightSwap`.
         parts: everything else whose state a checkpoint of this run holds; see :func:`keep_state`.
@@ -59,13 +66,15 @@ class TrainingEngine(KeyedEngine):
     [10, 15, 15]
     """
 
-    step: TrainingStep
+    step: TrainingStep | OwnStep
+    updates: Updates
 
-    def __init__(self, step: TrainingStep, *, seed: int, deterministic: bool = False) -> None:
+    def __init__(self, step: TrainingStep | OwnStep, *, seed: int, deterministic: bool = False) -> None:
         super().__init__(step, "train", step.device, seed)
         self.register_events(*TrainEvents)
-        self.model, self.optimizer = step.model, step.optimizer
-        self.progress = step.progress = Progress(self.state)
+        self.model, self.optimizer, self.optimizers = step.model, step.optimizer, step.optimizers
+        self.progress = Progress(self.state)
+        step.updates.bind(self, self.progress)
         self.weights = WeightSwap(step.model, step.exchange.broadcast_buffers)
         self.parts = Parts()
         self.metadata: dict[str, Any] = {}
@@ -109,9 +118,9 @@ class TrainingEngine(KeyedEngine):
     ) -> State:
         state, progress = self.state, self.progress
         if state.max_epochs is None and state.max_iters is None:  # a first run, or one that is to start anew
-            progress.restart()
+            self.updates.restart()
         else:
-            self.step.abandon()  # stopped inside an accumulation window, whose gradients are gone
+            self.updates.abandon()  # stopped inside an accumulation window, whose gradients are gone
             progress.rewind()
             if max_iters is not None:  # an end that is given as the other number replaces the one before
                 state.max_epochs, state.max_iters = None, max_iters
@@ -125,27 +134,27 @@ class TrainingEngine(KeyedEngine):
         progress.given_length = epoch_length
         enter_training_mode(self.model)
         if data is not None and is_lazy(self.model):
-            self._size_lazy_layers(data)
+            self._size_lazy_layers(self.step, data)
         try:
             with deterministic_algorithms(self.deterministic):
                 return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
             state.iteration = progress.iteration  # the failed batch did not change the weights: it is repeated
-            self.step.abandon()
+            self.updates.abandon()
             raise
 
-    def _size_lazy_layers(self, data: Iterable[Any]) -> None:
+    def _size_lazy_layers(self, step: TrainingStep | OwnStep, data: Iterable[Any]) -> None:
         """Let lazy layers take their sizes from a first batch, before handlers look at the model."""
         assert self.state.seed is not None
-        with (
-            preserve_generators(self.device),
-            torch.no_grad(),
-            in_evaluation_mode(self.model, *modules_of(self.step.loss_fn)),
-        ):
-            step, loader = self.step, KeyedLoader(data, self.state.seed, self.purpose, self.device)
+        if isinstance(step, OwnStep):
+            raise ValueError("the models must know their sizes; got lazy layers: give them one batch first")
+        parts = [module for loss_fn in step.loss_functions() for module in modules_of(loss_fn)]
+        with preserve_generators(self.device), torch.no_grad(), in_evaluation_mode(self.model, *parts):
+            loader = KeyedLoader(data, self.state.seed, self.purpose, self.device)
             batch = step.prepare_batch(next(iter(loader)), self.device, True)
             seed_torch(derive_seed(self.state.seed, "lazy"), self.device)
-            step.loss_fn(unwrap(self.model), step.get_inputs(batch), batch)
+            for loss_fn in step.loss_functions():
+                loss_fn(unwrap(self.model), step.get_inputs(batch), batch)
 
     def _finish_epoch_if_due(self, max_epochs: int | None, max_iters: int | None) -> bool:
         """Finish an epoch that is trained but not yet measured or saved; True if the run is over."""
@@ -154,7 +163,7 @@ class TrainingEngine(KeyedEngine):
         with preserve_generators(self.device):
             if progress.is_trained:
                 state.epoch = progress.epoch
-                state.metrics["learning_rate"] = progress.learning_rate
+                state.metrics.update(progress.rates)
                 self._fire_event(Events.EPOCH_COMPLETED)
             elif progress.stage == Stage.DECIDED:
                 self._save_epoch()
@@ -167,12 +176,10 @@ class TrainingEngine(KeyedEngine):
             self._end_epoch()
             return
         if event_name is Events.COMPLETED:
-            self.step.update.zero_gradients()  # weights that are swapped need their memory
+            self.updates.zero_gradients()  # weights that are swapped need their memory
             fire(self, TrainEvents.RUN_TRAINED)
         super()._fire_event(event_name, *event_args, **event_kwargs)
-        if event_name is Events.ITERATION_COMPLETED and not (
-            self.step.update.window.is_open or self.progress.is_last_batch
-        ):
+        if event_name is Events.ITERATION_COMPLETED and not (self.updates.is_open or self.progress.is_last_batch):
             fire(self, TrainEvents.DECISION_POINT)
             fire(self, TrainEvents.RESUME_POINT)
 
@@ -180,7 +187,7 @@ class TrainingEngine(KeyedEngine):
         """Measure, decide, save; each once for an epoch, also when it fails in between and the run is started again."""
         progress = self.progress
         if progress.stage == Stage.TRAINING:
-            self.step.finish_window(self)
+            self.updates.finish(self)
             self.step.exchange.broadcast_buffers(self.model)
             progress.stage = Stage.TRAINED
             self._decided.clear()
@@ -223,6 +230,7 @@ class TrainingEngine(KeyedEngine):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._decided = set()
+        self.updates.bind(self, self.progress)
 
     def state_dict(self) -> Any:
         """Where the run is: that of ``progress``."""
@@ -232,7 +240,7 @@ class TrainingEngine(KeyedEngine):
         """Be where the saved run was; what the model holds now are its trained weights."""
         self.progress.load_state_dict(state_dict)
         self.weights.forget()
-        self.step.settle()
+        self.updates.settle()
         self._decided.clear()
 
     def place_in_loader(self) -> dict[str, Any] | None:
@@ -250,7 +258,7 @@ def start_epoch(engine: TrainingEngine) -> None:
     state, progress = engine.state, engine.progress
     engine.step.start_epoch(engine)
     state.begin_epoch()
-    state.metrics["learning_rate"] = progress.learning_rate
+    state.metrics.update(progress.rates)
     loader: Any = state.dataloader
     # Ignite would divide to know how much of an epoch is done, which terminate_epoch() makes wrong.
     engine._init_iter = progress.position
@@ -292,10 +300,11 @@ def _end_pass(of: "weakref.ref[TrainingState]", length: int | None, given: int) 
 
 
 def create_trainer(
-    model: nn.Module,
-    optimizer: Optimizer,
-    loss_fn: LossFunction,
+    model: Models,
+    optimizer: Optimizer | None = None,
+    loss_fn: LossFunction | None = None,
     *,
+    updates: Iterable[Update] | None = None,
     device: str | torch.device | None = "cpu",
     seed: int | None = None,
     accumulation_steps: int = 1,
@@ -311,11 +320,16 @@ def create_trainer(
     guards nor saves: every feature is a handler, and ``describe(trainer)`` prints which one runs when.
 
     Args:
-        model: moved to ``device``.
+        model: moved to ``device``. Several models by name, ``{"actor": actor, "critic": critic}``, are one
+            ``ModuleDict``, ``trainer.model``, which loss functions are given and whose names checkpoints have.
         optimizer: any torch optimizer of the model's parameters; a fused one lets the non-finite guard
             decide on an accelerator without making the host wait.
         loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors; ``inputs`` is what
             augmentation made of the batch, ``batch`` is clean; both are on the device.
+        updates: in place of ``optimizer``, ``loss_fn`` and ``accumulation_steps``: several
+            :class:`~ignite_recipes.Update` with names, e.g. of a GAN's discriminator and generator. They are computed
+            with every batch in this order, each with the gradients of its own parameters only; ``state.output`` has
+            their losses as ``{name}_{loss}``, and handlers are attached to all, or to ``trainer.updates[name]``.
         device: ``None`` or ``"auto"`` is the best one there is.
         seed: of everything random in the run; None draws one from torch's global generator.
         accumulation_steps: batches per optimizer step. The gradient is that of the mean over all samples of
@@ -349,6 +363,7 @@ def create_trainer(
         model,
         optimizer,
         loss_fn,
+        updates=updates,
         device=device,
         accumulation_steps=accumulation_steps,
         get_inputs=get_inputs,
@@ -356,7 +371,17 @@ def create_trainer(
         prepare_batch=prepare_batch,
         compile=compile,
     )
+    return TrainingEngine(step, seed=agreed_seed(seed), deterministic=deterministic)
+
+
+def agreed_seed(seed: int | None) -> int:
+    """The seed of a run, the same on all ranks; None draws one.
+
+    Raises:
+        ValueError: if the ranks have different ones.
+    """
+    seed = None if seed is None else whole_number(seed, "seed", at_least=None)
     seed = on_rank_zero(draw_seed) if seed is None else seed
     if not all_equal(hash(seed)):
         raise ValueError(f"seed must be the same on all ranks, which share each batch; got {seed} on this one")
-    return TrainingEngine(step, seed=seed, deterministic=deterministic)
+    return seed

@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 from ignite_recipes.engine.describe import is_filtered, name_of
 from ignite_recipes.engine.events import TrainEvents
 
-__all__ = ["STEP_EVENTS", "say_unfired"]
+__all__ = ["FIRED_BY_STEP", "say_unfired"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _AT_END = {
 }
 _PLACES = {**_IN_STEP, **_AT_END}
 
-STEP_EVENTS = frozenset(_IN_STEP)
+FIRED_BY_STEP = frozenset(_IN_STEP)
 """What a step of ours fires in every epoch."""
 
 
@@ -100,7 +100,7 @@ class _Watch:
             self._note(engine, event)
             handlers = ", ".join(_waiting(engine, event))
             if handlers:  # none where they were removed inside the epoch
-                line = (_UPDATE if event in STEP_EVENTS else _EPOCH).format(event.name)
+                line = (_UPDATE if event in FIRED_BY_STEP else _EPOCH).format(event.name)
                 logger.warning(
                     "epoch %d has not fired %s, at which %s waits: %s%s",
                     engine.state.epoch,

@@ -1,5 +1,8 @@
 """One training update: what is done with the gradients of a window of batches."""
 
+import inspect
+import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -8,36 +11,172 @@ from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.arguments import whole_number
+from ignite_recipes.engine.by_hand import take_by_hand
+from ignite_recipes.engine.closures import step_by_closure
+from ignite_recipes.engine.events import STEP_EVENTS, TrainEvents, fire
 from ignite_recipes.engine.gradients import gradients_of, parameters_of
-from ignite_recipes.engine.progress import Progress
+from ignite_recipes.engine.losses import LossFunction, check_loss_function
+from ignite_recipes.engine.of_update import OfUpdate
+from ignite_recipes.engine.progress import StepCount
+from ignite_recipes.engine.statistics import RunningStatistics
+from ignite_recipes.engine.updates import updates_of
 from ignite_recipes.engine.window import Window
+from ignite_recipes.exchange import Exchange
 
 __all__ = ["Update"]
 
 
 class Update:
-    """Unscale, average over the window, let handlers clip and check, and step the optimizer unless one has vetoed.
+    """Backward, unscale, average over the window, let handlers clip and check, step: a part of a training step.
+
+    A step may hold several, each with its optimizer: the discriminator and the generator of a GAN, actor and critic.
+    Gradients go to the parameters of its optimizer only, so that the other half needs no freezing.
+
+    - ``create_trainer(model, updates=[Update(...), Update(...)])`` takes them in this order with every batch.
+    - In an update function of your own, ``update(engine, loss)`` does it all, with the events of a step.
+
+    Handlers that are attached to the trainer act on all updates, those that are attached to an update on it only:
+    ``GradientClipper(1.0).attach(trainer.updates["critic"])``.
 
     Args:
         optimizer: of the parameters that are updated.
-        accumulation_steps: batches per update.
-        device: of the parameters.
+        loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``; None in an update function of your own.
+        name: of the update, in ``describe``, in its losses and in the checkpoint. Each of a step has another.
+        accumulation_steps: batches per optimizer step.
+        every: batches from one in which it is computed to the next: 5 lets an update of every batch take five steps
+            for each of this one. They are counted from the run's first batch, so that a resume keeps the rhythm.
+        closure: whether ``optimizer.step`` needs a closure that computes the loss again; None looks at its signature,
+            which says so for LBFGS. It may call it as often as it likes: the batch and the random numbers are the same.
 
     Attributes:
-        window: the batches since the last update.
+        window: the batches since the last optimizer step.
         precision: set by ``MixedPrecisionTrainer.attach``; None is float32.
         veto: what a handler of OPTIMIZER_STEP_STARTED sets to drop the step: True, or a 0-d tensor on the device
             that is nonzero where the step must be dropped.
         veto_lag: updates until the host asks an accelerator whether one was finite; 0 is at once.
+        count: how many steps were taken and dropped since the run began.
+        statistics: the model's buffers before the window, e.g. batch norm's.
+
+    Raises:
+        TypeError: for an optimizer or loss function of another kind.
+        ValueError: if a number is below 1, or a closure is to be accumulated over several batches.
+
+    >>> from ignite.engine import Events
+    >>> weight = torch.nn.Parameter(torch.zeros(1))
+    >>> descend = Update(torch.optim.SGD([weight], lr=0.25))
+    >>> engine = Engine(lambda engine, target: descend(engine, (weight - target).square().sum()))
+    >>> _ = engine.run([2.0] * 3, max_epochs=1)
+    >>> weight.item(), descend.count.taken
+    (1.75, 3)
     """
 
-    def __init__(self, optimizer: Optimizer, accumulation_steps: int, device: torch.device) -> None:
-        self.optimizer = optimizer
-        self.window = Window(accumulation_steps)
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        loss_fn: LossFunction | None = None,
+        *,
+        name: str = "update",
+        accumulation_steps: int = 1,
+        every: int = 1,
+        closure: bool | None = None,
+    ) -> None:
+        check_optimizer(optimizer)
+        if loss_fn is not None:
+            check_loss_function(loss_fn)
+        self.optimizer, self.loss_fn, self.name = optimizer, loss_fn, name
+        self.every = whole_number(every, "every", "batches")
+        self.window = Window(whole_number(accumulation_steps, "accumulation_steps", "batches"))
+        self.needs_closure = _needs_closure(optimizer) if closure is None else closure
+        if self.needs_closure and accumulation_steps > 1:
+            raise ValueError(
+                "an optimizer that needs a closure computes the loss of one batch again and again; got "
+                f"accumulation_steps={accumulation_steps}: make the batches larger"
+            )
         self.precision: Any = None
         self.veto: bool | Tensor = False
-        self.veto_lag = 0 if device.type == "cpu" else 4
+        self.count = StepCount()
+        self.losses: Any = loss_fn  # compiled, if that is asked for
+        self.begun = self.done = 0  # the last iterations that were computed, and that are in the weights
+        self.is_alone = False  # whether it is the only update of a step of ours
+        self.exchange: Exchange | None = None
+        self.statistics: RunningStatistics | None = None
+        self._calls = (0, 0)  # the iteration, and how often the user's update function has called it in that
+        self._done_calls = (0, 0)
+        self._engine: weakref.ref[Engine] | None = None
+        self._veto_lag: int | None = None
+
+    def __repr__(self) -> str:
+        rhythm = "" if self.every == 1 else f", every={self.every}"
+        return f"Update({self.name!r}, {type(self.optimizer).__name__}{rhythm})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "losses": None, "_engine": None}
+
+    # Where it belongs.
+
+    @property
+    def engine(self) -> Engine:
+        """Whose update it is.
+
+        Raises:
+            RuntimeError: if it is nobody's yet.
+        """
+        engine = None if self._engine is None else self._engine()
+        if engine is None:
+            raise RuntimeError(
+                f"{self!r} must belong to an engine: give it to create_trainer or make_resumable, or call "
+                "attach(engine), before handlers are attached to it"
+            )
+        return engine
+
+    def belong_to(self, engine: Engine) -> None:
+        """Be an update of ``engine``."""
+        self._engine = weakref.ref(engine)
+
+    def attach(self, engine: Engine) -> "Update":
+        """Be an update of an Engine of your own; the first call does so if it was not done before."""
+        updates_of(engine).add(self)
+        return self
+
+    def add_event_handler(self, event: Any, handler: Callable[..., Any], *args: Any) -> None:
+        """Run ``handler`` at an event of the engine; at one of a step for this update only."""
+        self.engine.add_event_handler(event, OfUpdate(self.name, handler) if event in STEP_EVENTS else handler, *args)
+
+    @property
+    def veto_lag(self) -> int:
+        """Updates until the host asks an accelerator whether one was finite; 0 is at once."""
+        if self._veto_lag is None:
+            self._veto_lag = 0 if parameters_of(self.optimizer)[0].device.type == "cpu" else 4
+        return self._veto_lag
+
+    @veto_lag.setter
+    def veto_lag(self, lag: int) -> None:
+        self._veto_lag = lag
+
+    # One update, from top to bottom.
+
+    def __call__(self, engine: Engine, loss: Tensor | Callable[[], Tensor], num_samples: int | None = None) -> None:
+        """Update the parameters by a loss that an update function of your own has computed.
+
+        Args:
+            engine: that calls the update function.
+            loss: a 0-d tensor; or a function that computes it, which an optimizer with a closure needs.
+            num_samples: that the loss is a mean of; by default the length of the batch's first tensor.
+        """
+        if self._engine is None or self._engine() is not engine:
+            self.attach(engine)
+        if not self._is_repeated(engine.state.iteration):
+            take_by_hand(self, engine, loss, num_samples)
+
+    def begin(self, state: Any, *, keep: bool = True) -> None:
+        """Before a batch is computed: free the gradients of the window before."""
+        state.update = self
+        self.begun = state.iteration
+        if not self.window.is_open:
+            self.zero_gradients()
+            if keep and self.statistics is not None:
+                self.statistics.keep()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """A context for the forward pass and the loss."""
@@ -47,11 +186,51 @@ class Update:
         """Add the gradients of ``weight`` times the loss to those of the window."""
         if weight != 1:
             loss = loss * weight
-        (loss if self.precision is None else self.precision.scale_loss(loss)).backward()
+        if self.precision is not None:
+            loss = self.precision.scale_loss(loss)
+        if self.is_alone:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:  # the parameters of other updates are left alone
+            own = [parameter for parameter in parameters_of(self.optimizer) if parameter.requires_grad]
+            loss.backward(inputs=own)  # type: ignore[no-untyped-call]
 
-    def take(self, engine: Engine, progress: Progress) -> None:
-        """Update the parameters with the gradients of the window, and begin the next one."""
+    def take(
+        self,
+        engine: Engine,
+        *,
+        note: Callable[[], None] | None = None,
+        compute_again: Callable[[], Tensor] | None = None,
+    ) -> None:
+        """Update the parameters with the gradients of the window, and begin the next one.
+
+        Args:
+            engine: whose events are fired.
+            note: called when the parameters are updated, before anybody is told.
+            compute_again: for a closure, computes the loss and its gradients once more.
+        """
+        self.ready_gradients(engine)
+        is_taken = self._step_optimizer(engine, compute_again)
+
+        self.window.clear()
+        self.done, self._done_calls = engine.state.iteration, self._calls
+        if note is not None:
+            note()
+        if not is_taken:
+            self.count.skipped += 1
+            fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)
+            return
+        self.count.taken += 1
+        if self.count.owed:
+            self.count.owed -= 1
+        else:
+            fire(engine, TrainEvents.OPTIMIZER_STEP_COMPLETED)
+
+    def ready_gradients(self, engine: Engine) -> None:
+        """Bring the gradients of the window to their true size, and let handlers clip and judge them."""
         state: Any = engine.state
+        state.update = self
+        if self.exchange is not None:
+            self.exchange.finish_gradients(self.gradients)
         if self.precision is not None:
             self.precision.unscale_gradients(self.optimizer)
         if self.window.is_weighted:
@@ -61,27 +240,16 @@ class Update:
         self.veto = False
         fire(engine, TrainEvents.GRADIENTS_READY)
         fire(engine, TrainEvents.OPTIMIZER_STEP_STARTED)
-        is_taken = self._step_optimizer()
 
-        self.window.clear()
-        progress.note_update()
-        if not is_taken:
-            progress.skipped_steps += 1
-            fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)
-            return
-        progress.optimizer_steps += 1
-        if progress.steps_owed:
-            progress.steps_owed -= 1
-        else:
-            fire(engine, TrainEvents.OPTIMIZER_STEP_COMPLETED)
-
-    def _step_optimizer(self) -> bool:
+    def _step_optimizer(self, engine: Engine, compute_again: Callable[[], Tensor] | None) -> bool:
         """Take the step unless it is vetoed or has overflown; whether it was taken, as far as is known."""
         veto, optimizer = self.veto, self.optimizer
         if isinstance(veto, Tensor):
             if self.can_defer_veto:
                 return self._step_unless(veto)
             veto = bool(veto)  # waits for the device: the price of an optimizer that is not fused
+        if self.needs_closure:
+            return not veto and step_by_closure(self, engine, compute_again)
         if self.precision is not None:
             return bool(self.precision.step_optimizer(optimizer, drop=veto))
         if not veto:
@@ -106,22 +274,38 @@ class Update:
         fused = all(group.get("fused") for group in self.optimizer.param_groups)
         return self.veto_lag > 0 and fused and getattr(self.optimizer, "_step_supports_amp_scaling", False)
 
-    def report_late_skip(self, engine: Engine, progress: Progress) -> None:
+    def report_late_skip(self, engine: Engine) -> None:
         """Correct the counts: a step that was counted as taken turns out to have been dropped.
 
         OPTIMIZER_STEP_COMPLETED was fired for it, so the next one is withheld: schedules advance exactly as
         often as the optimizer did.
         """
-        progress.optimizer_steps -= 1
-        progress.skipped_steps += 1
-        progress.steps_owed += 1
+        self.count.taken -= 1
+        self.count.skipped += 1
+        self.count.owed += 1
         fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)
 
+    # Its gradients, and what is left of one that was cut short.
+
     def abandon(self) -> None:
-        """Forget an update that an error has cut short, and its window."""
+        """Forget what an error has cut short, its window, and what its batches have left in the model's buffers."""
+        if self.done < self.begun and self.statistics is not None:
+            self.statistics.put_back()
+        self.begun = self.done
         self.window.clear()
         if self.precision is not None:
             self.precision.abandon_step()
+
+    def settle(self, iteration: int) -> None:
+        """What parameters and buffers hold now is what the run has after ``iteration``."""
+        self.begun = self.done = iteration
+        self._calls = self._done_calls = (iteration, 0)
+
+    def _is_repeated(self, iteration: int) -> bool:
+        """Whether a call by the user's update function repeats one that is in the weights already."""
+        number = self._calls[1] + 1 if self._calls[0] == iteration else 1
+        self._calls = (iteration, number)
+        return self._calls <= self._done_calls
 
     def zero_gradients(self) -> None:
         """Free the gradients of the optimizer's parameters."""
@@ -135,3 +319,16 @@ class Update:
     def gradients(self) -> list[Tensor]:
         """The gradients of the optimizer's parameters that have one, as ``gradients_of`` gives them."""
         return gradients_of(parameters_of(self.optimizer))
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise TypeError unless it is an optimizer of torch's."""
+    if not isinstance(optimizer, Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer made for the model's parameters; got {got}")
+
+
+def _needs_closure(optimizer: Optimizer) -> bool:
+    """Whether ``optimizer.step`` cannot be called without a closure."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is closure.empty

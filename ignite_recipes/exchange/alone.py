@@ -42,7 +42,7 @@ class Alone:
         """The losses, detached."""
         return {name: torch.as_tensor(value).detach() for name, value in begun.items()}
 
-    def finish_gradients(self, gradients: Iterable[Tensor]) -> None:
+    def finish_gradients(self, gradients: Callable[[], Iterable[Tensor]]) -> None:
         """They are whole."""
 
     def broadcast_buffers(self, model: nn.Module) -> None:

@@ -18,18 +18,22 @@ __all__ = ["DataParallel"]
 class DataParallel:
     """The model in torch's ``DistributedDataParallel``; see :class:`~ignite_recipes.exchange.protocol.Exchange`.
 
-    A model that comes in that wrapper already is used as it is.
+    A model that comes in that wrapper already is used as it is. Where several updates train a part of it each, torch's
+    wrapper cannot know which gradients come: they are averaged before the optimizer's step instead.
     """
 
     can_repeat_forward = True
 
-    def __init__(self, model: nn.Module, device: torch.device, *, trains: bool = True) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, *, trains: bool = True, overlaps: bool = True) -> None:
         self.world_size, self.key = world_size(), rank_key()
         self.model, self.device = model, device
-        self._is_wrapped = isinstance(model, DistributedDataParallel)
-        self._wrapper: Any = model if self._is_wrapped or not trains else self._wrap()
+        self._is_wrapped = any(isinstance(module, DistributedDataParallel) for module in model.modules())
+        self._overlaps = overlaps or self._is_wrapped
+        if trains and not self._overlaps:
+            broadcast(model.parameters())
+        self._wrapper: Any = self._wrap() if trains and self._overlaps and not self._is_wrapped else model
         self._trained = _trained(model)
-        self._is_exchanged = True  # the gradients of the current window, so far
+        self._is_exchanged = self._overlaps  # the gradients of the current window, so far
 
     def _wrap(self) -> DistributedDataParallel:
         devices = None if self.device.type == "cpu" else [self.device]
@@ -41,6 +45,10 @@ class DataParallel:
 
     def batch(self, *, is_last: bool) -> AbstractContextManager[Any]:
         """Gradients stay on their rank in all batches of a window but the last."""
+        if not self._overlaps:
+            self._is_exchanged = False
+            broadcast(self.model.buffers())  # as the wrapper does before a forward pass
+            return nullcontext()
         if not self._is_wrapped and self._trained != (trained := _trained(self.model)):  # frozen or thawed since
             self._wrapper, self._trained = self._wrap(), trained
         self._is_exchanged = is_last
@@ -61,17 +69,17 @@ class DataParallel:
         return begun.result()
 
     @torch.no_grad()
-    def finish_gradients(self, gradients: Iterable[Tensor]) -> None:
+    def finish_gradients(self, gradients: Callable[[], Iterable[Tensor]]) -> None:
         """Average what no backward pass has averaged."""
         if self._is_exchanged:
             return
-        for gradient in gradients:
+        for gradient in gradients():
             dist.all_reduce(gradient)
             gradient /= self.world_size
 
     def broadcast_buffers(self, model: nn.Module) -> None:
         """From rank 0."""
-        broadcast_buffers(model)
+        broadcast(model.buffers())
 
     def full(self, value: Any) -> Any:
         """Every rank has it whole."""
@@ -96,13 +104,14 @@ class _Losses(nn.Module):
         return losses(self.model, inputs, batch)
 
 
-def broadcast_buffers(model: nn.Module) -> None:
-    """Give every rank the buffers of rank 0."""
-    for buffer in model.buffers():
-        first = buffer.detach().contiguous()
+@torch.no_grad()
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Give every rank the parameters or buffers of rank 0."""
+    for tensor in tensors:
+        first = tensor.detach().contiguous()
         dist.broadcast(first, 0)
-        if first.data_ptr() != buffer.data_ptr():
-            buffer.copy_(first)
+        if first.data_ptr() != tensor.data_ptr():
+            tensor.copy_(first)
 
 
 def _trained(model: nn.Module) -> list[bool]:

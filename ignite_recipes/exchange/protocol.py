@@ -49,8 +49,8 @@ class Exchange(Protocol):
         """The averages, detached, on the device."""
         ...
 
-    def finish_gradients(self, gradients: Iterable[Tensor]) -> None:
-        """Exchange the gradients of a window that ended before its last batch, if that is still to be done."""
+    def finish_gradients(self, gradients: Callable[[], Iterable[Tensor]]) -> None:
+        """Exchange the gradients of a window that no backward pass has exchanged, if there are such."""
         ...
 
     def broadcast_buffers(self, model: nn.Module) -> None:

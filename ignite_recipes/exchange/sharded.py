@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.exchange.averaging import LossAverage, count_over_ranks
-from ignite_recipes.exchange.data_parallel import broadcast_buffers
+from ignite_recipes.exchange.data_parallel import broadcast
 from ignite_recipes.exchange.ranks import rank_key, world_size
 
 __all__ = ["Sharded", "full_value", "is_sharded", "local_tensors"]
@@ -47,7 +47,7 @@ class Sharded:
         """Waits for the other ranks."""
         return begun.result()
 
-    def finish_gradients(self, gradients: Iterable[Tensor]) -> None:
+    def finish_gradients(self, gradients: Callable[[], Iterable[Tensor]]) -> None:
         """Cannot be done afterwards: a sharded model keeps such gradients to itself.
 
         Raises:
@@ -61,7 +61,7 @@ class Sharded:
 
     def broadcast_buffers(self, model: nn.Module) -> None:
         """From rank 0."""
-        broadcast_buffers(model)
+        broadcast(model.buffers())
 
     def full(self, value: Any) -> Any:
         """With sharded tensors gathered on every rank."""

@@ -27,15 +27,18 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ignite_recipes.engine.describe import is_filtered
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.own_step import OwnStep
 from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
-from ignite_recipes.engine.unfired import say_unfired
+from ignite_recipes.engine.unfired import FIRED_BY_STEP, say_unfired
+from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.handlers._run_end import Failures, MissingMetrics
@@ -48,8 +51,8 @@ Metric = str | Callable[[Any], float | Tensor]
 _DECIDING = "_deciding"  # on another Engine: its handlers that read an epoch's metrics at EPOCH_COMPLETED
 
 
-def host_of(engine: Engine) -> "Host":
-    """What ``engine`` offers to a handler."""
+def host_of(engine: Engine | Update) -> "Host":
+    """What an engine, or one of its updates, offers to a handler."""
     return Host(engine)
 
 
@@ -58,27 +61,51 @@ class Host:
 
     Attributes:
         trainer: the engine, if it is a trainer of ours.
-        step: the training step that it runs, if it is ours.
+        step: the step that it runs, if a trainer of ours or a TrainingStep does.
+        update: the one to whose events handlers are added; None is all.
+        all_updates: those of the step.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.trainer = engine if isinstance(engine, TrainingEngine) else None
-        update = engine._process_function
-        self.step = update if isinstance(update, TrainingStep) else None
+    def __init__(self, engine: Engine | Update) -> None:
+        self.update = engine if isinstance(engine, Update) else None
+        self.engine: Engine = engine.engine if isinstance(engine, Update) else engine
+        self.trainer = self.engine if isinstance(self.engine, TrainingEngine) else None
+        own = self.engine._process_function
+        self.step = self.trainer.step if self.trainer is not None else own if isinstance(own, TrainingStep) else None
         if self.step is not None and self.step.progress is None:
-            self.step.attach(engine)
+            self.step.updates.attach(self.engine)
+        self.all_updates = tuple(vars(self.engine).get("updates", {}).values())
+
+    @property
+    def updates(self) -> tuple[Update, ...]:
+        """Those that a handler is to act on."""
+        return self.all_updates if self.update is None else (self.update,)
+
+    def of_optimizer(self, optimizer: Optimizer) -> "Host":
+        """The host of the update of ``optimizer``, where a step has several.
+
+        Raises:
+            RuntimeError: if no update has it.
+        """
+        own = [update for update in self.all_updates if update.optimizer is optimizer]
+        others = () if self.trainer is None else self.trainer.optimizers.values()
+        if self.step is not None and not own and not any(optimizer is other for other in others):
+            raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
+        return Host(own[0]) if own and len(self.all_updates) > 1 else self
 
     # Who runs when.
 
     def _add(self, event: Any, handler: Callable[..., Any], *args: Any) -> None:
         self._say_unfired()
-        self.engine.add_event_handler(event, handler, *args)
+        (self.update or self.engine).add_event_handler(event, handler, *args)
 
     def _say_unfired(self) -> None:
-        """On an Engine of the user's own, let a warning say which events never come; a trainer of ours fires all."""
+        """On an Engine of the user's own, let a warning say which events never come; a step of ours fires all."""
         if self.trainer is None:
             say_unfired(self.engine)
+        elif isinstance(self.step, OwnStep):
+            silent = {TrainEvents.INPUTS_READY} if self.all_updates else FIRED_BY_STEP
+            say_unfired(self.engine, sure=set(TrainEvents) - silent)
 
     def require(self, event: Any, handler: object, remedy: str) -> None:
         """Refuse a handler of an event of a step that the engine does not register.
@@ -158,7 +185,7 @@ class Host:
 
     def keep(self, name: str, handler: Any) -> None:
         """Enter the handler's state; it belongs to the run."""
-        keep_state(self.engine, name, handler)
+        keep_state(self.engine, name if self.update is None else f"{self.update.name}_{name}", handler)
 
     def require_trainer(self, handler: object, remedy: str = "") -> TrainingEngine:
         """The engine, which must be a trainer of ours.
@@ -182,13 +209,15 @@ class Host:
             raise RuntimeError(f"an engine of your own does not say {purpose}: pass attach(trainer, model)")
         return self.step.model if given is None and self.step is not None else given  # type: ignore[return-value]
 
-    def parameters(self, given: nn.Module | Iterable[Tensor] | None, purpose: str) -> Callable[[], Iterable[Tensor]]:
-        """What gives those of a model or of the step's optimizer as they are then, or those that are given."""
+    def parameters(
+        self, given: nn.Module | Iterable[Tensor] | None, purpose: str
+    ) -> Callable[[Engine], Iterable[Tensor]]:
+        """What gives those of a model or of the current update as they are then, or those that are given."""
         if given is not None and not isinstance(given, nn.Module):
-            return partial(list, list(given))
-        if given is None and self.step is not None:
-            return partial(parameters_of, self.step.optimizer)
-        return self.model(given, purpose).parameters
+            return partial(_those, list(given))
+        if given is None and self.all_updates:
+            return _of_current_update
+        return partial(_of_model, self.model(given, purpose))
 
     def swap(self, model: nn.Module) -> WeightSwap:
         """What puts other weights into ``model``: for a trainer's own it is the trainer's, which checkpoints know."""
@@ -304,8 +333,19 @@ class Host:
     @property
     def steps_taken(self) -> int | None:
         """Optimizer steps since the run began, if the engine counts them."""
-        progress = None if self.step is None else self.step.progress
-        return None if progress is None else progress.optimizer_steps
+        return sum(update.count.taken for update in self.updates) if self.updates else None
+
+
+def _those(parameters: list[Tensor], engine: Engine) -> list[Tensor]:
+    return parameters
+
+
+def _of_model(model: nn.Module, engine: Engine) -> Iterable[Tensor]:
+    return model.parameters()
+
+
+def _of_current_update(engine: Engine) -> list[Tensor]:
+    return parameters_of(engine.state.update.optimizer)  # type: ignore[attr-defined]
 
 
 def begin_epoch(engine: Engine) -> None:

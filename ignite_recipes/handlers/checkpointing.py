@@ -115,7 +115,7 @@ class Checkpointing:
     def _save_end(self, trainer: TrainingEngine) -> None:
         """A run may end inside an epoch: by ``max_iters``, or ``terminate()``."""
         if trainer.progress.is_inside_epoch:
-            trainer.step.abandon()  # batches of an open window are not in the weights: they are trained again
+            trainer.updates.abandon()  # batches of an open window are not in the weights: they are trained again
             self.save(trainer)
 
     def save(self, trainer: TrainingEngine) -> Path:
@@ -190,11 +190,8 @@ class SaveInside:
 
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if it is time to."""
-        progress, iteration = trainer.progress, trainer.state.iteration
-        since = iteration - min(
-            trainer.step.update.window.length, progress.position
-        )  # the resume point before this one
-        if progress.is_inside_epoch and iteration // self.every > since // self.every:
+        progress = trainer.progress
+        if progress.is_inside_epoch and progress.iteration // self.every > progress.resume_point // self.every:
             self.save(trainer)
 
 

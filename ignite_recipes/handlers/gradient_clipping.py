@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import gradients_of, scale_in_place, total_norm
+from ignite_recipes.engine.update import Update
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.metrics import StepBuffer
 
@@ -112,7 +113,7 @@ class GradientClipper:
         self.max_norm, self.norm_type, self.error_if_nonfinite = max_norm, float(norm_type), error_if_nonfinite
         self._buffer = StepBuffer(self._fold)
         self._last: Tensor | None = None
-        self._parameters: Callable[[], Iterable[Tensor]] = tuple
+        self._parameters: Callable[[Engine], Iterable[Tensor]] | None = None
         self.num_steps = 0
         # Clipped, finite norms, their sum, the largest: on the device until they are asked for.
         self._totals: Tensor | None = None
@@ -147,8 +148,10 @@ class GradientClipper:
             "last_norm": 0.0 if self._last is None else self._last.item(),
         }
 
-    def attach(self, trainer: Engine, model: nn.Module | Iterable[Tensor] | None = None) -> "GradientClipper":
+    def attach(self, trainer: Engine | Update, model: nn.Module | Iterable[Tensor] | None = None) -> "GradientClipper":
         """Clip in every step of ``trainer``: all parameters of its optimizer, or those of ``model``.
+
+        Of several updates each is clipped by itself; given one of them, ``trainer.updates[name]``, only that.
 
         Raises:
             RuntimeError: if the engine does not fire GRADIENTS_READY, or is not ours and no model is given.
@@ -162,7 +165,8 @@ class GradientClipper:
 
     def __call__(self, trainer: Engine) -> None:
         """Clip the gradients of the current step."""
-        trainer.state.grad_norm = self.clip(self._parameters())  # type: ignore[attr-defined]
+        assert self._parameters is not None
+        trainer.state.grad_norm = self.clip(self._parameters(trainer))  # type: ignore[attr-defined]
 
     def _fold(self, values: Tensor, weights: Tensor) -> None:
         norms = values[:, 0]
@@ -269,7 +273,7 @@ class GradientClipCallback:
         """As :meth:`GradientClipper.get_stats`."""
         return self.clipper.get_stats()
 
-    def attach(self, trainer: Engine, model: nn.Module | None = None) -> "GradientClipCallback":
+    def attach(self, trainer: Engine | Update, model: nn.Module | None = None) -> "GradientClipCallback":
         """Clip in every step of ``trainer``; arguments and errors as for :meth:`GradientClipper.attach`."""
         self.clipper.attach(trainer, model if model is not None else self._model)
         if self.verbose:

@@ -241,9 +241,7 @@ class LearningRateScheduler:
                 not ``independent``.
         """
         self._metric = metric
-        host = host_of(trainer)
-        if host.step is not None and host.step.optimizer is not self.optimizer:
-            raise RuntimeError("the schedule must be of the trainer's own optimizer; got another one's")
+        host = host_of(trainer).of_optimizer(self.optimizer)
         if self.is_plateau:
             host.watch(metric, self.mode, independent=independent)
         host.keep("lr_scheduling", self)
@@ -260,7 +258,7 @@ class LearningRateScheduler:
         if self.is_per_step:
             self.step()
             return
-        host = host_of(trainer)
+        host = host_of(trainer).of_optimizer(self.optimizer)
         if (steps := host.steps_taken) is not None:
             if steps == self._steps_seen:
                 return

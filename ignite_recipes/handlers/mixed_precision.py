@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.update import Update
 from ignite_recipes.handlers._host import host_of
 
 __all__ = ["MixedPrecisionTrainer"]
@@ -67,6 +68,7 @@ class MixedPrecisionTrainer:
         self._scale = self._scale_of_losses = self.scaler.get_scale() if self.scaler else 1.0
         self._unscaled: set[int] = set()  # optimizers whose step is still to come, by id
         self._others_stepped = False  # since the scale was last adapted
+        self._is_adapted_late = False  # where several updates of a step share it: once, after the batch
 
     def __repr__(self) -> str:
         return f"MixedPrecisionTrainer({self.dtype if self.active else 'float32'})"
@@ -84,7 +86,8 @@ class MixedPrecisionTrainer:
         """The loss to call ``backward()`` on."""
         if self.scaler is None:
             return loss
-        if self._others_stepped:  # an optimizer whose gradients were unscaled was not stepped: the step is over
+        if self._others_stepped and not self._is_adapted_late:
+            # An optimizer whose gradients were unscaled was not stepped: the step is over.
             self._adapt_scale()
             self._unscaled.clear()
             self._others_stepped = False
@@ -108,7 +111,7 @@ class MixedPrecisionTrainer:
 
     def abandon_step(self) -> None:
         """Forget a step that an error has cut short between unscaling and stepping; the scale stays as it is."""
-        if self.scaler and self._unscaled:
+        if self.scaler and (self._unscaled or self._others_stepped):
             state = self.scaler.state_dict()
             self.scaler.update()  # the only public way to make the scaler ready for another unscaling
             self.scaler.load_state_dict(state)
@@ -143,16 +146,28 @@ class MixedPrecisionTrainer:
         if not drop:
             self.scaler.step(optimizer)
         self._unscaled.remove(id(optimizer))
-        is_shared = self._others_stepped or bool(self._unscaled)
+        is_shared = self._is_adapted_late or self._others_stepped or bool(self._unscaled)
         # Torch has no public way to ask whether this optimizer's gradients overflowed; of one that has the scale to
         # itself the new scale says so, and costs no wait of its own.
         found = self.scaler._found_inf_per_device(optimizer).values() if is_shared else ()
         overflowed = any(bool(flag) for flag in found)
-        self._others_stepped = bool(self._unscaled)
+        self._others_stepped = self._is_adapted_late or bool(self._unscaled)
         if not self._others_stepped:
             has_shrunk = self._adapt_scale()
             overflowed = overflowed if is_shared else has_shrunk
         return not drop and not overflowed
+
+    def end_batch(self, *, adapt: bool) -> None:
+        """After the last of several updates of a batch, which share the scale: adapt it, once.
+
+        Args:
+            adapt: False inside an accumulation window, whose gradients all have the same scale.
+        """
+        if self._others_stepped and adapt:
+            self._adapt_scale()
+            self._others_stepped = False
+        elif self._others_stepped:
+            self.abandon_step()
 
     def _adapt_scale(self) -> bool:
         """Adapt the scale; whether it has shrunk."""
@@ -161,23 +176,36 @@ class MixedPrecisionTrainer:
         before, self._scale = self._scale, self.scaler.get_scale()
         return self._scale < before
 
-    def attach(self, trainer: Engine) -> "MixedPrecisionTrainer":
-        """Give the trainer's step this precision.
+    def attach(self, trainer: Engine | Update) -> "MixedPrecisionTrainer":
+        """Give the updates of the trainer's step this precision; they share the scale, which is adapted once a batch.
+
+        Args:
+            trainer: ours, or an Engine of your own with :class:`~ignite_recipes.Update`; or one of its updates.
 
         Raises:
-            RuntimeError: if the engine is not ours (its update function calls the methods itself), or has a
-                precision already.
+            RuntimeError: if the engine has no updates (its update function calls the methods itself), or a precision
+                already.
+            ValueError: in float16, for an optimizer that needs a closure.
         """
         host = host_of(trainer)
-        if host.step is None:
+        if not host.updates:
             raise RuntimeError(
-                "only a trainer of create_trainer can be given a precision; in an update function of your own "
-                "call autocast(), scale_loss(loss), unscale_gradients(optimizer) and step_optimizer(optimizer)"
+                "only a trainer of create_trainer can be given a precision; in an update function of your own use "
+                "Update, or call autocast(), scale_loss(loss), unscale_gradients(optimizer) and "
+                "step_optimizer(optimizer)"
             )
-        if host.step.update.precision is not None:
-            raise RuntimeError(f"the trainer has {host.step.update.precision!r} already; a step has one precision")
+        given = next((update.precision for update in host.updates if update.precision is not None), None)
+        if given is not None:
+            raise RuntimeError(f"the trainer has {given!r} already; a step has one precision")
+        if self.scaler and (closures := [update for update in host.updates if update.needs_closure]):
+            raise ValueError(
+                f"a loss that is computed again and again has no one scale; got float16 for {closures[0]!r}: use "
+                "bfloat16"
+            )
         if self.active:
-            host.step.update.precision = self
+            for update in host.updates:
+                update.precision = self
+            self._is_adapted_late = len(host.all_updates) > 1
             host.keep("mixed_precision", self)
         return self
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import gradients_of, total_norm
 from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.update import Update
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers.mixed_precision import MixedPrecisionTrainer
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
@@ -81,12 +82,12 @@ class NonFiniteGuard:
         self.policy = policy
         self.num_skipped = 0
         self.finite = True
-        self._consecutive = 0
+        self._consecutive: dict[str, int] = {}  # steps dropped in a row, by the update's name
         self._model: nn.Module | None = None
-        self._precision: MixedPrecisionTrainer | None = None  # of an update function that is not ours
-        self._step: TrainingStep | None = None  # None on an engine whose update function is not ours
-        # (epoch, iteration, flag on its way to the host, event that says it has arrived)
-        self._outstanding: deque[tuple[int, int, Tensor, Any]] = deque()
+        self._precision: MixedPrecisionTrainer | None = None  # of an update function without Update
+        self._updates: dict[str, Update] = {}  # those that it guards
+        # (update, epoch, iteration, flag on its way to the host, event that says it has arrived)
+        self._outstanding: deque[tuple[str, int, int, Tensor, Any]] = deque()
 
     def __repr__(self) -> str:
         return f"NonFiniteGuard({self.policy!r})"
@@ -114,12 +115,18 @@ class NonFiniteGuard:
         return loss is None or math.isfinite(loss.item()), math.isfinite(norm.item())
 
     def attach(
-        self, trainer: Engine, model: nn.Module | None = None, *, precision: MixedPrecisionTrainer | None = None
+        self,
+        trainer: Engine | Update,
+        model: nn.Module | None = None,
+        *,
+        precision: MixedPrecisionTrainer | None = None,
     ) -> "NonFiniteGuard":
         """Guard every step of ``trainer``; an engine that is not ours must name the ``model``.
 
+        Of several updates each is judged, and dropped, by itself.
+
         Args:
-            trainer: ours, or any Engine that fires GRADIENTS_READY.
+            trainer: ours, or any Engine that fires GRADIENTS_READY; or one update of it.
             model: whose gradients are judged, on an Engine that is not ours.
             precision: what scales the losses in its update function, if something does: gradients that overflow
                 because the scale is still too large are then no fault.
@@ -130,11 +137,11 @@ class NonFiniteGuard:
         host = host_of(trainer)
         remedy = "call check(loss, gradients) before optimizer.step()."
         host.require(TrainEvents.GRADIENTS_READY, self, remedy)
-        self._step = host.step
+        self._updates = {update.name: update for update in host.updates}
         self._precision = precision
         self._model = host.model(model if host.step is None else None, "what to guard")
         host.keep("nonfinite_guard", self)
-        if self._step is None:
+        if not self._updates:
             trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self._check_gradients)
             return self
         trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
@@ -157,8 +164,9 @@ class NonFiniteGuard:
     def __call__(self, trainer: Engine) -> None:
         """Judge the current step."""
         state: Any = trainer.state
-        step = self._required()
-        update = step.update
+        update: Update = state.update
+        if update.name not in self._updates:
+            raise RuntimeError("NonFiniteGuard must be attached to what it judges: call attach(trainer) first")
         norm = total_norm(update.gradients()) if state.grad_norm is None else state.grad_norm
         state.grad_norm = norm
         losses = update.window.losses
@@ -166,29 +174,33 @@ class NonFiniteGuard:
         if update.precision is not None and update.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
         if update.veto_lag:
-            self._defer(trainer, loss, norm)
+            self._defer(trainer, update, loss, norm)
             return
         is_finite = self._is_finite(loss, norm)
         if is_finite == (True, True):
-            self.finite, self._consecutive = True, 0
+            self.finite, self._consecutive[update.name] = True, 0
             return
-        origin = "" if self.num_skipped else origin_of_nonfinite(trainer, step)
-        said = f"{loss.item():g}{origin}"
-        step.statistics.put_back()
+        said = f"{loss.item():g}{self._origin(trainer, update)}"
+        if update.statistics is not None:
+            update.statistics.put_back()
         update.veto = True
-        self._judge(*is_finite, _where(state), said)
+        self._judge(*is_finite, self._where(state, update.name), said, update.name)
 
-    def _required(self) -> TrainingStep:
-        if self._step is None:
-            raise RuntimeError("NonFiniteGuard must be attached to what it judges: call attach(trainer) first")
-        return self._step
+    def _origin(self, trainer: Engine, update: Update) -> str:
+        step = host_of(trainer).step
+        if self.num_skipped or not isinstance(step, TrainingStep):
+            return ""
+        return origin_of_nonfinite(trainer, step, update)
 
-    def _defer(self, trainer: Engine, loss: Tensor, norm: Tensor) -> None:
+    def _where(self, state: Any, name: str) -> str:
+        return _where(state) if len(self._updates) == 1 else f"{_where(state)}, {name}"
+
+    def _defer(self, trainer: Engine, update: Update, loss: Tensor, norm: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
-        update = self._required().update
         flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
         is_bad = flag > 0
-        self._required().statistics.put_back(is_bad)
+        if update.statistics is not None:
+            update.statistics.put_back(is_bad)
         if update.precision is None or update.precision.scaler is None:
             update.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
         arrived = None
@@ -197,18 +209,17 @@ class NonFiniteGuard:
             arrived = torch.Event(flag.device)
             arrived.record()
             flag = on_host
-        self._outstanding.append((trainer.state.epoch, trainer.state.iteration, flag, arrived))
-        if len(self._outstanding) > update.veto_lag:
+        self._outstanding.append((update.name, trainer.state.epoch, trainer.state.iteration, flag, arrived))
+        if len(self._outstanding) > update.veto_lag * len(self._updates):
             self._read_oldest(trainer)
 
     def _read_oldest(self, trainer: Engine) -> None:
-        step = self._required()
-        epoch, iteration, flag, event = self._outstanding.popleft()
+        name, epoch, iteration, flag, event = self._outstanding.popleft()
         kinds = self._arrived(flag, event)
-        self._judge(kinds < 2, kinds % 2 == 0, f"epoch {epoch}, iteration {iteration}", "not finite")
-        if not self.finite and step.update.can_defer_veto:
-            assert step.progress is not None
-            step.update.report_late_skip(trainer, step.progress)
+        where = f"epoch {epoch}, iteration {iteration}" + ("" if len(self._updates) == 1 else f", {name}")
+        self._judge(kinds < 2, kinds % 2 == 0, where, "not finite", name)
+        if not self.finite and (update := self._updates[name]).can_defer_veto:
+            update.report_late_skip(trainer)
 
     @staticmethod
     def _arrived(flag: Tensor, event: Any) -> int:
@@ -217,13 +228,13 @@ class NonFiniteGuard:
             event.synchronize()
         return int(flag)
 
-    def _judge(self, loss_is_finite: bool, norm_is_finite: bool, where: str, loss: str) -> None:
+    def _judge(self, loss_is_finite: bool, norm_is_finite: bool, where: str, loss: str, update: str = "") -> None:
         self.finite = loss_is_finite and norm_is_finite
         if self.finite:
-            self._consecutive = 0
+            self._consecutive[update] = 0
             return
         self.num_skipped += 1
-        self._consecutive += 1
+        self._consecutive[update] = self._consecutive.get(update, 0) + 1
         what = f"the loss is {loss}" if not loss_is_finite else f"{self._culprit()} is not finite"
         message = f"{where + ': ' if where else ''}{what}. {_ADVICE}"
         if self.policy == "raise":
@@ -240,21 +251,23 @@ class NonFiniteGuard:
         while self._outstanding:
             self._read_oldest(trainer)
         state = trainer.state
-        steps = math.ceil((state.epoch_length or 0) / self._required().update.window.length)
-        if steps and self._consecutive >= steps:
-            raise NonFiniteError(
-                f"epoch {state.epoch}: none of its {steps} steps could be taken, each had a non-finite loss or "
-                f"gradient. {_ADVICE}"
-            )
+        for name, update in self._updates.items():
+            steps = math.ceil((state.epoch_length or 0) // update.every / update.window.length)
+            if steps and self._consecutive.get(name, 0) >= steps:
+                raise NonFiniteError(
+                    f"{self._where(state, name).replace(f', iteration {state.iteration}', '')}: none of its {steps} "
+                    f"steps could be taken, each had a non-finite loss or gradient. {_ADVICE}"
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were dropped, how many of them last in a row, and what is still on its way to the host."""
-        outstanding = [(epoch, n, self._arrived(flag, event)) for epoch, n, flag, event in self._outstanding]
-        return {"num_skipped": self.num_skipped, "consecutive": self._consecutive, "outstanding": outstanding}
+        outstanding = [(*place, self._arrived(flag, event)) for *place, flag, event in self._outstanding]
+        consecutive = dict(self._consecutive)
+        return {"num_skipped": self.num_skipped, "consecutive": consecutive, "outstanding": outstanding}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue to count from there."""
-        self.num_skipped, self._consecutive = state["num_skipped"], state["consecutive"]
+        self.num_skipped, self._consecutive = state["num_skipped"], dict(state["consecutive"])
         self._outstanding = deque(
-            (epoch, n, torch.tensor(float(kinds)), None) for epoch, n, kinds in state["outstanding"]
+            (name, epoch, n, torch.tensor(float(kinds)), None) for name, epoch, n, kinds in state["outstanding"]
         )

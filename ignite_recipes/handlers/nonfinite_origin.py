@@ -10,6 +10,7 @@ from torch import nn
 
 from ignite_recipes.engine.gradients import gradients_of
 from ignite_recipes.engine.step import TrainingStep
+from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.batches import tensors_in
 
@@ -46,16 +47,16 @@ def first_nonfinite_output(model: nn.Module, forward: Callable[[], Any]) -> str 
     return found[0] if found else None
 
 
-def origin_of_nonfinite(engine: Engine, step: TrainingStep) -> str:
+def origin_of_nonfinite(engine: Engine, step: TrainingStep, update: Update) -> str:
     """Where the current batch ceases to be finite, found by computing its loss again; the end of a sentence."""
     state: Any = engine.state
-    if step.update.window.losses[-1].isfinite() or not step.exchange.can_repeat_forward:
+    if update.window.losses[-1].isfinite() or not step.exchange.can_repeat_forward:
         return ""
     if state.losses is not None and state.losses["loss"].isfinite():  # the run's loss is an average over all ranks
         return "; it began in another rank's part of the batch"
     if not all(t.isfinite().all() for t in tensors_in(state.inputs) if t.is_floating_point()):
         return "; its inputs are not finite"
-    name = first_nonfinite_output(unwrap(step.model), lambda: step.repeat_forward(engine))
+    name = first_nonfinite_output(unwrap(step.model), lambda: step.repeat_forward(engine, update))
     if name is None:
         return "; all outputs of modules are finite, the loss function's own numbers are not"
     return f"; it began in the output of {name}"

@@ -118,7 +118,7 @@ class Rollback:
 
     @staticmethod
     def _slow_down(trainer: TrainingEngine, factor: float) -> None:
-        for group in trainer.optimizer.param_groups:
+        for group in [group for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]:
             group.update({name: group[name] * factor for name in _RATES if name in group})
         for handler in trainer.parts.values():
             if callable(scale := getattr(handler, "scale_learning_rate", None)):

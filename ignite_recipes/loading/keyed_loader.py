@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from ignite_recipes.exchange.ranks import rank, world_size
 from ignite_recipes.loading.batches import digest, versions
@@ -40,7 +39,7 @@ class KeyedLoader:
 
     :meth:`enter` says which epoch comes next and how many of its batches are already used: those are fetched
     again under their own keys and thrown away. If the last of them is not the batch that it was, a warning in the
-    log says so. A loader other than torch's that has ``state_dict`` and ``load_state_dict`` is put back by them
+    log says so. A loader that has ``state_dict`` and ``load_state_dict`` is put back by them
     instead.
 
     :meth:`enter_stream` makes one stream of all passes over the loader, for epochs that are not its passes: shorter
@@ -108,7 +107,7 @@ class KeyedLoader:
     @property
     def _has_own_state(self) -> bool:
         methods = (getattr(self._source, name, None) for name in ("state_dict", "load_state_dict"))
-        return not isinstance(self._source, DataLoader) and all(map(callable, methods))
+        return all(map(callable, methods))
 
     @property
     def _source(self) -> Any:

@@ -284,7 +284,7 @@ class Trainer:
             ValueError, NonFiniteError: as for :meth:`train`.
         """
         engine, averages = self._new_engine(derive_seed(self.seed, "train_epoch", epoch), ema_decay=None)
-        engine.step.losses = self.engine.step.losses  # compiled once for all calls
+        engine.updates.first.losses = self.engine.updates.first.losses  # compiled once for all calls
         if self.dataset is not None:
             self.dataset.reapply_transforms(epoch)
         engine.run(self.train_loader, max_epochs=1)

@@ -100,12 +100,14 @@ def test_a_copied_engine_ends_with_its_last_reference(way, tmp_path):
 
 def test_a_compiled_step_is_copied_with_its_own_loss(monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr("ignite_recipes.engine.step.compiled", lambda fn, mode, device: made.append((fn, mode)) or fn)
+    monkeypatch.setattr(
+        "ignite_recipes.engine.updates.compiled", lambda fn, mode, device: made.append((fn, mode)) or fn
+    )
     t = parts(tmp_path)
     trainer = create_trainer(t.model, t.optimizer, loss_fn, seed=0, compile=True)
     copied = pickle.loads(pickle.dumps(trainer))
     assert made == [(loss_fn, True)] * 2
-    assert copied.step.losses is loss_fn
+    assert copied.step.update.losses is loss_fn
 
 
 def local_function():

@@ -3,7 +3,7 @@
 import pytest
 from ignite.engine import State
 
-from ignite_recipes.engine.progress import Progress, Stage
+from ignite_recipes.engine.progress import Progress, Stage, StepCount
 
 LENGTH = 4
 
@@ -17,7 +17,7 @@ def after(batches, *, updated=None, stage=Stage.TRAINING):
         if batch % LENGTH == 0:
             progress.stage = Stage.SAVED
             state.epoch += 1
-            progress.start_epoch(0.1 * state.epoch)
+            progress.start_epoch({"optimizer": 0.1 * state.epoch})
         state.iteration += 1
         if updated is None or state.iteration <= updated:
             progress.note_update()
@@ -67,10 +67,11 @@ def test_a_run_continues_after_the_last_batch_that_is_in_the_weights(batches, up
 @pytest.mark.parametrize("batches", range(9))
 def test_its_state_brings_another_one_to_the_same_place(batches):
     progress, other = after(batches), Progress(State())
-    progress.optimizer_steps, progress.skipped_steps, progress.steps_owed = 5, 2, 1
+    progress.counts["critic"], other.counts["critic"] = StepCount(5, 2, 1), StepCount()
     other.load_state_dict(progress.state_dict())
     progress.rewind()
     assert other.state_dict() == progress.state_dict()
+    assert (other.optimizer_steps, other.skipped_steps) == (5, 2)
     for name in ("iteration", "epoch", "epoch_length", "max_epochs", "seed"):
         assert getattr(other.state, name) == getattr(progress.state, name)
 

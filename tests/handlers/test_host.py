@@ -90,12 +90,13 @@ def test_the_model_and_its_parameters_are_those_given_or_those_of_the_step(task)
     trainer, other = task.trainer(), torch.nn.Linear(1, 1)
     assert host_of(trainer).model(None, "") is trainer.model
     assert host_of(trainer).model(other, "") is other
-    assert list(host_of(trainer).parameters(other.parameters(), "")()) == list(other.parameters())
-    assert list(host_of(trainer).parameters(other, "")()) == list(other.parameters())
+    assert list(host_of(trainer).parameters(other.parameters(), "")(trainer)) == list(other.parameters())
+    assert list(host_of(trainer).parameters(other, "")(trainer)) == list(other.parameters())
+    trainer.state.update = trainer.updates.first
     those_of_the_step = host_of(trainer).parameters(None, "")
-    assert list(those_of_the_step()) == list(trainer.model.parameters())
+    assert list(those_of_the_step(trainer)) == list(trainer.model.parameters())
     trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())  # makes its groups anew
     trainer.optimizer.add_param_group({"params": list(other.parameters())})
-    assert list(those_of_the_step()) == [*trainer.model.parameters(), *other.parameters()]
+    assert list(those_of_the_step(trainer)) == [*trainer.model.parameters(), *other.parameters()]
     with pytest.raises(RuntimeError, match="does not say what to do"):
         host_of(plain()).model(None, "what to do")

@@ -97,7 +97,7 @@ def test_skip_counts_the_steps_it_drops(recipe):
     model, history, path = recipe(3, non_finite="skip", handlers=[Spoil({2, 7})])
     assert history["skipped_steps"] == [1, 2, 2]
     assert all(value.isfinite().all() for value in model.state_dict().values())
-    assert read_checkpoint(path)["run"]["progress"]["skipped_steps"] == 2
+    assert read_checkpoint(path)["run"]["progress"]["counts"]["update"]["skipped"] == 2
 
 
 @every_recipe

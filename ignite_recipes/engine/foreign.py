@@ -1,0 +1,164 @@
+"""Stateful objects of Ignite, torch and torchmetrics as parts of a run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+from torch import Tensor, nn
+
+__all__ = ["as_part", "original"]
+
+
+def as_part(engine: Engine, part: Any) -> Any:
+    """The object itself, or what saves and loads its state where its own methods do not do it exactly.
+
+    - A metric that is measured over an epoch is emptied when the epoch starts, also when it is resumed: the state is
+      loaded after that.
+    - Metrics of torchmetrics leave what they have accumulated out of their ``state_dict``.
+    - Functions in a state, e.g. of ``LambdaStateScheduler``, are those of the new process.
+
+    >>> part = as_part(Engine(lambda engine, batch: None), torch.optim.SGD([torch.zeros(1)], lr=0.1))
+    >>> type(part).__name__
+    'OtherPart'
+    """
+    if type(part).__module__.partition(".")[0] == "ignite_recipes" or not _is_of_a_library(part):
+        return part
+    if isinstance(part, nn.Module) and _accumulators(part):
+        return AccumulatedPart(engine, part)
+    if isinstance(part, Metric):
+        return MetricPart(engine, part)
+    return OtherPart(part)
+
+
+def original(part: Any) -> Any:
+    """The object that :func:`as_part` was given."""
+    return part.part if isinstance(part, (OtherPart, MetricPart, AccumulatedPart)) else part
+
+
+def _is_of_a_library(part: Any) -> bool:
+    return type(part).__module__.partition(".")[0] in ("ignite", "torch", "torchmetrics")
+
+
+class OtherPart:
+    """An object whose state may hold functions, which no file can hold."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __repr__(self) -> str:
+        return repr(self.part)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state without functions."""
+        state: dict[str, Any] = _without_functions(self.part.state_dict())
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load it, with the functions that the object has."""
+        self.part.load_state_dict(_with_functions(state, self.part.state_dict()))
+
+
+class MetricPart:
+    """A metric of Ignite's."""
+
+    def __init__(self, engine: Engine, metric: Any) -> None:
+        self.part = metric
+        self._late = LateState(engine, self._load)
+
+    def __repr__(self) -> str:
+        return repr(self.part)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has accumulated."""
+        return dict(self.part.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with it, also inside an epoch."""
+        self._load(state)
+        self._late.state = state
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.part.load_state_dict(state)
+
+
+class AccumulatedPart:
+    """A metric of torchmetrics, or a collection of them."""
+
+    def __init__(self, engine: Engine, metric: nn.Module) -> None:
+        self.part = metric
+        self._late = LateState(engine, self._load)
+
+    def __repr__(self) -> str:
+        return repr(self.part)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What each has accumulated, and over how many updates."""
+        return {
+            str(number): {**part.metric_state, "_update_count": part._update_count}
+            for number, part in enumerate(_accumulators(self.part))
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with it, also inside an epoch."""
+        self._load(state)
+        self._late.state = state
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        for number, part in enumerate(_accumulators(self.part)):
+            for name, value in state[str(number)].items():
+                setattr(part, name, _copied(value, part.device))
+            part._computed = None
+
+
+class LateState:
+    """Load a state once more in front of the first batch of a run: what was accumulated is emptied in between.
+
+    Attributes:
+        state: to be loaded, or None.
+    """
+
+    def __init__(self, engine: Engine, load: Callable[[Mapping[str, Any]], None]) -> None:
+        self.state: Mapping[str, Any] | None = None
+        self._load = load
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __repr__(self) -> str:
+        return f"continue {getattr(self._load, '__self__', None)!r} where it was"
+
+    def __call__(self, engine: Engine) -> None:
+        """Load it, if the run continues inside an epoch."""
+        state, self.state = self.state, None
+        progress = getattr(engine, "progress", None)
+        if state is not None and progress is not None and progress.position > 1:
+            self._load(state)
+
+
+def _accumulators(module: nn.Module) -> list[Any]:
+    """The metrics of torchmetrics in a module."""
+    return [part for part in module.modules() if hasattr(part, "metric_state") and hasattr(part, "_update_count")]
+
+
+def _copied(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device, copy=True)
+    return [_copied(item, device) for item in value] if isinstance(value, list) else value
+
+
+def _without_functions(state: Any) -> Any:
+    if isinstance(state, Mapping):
+        return {name: _without_functions(value) for name, value in state.items() if not callable(value)}
+    if isinstance(state, list):
+        return [_without_functions(value) for value in state]
+    return state
+
+
+def _with_functions(state: Any, own: Any) -> Any:
+    """A state, with what is missing in it as it is in ``own``."""
+    if isinstance(state, Mapping) and isinstance(own, Mapping):
+        whole = {name: _with_functions(value, own.get(name)) for name, value in state.items()}
+        return {**whole, **{name: value for name, value in own.items() if name not in state and callable(value)}}
+    if isinstance(state, list) and isinstance(own, list) and len(state) == len(own):
+        return [_with_functions(*pair) for pair in zip(state, own, strict=True)]
+    return state

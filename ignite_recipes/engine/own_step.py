@@ -1,0 +1,111 @@
+"""An update function of the user's own, as a step that a trainer of ours can run and resume."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.models import as_module
+from ignite_recipes.engine.progress import Progress
+from ignite_recipes.engine.statistics import RunningStatistics
+from ignite_recipes.engine.update import Update
+from ignite_recipes.engine.updates import Updates
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.exchange import exchange_of
+from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.loading.randomness import derive_seed, seed_torch
+
+__all__ = ["OwnStep"]
+
+
+class OwnStep:
+    """Call an update function under the random numbers of its place in the run.
+
+    Args:
+        function: ``function(engine, batch)``.
+        models: that it trains, by name.
+        optimizers: that it steps itself, by name.
+        updates: that it calls.
+        device: of the first parameter of the first model.
+
+    Attributes:
+        model: the only model, or a ``ModuleDict`` of all; without the wrappers of torch.
+        optimizers: by name, those of the updates too.
+        updates, exchange, progress: as of :class:`~ignite_recipes.TrainingStep`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Engine, Any], Any],
+        models: Mapping[str, nn.Module],
+        optimizers: Mapping[str, Optimizer],
+        updates: Mapping[str, Update],
+        device: torch.device,
+    ) -> None:
+        join_ranks(device)
+        self.function, self.device, self.compile = function, device, False
+        plain = {name: unwrap(model) for name, model in models.items()}
+        self.model = as_module(next(iter(plain.values())) if len(plain) == 1 else plain)
+        self.optimizers = {**optimizers, **{name: update.optimizer for name, update in updates.items()}}
+        self.exchange = exchange_of(as_module(models), device, overlaps=False)
+        self.updates = Updates(updates.values(), self.exchange)
+        self.statistics = RunningStatistics(self.model)
+        for update in updates.values():
+            update.statistics = self.statistics
+        self._stepped: set[int] = set()  # optimizers, by id, that have stepped with the current batch
+        for optimizer in optimizers.values():
+            optimizer.register_step_post_hook(self._note_step)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The first one."""
+        return next(iter(self.optimizers.values()))
+
+    @property
+    def progress(self) -> Progress | None:
+        """Where the run is; None before the step belongs to an engine."""
+        return self.updates.progress
+
+    def loss_functions(self) -> list[Any]:
+        """The update function, which computes all losses."""
+        return [self.function]
+
+    def _note_step(self, optimizer: Optimizer, *_: Any) -> None:
+        self._stepped.add(id(optimizer))
+
+    def start_epoch(self, engine: Engine) -> None:
+        """Begin an epoch with empty windows."""
+        self.updates.start_epoch(engine, self.optimizers)
+        self.statistics.find()
+
+    def __call__(self, engine: Engine, batch: Any) -> Any:
+        """What the function returns."""
+        state: Any = engine.state
+        self._stepped.clear()
+        if not self.updates.is_open:
+            self.statistics.keep()
+        seed_torch(derive_seed(state.seed, "step", state.iteration, *self.exchange.key), self.device)
+        with self.exchange.batch(is_last=True):
+            output = self.function(engine, batch)
+        self.updates.end_batch()
+        return output
+
+    def waiting_gradients(self) -> dict[str, list[Tensor | None]]:
+        """Those of each optimizer that has not stepped with the last batch: more may be added to them."""
+        return {
+            name: [parameter.grad for parameter in parameters_of(optimizer)]
+            for name, optimizer in self.optimizers.items()
+            if name not in self.updates and id(optimizer) not in self._stepped
+        }
+
+    def put_back_gradients(self, gradients: Mapping[str, Any]) -> None:
+        """Let the optimizers find the gradients that a checkpoint has kept."""
+        for name, optimizer in self.optimizers.items():
+            parameters = parameters_of(optimizer)
+            kept = gradients.get(name) or [None] * len(parameters)
+            for parameter, gradient in zip(parameters, kept, strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)

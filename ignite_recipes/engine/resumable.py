@@ -1,0 +1,214 @@
+"""An Engine with an update function of the user's own becomes a trainer of ours: with exact resume, signals and all."""
+
+import dis
+import inspect
+import logging
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from ignite_recipes.devices import as_device
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.own_step import OwnStep
+from ignite_recipes.engine.parts import Parts, keep_state
+from ignite_recipes.engine.trainer import TrainingEngine, agreed_seed
+from ignite_recipes.engine.unfired import FIRED_BY_STEP
+from ignite_recipes.engine.update import Update
+from ignite_recipes.engine.weights import unwrap
+
+__all__ = ["make_resumable"]
+
+logger = logging.getLogger(__name__)
+
+
+def make_resumable(
+    engine: Engine,
+    parts: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    device: str | torch.device | None = None,
+    deterministic: bool = False,
+) -> TrainingEngine:
+    """Make an Engine with an update function of your own a trainer of ours, which resumes exactly.
+
+    The engine itself is changed: whoever refers to it has the trainer, and the handlers that it has keep their order.
+    From now on each batch is computed under random numbers of its place in the run, and the engine has the events of an
+    epoch's end, so that every handler of this library can be attached: ``Checkpointing``, ``StopOnSignal``,
+    ``EarlyStopping``, ``Rollback``. ``restore_run``, ``check_resume`` and ``preserve_run`` take it. Call it first:
+    handlers that are attached before it measure and decide at EPOCH_COMPLETED.
+
+    Clipping, accumulation, mixed precision and the non-finite guard need the events of a step: call
+    :class:`~ignite_recipes.Update` in the update function, or fire them yourself.
+
+    Args:
+        engine: ``Engine(update)``, or of Ignite's ``create_supervised_trainer``; not run yet.
+        parts: by name, all that the update function changes: models, optimizers or :class:`~ignite_recipes.Update`,
+            and whatever else has ``state_dict`` and ``load_state_dict``: schedules, a GradScaler, metrics, buffers of
+            your own. A checkpoint's ``model_state_dict`` is that of the only model, or of all, as in a ``ModuleDict``.
+        seed: of everything random in the run; None draws one from torch's global generator.
+        device: that the models are on; None is that of the first parameter. They are not moved.
+        deterministic: run with algorithms only that give the same bits in every process.
+
+    Returns:
+        The engine.
+
+    Raises:
+        TypeError: for an engine or a part of another kind.
+        ValueError: if the engine has run, or there is no model or no optimizer among the parts.
+
+    What the update function refers to and changes, and the parts do not hold, is named by a warning when the run
+    begins. A loader with ``state_dict`` and ``load_state_dict``, e.g. torchdata's StatefulDataLoader, is put back by
+    them; any other's batches are fetched again and thrown away.
+
+    >>> from ignite.engine import create_supervised_trainer
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_supervised_trainer(model, optimizer, nn.MSELoss())
+    >>> trainer = make_resumable(trainer, {"model": model, "optimizer": optimizer}, seed=0)
+    >>> _ = trainer.run([(torch.ones(4, 2), torch.zeros(4, 1))] * 3, max_epochs=2)
+    >>> trainer.progress.epoch, trainer.progress.iteration
+    (2, 6)
+    """
+    _check_engine(engine)
+    models, optimizers, updates, others = _sorted(parts)
+    first = next(parameter for model in models.values() for parameter in model.parameters())
+    function, before, state = engine._process_function, vars(engine).copy(), engine.state
+    step = OwnStep(function, models, optimizers, updates, first.device if device is None else as_device(device))
+
+    trainer: Any = engine
+    trainer.__class__ = TrainingEngine  # the same object: whoever refers to it, refers to the trainer
+    TrainingEngine.__init__(trainer, step, seed=agreed_seed(seed), deterministic=deterministic)
+    trainer.parts = before.get("parts", Parts())
+    silent = {TrainEvents.INPUTS_READY} if updates else FIRED_BY_STEP  # unless the update function fires them
+    trainer._allowed_events = [event for event in trainer._allowed_events if event not in silent]
+    trainer.register_events(*(event for event in before["_allowed_events"] if event not in trainer._allowed_events))
+    for event, entries in before["_event_handlers"].items():
+        trainer._event_handlers[event].extend(entries)
+    vars(trainer.state).update({name: value for name, value in vars(state).items() if name not in vars(trainer.state)})
+    trainer.state.metrics = state.metrics
+    for name, part in others.items():
+        keep_state(trainer, name, part)
+    known = [
+        *models.values(),
+        *optimizers.values(),
+        *(update.optimizer for update in updates.values()),
+        *parts.values(),
+    ]
+    trainer.add_event_handler(Events.STARTED, _NameInexact(function, known))
+    resumable: TrainingEngine = trainer
+    return resumable
+
+
+def _check_engine(engine: Any) -> None:
+    if isinstance(engine, TrainingEngine):
+        raise TypeError("the engine resumes already; got a trainer of ours: give its parts to keep_state")
+    if type(engine) is not Engine:
+        raise TypeError(
+            f"engine must be an Engine(update) of Ignite's, whose run this replaces; got {type(engine).__name__}"
+        )
+    if engine.state.iteration:
+        raise ValueError(f"the engine must not have run yet; got one after {engine.state.iteration} iterations")
+
+
+def _sorted(parts: Mapping[str, Any]) -> tuple[dict[str, nn.Module], dict[str, Optimizer], dict[str, Update], Any]:
+    """The models, the optimizers, the updates, and what else has a state."""
+    if not isinstance(parts, Mapping):
+        raise TypeError(f"parts must be named, {{'model': model, 'optimizer': optimizer, ...}}; got {parts!r}")
+    models = {name: part for name, part in parts.items() if isinstance(part, nn.Module) and not _is_metric(part)}
+    optimizers = {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
+    updates = {part.name: part for part in parts.values() if isinstance(part, Update)}
+    taken = {*models, *optimizers, *(name for name, part in parts.items() if isinstance(part, (Update, DataLoader)))}
+    if not any(True for model in models.values() for _ in model.parameters()) or not (optimizers or updates):
+        raise ValueError(
+            f"parts must hold the models and their optimizers (or each Update); got {', '.join(parts) or 'none'}"
+        )
+    if len(updates) < sum(isinstance(part, Update) for part in parts.values()):
+        raise ValueError("each update must have a name of its own, Update(optimizer, name=...); got one twice")
+    return models, optimizers, updates, {name: part for name, part in parts.items() if name not in taken}
+
+
+def _is_metric(part: nn.Module) -> bool:
+    return hasattr(part, "metric_state") or type(part).__module__.startswith("torchmetrics")
+
+
+class _NameInexact:
+    """Say once, when the run begins, what of the update function's state is in no checkpoint."""
+
+    def __init__(self, function: Callable[..., Any], parts: Iterable[Any]) -> None:
+        self.function = function
+        self._known = {id(inner) for part in parts for inner in _with_inner(part)}
+        self._is_done = False
+
+    def __repr__(self) -> str:
+        return "name what is not resumed exactly"
+
+    def __call__(self) -> None:
+        """Warn."""
+        if self._is_done:
+            return
+        self._is_done = True
+        found = dict.fromkeys(_changing(self.function, self._known, set()))
+        if found:
+            logger.warning(
+                "a resume cannot be exact: the update function changes %s, whose state no checkpoint holds. Name it "
+                "among the parts of make_resumable; a variable is to be kept in an object with state_dict and "
+                "load_state_dict",
+                ", ".join(found),
+            )
+
+
+def _with_inner(part: Any) -> Iterator[Any]:
+    yield part
+    if isinstance(part, nn.Module):
+        yield from unwrap(part).modules()
+
+
+def _changing(function: Any, known: set[int], seen: set[int]) -> Iterator[str]:
+    """The names of what a function, and those that it calls, refer to, that has a state and is not known."""
+    while isinstance(function, partial):
+        yield from _of_values({f"argument {k}": value for k, value in enumerate(function.args)}, known, seen)
+        yield from _of_values(function.keywords, known, seen)
+        function = function.func
+    if isinstance(function, types.MethodType):
+        if id(function.__self__) not in known:
+            yield from _of_values(
+                vars(function.__self__) if hasattr(function.__self__, "__dict__") else {}, known, seen
+            )
+        function = function.__func__
+    if not isinstance(function, types.FunctionType) or id(function) in seen:
+        return
+    seen.add(id(function))
+    for instruction in dis.get_instructions(function):
+        if (
+            instruction.opname in ("STORE_GLOBAL", "STORE_DEREF")
+            and instruction.argval not in function.__code__.co_cellvars
+        ):
+            yield f"the variable {instruction.argval}"
+    used = inspect.getclosurevars(function)
+    yield from _of_values({**used.globals, **used.nonlocals}, known, seen)
+
+
+def _of_values(values: Mapping[str, Any], known: set[int], seen: set[int]) -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, (types.FunctionType, types.MethodType, partial)):
+            yield from _changing(value, known, seen)
+        elif id(value) not in known and _changes(value):
+            yield f"{name} ({type(value).__name__})"
+
+
+def _changes(value: Any) -> bool:
+    """Whether an object has a state that training changes."""
+    if isinstance(value, (type, Engine, DataLoader, Update)):
+        return False
+    if isinstance(value, nn.Module):  # a frozen teacher stays as it is
+        return any(parameter.requires_grad for parameter in value.parameters()) or (
+            value.training and any(True for _ in value.buffers())
+        )
+    return all(callable(getattr(value, name, None)) for name in ("state_dict", "load_state_dict"))

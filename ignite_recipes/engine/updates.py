@@ -1,0 +1,203 @@
+"""The updates of a training step, in their order, and where the run is that they are part of."""
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ignite_recipes.engine.compiling import compiled
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.progress import Progress
+from ignite_recipes.engine.statistics import RunningStatistics
+from ignite_recipes.engine.unfired import FIRED_BY_STEP, say_unfired
+from ignite_recipes.exchange import Exchange
+
+if TYPE_CHECKING:
+    from ignite_recipes.engine.update import Update
+
+__all__ = ["Updates", "updates_of"]
+
+
+class Updates(Mapping[str, "Update"]):
+    """One or more :class:`~ignite_recipes.Update`, by name.
+
+    Attributes:
+        progress: where the run is; None before they belong to an engine.
+        exchange: with the other ranks; None where an update function of the user's own is alone.
+    """
+
+    def __init__(self, updates: Iterable["Update"] = (), exchange: Exchange | None = None) -> None:
+        self._updates: dict[str, Update] = {}
+        self._all: tuple[Update, ...] = ()
+        self._engine: weakref.ref[Engine] | None = None
+        self.progress: Progress | None = None
+        self.exchange = exchange
+        for update in updates:
+            self._enter(update)
+
+    def _enter(self, update: "Update") -> None:
+        if update.name in self._updates:
+            raise ValueError(f"each update of a step must have a name of its own; got {update.name!r} twice")
+        if any(update.optimizer is other.optimizer for other in self._all):
+            raise ValueError(f"each update must have an optimizer of its own; got that of another for {update.name!r}")
+        self._updates[update.name], self._all = update, (*self._all, update)
+        update.exchange = self.exchange
+
+    def add(self, update: "Update") -> None:
+        """Enter an update of an Engine of the user's own."""
+        engine = None if self._engine is None else self._engine()
+        assert engine is not None
+        assert self.progress is not None
+        self._enter(update)
+        self.bind(engine, self.progress)
+        update.settle(self.progress.iteration)
+
+    def __getitem__(self, name: str) -> "Update":
+        return self._updates[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._updates)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def first(self) -> "Update":
+        """The only one of most steps."""
+        return self._all[0]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether gradients of some batches wait for others, in one of them."""
+        return any(update.window.losses for update in self._all)
+
+    # Where they belong.
+
+    def bind(self, engine: Engine, progress: Progress) -> None:
+        """Be those of ``engine``."""
+        vars(engine)["updates"], self.progress, self._engine = self, progress, weakref.ref(engine)
+        for update in self._all:
+            update.belong_to(engine)
+            progress.counts[update.name] = update.count
+
+    def attach(self, engine: Engine, but: Iterable[TrainEvents] = ()) -> None:
+        """Give an Engine of the user's own the events of a step, ``but`` some, and follow its run."""
+        known = {*engine._allowed_events, *but}
+        engine.register_events(*(event for event in TrainEvents if event not in known))
+        self.bind(engine, Progress(engine.state))
+        engine.add_event_handler(Events.STARTED, self._start_run)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
+        say_unfired(engine, sure=FIRED_BY_STEP.difference(but))
+
+    def prepare(
+        self, model: nn.Module, exchange: Exchange, device: torch.device, compile: bool | str, *, alone: bool
+    ) -> None:
+        """Let them train ``model``, compiled if asked for."""
+        self.exchange = exchange
+        for update in self._all:
+            update.exchange, update.is_alone = exchange, alone
+            update.statistics = RunningStatistics(model)
+        self.compile(compile, device)
+
+    def compile(self, compile: bool | str, device: torch.device) -> None:
+        """Compute the losses through ``torch.compile``, if asked for."""
+        for update in self._all:
+            if update.loss_fn is not None:
+                update.losses = compiled(update.loss_fn, compile, device)
+
+    def _start_run(self, engine: Engine) -> None:
+        if engine.state.iteration == 0:  # Ignite starts anew
+            self.restart()
+
+    def restart(self) -> None:
+        """Before the first batch of a run."""
+        assert self.progress is not None
+        self.progress.restart()
+        self.settle()
+
+    def start_epoch(self, engine: Engine, optimizers: Mapping[str, Optimizer] | None = None) -> None:
+        """Begin an epoch with empty windows; its learning rates are those of ``optimizers``, or of the updates'."""
+        assert self.progress is not None
+        self.abandon()  # what a failure in an Engine of the user's own has left
+        if optimizers is None:
+            optimizers = {name: update.optimizer for name, update in self._updates.items()}
+        self.progress.start_epoch({name: float(part.param_groups[0]["lr"]) for name, part in optimizers.items()})
+        for update in self._all:
+            if update.statistics is not None:
+                update.statistics.find()
+
+    # One batch.
+
+    def due(self, iteration: int) -> list["Update"]:
+        """Those that are computed with a batch; after an error only those that are not in the weights yet."""
+        return [update for update in self._all if iteration % update.every == 0 and update.done < iteration]
+
+    def place(self, update: "Update") -> str:
+        """What its random numbers depend on, beside the seed and the iteration."""
+        return "step" if update is self._all[0] else f"step {update.name}"
+
+    def named(self, update: "Update", losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Losses under the names that the step's output has for them: of several updates with the update's in front."""
+        return losses if len(self._all) == 1 else {f"{update.name}_{name}": loss for name, loss in losses.items()}
+
+    def note_if_last(self) -> None:
+        """After an optimizer step, note that all batches are in the weights, unless another one is due."""
+        assert self.progress is not None
+        if len(self._all) == 1 or not self.due(self.progress.state.iteration):
+            self.note_unless_open()
+
+    def note_unless_open(self) -> None:
+        """Note that all batches so far are in the weights, if no window is open."""
+        assert self.progress is not None
+        if not self.is_open:
+            self.progress.note_update()
+
+    def end_batch(self) -> None:
+        """After a batch: adapt a scale that several updates share, and note what is in the weights."""
+        if len(self._all) > 1 and (precision := self.first.precision) is not None:
+            precision.end_batch(adapt=not self.is_open)
+        self.note_unless_open()
+
+    def finish(self, engine: Engine) -> None:
+        """Take the steps of windows inside which the epoch has ended: its length was unknown, or it was cut short."""
+        assert self.progress is not None
+        for update in self._all:
+            if update.window.is_open:
+                update.take(engine, note=self.note_unless_open)
+        self.end_batch()
+
+    # What was cut short.
+
+    def abandon(self) -> None:
+        """Forget what an error has cut short."""
+        for update in self._all:
+            update.abandon()
+
+    def settle(self) -> None:
+        """What the model holds now is what the run has where it is."""
+        assert self.progress is not None
+        for update in self._all:
+            update.settle(self.progress.iteration)
+
+    def zero_gradients(self) -> None:
+        """Free all gradients."""
+        for update in self._all:
+            update.zero_gradients()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_engine": None}
+
+
+def updates_of(engine: Engine) -> Updates:
+    """The updates of an engine, ours or any other; it is given the events of a step if it has none yet."""
+    if "updates" not in vars(engine):
+        updates = Updates()
+        updates.attach(engine, but=[TrainEvents.INPUTS_READY])
+        engine.add_event_handler(Events.ITERATION_COMPLETED, updates.end_batch)
+    found: Updates = vars(engine)["updates"]
+    return found
