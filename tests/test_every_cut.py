@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.cuts import check_cuts
 from support.handlers_table import HANDLERS
 from support.models import perceptron
 from support.timm_like import TimmLike
@@ -31,11 +32,7 @@ from ignite_recipes import (
     create_evaluator,
     create_trainer,
     handlers,
-    restore_run,
-    run_state,
-    write_checkpoint,
 )
-from ignite_recipes.checkpoint.resume_check import first_difference
 
 EPOCHS, BATCHES, BATCH_SIZE = 3, 4, 4
 CUTS = [(epoch, batch) for epoch in range(1, EPOCHS + 1) for batch in range(1, BATCHES + 1)][:-1]
@@ -96,41 +93,8 @@ def measured(trainer):
     History(["train_loss", "val_loss"]).attach(trainer)
 
 
-class SaveEverywhere:
-    """Writes the run down wherever it may be left: a file for each place, at its first visit."""
-
-    def __init__(self, folder):
-        self.folder, self.files = folder, {}
-
-    def attach(self, trainer):
-        trainer.add_event_handler(TrainEvents.RESUME_POINT, self)
-
-    def __call__(self, trainer):
-        place = (trainer.progress.epoch, trainer.progress.position)
-        if place not in self.files:
-            self.files[place] = self.folder / f"{len(self.files)}.pt"
-            write_checkpoint(run_state(trainer), self.files[place])
-
-    def behind(self, cut):
-        """The file of the first place that is not before the cut: inside an accumulation window, of its end."""
-        return self.files[min(place for place in self.files if place >= cut)]
-
-
 def check(make, folder, cuts=CUTS):
-    """As check_resume, but one run writes the files of all cuts, and each file is resumed from once."""
-    (whole, loader), saves = make(), SaveEverywhere(folder)
-    whole.run(loader, max_epochs=EPOCHS)
-    saving, loader = make()
-    saves.attach(saving)
-    saving.run(loader, max_epochs=EPOCHS)
-    expected = run_state(whole)
-    assert first_difference(expected, run_state(saving)) is None
-    for path in {saves.behind(cut): cut for cut in cuts}:
-        resumed, loader = make()
-        restore_run(resumed, path)
-        resumed.run(loader, max_epochs=EPOCHS)
-        assert first_difference(expected, run_state(resumed)) is None, path
-    return whole
+    return check_cuts(make, folder, EPOCHS, cuts)
 
 
 def parts_of(trainer, folder):

@@ -17,6 +17,7 @@ from ignite_recipes.engine.updates import Updates
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.loading.batches import count_samples
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 
 __all__ = ["OwnStep"]
@@ -24,6 +25,8 @@ __all__ = ["OwnStep"]
 
 class OwnStep:
     """Call an update function under the random numbers of its place in the run.
+
+    If it returns a dict of 0-d tensors, several ranks average them over their samples.
 
     Args:
         function: ``function(engine, batch)``.
@@ -85,6 +88,7 @@ class OwnStep:
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """What the function returns."""
         state: Any = engine.state
+        state.num_samples = None  # unless the function says it, those who ask count them
         self._stepped.clear()
         if not self.updates.is_open:
             self.statistics.keep()
@@ -92,7 +96,17 @@ class OwnStep:
         with self.exchange.batch(is_last=True):
             output = self.function(engine, batch)
         self.updates.end_batch()
-        return output
+        return self._averaged(output, state) if self.exchange.world_size > 1 else output
+
+    def _averaged(self, output: Any, state: Any) -> Any:
+        """An output that is a dict of losses as their means over the samples of all ranks; any other as it is."""
+        is_dict = isinstance(output, Mapping) and bool(output)
+        if not is_dict or not all(isinstance(loss, Tensor) and loss.dim() == 0 for loss in output.values()):
+            return output
+        own, part = state.num_samples, getattr(state.dataloader, "part", None)
+        count = count_samples(state.batch) if own is None else own
+        state.num_samples, share = self.exchange.count(count, part, by_length=own is None)
+        return self.exchange.end_average(self.exchange.begin_average(output, share))
 
     def waiting_gradients(self) -> dict[str, list[Tensor | None]]:
         """Those of each optimizer that has not stepped with the last batch: more may be added to them."""

@@ -166,8 +166,11 @@ class Update:
         """
         if self._engine is None or self._engine() is not engine:
             self.attach(engine)
-        if not self._is_repeated(engine.state.iteration):
-            take_by_hand(self, engine, loss, num_samples)
+        if self._is_repeated(engine.state.iteration):
+            return
+        if self._calls[1] > 1:
+            updates_of(engine).end_round()
+        take_by_hand(self, engine, loss, num_samples)
 
     def begin(self, state: Any, *, keep: bool = True) -> None:
         """Before a batch is computed: free the gradients of the window before."""

@@ -157,10 +157,14 @@ class Updates(Mapping[str, "Update"]):
         if not self.is_open:
             self.progress.note_update()
 
-    def end_batch(self) -> None:
-        """After a batch: adapt a scale that several updates share, and note what is in the weights."""
+    def end_round(self) -> None:
+        """After each update was computed once: adapt a scale that they share, unless a window has gradients of it."""
         if len(self._all) > 1 and (precision := self.first.precision) is not None:
-            precision.end_batch(adapt=not self.is_open)
+            precision.end_round(adapt=not self.is_open)
+
+    def end_batch(self) -> None:
+        """After a batch: note what is in the weights."""
+        self.end_round()
         self.note_unless_open()
 
     def finish(self, engine: Engine) -> None:

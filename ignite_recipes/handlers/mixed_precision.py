@@ -157,8 +157,8 @@ class MixedPrecisionTrainer:
             overflowed = overflowed if is_shared else has_shrunk
         return not drop and not overflowed
 
-    def end_batch(self, *, adapt: bool) -> None:
-        """After the last of several updates of a batch, which share the scale: adapt it, once.
+    def end_round(self, *, adapt: bool) -> None:
+        """After the last of several updates, which share the scale: adapt it, once.
 
         Args:
             adapt: False inside an accumulation window, whose gradients all have the same scale.
