@@ -295,6 +295,7 @@ class Update:
         if self.done < self.begun and self.statistics is not None:
             self.statistics.put_back()
         self.begun = self.done
+        self._calls = (0, 0)  # a batch that is repeated counts from its first call
         self.window.clear()
         if self.precision is not None:
             self.precision.abandon_step()

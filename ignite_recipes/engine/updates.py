@@ -159,8 +159,12 @@ class Updates(Mapping[str, "Update"]):
 
     def end_round(self) -> None:
         """After each update was computed once: adapt a scale that they share, unless a window has gradients of it."""
-        if len(self._all) > 1 and (precision := self.first.precision) is not None:
-            precision.end_round(adapt=not self.is_open)
+        if len(self._all) > 1:
+            precisions = {
+                id(update.precision): update.precision for update in self._all if update.precision is not None
+            }
+            for precision in precisions.values():
+                precision.end_round(adapt=not self.is_open)
 
     def end_batch(self) -> None:
         """After a batch: note what is in the weights."""
