@@ -13,13 +13,12 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._scheduled_groups import RATES_OF_A_GROUP
 from ignite_recipes.handlers.nonfinite import NonFiniteError
 
 __all__ = ["Rollback"]
 
 logger = logging.getLogger(__name__)
-
-_RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # in an optimizer's parameter groups, the latter for schedules
 
 
 class Rollback:
@@ -119,7 +118,7 @@ class Rollback:
     @staticmethod
     def _slow_down(trainer: TrainingEngine, factor: float) -> None:
         for group in trainer.optimizer.param_groups:
-            group.update({name: group[name] * factor for name in _RATES if name in group})
+            group.update({name: group[name] * factor for name in RATES_OF_A_GROUP if name in group})
         for handler in trainer.parts.values():
             if callable(scale := getattr(handler, "scale_learning_rate", None)):
                 scale(factor)
