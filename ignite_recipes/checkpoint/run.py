@@ -11,6 +11,7 @@ Each entry of the file comes from those who own it::
       format               of this entry, a number
       progress             where the run is, of engine.progress
       parameters           the names of the optimizer's parameters, in its order
+      frozen               the names of the model's parameters that were not trained
       parts                the state of everything that was entered with ``keep_state``, by name
       loader               inside an epoch: what the loader has given, of loading.keyed_loader
 
@@ -27,7 +28,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
-from ignite_recipes.checkpoint.fit import check_fits, in_order, parameter_names
+from ignite_recipes.checkpoint.fit import (
+    check_fits,
+    freeze_as_saved,
+    frozen_parameters,
+    in_order,
+    optimizer_state,
+    order_groups,
+    parameter_names,
+)
 from ignite_recipes.checkpoint.model_file import documented_entries
 from ignite_recipes.engine.environment import environment, environment_changes
 from ignite_recipes.engine.gradients import parameters_of
@@ -71,7 +80,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     contents = documented_entries(
         epoch=trainer.state.epoch,
         weights=trainer.weights.own_weights(),
-        optimizer_state=trainer.optimizer.state_dict(),
+        optimizer_state=optimizer_state(trainer.optimizer),
         train_loss=metrics.get("train_loss"),
         val_loss=metrics.get("val_loss"),
         history=None,
@@ -85,6 +94,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
         "format": FORMAT,
         "progress": trainer.progress.state_dict(),
         "parameters": parameter_names(trainer.model, trainer.optimizer),
+        "frozen": frozen_parameters(trainer.model),
         "parts": trainer.parts.state_dict(),
         "loader": trainer.place_in_loader(),
     }
@@ -179,16 +189,20 @@ def restore_run(
             logger.info("%s of the run that is resumed is not attached: its state is left out", name)
         else:
             logger.warning("%s was not attached in the run that is resumed: it starts from the beginning", name)
-    model = unwrap(trainer.model)
-    before = copy.deepcopy((model.state_dict(), trainer.optimizer.state_dict(), trainer.parts.state_dict()))
+    model, groups, frozen = unwrap(trainer.model), trainer.optimizer.param_groups, frozen_parameters(trainer.model)
+    before = copy.deepcopy((model.state_dict(), optimizer_state(trainer.optimizer), trainer.parts.state_dict()))
     try:
         load_run_state(trainer, contents)
     except Exception as error:
         model.load_state_dict(before[0])
+        freeze_as_saved(model, frozen)
+        trainer.optimizer.param_groups = groups
         trainer.optimizer.load_state_dict(before[1])
         trainer.parts.load_state_dict(before[2])
         raise CheckpointError(
-            f"{os.fspath(path)!r} does not fit this run ({error}): resume with the settings it was made with"
+            f"{os.fspath(path)!r} does not fit this run ({error}): resume with the settings it was made with, and the "
+            "model, parameter groups and handlers as they were when it was saved; or load its weights into a new run "
+            "(load_checkpoint)"
         ) from error
     here = environment(trainer.device, trainer.deterministic)
     changes = environment_changes(contents.get("environment") or {}, here)
@@ -208,7 +222,9 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     with _named("model"):
         own = model.state_dict()
         model.load_state_dict(trainer.step.exchange.local(weights, own))
+        freeze_as_saved(model, run.get("frozen", frozen_parameters(model)))  # older files do not say
     with _named("optimizer"):
+        order_groups(model, optimizer, run.get("parameters", []))
         names = parameter_names(model, optimizer)
         state = in_order(contents.get("optimizer_state_dict"), run.get("parameters", names), names)
         optimizer.load_state_dict(_local_optimizer_state(trainer, state))
