@@ -33,6 +33,7 @@ from ignite_recipes.checkpoint.fit import (
     freeze_as_saved,
     frozen_parameters,
     in_order,
+    misfits,
     optimizer_state,
     order_groups,
     parameter_names,
@@ -212,7 +213,7 @@ def restore_run(
 
 
 def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None:
-    """Load a run's state as :func:`run_state` gives it; what raises in between leaves it half done.
+    """Load a run's state as :func:`run_state` gives it; a handler's that raises leaves it half done.
 
     Raises:
         ValueError: naming the part that does not fit.
@@ -220,13 +221,17 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     model, optimizer, run = unwrap(trainer.model), trainer.optimizer, contents["run"]
     weights, states = contents["model_state_dict"], run["parts"]
     with _named("model"):
-        own = model.state_dict()
-        model.load_state_dict(trainer.step.exchange.local(weights, own))
-        freeze_as_saved(model, run.get("frozen", frozen_parameters(model)))  # older files do not say
+        if problems := list(misfits(model, weights).values()):
+            raise ValueError("; ".join(problems[:3]))
     with _named("optimizer"):
         order_groups(model, optimizer, run.get("parameters", []))
         names = parameter_names(model, optimizer)
         state = in_order(contents.get("optimizer_state_dict"), run.get("parameters", names), names)
+    with _named("model"):
+        own = model.state_dict()
+        model.load_state_dict(trainer.step.exchange.local(weights, own))
+        freeze_as_saved(model, run.get("frozen", frozen_parameters(model)))  # older files do not say
+    with _named("optimizer"):
         optimizer.load_state_dict(_local_optimizer_state(trainer, state))
     local = trainer.step.exchange.local
     trainer.parts.load_state_dict(

@@ -101,7 +101,10 @@ class Rollback:
         if self.num_rollbacks >= self.max_rollbacks:
             raise NonFiniteError(f"{error}; {self.num_rollbacks} rollbacks did not help") from error
         count, repeated, kept = self.num_rollbacks + 1, self._repeated + 1, self._copy
-        load_run_state(trainer, copy.deepcopy(kept))
+        try:
+            load_run_state(trainer, copy.deepcopy(kept))
+        except ValueError as reason:
+            raise NonFiniteError(f"{error}; it cannot go back, because the run was changed since ({reason})") from error
         self.num_rollbacks, self._repeated, self._copy = count, repeated, kept
         self._slow_down(trainer, self.factor**repeated)
         rate, epoch = trainer.optimizer.param_groups[0]["lr"], trainer.progress.completed_epochs
