@@ -4,7 +4,9 @@ The laws: a group that is added has the rates that it would have had from the st
 resumed with the model as it is there ends as the uninterrupted one, to the last bit; and saving changes nothing.
 """
 
+import copy
 import logging
+import pickle
 
 import pytest
 import torch
@@ -25,6 +27,7 @@ from ignite_recipes import (
     TrainEvents,
     create_trainer,
     load_checkpoint,
+    read_checkpoint,
     restore_run,
     run_state,
     write_checkpoint,
@@ -289,6 +292,31 @@ def plain(end):
     """Without what differs by itself: where the loader's batches are, and the environment."""
     state, weights = end
     return {"weights": dict(weights), **{name: state[name] for name in ("optimizer_state_dict", "run")}}
+
+
+def test_a_file_that_says_nothing_of_groups_and_frozen_layers_is_resumed_as_ever(task, tmp_path):
+    expected = Run("cosine", "thaw").finish()
+    first, second = Run("cosine", "thaw"), Run("cosine", "thaw")
+    first.save_at(12, tmp_path / "run.pt")
+    first.finish()
+    contents = read_checkpoint(tmp_path / "run.pt")
+    del contents["run"]["frozen"], contents["run"]["parts"]["lr_scheduling"]["groups"]
+    del contents["run"]["parts"]["ema"]["new"]
+    restore_run(second.trainer, write_checkpoint(contents, tmp_path / "older.pt"))
+    assert task.same(plain(second.finish()), plain(expected))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_copy_of_a_schedule_knows_the_groups_of_the_copied_optimizer(copied):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.8)
+    schedule = LearningRateScheduler(optimizer, "exp", gamma=0.5)
+    optimizer.step()
+    schedule.step()
+    optimizer, schedule = copied((optimizer, schedule))
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 0.4})
+    schedule.step()
+    assert _rates(optimizer) == [0.2, 0.1]
+    assert schedule.state_dict()["groups"] == [0, 1]
 
 
 @every_schedule
