@@ -294,6 +294,26 @@ def plain(end):
     return {"weights": dict(weights), **{name: state[name] for name in ("optimizer_state_dict", "run")}}
 
 
+@every_schedule
+def test_a_new_group_has_its_rate_and_momentum_already_in_the_next_batch(kind):
+    run, seen = Run(kind, "thaw", Events.EPOCH_STARTED(once=3)), []
+
+    @run.trainer.on(TrainEvents.OPTIMIZER_STEP_STARTED)
+    def look():
+        if len(run.optimizer.param_groups) == 3:
+            seen.append([(group["lr"], group["momentum"]) for group in run.optimizer.param_groups])
+
+    run.finish()
+    assert len(seen) == 16
+    for first, _, (rate, momentum) in seen:
+        shape = first[0] / 0.05
+        if kind in ("cosine", "a warm-up, then a cosine", "warm restarts"):
+            assert 0.02 * shape <= rate or rate == pytest.approx(0.02 * shape)  # it ends at the same lowest rate
+        else:
+            assert rate == pytest.approx(0.02 * shape)
+        assert momentum == first[1]
+
+
 def test_a_file_that_says_nothing_of_groups_and_frozen_layers_is_resumed_as_ever(task, tmp_path):
     expected = Run("cosine", "thaw").finish()
     first, second = Run("cosine", "thaw"), Run("cosine", "thaw")
