@@ -2,8 +2,9 @@
 
 import copy
 import itertools
+import logging
 import os
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,13 +17,19 @@ from ignite_recipes.engine.weights import unwrap
 
 __all__ = [
     "check_fits",
+    "freeze_as_saved",
+    "frozen_parameters",
     "in_order",
     "load_model",
     "load_optimizer",
     "misfits",
+    "optimizer_state",
+    "order_groups",
     "parameter_names",
     "unchanged_on_error",
 ]
+
+logger = logging.getLogger(__name__)
 
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -67,7 +74,7 @@ def check_fits(model: nn.Module, saved: Mapping[str, Any], filepath: str | os.Pa
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
             f"{os.fspath(filepath)!r} is of another architecture than the model: {'; '.join(problems[:3])}{more}. "
-            "Make the model with the sizes it was saved with"
+            "Make the model with the layers and sizes it was saved with"
         )
 
 
@@ -123,6 +130,28 @@ def parameter_names(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:
     ]
 
 
+def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
+    """Its state dict, without what it still has of parameters that were taken out of it: torch would raise."""
+    own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    everything = optimizer.state
+    if all(key in own for key in everything if isinstance(key, Tensor)):
+        return optimizer.state_dict()
+    kept = {key: value for key, value in everything.items() if not isinstance(key, Tensor) or key in own}
+    optimizer.state = defaultdict(dict, kept)
+    try:
+        return optimizer.state_dict()
+    finally:
+        optimizer.state = everything
+
+
+def order_groups(model: nn.Module, optimizer: Optimizer, saved: list[list[str]]) -> None:
+    """Put an optimizer's groups in the order in which a run had them, where they hold the same parameters."""
+    groups = {frozenset(names): number for number, names in enumerate(saved)}
+    order = [groups.get(frozenset(names), -1) for names in parameter_names(model, optimizer)]
+    if sorted(order) == list(range(len(saved))):
+        optimizer.param_groups = [optimizer.param_groups[order.index(number)] for number in range(len(saved))]
+
+
 def in_order(state: Any, saved: list[list[str]], wanted: list[list[str]]) -> Any:
     """An optimizer's state for the same parameters in another order: state belongs to names, not to positions.
 
@@ -131,17 +160,41 @@ def in_order(state: Any, saved: list[list[str]], wanted: list[list[str]]) -> Any
     """
     if saved == wanted or state is None:
         return state
-    for number, (before, now) in enumerate(zip(saved, wanted, strict=False)):
-        if sorted(before) != sorted(now):
-            others = ", ".join(sorted(set(before) ^ set(now))) or "some twice"
-            raise ValueError(f"its parameter group {number} held other parameters: {others}")
-    if len(saved) != len(wanted):
-        raise ValueError(f"it had {len(saved)} parameter groups, this one has {len(wanted)}")
+    if [sorted(group) for group in saved] != [sorted(group) for group in wanted]:
+        raise ValueError(_other_groups(saved, wanted))
     flat = [(number, name) for number, group in enumerate(saved) for name in group]
     place = {key: index for index, key in enumerate(flat)}
     order = [place[number, name] for number, group in enumerate(wanted) for name in group]
     moments = {new: state["state"][old] for new, old in enumerate(order) if old in state["state"]}
     return {**state, "state": moments}
+
+
+def _other_groups(saved: list[list[str]], wanted: list[list[str]]) -> str:
+    """In which way an optimizer's groups are not those of a run."""
+    then, now = ([sorted(group) for group in groups] for groups in (saved, wanted))
+    missing, surplus = [group for group in then if group not in now], [group for group in now if group not in then]
+    if not (missing and surplus) and len(then) != len(now):
+        names = ", ".join(name for group in missing or surplus for name in group)
+        return f"it had {len(then)} parameter groups, this one has {len(now)}: the difference is {names}"
+    number = next(number for number, (before, own) in enumerate(zip(then, now, strict=False)) if before != own)
+    others = ", ".join(sorted(set(then[number]) ^ set(now[number]))) or "some twice"
+    return f"its parameter group {number} held other parameters: {others}"
+
+
+def frozen_parameters(model: nn.Module) -> list[str]:
+    """The names of those that are not trained."""
+    return [name for name, parameter in unwrap(model).named_parameters() if not parameter.requires_grad]
+
+
+def freeze_as_saved(model: nn.Module, frozen: list[str]) -> None:
+    """Let exactly these not be trained, and say which ones that changes."""
+    changed = set(frozen) ^ set(frozen_parameters(model))
+    for name, parameter in unwrap(model).named_parameters():
+        if name in changed:
+            parameter.requires_grad_(name not in frozen)
+    for names, word in ((changed - set(frozen), "trained"), (changed & set(frozen), "frozen")):
+        if names:
+            logger.info("%s will be %s, as where the run was saved", ", ".join(sorted(names)), word)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint, write_checkpoint
-from ignite_recipes.checkpoint.fit import fitting, load_optimizer, misfits, unchanged_on_error
+from ignite_recipes.checkpoint.fit import fitting, load_optimizer, misfits, optimizer_state, unchanged_on_error
 from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.checkpoint.newest import BEST, LATEST
 from ignite_recipes.engine.weights import unwrap
@@ -92,7 +92,7 @@ class CheckpointManager:
         contents = {
             "epoch": operator.index(epoch),
             "model_state_dict": unwrap(model).state_dict(),
-            "optimizer_state_dict": None if optimizer is None else optimizer.state_dict(),
+            "optimizer_state_dict": None if optimizer is None else optimizer_state(optimizer),
             **classifier_entries(model, loss, accuracy),
         }
         additional_info = additional_info or {}

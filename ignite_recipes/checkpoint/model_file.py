@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint, write_checkpoint
-from ignite_recipes.checkpoint.fit import load_model, load_optimizer, unchanged_on_error
+from ignite_recipes.checkpoint.fit import load_model, load_optimizer, optimizer_state, unchanged_on_error
 from ignite_recipes.engine.weights import unwrap
 
 __all__ = ["AVERAGED", "documented_entries", "load_checkpoint", "save_checkpoint"]
@@ -81,7 +81,7 @@ def save_checkpoint(
     contents = documented_entries(
         epoch=epoch,
         weights=unwrap(model).state_dict(),
-        optimizer_state=None if optimizer is None else optimizer.state_dict(),
+        optimizer_state=None if optimizer is None else optimizer_state(optimizer),
         train_loss=train_loss,
         val_loss=val_loss,
         history=history,

@@ -12,6 +12,7 @@ Each entry of the file comes from those who own it::
       progress             where the run is, of engine.progress
       parameters           the names of each optimizer's parameters, in its order
       gradients            of optimizers that an update function of the user's own has not stepped since they came
+      frozen               the names of the model's parameters that were not trained
       parts                the state of everything that was entered with ``keep_state``, by name
       state                what the user has put into ``trainer.state``
       loader               inside an epoch: what the loader has given, of loading.keyed_loader
@@ -31,8 +32,15 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
-from ignite_recipes.checkpoint.fit import check_fits, in_order, parameter_names
+from ignite_recipes.checkpoint.fit import (
+    check_fits,
+    freeze_as_saved,
+    frozen_parameters,
+    misfits,
+    optimizer_state,
+)
 from ignite_recipes.checkpoint.model_file import documented_entries
+from ignite_recipes.checkpoint.optimizers import fitting_states, names_of, states_of
 from ignite_recipes.engine.environment import environment, environment_changes
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -76,7 +84,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     contents = documented_entries(
         epoch=trainer.state.epoch,
         weights=trainer.weights.own_weights(),
-        optimizer_state=_of_all({name: part.state_dict() for name, part in trainer.optimizers.items()}),
+        optimizer_state=states_of(trainer.optimizers),
         train_loss=metrics.get("train_loss"),
         val_loss=metrics.get("val_loss"),
         history=None,
@@ -89,19 +97,15 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     contents["run"] = {
         "format": FORMAT,
         "progress": trainer.progress.state_dict(),
-        "parameters": {name: parameter_names(trainer.model, part) for name, part in trainer.optimizers.items()},
+        "parameters": names_of(trainer.model, trainer.optimizers),
         "gradients": trainer.step.waiting_gradients(),
+        "frozen": frozen_parameters(trainer.model),
         "parts": trainer.parts.state_dict(),
         "state": trainer.state.own_values(),
         "loader": trainer.place_in_loader(),
     }
     full: dict[str, Any] = trainer.step.exchange.full(contents)
     return full
-
-
-def _of_all(states: dict[str, Any]) -> Any:
-    """The state of the only optimizer, or that of each of several by name."""
-    return next(iter(states.values())) if len(states) == 1 else states
 
 
 def run_of(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -191,18 +195,23 @@ def restore_run(
             logger.info("%s of the run that is resumed is not attached: its state is left out", name)
         else:
             logger.warning("%s was not attached in the run that is resumed: it starts from the beginning", name)
-    model = unwrap(trainer.model)
-    optimizers = {name: part.state_dict() for name, part in trainer.optimizers.items()}
-    before = copy.deepcopy((model.state_dict(), optimizers, trainer.parts.state_dict()))
+    model, optimizers, frozen = unwrap(trainer.model), trainer.optimizers, frozen_parameters(trainer.model)
+    groups = {name: part.param_groups for name, part in optimizers.items()}
+    states = {name: optimizer_state(part) for name, part in optimizers.items()}
+    before = copy.deepcopy((model.state_dict(), states, trainer.parts.state_dict()))
     try:
         load_run_state(trainer, contents)
     except Exception as error:
         model.load_state_dict(before[0])
-        for name, part in trainer.optimizers.items():
+        freeze_as_saved(model, frozen)
+        for name, part in optimizers.items():
+            part.param_groups = groups[name]
             part.load_state_dict(before[1][name])
         trainer.parts.load_state_dict(before[2])
         raise CheckpointError(
-            f"{os.fspath(path)!r} does not fit this run ({error}): resume with the settings it was made with"
+            f"{os.fspath(path)!r} does not fit this run ({error}): resume with the settings it was made with, and the "
+            "model, parameter groups and handlers as they were when it was saved; or load its weights into a new run "
+            "(load_checkpoint)"
         ) from error
     here = environment(trainer.device, trainer.deterministic)
     changes = environment_changes(contents.get("environment") or {}, here)
@@ -212,7 +221,7 @@ def restore_run(
 
 
 def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None:
-    """Load a run's state as :func:`run_state` gives it; what raises in between leaves it half done.
+    """Load a run's state as :func:`run_state` gives it; a handler's that raises leaves it half done.
 
     Raises:
         ValueError: naming the part that does not fit.
@@ -220,15 +229,17 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     model, optimizers, run = unwrap(trainer.model), trainer.optimizers, contents["run"]
     weights, states = contents["model_state_dict"], run["parts"]
     with _named("model"):
+        if problems := list(misfits(model, weights).values()):
+            raise ValueError("; ".join(problems[:3]))
+    optimizer_states = fitting_states(model, optimizers, contents)
+    with _named("model"):
         own = model.state_dict()
         model.load_state_dict(trainer.step.exchange.local(weights, own))
-    saved = contents["optimizer_state_dict"]
+        freeze_as_saved(model, run["frozen"])
     for name, optimizer in optimizers.items():
         with _named(name):
-            state = saved if len(optimizers) == 1 else saved[name]
-            state = in_order(state, _names_of(run, name), parameter_names(model, optimizer))
-            optimizer.load_state_dict(_local_optimizer_state(trainer, optimizer, state))
-    trainer.step.put_back_gradients(run.get("gradients") or {})
+            optimizer.load_state_dict(_local_optimizer_state(trainer, optimizer, optimizer_states[name]))
+    trainer.step.put_back_gradients(run["gradients"])
     local = trainer.step.exchange.local
     trainer.parts.load_state_dict(
         {name: {key: local(value, own) for key, value in state.items()} for name, state in states.items()}
@@ -245,13 +256,6 @@ def _named(part: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(f"{part}: {error}") from error
-
-
-def _names_of(run: Mapping[str, Any], optimizer: str) -> Any:
-    names = run["parameters"]
-    if optimizer not in names:
-        raise ValueError(f"the saved run had the optimizers {', '.join(names) or 'none'}")
-    return names[optimizer]
 
 
 def _local_optimizer_state(trainer: TrainingEngine, optimizer: Optimizer, state: Any) -> Any:

@@ -58,6 +58,7 @@ class TrainingEngine(KeyedEngine):
             it can continue, and return True.
         state: Ignite's State, and in addition :class:`~ignite_recipes.engine.state.TrainingState`.
 
+    >>> from torch import nn
     >>> model = nn.Linear(2, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> trainer = create_trainer(model, optimizer, lambda model, x, batch: {"loss": model(x).square().mean()})
@@ -348,6 +349,7 @@ def create_trainer(
             nothing on this machine to compile with.
         TypeError: for a model, optimizer or loss function of another kind.
 
+    >>> from torch import nn
     >>> model = nn.Linear(1, 1, bias=False)
     >>> def loss_fn(model, inputs, batch):
     ...     x, y = batch

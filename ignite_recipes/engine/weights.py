@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ignite_recipes.engine.places import Place, tensor_at, weight_places
 from ignite_recipes.exchange.sharded import local_tensors
 
 __all__ = ["WeightSwap", "copy_weights", "load_weights", "unwrap"]
@@ -74,29 +75,38 @@ class WeightSwap:
         self.model, self._then = unwrap(model), then
         self.is_in = False
         self._own: dict[str, Any] = {}
+        self._places: dict[str, Place] = {}  # where they were
 
     def put_in(self, weights: Mapping[str, Any]) -> None:
         """Load ``weights`` of all names of the state dict into the model; its own are kept the first time."""
         if not self.is_in:
-            self._own = copy_weights(self.model, {})
+            self._own, self._places = copy_weights(self.model, {}), weight_places(self.model)
             self.is_in = True
         load_weights(self.model, weights)
         if self._then is not None:
             self._then(self.model)
 
     def take_out(self) -> None:
-        """Put the model's own weights back, if it holds others."""
+        """Put the model's own weights back, if it holds others; a layer that was replaced meanwhile stays as it is."""
         if self.is_in:
-            load_weights(self.model, self._own)
+            load_weights(self.model, self.own_weights())
             self.forget()
 
     def forget(self) -> None:
         """What the model holds now are its own weights."""
-        self.is_in, self._own = False, {}
+        self.is_in, self._own, self._places = False, {}, {}
 
     def own_weights(self) -> dict[str, Any]:
         """The state dict that the model has without other weights in it; like torch's, not a copy."""
         weights = self.model.state_dict()
         if self.is_in:
-            weights.update(self._own)
+            now = weight_places(self.model)
+            weights.update({name: value for name, value in self._own.items() if self._is_there(name, value, now)})
         return weights
+
+    def _is_there(self, name: str, value: Any, now: Mapping[str, Place]) -> bool:
+        """Whether the model still has this entry in the same place, and in the same shape."""
+        if name not in self._places:  # not a tensor of a module, e.g. a state that it makes itself
+            return name not in now
+        place = now.get(name)
+        return place is not None and place[0] is self._places[name][0] and tensor_at(place).shape == value.shape

@@ -100,40 +100,45 @@ class ExponentialMovingAverage:
 
     def _begin(self) -> None:
         self.num_updates, self._average = 0, {}
+        self._find(self._places_now())
+
+    def _places_now(self) -> dict[str, Place]:
         model = self._required().model
-        self._find({} if is_lazy(model) else weight_places(model))  # lazy layers are sized when the run starts
+        return {} if is_lazy(model) else weight_places(model)  # lazy layers are sized when the run starts
+
+    def _new_names(self, places: dict[str, Place]) -> set[str]:
+        """The names of what is not averaged yet: of layers that were added or replaced, of weights of another shape."""
+        return {
+            name
+            for name, place in places.items()
+            if name not in self._average
+            or place[0] is not self._places[name][0]
+            or (tensor_at(place).shape, _dtype_of_average(tensor_at(place)))
+            != (self._average[name].shape, self._average[name].dtype)
+        }
 
     def _find(self, places: dict[str, Place]) -> None:
         """Average what is at these places: where an average is of such a weight already, it continues."""
-        before, places_before, self._places = self._average, self._places, places
+        before, new, self._places = self._average, self._new_names(places), places
         self._tree = ModuleTree(self._required().model)
         self._average, self._groups, seen = {}, {}, {}
         for name, place in places.items():
             value = tensor_at(place)
             if id(value) not in seen:  # tied weights have two names
-                average = _as_average(value)
-                kept, is_replaced = before.get(name), places_before.get(name, place)[0] is not place[0]
-                if kept is not None and not is_replaced and (kept.shape, kept.dtype) == (average.shape, average.dtype):
-                    average = kept
-                seen[id(value)] = average
+                seen[id(value)] = average = _as_average(value) if name in new else before[name]
                 averages, places_of_them = self._groups.setdefault((_is_weight(value), average.dtype), ([], []))
                 averages.append(average)
                 places_of_them.append(place)
             self._average[name] = seen[id(value)]
         self._seen = [[] for _ in self._groups]
-        if before and (new := [name for name, average in self._average.items() if before.get(name) is not average]):
-            logger.info("the average of %s begins with the weights of now: the model has changed", ", ".join(new))
+        if before and new:
+            names = ", ".join(name for name in places if name in new)
+            logger.info("the average of %s begins with the weights of now: the model has changed", names)
 
     def _follow_model(self) -> None:
         """Take notice of layers that were replaced, added, pruned or parametrised, and of weights of another shape."""
-        if is_lazy(self._required().model):
-            return
-        places = weight_places(self._required().model)
-        is_same = places.keys() == self._places.keys() and all(
-            place[0] is self._places[name][0] and tensor_at(place).shape == self._average[name].shape
-            for name, place in places.items()
-        )
-        if not is_same:
+        places = self._places_now()
+        if places and (places.keys() != self._places.keys() or self._new_names(places)):
             self._find(places)
 
     def _required(self) -> WeightSwap:
@@ -205,11 +210,9 @@ class ExponentialMovingAverage:
         load_weights(model, self._named())
 
     def _named(self) -> dict[str, Any]:
-        """The model's state dict, with the averaged weights in it."""
-        weights = self._required().model.state_dict()
-        if not self._required().is_in:
-            self._follow_model()
-        weights.update(self._average)
+        """The model's state dict, with the averaged weights in it; of what is new, those of now."""
+        weights, places = self._required().model.state_dict(), self._places_now()
+        weights.update({name: self._average[name] for name in places.keys() - self._new_names(places)})
         return weights
 
     def attach(self, trainer: Engine, model: nn.Module | None = None) -> "ExponentialMovingAverage":
@@ -266,6 +269,7 @@ class ExponentialMovingAverage:
             "num_updates": self.num_updates,
             "has_begun": self._has_begun,
             "weights": self._named(),
+            "new": sorted(self._new_names(self._places_now())),  # no step has averaged them yet
         }
 
     def checkpoint_entries(self) -> dict[str, Any]:
@@ -282,10 +286,14 @@ class ExponentialMovingAverage:
         problems = list(misfits(self._required().model, state["weights"]).values())
         if problems:
             raise ValueError(f"the average is of another model: {'; '.join(problems[:3])}")
+        self._follow_model()
         names = list(self._average)
         saved = local_tensors(state["weights"][name] for name in names)
         torch._foreach_copy_(local_tensors(self._average[name] for name in names), saved)
         self.num_updates, self._has_begun = state["num_updates"], state["has_begun"]
+        for name in state.get("new", ()):  # older files have none
+            del self._average[name]
+            self._tree = None  # the next step looks for them
 
 
 def _is_weight(value: Tensor) -> bool:
@@ -294,5 +302,8 @@ def _is_weight(value: Tensor) -> bool:
 
 def _as_average(value: Tensor) -> Tensor:
     """A copy, for weights in a precision that can take up small changes."""
-    dtype = torch.promote_types(value.dtype, torch.float32) if _is_weight(value) else value.dtype
-    return value.detach().to(dtype, copy=True)
+    return value.detach().to(_dtype_of_average(value), copy=True)
+
+
+def _dtype_of_average(value: Tensor) -> torch.dtype:
+    return torch.promote_types(value.dtype, torch.float32) if _is_weight(value) else value.dtype

@@ -4,7 +4,7 @@ import logging
 import math
 from typing import Any
 
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -13,6 +13,7 @@ from ignite_recipes.arguments import whole_number
 from ignite_recipes.handlers._counted_schedule import CountedSchedule
 from ignite_recipes.handlers._host import Host, Metric, host_of
 from ignite_recipes.handlers._named_schedule import NAMES, make_schedule
+from ignite_recipes.handlers._scheduled_groups import ScheduledGroups, scale_lists
 
 __all__ = ["LearningRateScheduler"]
 
@@ -39,12 +40,16 @@ class LearningRateScheduler:
     in the order of attachment. Only schedules that multiply the rate they find go together (LinearLR, ConstantLR,
     StepLR, MultiStepLR, ExponentialLR, plateau; see torch's ChainedScheduler); the others set it anew.
 
+    Parameter groups may be added, replaced or removed during a run. The rate that a group is added with is its base
+    rate (one-cycle and cyclic: its peak), and from the next batch on it has the rates of a group that was always there.
+
     Runs:   trainer. Per step: OPTIMIZER_STEP_COMPLETED; per epoch: METRICS_READY (another Engine:
             ITERATION_COMPLETED and EPOCH_COMPLETED). Never after a step that was dropped, nor after an
-            epoch in which all were.
+            epoch in which all were. ITERATION_STARTED: to take notice of new parameter groups.
     Reads:  plateau, and timm's per epoch where it is measured: ``state.metrics[metric]``.
     Writes: the learning rate of the optimizer's parameter groups.
-    Keeps:  the schedule's own state; for timm's also how many epochs and steps it was told of.
+    Keeps:  the schedule's own state, and of which parameter groups it is; for timm's also how many epochs and steps
+            it was told of.
 
     Args:
         optimizer: whose learning rate to change.
@@ -116,6 +121,7 @@ class LearningRateScheduler:
         else:
             self._take(scheduler_type)
         self.per = self._chosen(per)
+        self._groups = ScheduledGroups(optimizer, self.scheduler)
 
     def _chosen(self, per: str | None) -> str | None:
         """What it advances with: ``"step"`` or ``"epoch"``, or None where the schedule is told of both."""
@@ -194,6 +200,7 @@ class LearningRateScheduler:
         Raises:
             ValueError: for plateau without a metric.
         """
+        self._groups.follow()
         if self._counted is not None:
             if self.is_per_step:
                 self._counted.end_update()
@@ -245,11 +252,13 @@ class LearningRateScheduler:
         if self.is_plateau:
             host.watch(metric, self.mode, independent=independent)
         host.keep("lr_scheduling", self)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self._groups.follow)
         if self.is_per_step:
             host.after_optimizer_step(self)
             return self
         host.to_decide(self, on_metrics=self.is_plateau)
         if self._counted is not None and self.per is None:
+            host.after_optimizer_step(self._groups.follow)
             host.after_optimizer_step(self._counted.end_update)
         return self
 
@@ -283,6 +292,7 @@ class LearningRateScheduler:
         Raises:
             ValueError: for another type of schedule, or a length that the run has passed.
         """
+        self._groups.follow()
         before, scheduler = self._length, self.scheduler
         if before is None:
             raise ValueError(f"only a cosine or one-cycle schedule has a length; got {self.scheduler_type!r}")
@@ -304,7 +314,7 @@ class LearningRateScheduler:
 
     def scale_learning_rate(self, factor: float) -> None:
         """Multiply all that the schedule computes rates from, but for what the optimizer's groups hold."""
-        _scale(self.scheduler, factor)
+        scale_lists(self.scheduler, factor)
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule's own state, its type, and what it advances with."""
@@ -312,6 +322,7 @@ class LearningRateScheduler:
             "type": self.scheduler_type,
             "per": self.per,
             "scheduler": self._kept.state_dict(),
+            "groups": self._groups.positions(),
             "steps_seen": self._steps_seen,
         }
 
@@ -319,12 +330,14 @@ class LearningRateScheduler:
         """Continue where the schedule was.
 
         Raises:
-            ValueError: if the state is of another type of schedule, or of one that advances with something else.
+            ValueError: if the state is of another type of schedule, of one that advances with something else, or of
+                more parameter groups.
         """
         if state["type"] != self.scheduler_type:
             raise ValueError(f"the saved schedule is {state['type']!r}, this one is {self.scheduler_type!r}")
         if (per := state.get("per", self.per)) != self.per:  # older files do not say
             raise ValueError(f"the saved schedule has per={per!r}, this one {self.per!r}: resume with the same")
+        self._groups.expect(state.get("groups"))  # older files have none
         wanted = self._length
         self._kept.load_state_dict(state["scheduler"])
         # Torch warns of a schedule that steps before its optimizer; this one's has, in an earlier process.
@@ -333,11 +346,3 @@ class LearningRateScheduler:
         if self.stretch and wanted is not None and wanted != self._length:
             logger.info("the %s schedule is stretched from %s to %d", self.scheduler_type, self._length, wanted)
             self.stretch_to(wanted)
-
-
-def _scale(schedule: Any, factor: float) -> None:
-    for name in ("base_lrs", "max_lrs", "_last_lr", "base_values"):  # the last one is timm's
-        if hasattr(schedule, name):
-            setattr(schedule, name, [rate * factor for rate in getattr(schedule, name)])
-    for part in getattr(schedule, "_schedulers", ()):
-        _scale(part, factor)

@@ -13,13 +13,12 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._scheduled_groups import RATES_OF_A_GROUP
 from ignite_recipes.handlers.nonfinite import NonFiniteError
 
 __all__ = ["Rollback"]
 
 logger = logging.getLogger(__name__)
-
-_RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # in an optimizer's parameter groups, the latter for schedules
 
 
 class Rollback:
@@ -102,7 +101,10 @@ class Rollback:
         if self.num_rollbacks >= self.max_rollbacks:
             raise NonFiniteError(f"{error}; {self.num_rollbacks} rollbacks did not help") from error
         count, repeated, kept = self.num_rollbacks + 1, self._repeated + 1, self._copy
-        load_run_state(trainer, copy.deepcopy(kept))
+        try:
+            load_run_state(trainer, copy.deepcopy(kept))
+        except ValueError as reason:
+            raise NonFiniteError(f"{error}; it cannot go back, because the run was changed since ({reason})") from error
         self.num_rollbacks, self._repeated, self._copy = count, repeated, kept
         self._slow_down(trainer, self.factor**repeated)
         rate, epoch = trainer.optimizer.param_groups[0]["lr"], trainer.progress.completed_epochs
@@ -119,7 +121,7 @@ class Rollback:
     @staticmethod
     def _slow_down(trainer: TrainingEngine, factor: float) -> None:
         for group in [group for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]:
-            group.update({name: group[name] * factor for name in _RATES if name in group})
+            group.update({name: group[name] * factor for name in RATES_OF_A_GROUP if name in group})
         for handler in trainer.parts.values():
             if callable(scale := getattr(handler, "scale_learning_rate", None)):
                 scale(factor)

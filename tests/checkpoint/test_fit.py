@@ -12,6 +12,7 @@ from ignite_recipes import (
     load_checkpoint,
     restore_run,
     run_state,
+    save_checkpoint,
     write_checkpoint,
 )
 from ignite_recipes.checkpoint.fit import in_order
@@ -130,6 +131,22 @@ def test_the_order_is_that_of_the_names():
     state = {"state": {0: "a", 1: "b"}, "param_groups": []}
     assert in_order(state, [["x", "y"]], [["y", "x"]])["state"] == {0: "b", 1: "a"}
     assert in_order(state, [["x", "y"]], [["x", "y"]]) is state
+
+
+def test_an_optimizer_is_saved_without_what_it_has_of_parameters_that_were_taken_out_of_it(tmp_path):
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    before = model.weight
+    model.weight = nn.Parameter(torch.zeros(1, 2))
+    optimizer.param_groups[0]["params"][0] = model.weight
+    save_checkpoint(model, optimizer, 1, 0.0, 0.0, tmp_path / "model.pt")
+    assert before in optimizer.state  # it may be put back
+    other = nn.Linear(2, 1)
+    adam = torch.optim.Adam(other.parameters())
+    load_checkpoint(tmp_path / "model.pt", other, adam)
+    assert list(adam.state) == [other.bias]
 
 
 def test_parameters_outside_the_model_keep_their_moments(tmp_path):

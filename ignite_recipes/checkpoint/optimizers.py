@@ -1,0 +1,46 @@
+"""The optimizers of a run in its checkpoint: the state of the only one as documented, of several by their names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ignite_recipes.checkpoint.fit import in_order, optimizer_state, order_groups, parameter_names
+
+__all__ = ["fitting_states", "names_of", "states_of"]
+
+Optimizers = Mapping[str, Optimizer]
+
+
+def states_of(optimizers: Optimizers) -> Any:
+    """What a checkpoint has as ``optimizer_state_dict``."""
+    states = {name: optimizer_state(optimizer) for name, optimizer in optimizers.items()}
+    return next(iter(states.values())) if len(states) == 1 else states
+
+
+def names_of(model: nn.Module, optimizers: Optimizers) -> dict[str, list[list[str]]]:
+    """The names of the parameters of each, group by group."""
+    return {name: parameter_names(model, optimizer) for name, optimizer in optimizers.items()}
+
+
+def fitting_states(model: nn.Module, optimizers: Optimizers, contents: Mapping[str, Any]) -> dict[str, Any]:
+    """The states that a checkpoint holds, in the order that each optimizer has its parameters in, by its name.
+
+    Groups that come in another order are put into that of the run.
+
+    Raises:
+        ValueError: if the run had other optimizers, or one of them other parameters.
+    """
+    names, saved = contents["run"]["parameters"], contents["optimizer_state_dict"]
+    if names.keys() != optimizers.keys():
+        raise ValueError(f"the optimizers of the run are {', '.join(names)}; got {', '.join(optimizers)}")
+    found = {}
+    for name, optimizer in optimizers.items():
+        try:
+            order_groups(model, optimizer, names[name])
+            state = saved if len(optimizers) == 1 else saved[name]
+            found[name] = in_order(state, names[name], parameter_names(model, optimizer))
+        except Exception as error:
+            raise ValueError(f"{name}: {error}") from error
+    return found
