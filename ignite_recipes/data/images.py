@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.digits import load_digits_matrix
-from ignite_recipes.data.rows import create_dataloader
+from ignite_recipes.data.loaders import create_dataloader
 from ignite_recipes.data.transforms import Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.registry import Registry
