@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._best_weights import BestWeights
-from ignite_recipes.handlers._host import Metric, host_of
+from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host_metrics import Metric
 from ignite_recipes.handlers._numbers import is_better
 from ignite_recipes.handlers._stopping_rule import (
     beats_baseline,
@@ -173,7 +174,7 @@ class EarlyStopping:
         if self.restore_best_weights:
             self._best.require_model()
         if may_stop(self):
-            host.watch(metric, self.mode, independent=independent)
+            host.metrics.watch(metric, self.mode, independent=independent)
         host.keep("early_stopping", self)
         self._best.swap = None if self._best.model is None else host.swap(self._best.model)
         self._metric = metric
@@ -189,7 +190,7 @@ class EarlyStopping:
     def __call__(self, trainer: Engine) -> None:
         """Judge the epoch that has just ended."""
         is_first = self.best_epoch is None and not self.wait
-        value = host_of(trainer).read(self._metric, self, is_first=is_first)
+        value = host_of(trainer).metrics.read(self._metric, self, is_first=is_first)
         if value is not None and self._judge(trainer.state.epoch, value):
             trainer.terminate()
 

@@ -77,7 +77,7 @@ class TensorBoardLog:
         self._last_epoch = None  # if a write fails, what it leaves is removed before the next one
         if self._writer is None:
             self._open(epoch)
-        for name, number in numbers_of(host_of(trainer).new_metrics(), self._said, self).items():
+        for name, number in numbers_of(host_of(trainer).metrics.new(), self._said, self).items():
             event = Event(wall_time=time.time(), step=epoch, summary=scalar(_tag(name), number))
             self._writer.write_event(event)
         self._writer.flush()

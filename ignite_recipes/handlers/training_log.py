@@ -74,7 +74,7 @@ class TrainingLog:
         state: Any = trainer.state
         if self._last_epoch is None or state.epoch <= self._last_epoch:
             self._columns = self._keep_rows_before(state.epoch)
-        metrics = numbers_of(host_of(trainer).new_metrics(), self._said, self)
+        metrics = numbers_of(host_of(trainer).metrics.new(), self._said, self)
         header = ""
         if not self._columns:
             self._columns = ["epoch", *metrics, *CLOCK_COLUMNS]
