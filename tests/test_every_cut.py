@@ -1,4 +1,4 @@
-"""A run that is cut behind any of its batches and resumed ends with the bits of the uninterrupted run."""
+"""A run that is cut after any of its batches and resumed ends with the bits of the uninterrupted run."""
 
 import random
 from types import SimpleNamespace
@@ -111,7 +111,7 @@ class SaveEverywhere:
             self.files[place] = self.folder / f"{len(self.files)}.pt"
             write_checkpoint(run_state(trainer), self.files[place])
 
-    def behind(self, cut):
+    def after(self, cut):
         """The file of the first place that is not before the cut: inside an accumulation window, of its end."""
         return self.files[min(place for place in self.files if place >= cut)]
 
@@ -125,7 +125,7 @@ def check(make, folder, cuts=CUTS):
     saving.run(loader, max_epochs=EPOCHS)
     expected = run_state(whole)
     assert first_difference(expected, run_state(saving)) is None
-    for path in {saves.behind(cut): cut for cut in cuts}:
+    for path in {saves.after(cut): cut for cut in cuts}:
         resumed, loader = make()
         restore_run(resumed, path)
         resumed.run(loader, max_epochs=EPOCHS)

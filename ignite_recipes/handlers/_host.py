@@ -106,7 +106,7 @@ class Host:
         self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED, handler)
 
     def check_measures_first(self, handler: object) -> None:
-        """Refuse a handler that measures at EPOCH_COMPLETED behind one that decides on it, or records it.
+        """Refuse a handler that measures at EPOCH_COMPLETED after one that decides on it, or records it.
 
         Raises:
             RuntimeError: naming both, and the order that works; never on a trainer of ours.

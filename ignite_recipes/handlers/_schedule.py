@@ -1,4 +1,4 @@
-"""A schedule of any kind behind one interface: torch's, one that has an end, one that watches a metric, or timm's."""
+"""A schedule of any kind with one interface: torch's, one that has an end, one that watches a metric, or timm's."""
 
 import logging
 from typing import Any

@@ -216,7 +216,7 @@ def test_a_setting_that_was_changed_by_hand_is_noticed_on_a_resume(capsys):
     assert "learning_rate is" in err
 
 
-def test_a_one_cycle_that_is_over_is_said_when_the_run_goes_on(capsys, caplog):
+def test_a_one_cycle_that_is_over_is_said_when_the_run_continues(capsys, caplog):
     train(capsys, "classify", "--epochs", "2")
     assert "has ended" not in caplog.text
     assert run(capsys, "classify", "--resume", "exp1", "--epochs", "3")[0] == 0
