@@ -138,7 +138,7 @@ class BaseDataset:
         )
 
     def reapply_transforms(self, epoch: int) -> None:
-        """Transform the training images anew, from the next time that a loader is iterated over.
+        """Transform the training images again, from the next time that a loader is iterated over.
 
         Without a call, each image keeps its first transform, that of epoch 0, in every epoch. Call it between
         two epochs, with the number of the one that comes; workers see it when they are started.

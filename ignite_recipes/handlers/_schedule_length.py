@@ -70,7 +70,7 @@ class ScheduleLength:
                 phase["end_step"] = (phase["end_step"] + 1) * length / before - 1
             scheduler.total_steps = length
             scheduler.last_epoch = min(done, length - 1) - 1
-            scheduler.step()  # computes the rates of this place anew
+            scheduler.step()  # computes the rates of this place again
             scheduler.last_epoch = done
         else:
             part = (1 + math.cos(math.pi * done / length)) / 2

@@ -34,7 +34,7 @@ class LearningRateScheduler:
 
     Several may be attached for one optimizer, e.g. a warm-up per step and a decay per epoch. Each keeps its own state,
     in the order of attachment. Only schedules that multiply the rate they find go together (LinearLR, ConstantLR,
-    StepLR, MultiStepLR, ExponentialLR, plateau; see torch's ChainedScheduler); the others set it anew.
+    StepLR, MultiStepLR, ExponentialLR, plateau; see torch's ChainedScheduler); the others overwrite it.
 
     Runs:   trainer. Per step: OPTIMIZER_STEP_COMPLETED; per epoch: METRICS_READY (another Engine:
             ITERATION_COMPLETED and EPOCH_COMPLETED). Never after a step that was dropped, nor after an
@@ -207,7 +207,7 @@ class LearningRateScheduler:
         self._schedule.stretch_to(length)
 
     def scale_learning_rate(self, factor: float) -> None:
-        """Multiply all that the schedule computes rates from, but for what the optimizer's groups hold."""
+        """Multiply all that the schedule computes rates from, except for what the optimizer's groups hold."""
         scale_rates(self.scheduler, factor)
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class TensorBoardLog:
     """Write every metric as a scalar, ``train_loss`` as ``loss/train``, with the epoch as its step.
 
     A resumed run removes the events of epochs that it trains again, so that no step is there twice, and a
-    run that begins anew those of an earlier run in its folder.
+    run that is not resumed those of an earlier run in its folder.
 
     Runs:   trainer; METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics);
             COMPLETED to close the file.

@@ -45,7 +45,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning
 
 
 class RandomlyTransformed(Protocol):
-    """A data set whose random transforms can be drawn anew, e.g. a :class:`~ignite_recipes.BaseDataset`."""
+    """A data set whose random transforms can be drawn again, e.g. a :class:`~ignite_recipes.BaseDataset`."""
 
     def reapply_transforms(self, epoch: int) -> Any: ...
 

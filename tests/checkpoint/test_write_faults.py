@@ -219,7 +219,7 @@ def whole(tmp_path_factory):
 
 
 def logs(folder):
-    """All that the logs hold, but for the time, and in order, so that nothing is there twice."""
+    """All that the logs hold, except for the time, and in order, so that nothing is there twice."""
     rows = [read_training_log(path) for path in folder.rglob("training_log.csv")]
     for log in rows:
         for name in CLOCK_COLUMNS:

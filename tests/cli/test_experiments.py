@@ -46,7 +46,7 @@ def test_a_fork_begins_with_the_best_weights_and_changed_settings_and_says_where
     assert changed == {"forked_from", "epochs", "learning_rate"}
     best = read_checkpoint("runs/exp1/checkpoints/best_model.pt")["model_state_dict"]
     trained = latest("exp2")["model_state_dict"]
-    for name, value in best.items():  # a rate of next to nothing leaves them, but for running statistics
+    for name, value in best.items():  # a rate of next to nothing leaves them, except for running statistics
         if value.is_floating_point() and "running" not in name:
             torch.testing.assert_close(trained[name], value, rtol=0, atol=1e-6)
     assert latest("exp2")["epoch"] == 1

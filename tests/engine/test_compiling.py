@@ -1,4 +1,4 @@
-"""With ``compile`` a run is the same run, but for roundings: same random numbers, files, errors and exact resumes.
+"""With ``compile`` a run is the same run, except for roundings: same random numbers, files, errors and exact resumes.
 
 Most tests run what torch.compile traces as it stands (``traced``); its own compiler comes at the end.
 """

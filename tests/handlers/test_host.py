@@ -94,7 +94,7 @@ def test_the_model_and_its_parameters_are_those_given_or_those_of_the_step(task)
     assert list(host_of(trainer).parameters(other, "")()) == list(other.parameters())
     those_of_the_step = host_of(trainer).parameters(None, "")
     assert list(those_of_the_step()) == list(trainer.model.parameters())
-    trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())  # makes its groups anew
+    trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())  # makes new groups
     trainer.optimizer.add_param_group({"params": list(other.parameters())})
     assert list(those_of_the_step()) == [*trainer.model.parameters(), *other.parameters()]
     with pytest.raises(RuntimeError, match="does not say what to do"):

@@ -162,7 +162,7 @@ def test_generators_are_found_wherever_an_object_keeps_them():
 
 @pytest.mark.parametrize("loader", [iter([1, 2]), (k for k in range(3))], ids=["iterator", "generator"])
 def test_what_can_be_gone_through_only_once_is_refused(loader):
-    with pytest.raises(TypeError, match="anew for every epoch"):
+    with pytest.raises(TypeError, match="again for every epoch"):
         KeyedLoader(loader, 0)
 
 

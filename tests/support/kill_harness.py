@@ -175,7 +175,7 @@ class _DeadlyFile:
 
 
 def die() -> None:
-    """As if the power were gone, but for the workers, which find that out by themselves."""
+    """As if the power were gone, except for the workers, which find that out by themselves."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
