@@ -16,6 +16,7 @@ from ignite_recipes.engine.weights import unwrap
 
 __all__ = [
     "check_fits",
+    "fitting",
     "in_order",
     "load_model",
     "load_optimizer",

@@ -12,7 +12,7 @@ from ignite_recipes.data.transforms import Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.registry import Registry
 
-__all__ = ["BaseDataset", "DatasetRegistry", "ImageDataset", "digits"]
+__all__ = ["BaseDataset", "DatasetRegistry"]
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -13,7 +13,7 @@ from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._numbers import as_number
 from ignite_recipes.handlers.ema import ExponentialMovingAverage
 
-__all__ = ["Validation"]
+__all__ = ["LastMeasured", "Validation"]
 
 
 class Validation:

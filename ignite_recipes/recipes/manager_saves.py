@@ -12,7 +12,7 @@ from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.handlers import SaveInside, StopOnSignal
 from ignite_recipes.recipes.options import Attachable
 
-__all__ = ["SaveThrough", "savers_through"]
+__all__ = ["savers_through"]
 
 
 def savers_through(manager: CheckpointManager, every_iterations: int | None) -> list[Attachable]:
