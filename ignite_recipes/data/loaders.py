@@ -36,6 +36,8 @@ def create_dataloaders(
         ValueError: if a data set has no rows, or a number is too small; for workers, if the rows are on an
             accelerator, which other processes have no part in.
 
+    >>> import torch
+    >>> from ignite_recipes import split_train_val
     >>> train_loader, val_loader = create_dataloaders(*split_train_val(torch.eye(10)), batch_size=4)
     >>> [len(batch) for batch in train_loader], [len(batch) for batch in val_loader]
     ([4, 4], [2])

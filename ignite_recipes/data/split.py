@@ -53,6 +53,7 @@ def split_train_val(
     Raises:
         ValueError: if a side would be empty, or a column is missing.
 
+    >>> import torch
     >>> train, val = split_train_val(torch.eye(10), val_size=0.3)
     >>> len(train), len(val)
     (7, 3)
