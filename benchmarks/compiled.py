@@ -1,4 +1,4 @@
-"""What ``compile=True`` brings: the epochs of a run, behind the first ones, and what those cost."""
+"""What ``compile=True`` brings: the epochs of a run, after the first ones, and what those cost."""
 
 import importlib
 import statistics

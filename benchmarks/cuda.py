@@ -123,7 +123,7 @@ def programs(device: str) -> dict[str, dict[str, Program]]:
 
 
 def cuda(rounds: int, device: str = "cuda") -> str:
-    """Throughput, as a multiple of the plain loop's; what is compiled is run once, for each run compiles anew."""
+    """Throughput, as a multiple of the plain loop's; what is compiled is run once, for each run compiles again."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         return "Not measured: this machine has no CUDA device."
     rows: dict[tuple[str, str], list[str]] = {}

@@ -166,7 +166,7 @@ def _timed(trainer: Any) -> float:
 
 
 class _Clock:
-    """Times some steps in the middle of a run, and ends it behind them."""
+    """Times some steps in the middle of a run, and ends it after them."""
 
     def __init__(self, start: int, steps: int) -> None:
         self.start, self.steps, self.per_step = start, steps, 0.0

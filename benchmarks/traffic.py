@@ -1,7 +1,7 @@
 """The traffic predictor on batches of 1,024 windows: a small network with batch norm and three heads.
 
 Every program trains the same model on the same 20,480 windows (20 steps an epoch) with clipping, averages, validation
-on 4,096 windows and early stopping, and keeps the best weights, but for Lightning, which keeps none in memory; nothing
+on 4,096 windows and early stopping, and keeps the best weights (Lightning keeps none in memory); nothing
 is written to disk.
 """
 

@@ -105,7 +105,7 @@ class CommandHelp(SphinxDirective):
 def _prepare(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Before Napoleon reads a docstring: what this house writes otherwise than it expects."""
     for k, line in enumerate(lines):
-        lines[k] = _LABEL.sub(r":\1: ", line)  # a field: its text may go on, indented
+        lines[k] = _LABEL.sub(r":\1: ", line)  # a field: its text may continue, indented
         if k and lines[k - 1] == "Returns:":
             lines[k] = re.sub(r"^( +)", r"\1: ", line)  # no type stands before the first colon
 

@@ -131,7 +131,7 @@ class SampleMeans:
         self.num_batches = len(self._order)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self._sums, self._order, self.num_batches, self.num_samples = {}, [], 0, 0
 
     def read(self) -> dict[str, float]:
@@ -259,5 +259,5 @@ class MetricsTracker:
         return {"loss": 0.0, "accuracy": 0.0, **self._means.read(), "total_samples": self._means.num_samples}
 
     def reset(self) -> None:
-        """Begin anew, for the next epoch."""
+        """Begin again, for the next epoch."""
         self._means.clear()

@@ -42,6 +42,6 @@ def no_pictures(monkeypatch, request):
 
 @pytest.fixture
 def registries(monkeypatch):
-    """What a test registers is forgotten behind it."""
+    """What a test registers is forgotten after it."""
     for registry in (DatasetRegistry, ModelRegistry):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))

@@ -137,8 +137,8 @@ VAE = {
     "a number for a loader": ({"train_loader": 3}, TypeError, "must be a loader.*got int"),
     "rows for a loader": ({"train_loader": ROWS}, ValueError, r"shape \(N, D\).*got shape \(6,\)"),
     "a data set for a loader": ({"train_loader": TensorDataset(ROWS)}, (TypeError, ValueError), "must be .*got "),
-    "an iterator": ({"train_loader": iter([ROWS])}, TypeError, "anew for every epoch; got a list_iterator"),
-    "an iterator to validate on": ({"val_loader": iter([ROWS])}, TypeError, "anew for every epoch; got a list_iter"),
+    "an iterator": ({"train_loader": iter([ROWS])}, TypeError, "again for every epoch; got a list_iter"),
+    "an iterator to validate on": ({"val_loader": iter([ROWS])}, TypeError, "again for every epoch; got a list_iter"),
     "a number to validate on": ({"val_loader": 3}, TypeError, "must be an iterable of batches; got int"),
     "arrays": ({"train_loader": [ROWS.numpy()]}, ValueError, "must be a tensor of shape.*got ndarray"),
     "words": ({"train_loader": [["a"]]}, ValueError, "must be a tensor of shape.*got str"),
@@ -221,7 +221,7 @@ IMAGE = {
     ),
     "negative patience": ({"patience": -1}, ValueError, "patience must be.*got -1"),
     "labels above": ({"train_loader": [(IMAGES, LABELS + 1)]}, ValueError, "labels must be from 0 to 1.*got 1 to 2"),
-    "an iterator": ({"train_loader": iter([(IMAGES, LABELS)])}, TypeError, "anew for every epoch; got a list_iterator"),
+    "an iterator": ({"train_loader": iter([(IMAGES, LABELS)])}, TypeError, "again for every epoch; got a list_iter"),
 }
 
 

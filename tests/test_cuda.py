@@ -261,7 +261,7 @@ def test_compiled_it_learns_the_same_and_is_resumed_within_rounding(mode, tmp_pa
     with pytest.raises(CutError):
         vae(cut, **options, handlers=[CutAfter(31)])
     vae(cut, **options, resume_from=latest(cut))
-    # Not to the bit: the compiler measures anew which kernel is the fastest, and kernels sum in different orders.
+    # Not to the bit: the compiler measures again which kernel is the fastest, and kernels sum in different orders.
     whole, resumed = (read_checkpoint(latest(folder)) for folder in (tmp_path / "whole", cut))
     assert resumed["history"]["train_loss"] == pytest.approx(whole["history"]["train_loss"], rel=1e-5)
     for name, value in whole["model_state_dict"].items():

@@ -38,7 +38,7 @@ def torchrun(folder, *arguments):
 
 
 def said(folder, number):
-    """What a process printed, standard error behind standard output."""
+    """What a process printed, standard error after standard output."""
     return "".join(
         path.read_text() for path in sorted(folder.glob(f"logs/*/attempt_0/{number}/std*.log"), reverse=True)
     )
@@ -200,7 +200,7 @@ def test_mistakes_are_told_in_all_processes(several):
     assert first["no pickle"] == "RuntimeError: NeedyError: one and other"
 
 
-# Files, and going on from them.
+# Files, and resuming from them.
 
 
 def test_a_command_writes_its_files_once(several, folder):
@@ -245,7 +245,7 @@ def test_a_loader_with_a_state_is_put_back_by_it(several):
         assert found["fetched"] == 5 + 11
 
 
-def test_a_run_of_two_processes_goes_on_in_one_and_says_that_bits_may_differ(several, folder, caplog):
+def test_a_run_of_two_processes_continues_in_one_and_says_that_bits_may_differ(several, folder, caplog):
     settings = {"accumulation_steps": 2, "ema_decay": 0.9, "use_augmentation": True}
     path = folder / "inside" / "cut.pt"
     weights = []
@@ -376,7 +376,7 @@ def test_a_signal_to_one_process_stops_all_after_their_step(name, stopped):
     assert "Traceback" not in message + said(stopped / name, 1)
 
 
-def test_a_signal_to_one_process_stops_both_after_the_same_step_and_the_run_goes_on_exactly(several):
+def test_a_signal_to_one_process_stops_both_after_the_same_step_and_the_run_continues_exactly(several):
     for results in several:
         found = results["signal_to_one_process"]
         assert found["stopped"] == [7, 15]

@@ -1,4 +1,4 @@
-"""A run that is cut behind any of its batches and resumed ends with the bits of the uninterrupted run."""
+"""A run that is cut after any of its batches and resumed ends with the bits of the uninterrupted run."""
 
 import random
 from types import SimpleNamespace

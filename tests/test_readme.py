@@ -126,7 +126,7 @@ def test_every_file_of_the_tests_that_is_named_is_there():
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_ci_runs_the_readmes_test_command_and_the_slow_tests_behind_it():
+def test_ci_runs_the_readmes_test_command_and_the_slow_tests_after_it():
     script = (ROOT / ".ci/run").read_text()
     program = re.search(r"awk .*?'(.*?)'", script)[1]
     names = re.findall(r'"(the [^"]+)"', re.search(r"(?m)^for name in (.*); do$", script)[1])

@@ -34,8 +34,8 @@ class CheckpointError(RuntimeError):
     ...     try:
     ...         contents = read_checkpoint(path)
     ...     except CheckpointError as error:
-    ...         print("start anew:", error)
-    start anew: '...latest_checkpoint.pt' is not a sound checkpoint (File is not a zip file): it was cut short, ...
+    ...         print("start again:", error)
+    start again: '...latest_checkpoint.pt' is not a sound checkpoint (File is not a zip file): it was cut short, ...
     """
 
 

@@ -17,6 +17,7 @@ from ignite_recipes.engine.weights import unwrap
 
 __all__ = [
     "check_fits",
+    "fitting",
     "freeze_as_saved",
     "frozen_parameters",
     "in_order",

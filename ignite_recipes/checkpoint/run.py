@@ -46,7 +46,7 @@ from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import unwrap
 
-__all__ = ["check_trainer", "how_far", "load_run_state", "restore_run", "run_of", "run_state"]
+__all__ = ["check_trainer", "how_far", "load_run_state", "restore_run", "run_state"]
 
 logger = logging.getLogger(__name__)
 

@@ -90,7 +90,7 @@ def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
     trainer._event_handlers = _handlers_of_a_step(kept["_event_handlers"])
     trainer.add_event_handler(Events.EPOCH_STARTED, start_epoch)
     trainer.recover = None
-    trainer.state.max_epochs = trainer.state.max_iters = None  # it begins anew, on the weights of now
+    trainer.state.max_epochs = trainer.state.max_iters = None  # it begins again, on the weights of now
     try:
         with preserved_modes(trainer.model):
             yield trainer

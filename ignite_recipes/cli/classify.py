@@ -13,7 +13,8 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from ignite_recipes.checkpoint.manager import CheckpointManager
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_handlers, run_options
+from ignite_recipes.cli.attachments import run_handlers
+from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager

@@ -8,13 +8,8 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ignite_recipes.cli.experiments import (
-    checkpoint_to_resume,
-    experiment_handlers,
-    experiment_parser,
-    run_experiment,
-    run_options,
-)
+from ignite_recipes.cli.attachments import checkpoint_to_resume, experiment_handlers
+from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import create_dataloaders, load_digits_matrix
 from ignite_recipes.experiments.manager import ExperimentManager

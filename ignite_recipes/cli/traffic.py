@@ -7,13 +7,8 @@ from typing import Any, get_type_hints
 import torch
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.experiments import (
-    checkpoint_to_resume,
-    experiment_handlers,
-    experiment_parser,
-    run_experiment,
-    run_options,
-)
+from ignite_recipes.cli.attachments import checkpoint_to_resume, experiment_handlers
+from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
 from ignite_recipes.experiments.manager import ExperimentManager

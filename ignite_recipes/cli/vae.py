@@ -7,13 +7,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.checkpoint.model_file import load_checkpoint
-from ignite_recipes.cli.experiments import (
-    checkpoint_to_resume,
-    experiment_handlers,
-    experiment_parser,
-    run_experiment,
-    run_options,
-)
+from ignite_recipes.cli.attachments import checkpoint_to_resume, experiment_handlers
+from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import (
     create_dataloaders,

@@ -7,7 +7,9 @@ from ignite_recipes.data.digits import load_digits_matrix
 from ignite_recipes.data.ebird import create_species_matrix, load_ebird_data
 from ignite_recipes.data.ebird_example import write_example_ebd
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
-from ignite_recipes.data.rows import RowDataset, create_dataloaders, split_train_val
+from ignite_recipes.data.loaders import create_dataloaders
+from ignite_recipes.data.rows import RowDataset
+from ignite_recipes.data.split import split_train_val
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
 from ignite_recipes.data.traffic_report import baseline_reports, traffic_report
 from ignite_recipes.data.traffic_series import load_co2, load_traffic_csv, split_in_time

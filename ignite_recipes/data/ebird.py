@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ignite_recipes.data.ebird_file import read_columns, read_header
 from ignite_recipes.data.ebird_species import is_named, roll_up_to_species, rows_with
-from ignite_recipes.data.rows import CHECKLIST, GROUP
+from ignite_recipes.data.split import CHECKLIST, GROUP
 
 if TYPE_CHECKING:
     import pandas as pd

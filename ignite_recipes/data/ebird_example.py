@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ignite_recipes.data.kerala_birds import BIRDS, PLACES
 from ignite_recipes.files import replace_file
 
-__all__ = ["EBD_COLUMNS", "write_example_ebd"]
+__all__ = ["write_example_ebd"]
 
 EBD_COLUMNS: tuple[str, ...] = tuple(
     """GLOBAL UNIQUE IDENTIFIER|LAST EDITED DATE|TAXONOMIC ORDER|CATEGORY|TAXON CONCEPT ID|COMMON NAME|

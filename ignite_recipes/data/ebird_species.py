@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BELOW_SPECIES", "RolledUp", "is_named", "roll_up_to_species", "rows_with"]
+__all__ = ["RolledUp", "is_named", "roll_up_to_species", "rows_with"]
 
 BELOW_SPECIES = ("issf", "form", "intergrade", "domestic")  # an issf is an identifiable subspecies or group of them
 BLOCK_ROWS = 2**20  # at a time, where an operation takes 8 bytes or more a row

@@ -12,7 +12,7 @@ from ignite_recipes.data.idx import read_idx
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
 from ignite_recipes.data.transforms import Transform
 
-__all__ = ["find_idx_file", "idx_images", "list_prefixes", "read_idx_images"]
+__all__ = ["find_idx_file", "list_prefixes", "read_idx_images"]
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.digits import load_digits_matrix
-from ignite_recipes.data.rows import create_dataloader
+from ignite_recipes.data.loaders import create_dataloader
 from ignite_recipes.data.transforms import Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.registry import Registry
 
-__all__ = ["BaseDataset", "DatasetRegistry", "ImageDataset", "digits"]
+__all__ = ["BaseDataset", "DatasetRegistry"]
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -138,7 +138,7 @@ class BaseDataset:
         )
 
     def reapply_transforms(self, epoch: int) -> None:
-        """Transform the training images anew, from the next time that a loader is iterated over.
+        """Transform the training images again, from the next time that a loader is iterated over.
 
         Without a call, each image keeps its first transform, that of epoch 0, in every epoch. Call it between
         two epochs, with the number of the one that comes; workers see it when they are started.

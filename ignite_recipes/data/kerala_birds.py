@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-__all__ = ["BIRDS", "HABITATS", "PLACES", "Bird", "Place"]
+__all__ = ["BIRDS", "PLACES"]
 
 HABITATS = ("wetland", "forest", "farmland", "coast", "town")
 

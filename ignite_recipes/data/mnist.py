@@ -9,7 +9,7 @@ from ignite_recipes.data.idx_folder import find_idx_file, list_prefixes, read_id
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
 from ignite_recipes.data.transforms import Transform
 
-__all__ = ["emnist", "fashion_mnist", "kmnist", "mnist"]
+__all__ = []
 
 _IMAGES, _LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 

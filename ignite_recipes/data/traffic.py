@@ -12,13 +12,7 @@ from torch.utils.data import Dataset, default_collate
 
 from ignite_recipes.data.traffic_units import check_traffic_units, warn_of_another_measure
 
-__all__ = [
-    "TrafficArrays",
-    "TrafficDataset",
-    "check_traffic_arrays",
-    "collate_traffic",
-    "make_traffic_windows",
-]
+__all__ = ["TrafficArrays", "TrafficDataset", "collate_traffic", "make_traffic_windows", "to_tensor"]
 
 BLOCK = 65_536  # rows that are checked at a time
 

@@ -260,7 +260,7 @@ def _numbers(frame: "pd.DataFrame", names: list[str], path: str | Path) -> Any:
     dtypes = frame[names].dtypes
     if wrong := [name for name, dtype in dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]:
         raise ValueError(
-            f"the columns of {path} must hold numbers, but for time_column; got text in {wrong}: "
+            f"the columns of {path} must hold numbers, except for time_column; got text in {wrong}: "
             "take these columns out of the file, or name the one with the times in time_column (--time-column)"
         )
     values = frame[names].to_numpy(dtype=np.float64)

@@ -18,7 +18,9 @@ from torch.utils.data import (
     default_collate,
 )
 
-from ignite_recipes.data.rows import RowDataset, collate_rows, frame_rows, is_frame
+from ignite_recipes.data.frames import frame_rows, is_frame
+from ignite_recipes.data.loaders import collate_rows
+from ignite_recipes.data.rows import RowDataset
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.randomness import preserve_generators
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ignite_recipes.exchange.averaging import LossAverage, count_over_ranks
 from ignite_recipes.exchange.ranks import rank_key, world_size
 
-__all__ = ["DataParallel"]
+__all__ = ["DataParallel", "broadcast"]
 
 
 class DataParallel:

@@ -29,24 +29,19 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ignite_recipes.engine.describe import is_filtered
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.own_step import OwnStep
 from ignite_recipes.engine.parts import keep_state
-from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.unfired import FIRED_BY_STEP, say_unfired
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, unwrap
-from ignite_recipes.exchange.ranks import on_rank_zero
-from ignite_recipes.handlers._run_end import Failures, MissingMetrics
+from ignite_recipes.handlers._host_metrics import HostMetrics
+from ignite_recipes.handlers._run_end import Failures
 
-__all__ = ["Host", "Metric", "host_of"]
-
-Metric = str | Callable[[Any], float | Tensor]
-"""A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
+__all__ = ["Host", "host_of"]
 
 _DECIDING = "_deciding"  # on another Engine: its handlers that read an epoch's metrics at EPOCH_COMPLETED
 
@@ -64,6 +59,7 @@ class Host:
         step: the step that it runs, if a trainer of ours or a TrainingStep does.
         update: the one to whose events handlers are added; None is all.
         all_updates: those of the step.
+        metrics: what it has measured.
     """
 
     def __init__(self, engine: Engine | Update) -> None:
@@ -72,6 +68,7 @@ class Host:
         self.trainer = self.engine if isinstance(self.engine, TrainingEngine) else None
         own = self.engine._process_function
         self.step = self.trainer.step if self.trainer is not None else own if isinstance(own, TrainingStep) else None
+        self.metrics = HostMetrics(self.engine, self.trainer)
         if self.step is not None and self.step.progress is None:
             self.step.updates.attach(self.engine)
         self.all_updates = tuple(vars(self.engine).get("updates", {}).values())
@@ -136,7 +133,7 @@ class Host:
         self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED, handler)
 
     def check_measures_first(self, handler: object) -> None:
-        """Refuse a handler that measures at EPOCH_COMPLETED behind one that decides on it, or records it.
+        """Refuse a handler that measures at EPOCH_COMPLETED after one that decides on it, or records it.
 
         Raises:
             RuntimeError: naming both, and the order that works; never on a trainer of ours.
@@ -225,104 +222,7 @@ class Host:
             return self.trainer.weights
         return WeightSwap(model)
 
-    # What it decides on.
-
-    def watch(self, metric: Metric, mode: str, *, independent: bool = False) -> None:
-        """Note that a handler decides on ``metric``, which is better when it is smaller or larger (``mode``).
-
-        Args:
-            metric: what it decides on.
-            mode: ``"min"`` or ``"max"``.
-            independent: the user means it to watch something else than the others: nothing is compared or noted.
-
-        Raises:
-            ValueError: if another handler watches something else: a plateau schedule and early stopping that
-                disagree about what is better work against each other.
-        """
-        if self.trainer is None or independent:
-            return
-        if self.trainer.watched not in (None, (metric, mode)):
-            raise ValueError(
-                f"every handler of a trainer must watch the same metric in the same direction; "
-                f"{self.trainer.watched} is watched already, got {(metric, mode)}. If you mean this one to watch "
-                "something else, say so: attach(trainer, metric, independent=True)"
-            )
-        self.trainer.watched = metric, mode
-
-    def read(self, metric: Metric, handler: object, *, is_first: bool) -> float | None:
-        """The metric's value of this epoch; None if the epoch did not measure what others do.
-
-        If it never comes, a warning says so when the run ends.
-
-        Of a trainer of ours it is that of rank 0 on all ranks, so that they decide alike. On another Engine all that is
-        there counts as measured in this epoch.
-
-        Args:
-            metric: what to read.
-            handler: who asks.
-            is_first: whether it has had no value yet, nor in the part of the run that this one continues.
-
-        Raises:
-            RuntimeError: if the engine has no such metric, and measures in every epoch; it names those there are.
-        """
-        if callable(metric):
-            value = float(metric(self.engine))  # on all ranks, for it may be computed by all together
-            return value if self.trainer is None else on_rank_zero(lambda: value)
-        name = metric
-        found = self._named(name) if self.trainer is None else on_rank_zero(lambda: self._named(name))
-        self.await_metrics(handler, [name] if found is None and is_first else [])
-        return found
-
-    def await_metrics(self, handler: object, names: Iterable[str]) -> None:
-        """Let a warning say at the end of the run which metrics a handler has never had.
-
-        Args:
-            handler: who asks for them.
-            names: of those that have not come yet; each call, one an epoch, replaces those of the one before.
-        """
-        missing = next(
-            (e[0] for e in self.engine._event_handlers[Events.COMPLETED] if isinstance(e[0], MissingMetrics)), None
-        )
-        names = list(names)
-        if missing is None and names:
-            missing = MissingMetrics()
-            self.engine.add_event_handler(Events.COMPLETED, missing)
-        if missing is not None:
-            missing.names[handler] = names
-
-    def measure_now_and_then(self) -> None:
-        """Tell metrics of this epoch from those of earlier ones, on another Engine too."""
-        metrics = self.engine.state.metrics
-        if not isinstance(metrics, EpochMetrics):
-            self.engine.state.metrics = EpochMetrics(metrics)
-            self.engine.add_event_handler(Events.EPOCH_STARTED, begin_epoch)
-
-    def new_metrics(self) -> dict[str, Any]:
-        """The metrics of this epoch, without those of an earlier one; all there are on another Engine."""
-        metrics = self.engine.state.metrics
-        return metrics.new() if isinstance(metrics, EpochMetrics) else dict(metrics)
-
-    @property
-    def _measures_now_and_then(self) -> bool:
-        """Whether something that may measure is attached to some epochs or iterations only, ``every=2``."""
-        handlers = self.engine._event_handlers
-        return any(
-            is_filtered(entry[0])
-            for event in (Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED)
-            for entry in handlers[event]
-        )
-
-    def _named(self, name: str) -> float | None:
-        metrics = self.new_metrics()
-        if name not in metrics and (name in self.engine.state.metrics or self._measures_now_and_then):
-            return None
-        if name not in metrics:
-            known = ", ".join(sorted(self.engine.state.metrics)) or "none"
-            raise RuntimeError(
-                f"the metric {name!r} must be in state.metrics when an epoch ends; there are: {known}. "
-                "Attach what computes it (Validation, EpochAverages) to this trainer, or name another metric"
-            )
-        return float(metrics[name])
+    # Where its run is.
 
     @property
     def batches_done(self) -> int:
@@ -346,10 +246,3 @@ def _of_model(model: nn.Module, engine: Engine) -> Iterable[Tensor]:
 
 def _of_current_update(engine: Engine) -> list[Tensor]:
     return parameters_of(engine.state.update.optimizer)  # type: ignore[attr-defined]
-
-
-def begin_epoch(engine: Engine) -> None:
-    """What was measured so far is of an earlier epoch."""
-    metrics = engine.state.metrics
-    if isinstance(metrics, EpochMetrics):
-        metrics.begin_epoch()

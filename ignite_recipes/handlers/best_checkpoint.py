@@ -12,7 +12,8 @@ from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
-from ignite_recipes.handlers._host import Metric, host_of
+from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host_metrics import Metric
 from ignite_recipes.handlers._numbers import is_better
 from ignite_recipes.handlers.checkpointing import prepare_folder, require_ours
 from ignite_recipes.handlers.early_stopping import EarlyStopping
@@ -116,7 +117,7 @@ class BestCheckpoint:
 
     def _is_best(self, trainer: TrainingEngine) -> bool:
         """Whether what was measured last is the best so far; it is noted if it is."""
-        value = host_of(trainer).read(self.metric, self, is_first=self.best is None)
+        value = host_of(trainer).metrics.read(self.metric, self, is_first=self.best is None)
         if value is None or not math.isfinite(value):
             return False
         stopping = self._stopping(trainer)

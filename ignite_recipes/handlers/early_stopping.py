@@ -2,18 +2,24 @@
 
 import logging
 import math
-from numbers import Real
 from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.arguments import whole_number
-from ignite_recipes.checkpoint.fit import misfits
-from ignite_recipes.engine.weights import WeightSwap, copy_weights, load_weights, unwrap
 from ignite_recipes.exchange.ranks import rank
-from ignite_recipes.handlers._host import Metric, host_of
+from ignite_recipes.handlers._best_weights import BestWeights
+from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host_metrics import Metric
 from ignite_recipes.handlers._numbers import is_better
+from ignite_recipes.handlers._stopping_rule import (
+    beats_baseline,
+    check_limits,
+    limits_in_words,
+    may_stop,
+    reason_to_stop,
+)
 
 __all__ = ["EarlyStopping"]
 
@@ -92,26 +98,19 @@ class EarlyStopping:
         divergence_threshold: float | None = None,
         stopping_threshold: float | None = None,
     ) -> None:
-        patience = None if patience is None else whole_number(patience, "patience", "epochs")
-        if not isinstance(min_delta, (float, Real)) or not min_delta >= 0:
-            raise ValueError(f"min_delta must not be negative, in the units of the metric; got {min_delta!r}")
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode must be 'min' or 'max'; got {mode!r}")
-        self.patience, self.min_delta, self.mode = patience, min_delta, mode
+        self.patience = None if patience is None else whole_number(patience, "patience", "epochs")
+        self.min_delta, self.mode = min_delta, mode
         self.start_from_epoch = whole_number(start_from_epoch, "start_from_epoch", at_least=0)
-        self.baseline = _number_or_none(baseline, "baseline")
-        self.divergence_threshold = _number_or_none(divergence_threshold, "divergence_threshold")
-        self.stopping_threshold = _number_or_none(stopping_threshold, "stopping_threshold")
-        self._check_thresholds()
+        self.baseline = baseline
+        self.divergence_threshold, self.stopping_threshold = divergence_threshold, stopping_threshold
+        check_limits(self)
         self.restore_best_weights, self.verbose = restore_best_weights, verbose
         self.best_loss = math.inf if mode == "min" else -math.inf
         self.best_epoch: int | None = None
         self.wait = 0
         self.stopped_epoch: int | None = None
         self._stopped_value: float | None = None
-        self._model: nn.Module | None = None
-        self._best_weights: dict[str, Any] | None = None
-        self._swap: WeightSwap | None = None  # once attached
+        self._best = BestWeights()
         self._metric: Metric = "val_loss"
         self._is_warned = False
 
@@ -120,7 +119,7 @@ class EarlyStopping:
 
     def set_model(self, model: nn.Module) -> None:
         """Name the model whose best weights are kept."""
-        self._model = unwrap(model)
+        self._best.belong_to(model)
 
     def on_epoch_end(self, epoch: int, val_loss: float | Tensor) -> bool:
         """Judge an epoch by its metric, a number or a 0-d tensor; True asks to stop training.
@@ -128,12 +127,12 @@ class EarlyStopping:
         The best weights are in the model again when it returns True. Without a model it monitors and stops, and
         restores nothing, which a warning says once.
         """
-        if self.restore_best_weights and self._model is None and not self._is_warned:
+        if self.restore_best_weights and self._best.model is None and not self._is_warned:
             self._is_warned = True
             logger.warning("EarlyStopping restores no weights: it was not told of a model; call set_model(model) first")
         stop = self._judge(epoch, float(val_loss))
         if stop:
-            self._restore()
+            self._best.load_into_model(self.best_epoch)
         return stop
 
     def get_best_metrics(self) -> dict[str, float | int | None]:
@@ -168,19 +167,20 @@ class EarlyStopping:
                 not ``independent``.
         """
         host = host_of(trainer)
-        if model is None and self._model is None and host.step is not None:
+        if model is None and self._best.model is None and host.step is not None:
             model = host.step.model
         if model is not None:
             self.set_model(model)
-        self._require_model()
-        if not (self.patience is None and self.divergence_threshold is None and self.stopping_threshold is None):
-            host.watch(metric, self.mode, independent=independent)
+        if self.restore_best_weights:
+            self._best.require_model()
+        if may_stop(self):
+            host.metrics.watch(metric, self.mode, independent=independent)
         host.keep("early_stopping", self)
-        self._swap = None if self._model is None else host.swap(self._model)
+        self._best.swap = None if self._best.model is None else host.swap(self._best.model)
         self._metric = metric
         trainer.add_event_handler(Events.STARTED, self._stop_again)
         host.to_decide(self)
-        trainer.add_event_handler(Events.COMPLETED, self._give_best_back)
+        trainer.add_event_handler(Events.COMPLETED, self._put_best_in)
         return self
 
     def watches(self, metric: Metric, mode: str) -> bool:
@@ -190,7 +190,7 @@ class EarlyStopping:
     def __call__(self, trainer: Engine) -> None:
         """Judge the epoch that has just ended."""
         is_first = self.best_epoch is None and not self.wait
-        value = host_of(trainer).read(self._metric, self, is_first=is_first)
+        value = host_of(trainer).metrics.read(self._metric, self, is_first=is_first)
         if value is not None and self._judge(trainer.state.epoch, value):
             trainer.terminate()
 
@@ -202,12 +202,10 @@ class EarlyStopping:
         is_best = math.isfinite(value) and is_better(value, self.best_loss, self.mode, self.min_delta)
         if is_best:
             self.best_loss, self.best_epoch = value, epoch
-            self._keep_weights()
-        if is_best and (self.baseline is None or is_better(value, self.baseline, self.mode, self.min_delta)):
-            self.wait = 0
-        else:
-            self.wait += 1
-        reason = self._reason_to_stop(value)
+            if self.restore_best_weights:
+                self._best.keep()
+        self.wait = 0 if is_best and beats_baseline(self, value) else self.wait + 1
+        reason = reason_to_stop(self, value, self.best_loss, self.wait)
         if reason is None:
             return False
         self.stopped_epoch, self._stopped_value = epoch, value
@@ -217,65 +215,11 @@ class EarlyStopping:
             print(message)  # noqa: T201  # the documented meaning of verbose
         return True
 
-    def _reason_to_stop(self, value: float) -> str | None:
-        """Why an epoch of this value is the last one, where ``wait`` counts it already; None if it is not."""
-        good, bad, baseline = self.stopping_threshold, self.divergence_threshold, self.baseline
-        if good is not None and is_better(value, good, self.mode):
-            return f"{value:g} is better than stopping_threshold={good:g}"
-        if bad is not None and is_better(bad, value, self.mode):
-            return f"{value:g} is worse than divergence_threshold={bad:g}"
-        if self.patience is None or self.wait < self.patience:
-            return None
-        if baseline is not None and not is_better(self.best_loss, baseline, self.mode, self.min_delta):
-            return (
-                f"the baseline of {baseline:g} was not beaten for {self.wait} epochs, the best was {self.best_loss:g}"
-            )
-        return f"no improvement on {self.best_loss:g} for {self.wait} epochs"
-
-    def _check_thresholds(self) -> None:
-        good, bad = self.stopping_threshold, self.divergence_threshold
-        if good is not None and bad is not None and is_better(bad, good, self.mode):
-            raise ValueError(
-                f"stopping_threshold must not be worse than divergence_threshold, or every value stops the run; got "
-                f"{good:g} and {bad:g} with mode={self.mode!r}"
-            )
-
-    def _require_model(self) -> None:
-        if self.restore_best_weights and self._model is None:
-            raise RuntimeError(
-                "EarlyStopping must know the model whose best weights it restores: "
-                "call set_model(model) first, or pass restore_best_weights=False"
-            )
-
-    def _keep_weights(self) -> None:
-        if self.restore_best_weights and self._model is not None:
-            self._best_weights = copy_weights(self._model, self._best_weights or {})
-
-    def _restore(self) -> None:
-        if self._model is not None and self._best_still_fit():
-            load_weights(self._model, self._best_weights or {})
-
-    def _give_best_back(self) -> None:
-        if self._swap is not None and self._best_still_fit():
-            self._swap.put_in(self._best_weights or {})
-
-    def _best_still_fit(self) -> bool:
-        """Whether there are best weights, of the model as it is now."""
-        if self._best_weights is None or self._model is None:
-            return False
-        changed = list(misfits(self._model, self._best_weights).values())
-        if changed:
-            logger.warning(
-                "the model was changed after epoch %s, the best one, whose weights do not fit it now (%s): it keeps "
-                "its last weights",
-                self.best_epoch,
-                "; ".join(changed[:3]),
-            )
-        return not changed
+    def _put_best_in(self) -> None:
+        self._best.put_in(self.best_epoch)
 
     def _stop_again(self, trainer: Engine) -> None:
-        if self._swap is not None:  # the same trainer continues
-            self._swap.take_out()
+        self._best.take_out()  # the same trainer continues
         if self.stopped_epoch is not None:
             logger.warning("the run stopped early at epoch %d: it trains no further", self.stopped_epoch)
             trainer.terminate()
@@ -288,39 +232,16 @@ class EarlyStopping:
             "wait": self.wait,
             "stopped_epoch": self.stopped_epoch,
             "stopped_value": self._stopped_value,
-            "best_weights": self._best_weights,
+            "best_weights": self._best.weights,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue as if it had never stopped watching; a run that it had stopped does if these settings would not."""
         self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
         self.wait, self.stopped_epoch = state["wait"], state["stopped_epoch"]
-        self._stopped_value = value = state.get("stopped_value")  # older files have none
-        if self.stopped_epoch is not None and self._reason_to_stop(math.nan if value is None else value) is None:
-            logger.info("it had stopped at epoch %d; with %s it continues", self.stopped_epoch, self._limits())
+        self._stopped_value = state.get("stopped_value")  # older files have none
+        value = math.nan if self._stopped_value is None else self._stopped_value
+        if self.stopped_epoch is not None and reason_to_stop(self, value, self.best_loss, self.wait) is None:
+            logger.info("it had stopped at epoch %d; with %s it continues", self.stopped_epoch, limits_in_words(self))
             self.stopped_epoch = self._stopped_value = None
-        weights = state["best_weights"]
-        devices = {name: value.device for name, value in self._tensors().items()}
-        self._best_weights = weights and {
-            name: value.to(devices.get(name, value.device), copy=True) if isinstance(value, Tensor) else value
-            for name, value in weights.items()
-        }
-
-    def _limits(self) -> str:
-        """What may stop a run, in words."""
-        thresholds = {
-            "divergence_threshold": self.divergence_threshold,
-            "stopping_threshold": self.stopping_threshold,
-        }
-        given = [f"{name} {value:g}" for name, value in thresholds.items() if value is not None]
-        return ", ".join([f"patience {self.patience}", *given])
-
-    def _tensors(self) -> dict[str, Tensor]:
-        entries = {} if self._model is None else self._model.state_dict()
-        return {name: value for name, value in entries.items() if isinstance(value, Tensor)}
-
-
-def _number_or_none(value: float | None, name: str) -> float | None:
-    if value is not None and (not isinstance(value, (float, Real)) or math.isnan(value)):
-        raise ValueError(f"{name} must be a number in the units of the metric, or None; got {value!r}")
-    return value
+        self._best.take_over(state["best_weights"])

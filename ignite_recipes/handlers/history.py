@@ -57,7 +57,7 @@ class History:
         """Take note of the epoch that has just ended."""
         wanted = [*self.epochs, *(name for name in self._optional if name not in self.epochs)]
         host = host_of(trainer)
-        new = host.new_metrics()
+        new = host.metrics.new()
         earlier = {name: math.nan for name, values in self.epochs.items() if values and name not in new}
         numbers = numbers_of({name: new[name] for name in wanted if name in new}, self._said, self)
         before, self._count = self._count, self._count + 1
@@ -66,7 +66,7 @@ class History:
             values += [math.nan] * (before - len(values))  # of epochs before the first that measured it
             values.append(number)
         came = {name for name, values in self.epochs.items() if values} | self._said
-        host.await_metrics(self, sorted(self._required - came))
+        host.metrics.await_metrics(self, sorted(self._required - came))
 
     def state_dict(self) -> dict[str, Any]:
         """The lists."""

@@ -11,7 +11,8 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.handlers._counted_schedule import CountedSchedule
-from ignite_recipes.handlers._host import Host, Metric, host_of
+from ignite_recipes.handlers._host import Host, host_of
+from ignite_recipes.handlers._host_metrics import Metric
 from ignite_recipes.handlers._named_schedule import NAMES, make_schedule
 from ignite_recipes.handlers._scheduled_groups import ScheduledGroups, scale_lists
 
@@ -250,7 +251,7 @@ class LearningRateScheduler:
         self._metric = metric
         host = host_of(trainer).of_optimizer(self.optimizer)
         if self.is_plateau:
-            host.watch(metric, self.mode, independent=independent)
+            host.metrics.watch(metric, self.mode, independent=independent)
         host.keep("lr_scheduling", self)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._groups.follow)
         if self.is_per_step:
@@ -276,12 +277,12 @@ class LearningRateScheduler:
             self.step(self._if_measured(host))
         elif not self.is_plateau:
             self.step()
-        elif (value := host.read(self._metric, self, is_first=not self.scheduler.last_epoch)) is not None:
+        elif (value := host.metrics.read(self._metric, self, is_first=not self.scheduler.last_epoch)) is not None:
             self.step(value)
 
     def _if_measured(self, host: Host) -> float | None:
-        is_there = callable(self._metric) or self._metric in host.new_metrics()
-        return host.read(self._metric, self, is_first=False) if is_there else None
+        is_there = callable(self._metric) or self._metric in host.metrics.new()
+        return host.metrics.read(self._metric, self, is_first=False) if is_there else None
 
     def stretch_to(self, length: int) -> None:
         """Spread a cosine or one-cycle schedule over another length, and set the rates that it has here then.

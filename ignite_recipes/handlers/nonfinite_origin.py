@@ -14,7 +14,7 @@ from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.batches import tensors_in
 
-__all__ = ["first_nonfinite_gradient", "first_nonfinite_output", "origin_of_nonfinite"]
+__all__ = ["first_nonfinite_gradient", "origin_of_nonfinite"]
 
 
 def first_nonfinite_output(model: nn.Module, forward: Callable[[], Any]) -> str | None:

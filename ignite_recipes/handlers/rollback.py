@@ -87,7 +87,7 @@ class Rollback:
         return self
 
     def _begin(self, trainer: TrainingEngine) -> None:
-        if self._copy is None or trainer.progress.iteration == 0:  # also where a trainer starts anew
+        if self._copy is None or trainer.progress.iteration == 0:  # also where a trainer starts again
             self._keep(trainer)
 
     def _keep(self, trainer: TrainingEngine) -> None:

@@ -24,7 +24,7 @@ class TensorBoardLog:
     """Write every metric as a scalar, ``train_loss`` as ``loss/train``, with the epoch as its step.
 
     A resumed run removes the events of epochs that it trains again, so that no step is there twice, and a
-    run that begins anew those of an earlier run in its folder.
+    run that is not resumed those of an earlier run in its folder.
 
     Runs:   trainer; METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics);
             COMPLETED to close the file.
@@ -77,7 +77,7 @@ class TensorBoardLog:
         self._last_epoch = None  # if a write fails, what it leaves is removed before the next one
         if self._writer is None:
             self._open(epoch)
-        for name, number in numbers_of(host_of(trainer).new_metrics(), self._said, self).items():
+        for name, number in numbers_of(host_of(trainer).metrics.new(), self._said, self).items():
             event = Event(wall_time=time.time(), step=epoch, summary=scalar(_tag(name), number))
             self._writer.write_event(event)
         self._writer.flush()

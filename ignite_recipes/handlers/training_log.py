@@ -25,7 +25,7 @@ class TrainingLog:
     later ones as they come, then ``seconds`` (of the training part of the epoch, without validation and saving),
     ``batches_per_second`` and ``finished_at`` (local time, ISO 8601); what is not known stays empty.
 
-    A run that begins anew replaces the file. One that is resumed removes, before its first row, what a kill
+    A run that is not resumed replaces the file. One that is resumed removes, before its first row, what a kill
     has left after the epoch that it resumes from: rows of epochs that are to be trained again, or half a row.
     Comments, lines that begin with ``#``, stay where they are.
 
@@ -74,7 +74,7 @@ class TrainingLog:
         state: Any = trainer.state
         if self._last_epoch is None or state.epoch <= self._last_epoch:
             self._columns = self._keep_rows_before(state.epoch)
-        metrics = numbers_of(host_of(trainer).new_metrics(), self._said, self)
+        metrics = numbers_of(host_of(trainer).metrics.new(), self._said, self)
         header = ""
         if not self._columns:
             self._columns = ["epoch", *metrics, *CLOCK_COLUMNS]

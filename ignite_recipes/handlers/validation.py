@@ -13,7 +13,7 @@ from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._numbers import as_number
 from ignite_recipes.handlers.ema import ExponentialMovingAverage
 
-__all__ = ["Validation"]
+__all__ = ["LastMeasured", "Validation"]
 
 
 class Validation:
@@ -82,7 +82,7 @@ class Validation:
         """
         host = host_of(trainer)
         if self.every_iterations is not None:
-            host.measure_now_and_then()
+            host.metrics.measure_now_and_then()
             host.keep("validation", self._last)
             trainer.add_event_handler(Events.EPOCH_STARTED, self._last.give_back)
             trainer.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iterations), self)
@@ -91,7 +91,7 @@ class Validation:
         if self.every == 1:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self)
             return self
-        host.measure_now_and_then()
+        host.metrics.measure_now_and_then()
         trainer.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self)
         return self
 

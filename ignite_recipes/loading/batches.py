@@ -84,7 +84,7 @@ def to_device(batch: Any, device: torch.device, non_blocking: bool = True) -> An
     """The batch with every tensor in it on ``device``, in containers of the same types.
 
     Tensors, and whatever has a ``to`` of its own, move by it: packed sequences, the batches of other libraries. Lists,
-    tuples, named tuples, mappings, data classes and their subclasses are made anew around what has moved. Other objects
+    tuples, named tuples, mappings, data classes and their subclasses are rebuilt around what has moved. Other objects
     stay as they are. A tensor that is there already is returned as it is; copies from pinned memory do not wait.
 
     Args:

@@ -29,7 +29,7 @@ class KeyedLoader:
     seeds them again. It finds generators in attributes, containers and closures, not in global variables.
 
     Args:
-        loader: a ``DataLoader`` or any iterable of batches that can be iterated anew for each epoch.
+        loader: a ``DataLoader`` or any iterable of batches that can be iterated again for each epoch.
         seed: the run's seed.
         purpose: a word that keeps the loaders of one run apart, e.g. ``"train"`` and ``"validation"``.
         device: its generator is seeded too.
@@ -59,7 +59,7 @@ class KeyedLoader:
             raise TypeError(f"a loader must be an iterable of batches; got {type(loader).__name__}")
         if isinstance(loader, Iterator):
             raise TypeError(
-                f"a loader must give its batches anew for every epoch; got a {type(loader).__name__}, which gives "
+                f"a loader must give its batches again for every epoch; got a {type(loader).__name__}, which gives "
                 "them once: pass a DataLoader, or list(...) of the batches"
             )
         self.rank = rank()

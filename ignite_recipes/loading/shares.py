@@ -21,7 +21,7 @@ from ignite_recipes.exchange.ranks import all_equal
 from ignite_recipes.loading.batches import digest, tensors_in
 from ignite_recipes.loading.randomness import derive_seed, seed_generators
 
-__all__ = ["Part", "Shares", "part_of"]
+__all__ = ["Part", "Shares"]
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.registry import Registry
 
-__all__ = ["LeNet", "ModelRegistry", "MyNet", "mlp"]
+__all__ = ["LeNet", "ModelRegistry", "MyNet"]
 
 _LENET_SIDE = 32  # pixels
 

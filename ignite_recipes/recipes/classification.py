@@ -1,7 +1,7 @@
 """Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
 
 import time
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -9,7 +9,6 @@ from ignite.engine import Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.evaluator import create_evaluator
@@ -22,8 +21,6 @@ from ignite_recipes.handlers import (
     EpochAverages,
     History,
     LearningRateScheduler,
-    SaveInside,
-    StopOnSignal,
 )
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
@@ -37,10 +34,9 @@ from ignite_recipes.recipes.assembly import (
     recorders,
 )
 from ignite_recipes.recipes.checks import check_saves
-from ignite_recipes.recipes.classification_settings import check_arguments, description, rates
-from ignite_recipes.recipes.experiment_start import keep_settings, start_run
-from ignite_recipes.recipes.manager_saves import SaveThrough
-from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, run_settings, takes_run_options
+from ignite_recipes.recipes.classification_settings import begin_run, check_arguments, checked_epochs, rates
+from ignite_recipes.recipes.manager_saves import savers_through
+from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = ["Trainer"]
@@ -49,7 +45,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning
 
 
 class RandomlyTransformed(Protocol):
-    """A data set whose random transforms can be drawn anew, e.g. a :class:`~ignite_recipes.BaseDataset`."""
+    """A data set whose random transforms can be drawn again, e.g. a :class:`~ignite_recipes.BaseDataset`."""
 
     def reapply_transforms(self, epoch: int) -> Any: ...
 
@@ -158,14 +154,10 @@ class Trainer:
         self._stopping = EarlyStopping(patience or None, 0.0, verbose=False, mode="max")
         self._stopping.attach(self.engine, "val_accuracy")
         if scheduler is not None:
-            self._schedule(scheduler)
+            _attach_schedule(self.engine, scheduler, stretch=options["stretch_schedule"])
         self._history = History(METRICS, optional=COUNTS)
         attach_records(self.engine, self._history, _line, options, print_every=1 if verbose else None)
-        savers: list[Attachable] = []
-        if checkpoint_manager is not None:
-            saver = SaveThrough(checkpoint_manager)
-            inside = [] if every_iterations is None else [SaveInside(every_iterations, saver.save_latest)]
-            savers = [saver, *inside, StopOnSignal(saver.save_latest)]
+        savers = [] if checkpoint_manager is None else savers_through(checkpoint_manager, every_iterations)
         attach_last(self.engine, [*recorders(experiment_manager, "nats"), *options["handlers"]], *savers)
 
     def _new_engine(self, seed: int, **changes: Any) -> tuple[TrainingEngine, EpochAverages]:
@@ -174,13 +166,6 @@ class Trainer:
         engine = new_trainer(self.model, self.optimizer, self._loss, options, device=self.device, settings={})
         self._loss.check_batches_of(engine)
         return engine, attach_step_handlers(engine, options)
-
-    def _schedule(self, scheduler: Any) -> None:
-        if not isinstance(scheduler, LearningRateScheduler):
-            scheduler = LearningRateScheduler(self.optimizer, scheduler)
-        scheduler.stretch = scheduler.stretch or self._options["stretch_schedule"]
-        metric = "val_accuracy" if scheduler.mode == "max" else "val_loss"
-        scheduler.attach(self.engine, metric)
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -224,18 +209,12 @@ class Trainer:
             CheckpointError: if nothing sound is there to resume from, or the weights of another architecture.
             ExperimentBusyError: if the experiment is being trained by somebody else.
         """
-        epochs = whole_number(epochs, "epochs")
-        start_epoch = whole_number(start_epoch, "start_epoch", at_least=0)
-        if start_epoch > epochs:
-            raise ValueError(
-                f"epochs counts from the first epoch and must be at least start_epoch, {start_epoch}; got {epochs}"
-            )
         began, state = time.monotonic(), self.engine.state
-        if epochs < state.epoch:
-            raise ValueError(f"epochs counts from the first epoch and must be at least {state.epoch}; got {epochs}")
+        epochs, start_epoch = checked_epochs(epochs, start_epoch, reached=state.epoch)
         with self.experiment_manager.lock(), self.experiment_manager.log_to_file():
             if state.iteration == 0:
-                self._begin(epochs, start_epoch)
+                seed = self.seed if self._seed_is_given else None
+                self.seed = begin_run(self, self._options, self._rates, epochs, start_epoch, seed)
             first = state.epoch
             self.engine.run(self.train_loader, max_epochs=epochs)
         return {
@@ -247,29 +226,6 @@ class Trainer:
             "stopped_early": self._stopping.stopped_epoch is not None,
             "best_epoch": self.best_epoch,
         }
-
-    def _begin(self, epochs: int, start_epoch: int) -> None:
-        settings = {
-            **run_settings(self._options),
-            **self._rates,
-            "patience": self.patience,
-            "scheduler": self.scheduler and type(self.scheduler).__name__,
-            "optimizer": type(self.optimizer).__name__,
-            "reapply_transforms": self.dataset is not None,
-        }
-        self.engine.metadata = {**(self._options["metadata"] or {}), **settings}
-        described = {**settings, **description(self), "epochs": epochs}
-        keep_settings(self.experiment_manager, type(self).__name__, described)
-        start_run(
-            self.engine,
-            self.experiment_manager,
-            settings=settings,
-            epochs=epochs,
-            start_epoch=start_epoch,
-            epoch_length=len(self.train_loader) if isinstance(self.train_loader, Sized) else None,
-            seed=self.seed if self._seed_is_given else None,
-        )
-        self.seed = int(self.engine.state.seed or 0)
 
     def train_epoch(self, epoch: int) -> tuple[dict[str, float], float]:
         """Train for one pass over the training data, for a loop of your own; it decides and saves nothing.
@@ -312,12 +268,23 @@ class Trainer:
         except FileNotFoundError:
             return 0
         self._history.load_state_dict({"epochs": {name: log.get(name, []) for name in METRICS}})
-        accuracies, epochs = log.get("val_accuracy", []), log.get("epoch", [])
-        if accuracies:
-            best = max(range(len(accuracies)), key=accuracies.__getitem__)
-            self._stopping.best_loss, self._stopping.best_epoch = accuracies[best], int(epochs[best])
-            self._stopping.wait = int(epochs[-1] - epochs[best])
+        epochs = log.get("epoch", [])
+        _note_best(self._stopping, epochs, log.get("val_accuracy", []))
         return int(epochs[-1]) if epochs else 0
+
+
+def _attach_schedule(engine: TrainingEngine, scheduler: Any, *, stretch: bool) -> None:
+    if not isinstance(scheduler, LearningRateScheduler):
+        scheduler = LearningRateScheduler(engine.optimizer, scheduler)
+    scheduler.stretch = scheduler.stretch or stretch
+    scheduler.attach(engine, "val_accuracy" if scheduler.mode == "max" else "val_loss")
+
+
+def _note_best(stopping: EarlyStopping, epochs: Sequence[float], accuracies: Sequence[float]) -> None:
+    if accuracies:
+        best = max(range(len(accuracies)), key=accuracies.__getitem__)
+        stopping.best_loss, stopping.best_epoch = accuracies[best], int(epochs[best])
+        stopping.wait = int(epochs[-1] - epochs[best])
 
 
 def reapply_transforms(engine: TrainingEngine, dataset: RandomlyTransformed) -> None:

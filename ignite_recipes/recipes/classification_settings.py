@@ -1,5 +1,6 @@
-"""What a classifier's training is made of: checks of its parts, and how its experiment describes them."""
+"""What a classifier's training is made of: checks of its parts, and how its experiment describes them and begins."""
 
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from torch.optim import Optimizer
@@ -7,8 +8,10 @@ from torch.optim import Optimizer
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.recipes.experiment_start import keep_settings, start_run
+from ignite_recipes.recipes.options import RunOptions, run_settings
 
-__all__ = ["check_arguments", "description", "rates"]
+__all__ = ["begin_run", "check_arguments", "checked_epochs", "rates"]
 
 
 def check_arguments(
@@ -35,6 +38,19 @@ def check_arguments(
         raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {checkpoint_manager!r}")
 
 
+def checked_epochs(epochs: int, start_epoch: int, reached: int) -> tuple[int, int]:
+    """The epoch to train to and those trained before, if they make sense where ``reached`` is the last one."""
+    epochs = whole_number(epochs, "epochs")
+    start_epoch = whole_number(start_epoch, "start_epoch", at_least=0)
+    if start_epoch > epochs:
+        raise ValueError(
+            f"epochs counts from the first epoch and must be at least start_epoch, {start_epoch}; got {epochs}"
+        )
+    if epochs < reached:
+        raise ValueError(f"epochs counts from the first epoch and must be at least {reached}; got {epochs}")
+    return epochs, start_epoch
+
+
 def rates(optimizer: Optimizer) -> dict[str, list[float]]:
     """The learning rate and the weight decay of each parameter group, without what a schedule made of them."""
     groups = optimizer.param_groups
@@ -44,7 +60,7 @@ def rates(optimizer: Optimizer) -> dict[str, list[float]]:
     }
 
 
-def description(trainer: Any) -> dict[str, Any]:
+def _description(trainer: Any) -> dict[str, Any]:
     """What ``config.yaml`` says of a training that was put together by hand, in addition to its settings."""
     group = {name: value for name, value in trainer.optimizer.param_groups[0].items() if name != "params"}
     plain = {name: value for name, value in group.items() if isinstance(value, (bool, int, float, str))}
@@ -55,3 +71,42 @@ def description(trainer: Any) -> dict[str, Any]:
         "batch_size": getattr(trainer.train_loader, "batch_size", None),
         "seed": trainer.seed,
     }
+
+
+def begin_run(
+    trainer: Any,
+    options: RunOptions,
+    given_rates: Mapping[str, Any],
+    epochs: int,
+    start_epoch: int,
+    seed: int | None,
+) -> int:
+    """Write what the experiment is, and put the trainer's engine where it is; the seed of the run.
+
+    Args:
+        trainer: a classifier's, put together.
+        options: of the run.
+        given_rates: the optimizer's :func:`rates`, before any schedule changed them.
+        epochs, start_epoch, seed: as for :func:`~ignite_recipes.recipes.experiment_start.start_run`.
+    """
+    settings = {
+        **run_settings(options),
+        **given_rates,
+        "patience": trainer.patience,
+        "scheduler": trainer.scheduler and type(trainer.scheduler).__name__,
+        "optimizer": type(trainer.optimizer).__name__,
+        "reapply_transforms": trainer.dataset is not None,
+    }
+    trainer.engine.metadata = {**(options["metadata"] or {}), **settings}
+    described = {**settings, **_description(trainer), "epochs": epochs}
+    keep_settings(trainer.experiment_manager, type(trainer).__name__, described)
+    start_run(
+        trainer.engine,
+        trainer.experiment_manager,
+        settings=settings,
+        epochs=epochs,
+        start_epoch=start_epoch,
+        epoch_length=len(trainer.train_loader) if isinstance(trainer.train_loader, Sized) else None,
+        seed=seed,
+    )
+    return int(trainer.engine.state.seed or 0)

@@ -9,8 +9,17 @@ from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
+from ignite_recipes.handlers import SaveInside, StopOnSignal
+from ignite_recipes.recipes.options import Attachable
 
-__all__ = ["SaveThrough"]
+__all__ = ["savers_through"]
+
+
+def savers_through(manager: CheckpointManager, every_iterations: int | None) -> list[Attachable]:
+    """What saves a run through ``manager``: after its epochs, inside them where that is asked for, and at a signal."""
+    saver = SaveThrough(manager)
+    inside = [] if every_iterations is None else [SaveInside(every_iterations, saver.save_latest)]
+    return [saver, *inside, StopOnSignal(saver.save_latest)]
 
 
 class SaveThrough:

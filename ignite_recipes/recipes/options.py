@@ -249,7 +249,7 @@ def _with_options(doc: str | None, known: Mapping[str, tuple[Any, Option]]) -> s
 
 
 def default_options(**changes: Any) -> RunOptions:
-    """All options with their defaults, but for ``changes``."""
+    """All options with their defaults, except for ``changes``."""
     defaults = {name: option.default for name, (_, option) in definitions().items()}
     return {**defaults, **changes}  # type: ignore[typeddict-item]
 

@@ -88,7 +88,7 @@ def test_the_cuts_are_the_first_and_the_last_batch_of_every_epoch_and_some_betwe
         choose_cuts(None, 2)
 
 
-def test_a_cut_behind_the_run_is_refused():
+def test_a_cut_after_the_run_is_refused():
     with pytest.raises(ValueError, match="must lie inside the run"):
         check_resume(make(), 1, [(2, 1)])
 

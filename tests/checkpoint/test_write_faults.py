@@ -1,4 +1,4 @@
-"""A disk that is full or gone ends a run with an OSError, harms nothing, and the run goes on when it is back."""
+"""A disk that is full or gone ends a run with an OSError, harms nothing, and the run continues when it is back."""
 
 import builtins
 import errno
@@ -129,7 +129,7 @@ class Run:
 
 @contextmanager
 def full_in_the_middle_of_a_write(run):
-    """The kernel itself refuses, behind the first bytes."""
+    """The kernel itself refuses, after the first bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (run.size_to_break_at(), before[1]))
     try:
@@ -219,7 +219,7 @@ def whole(tmp_path_factory):
 
 
 def logs(folder):
-    """All that the logs hold, but for the time, and in order, so that nothing is there twice."""
+    """All that the logs hold, except for the time, and in order, so that nothing is there twice."""
     rows = [read_training_log(path) for path in folder.rglob("training_log.csv")]
     for log in rows:
         for name in CLOCK_COLUMNS:
@@ -266,7 +266,7 @@ def test_the_error_is_the_systems_and_the_last_sound_checkpoint_and_the_weights_
 
 
 @pytest.mark.parametrize(("writer", "fault"), CASES)
-def test_the_same_trainer_goes_on_when_the_fault_is_gone_and_ends_with_the_same_bits(tmp_path, whole, writer, fault):
+def test_the_same_trainer_continues_when_the_fault_is_gone_and_ends_with_the_same_bits(tmp_path, whole, writer, fault):
     run = Run(writer, tmp_path / "run")
     run_into(fault, run)
     run.train()

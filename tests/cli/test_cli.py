@@ -273,7 +273,7 @@ def test_help_and_version(capsys, arguments):
 @pytest.mark.parametrize(
     ("signum", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
 )
-def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signal_says_how_to_go_on(
+def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signal_says_how_to_resume(
     tmp_path, signum, code
 ):
     command = [sys.executable, "-m", "ignite_recipes", "vae", *SMALL, "--epochs", "100000"]
@@ -293,7 +293,7 @@ def test_the_module_is_the_command_a_pipe_gets_no_control_characters_and_a_signa
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_one_line_that_says_how_to_go_on(capsys, monkeypatch, signum, code):
+def test_a_signal_is_one_line_that_says_how_to_resume(capsys, monkeypatch, signum, code):
     monkeypatch.setattr(TrainingLog, "__call__", lambda *_: signal.raise_signal(signum))
     assert vae(capsys, "--epochs", "9")[::2] == (
         code,

@@ -463,7 +463,7 @@ def test_the_size_of_the_blocks_changes_nothing(tmp_path_factory, text, block_by
         pd.testing.assert_frame_equal(load_ebird_data(path, nrows, ["C", "A", "LATITUDE"]), whole)
 
 
-def test_rows_behind_those_asked_for_may_be_broken(tmp_path):
+def test_rows_after_those_asked_for_may_be_broken(tmp_path):
     path = tmp_path / "e.txt.gz"
     packed = gzip.compress(b"A\tB\t\n" + b"S1\tx\t\n" * 9)
     path.write_bytes(packed + gzip.compress(random.Random(0).randbytes(99_000))[:-9000])

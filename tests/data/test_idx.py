@@ -78,7 +78,7 @@ def test_a_byte_too_many_is_refused(tmp_path, pack):
 
 def test_a_bit_changed_in_what_gzip_packed_is_refused_if_it_changes_anything(tmp_path):
     whole, refused = gzip.compress(idx(np.arange(200, dtype=np.uint8)), mtime=0), 0
-    for place in range(10, len(whole)):  # behind the header, of which not all has a meaning
+    for place in range(10, len(whole)):  # after the header, of which not all has a meaning
         changed = whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :]
         try:
             assert read_bytes(tmp_path, changed).tolist() == list(range(200))

@@ -204,7 +204,7 @@ def test_workers_give_the_same_images_and_see_new_transforms_when_they_are_start
         assert torch.equal(by_label(helped_loader), by_label(loader))
 
 
-def test_a_keyed_loader_shows_new_transforms_to_workers_that_would_go_on():
+def test_a_keyed_loader_shows_new_transforms_to_workers_that_would_continue():
     alone, helped = dataset(), dataset()
     plain = helped.get_dataloaders(5)[0]
     loader = KeyedLoader(

@@ -143,7 +143,7 @@ def test_send_on_delta_is_never_further_off_than_the_deadband(length, num_featur
         last = sample if flag else last
 
 
-def test_send_on_delta_goes_on_from_chunk_to_chunk(monkeypatch):
+def test_send_on_delta_continues_from_chunk_to_chunk(monkeypatch):
     context = np.random.default_rng(0).random((100, 2))
     expected = send_on_delta(context, 0.3)
     monkeypatch.setattr("ignite_recipes.data.deadband.CHUNK", 7)

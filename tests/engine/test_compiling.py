@@ -1,4 +1,4 @@
-"""With ``compile`` a run is the same run, but for roundings: same random numbers, files, errors and exact resumes.
+"""With ``compile`` a run is the same run, except for roundings: same random numbers, files, errors and exact resumes.
 
 Most tests run what torch.compile traces as it stands (``traced``); its own compiler comes at the end.
 """
@@ -225,7 +225,7 @@ class Spoil:
 
 BATCHES = DataLoader(TensorDataset(INPUTS[:15, :3], INPUTS[:15, 3:4]), 4, shuffle=True)  # the last one has three rows
 VALIDATION = [(INPUTS[15:19, :3], INPUTS[15:19, 3:4])]
-CUT = 3  # behind this iteration; the run that goes on meets the short batch first
+CUT = 3  # after this iteration; the run that is resumed meets the short batch first
 
 
 def loss_fn(model, inputs, batch):
@@ -615,7 +615,7 @@ def test_a_resume_with_another_setting_is_refused(traced, recipe, before, after)
         recipe(2, compile=after, resume_from=path)
 
 
-def test_an_experiment_that_goes_on_with_another_setting_is_refused(traced):
+def test_an_experiment_that_continues_with_another_setting_is_refused(traced):
     folder = classifier().train(1)["experiment_dir"]
     experiment = ExperimentManager(resume_exp=Path(folder).name)
     with pytest.raises(ValueError, match="compile is True, the run's is False"):
@@ -734,7 +734,7 @@ def test_the_compiler_itself_learns_and_resumes_exactly():
         )
         return model.state_dict(), history["train_loss"]
 
-    weights, losses = run(4, "whole", save_every_iterations=5)  # the last save lies behind iteration 10
+    weights, losses = run(4, "whole", save_every_iterations=5)  # the last save is after iteration 10
     assert losses[-1] < losses[0] - 1
     resumed, history = run(4, "resumed", resume_from="whole/latest_checkpoint.pt")
     assert history == losses

@@ -1,4 +1,4 @@
-"""A trainer and its handlers can be copied, and the copy goes on as the original does; or a line says why not."""
+"""A trainer and its handlers can be copied, and the copy continues as the original does; or a line says why not."""
 
 import copy
 import functools
@@ -45,7 +45,7 @@ def test_a_handler_alone_is_copied_and_the_copy_can_be_attached(tmp_path, name, 
 
 @every_way
 @every_handler
-def test_a_copy_of_a_trainer_between_and_inside_its_epochs_goes_on_as_the_original(tmp_path, name, way):
+def test_a_copy_of_a_trainer_between_and_inside_its_epochs_continues_as_the_original(tmp_path, name, way):
     t = parts(tmp_path)
     trainer = whole_trainer(t.model, t.optimizer, HANDLERS[name].build(t))
     inside = CopyAt(6, way)
@@ -69,7 +69,7 @@ def warmed_up(optimizer):
     [(warmed_up, "step"), (lambda o: TimmLike(o, 20, 4, t_in_epochs=False), None)],
     ids=["torch", "timm"],
 )
-def test_a_copy_with_a_schedule_per_step_goes_on_as_the_original(tmp_path, make, per, way):
+def test_a_copy_with_a_schedule_per_step_continues_as_the_original(tmp_path, make, per, way):
     t = parts(tmp_path)
     schedule = LearningRateScheduler(t.optimizer, make(t.optimizer), per=per)
     trainer = whole_trainer(t.model, t.optimizer, schedule)
@@ -200,7 +200,7 @@ def test_checks_of_every_few_epochs_stay_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trainer_goes_on_in_a_process_that_was_spawned(tmp_path):
+def test_a_trainer_continues_in_a_process_that_was_spawned(tmp_path):
     t = parts(tmp_path)
     trainer = whole_trainer(t.model, t.optimizer, HANDLERS["ExponentialMovingAverage"].build(t))
     weights_after(trainer, 1)

@@ -55,7 +55,7 @@ def test_what_was_set_before_is_set_again():
         torch.use_deterministic_algorithms(False)
 
 
-def test_a_resume_elsewhere_says_what_differs_and_goes_on(tmp_path, caplog):
+def test_a_resume_elsewhere_says_what_differs_and_continues(tmp_path, caplog):
     t = trainer()
     t.run([torch.ones(3, 2)], max_epochs=1)
     write_checkpoint(run_state(t), tmp_path / "run.pt")

@@ -119,7 +119,7 @@ def test_the_events_of_a_step_fire_in_their_order():
 def test_a_second_run_of_the_engine_counts_from_its_start():
     engine, step = on_an_engine(accumulation_steps=4)
     engine.run(BATCHES, max_epochs=2)
-    engine.run(BATCHES, max_epochs=2)  # Ignite starts anew, with the trained weights
+    engine.run(BATCHES, max_epochs=2)  # Ignite starts again, with the trained weights
     assert (engine.state.iteration, step.progress.optimizer_steps) == (12, 4)
 
 

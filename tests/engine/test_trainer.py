@@ -1,4 +1,4 @@
-"""The step computes what a hand-written loop computes, in the order of the drawing, and can always go on."""
+"""The step computes what a hand-written loop computes, in the order of the drawing, and can always continue."""
 
 import contextlib
 import copy
@@ -250,7 +250,7 @@ def test_stopped_after_any_step_and_run_again_it_ends_the_same(k):
 
 @pytest.mark.parametrize("event", [Events.ITERATION_STARTED, TrainEvents.GRADIENTS_READY, TrainEvents.INPUTS_READY])
 @pytest.mark.parametrize("steps", [1, 2])
-def test_after_an_exception_the_run_goes_on_with_the_step_that_failed(event, steps):
+def test_after_an_exception_the_run_continues_with_the_step_that_failed(event, steps):
     whole, broken = trainer_of(accumulation_steps=steps), trainer_of(accumulation_steps=steps)
     whole.run(loader(4, shuffle=True), max_epochs=2)
     failures = [KeyboardInterrupt(), ValueError("once")]
@@ -344,7 +344,7 @@ def test_an_exception_in_the_first_epoch_of_a_loader_without_a_length_loses_noth
     assert equal(weights(whole.model), weights(broken.model))
 
 
-def test_a_save_that_failed_is_made_when_the_run_goes_on(tmp_path):
+def test_a_save_that_failed_is_made_when_the_run_continues(tmp_path):
     trainer, failures, saved = trainer_of(), [OSError("disk full")], []
 
     @trainer.on(TrainEvents.CHECKPOINT_READY)

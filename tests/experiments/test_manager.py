@@ -187,7 +187,7 @@ def test_a_fork_is_a_new_experiment_with_the_settings_and_the_best_weights_of_it
     assert Path(fork.initial_weights).samefile(best)  # a link: nothing was copied
     assert source.settings()["forked_from"] == "exp0"
     whole = best.read_bytes()
-    save(source, "best_model.pt", 9)  # the source goes on
+    save(source, "best_model.pt", 9)  # the source continues
     assert Path(fork.initial_weights).read_bytes() == whole != best.read_bytes()
     again = ExperimentManager(str(tmp_path), resume_exp="exp2")
     assert again.initial_weights == fork.initial_weights

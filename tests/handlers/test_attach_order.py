@@ -42,7 +42,7 @@ def own_engine():
 
 @every_measure
 @every_decision
-def test_what_measures_is_refused_behind_what_decides(decides, measures, optimizer, tmp_path):
+def test_what_measures_is_refused_after_what_decides(decides, measures, optimizer, tmp_path):
     engine, measure = own_engine(), MEASURES[measures]()
     decide = DECIDES[decides](optimizer, tmp_path).attach(engine)
     before = {event: list(entries) for event, entries in engine._event_handlers.items() if entries}

@@ -463,7 +463,7 @@ def test_a_run_that_ends_inside_a_window_judges_its_validations_when_they_are_re
     assert best.state_dict() == expected.state_dict()
     assert first_difference(read_checkpoint(expected.path), read_checkpoint(best.path)) is None
     stop.remove()
-    first.run(task.batches, max_epochs=4)  # and where the same trainer goes on
+    first.run(task.batches, max_epochs=4)  # and where the same trainer continues
     assert first.parts["best_checkpoint"].state_dict() == expected.state_dict()
 
 

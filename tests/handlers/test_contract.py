@@ -154,7 +154,7 @@ def test_an_engine_of_ones_own_is_served_or_told_what_to_do_instead(task, tmp_pa
         assert not task.same(task.filed(handler.state_dict()), before)
 
 
-DOCUMENTED = {  # the signatures of callbacks.md and advanced.md, to the letter; what is ours comes behind them
+DOCUMENTED = {  # the signatures of callbacks.md and advanced.md, to the letter; what is ours comes after them
     handlers.EarlyStopping: {"patience": 10, "min_delta": 1e-4, "restore_best_weights": True, "verbose": True},
     handlers.GradientClipCallback: {
         "max_norm": 5.0,

@@ -18,7 +18,7 @@ def test_a_run_that_ends_has_its_picture(task, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_so_has_one_that_fails_behind_its_first_epoch_but_not_before(task, tmp_path):
+def test_so_has_one_that_fails_after_its_first_epoch_but_not_before(task, tmp_path):
     trainer = drawn(task, tmp_path)
     with pytest.raises(TypeError):
         trainer.run([*task.batches[:3], None], max_epochs=2)

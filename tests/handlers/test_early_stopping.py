@@ -114,7 +114,7 @@ def test_stops_and_knows_the_best(kwargs, values, stop, best_epoch, best):
 
 
 @every_case
-def test_a_state_of_any_epoch_goes_on_as_if_it_had_never_stopped(task, kwargs, values, stop, best_epoch, best):
+def test_a_state_of_any_epoch_continues_as_if_it_had_never_stopped(task, kwargs, values, stop, best_epoch, best):
     for cut in range(len(values) + 1):
         first, second = quiet(**kwargs), quiet(**kwargs)
         before = judge(first, values[:cut])
@@ -187,7 +187,7 @@ def test_a_state_without_the_value_it_stopped_at_is_one_that_patience_has_stoppe
     assert resumed.stopped_epoch == 2
 
 
-def test_once_it_has_stopped_it_goes_on_asking_to():
+def test_once_it_has_stopped_it_continues_to_ask():
     stopping = quiet()
     assert judge(stopping, [1.0, 2.0, 2.0]) == 2
     assert stopping.on_epoch_end(3, 0.0)
@@ -459,7 +459,7 @@ def test_a_stopped_run_that_is_resumed_stops_at_once_and_returns_its_best_weight
     resumed, stopping = make()
     restore_run(resumed, tmp_path / "run.pt")
     assert not task.same(task.weights(resumed.model), task.weights(trainer.model))  # the file has the last weights
-    resumed.add_event_handler(Events.ITERATION_STARTED, lambda: pytest.fail("it went on training"))
+    resumed.add_event_handler(Events.ITERATION_STARTED, lambda: pytest.fail("it continued to train"))
     resumed.run(task.batches, max_epochs=9)
     assert (resumed.state.epoch, stopping.stopped_epoch) == (3, 3)
     assert task.same(task.weights(resumed.model), task.weights(trainer.model))
@@ -543,7 +543,7 @@ def long_run(task, epochs=6, pick=None):
 
 @pytest.mark.parametrize("end", [1, 3, 4])
 @pytest.mark.parametrize("pick", [None, 0])
-def test_a_run_that_goes_on_after_its_end_goes_on_from_the_trained_weights(task, end, pick):
+def test_a_run_that_continues_after_its_end_continues_from_the_trained_weights(task, end, pick):
     whole, parts = long_run(task, pick=pick), long_run(task, end, pick)
     for epochs in (end, 5, 6):  # the first of them is reached already
         parts.run(task.batches, max_epochs=epochs)
@@ -561,7 +561,7 @@ def test_a_checkpoint_that_is_taken_after_the_end_holds_the_trained_weights(task
     assert task.same(task.weights(second.model), task.weights(whole.model))
 
 
-def test_on_an_engine_of_ones_own_too_a_second_run_goes_on_from_the_trained_weights(task):
+def test_on_an_engine_of_ones_own_too_a_second_run_continues_from_the_trained_weights(task):
     def make():
         model = task.model().eval()  # no dropout: the numbers drawn are the user's own business
         engine = task.own_engine(model, torch.optim.SGD(model.parameters(), lr=0.1))

@@ -523,7 +523,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("place", ["in the validation", *FAILURES])
-def test_after_an_error_the_trained_weights_are_back_and_the_run_goes_on_exactly(task, place, error):
+def test_after_an_error_the_trained_weights_are_back_and_the_run_continues_exactly(task, place, error):
     whole, run = Run(task, stopping=True).run(), Run(task, stopping=True)
     failures, trained, raised = [error()], [], []
 
@@ -564,7 +564,7 @@ def test_after_an_error_in_closing_an_epoch_again_the_trained_weights_are_back_t
 
 @pytest.mark.parametrize("stopping", [True, False])
 @pytest.mark.parametrize("ema", [True, False])
-def test_a_run_that_goes_on_after_its_end_goes_on_from_the_trained_weights(task, ema, stopping):
+def test_a_run_that_continues_after_its_end_continues_from_the_trained_weights(task, ema, stopping):
     whole, parts = (Run(task, ema=ema, stopping=stopping, lr=0.4) for _ in range(2))
     whole.run(6)
     for epochs in (2, 2, 3, 3, 6):  # also to an end that is reached already
@@ -575,7 +575,7 @@ def test_a_run_that_goes_on_after_its_end_goes_on_from_the_trained_weights(task,
     assert task.same(parts.end(), whole.end())
 
 
-def test_a_run_that_was_stopped_inside_an_epoch_and_goes_on(task):
+def test_a_run_that_was_stopped_inside_an_epoch_and_continues(task):
     whole, parts = Run(task).run(), Run(task)
     parts.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=6), lambda: parts.trainer.terminate())
     parts.run()
@@ -728,7 +728,7 @@ def test_an_engine_of_ones_own_must_name_the_model_and_ours_has_its_own(task):
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_an_average_that_was_begun_by_hand_goes_on_where_it_is_attached(task, named):
+def test_an_average_that_was_begun_by_hand_continues_where_it_is_attached(task, named):
     model = task.model()
     ema = average_of(model)
     ema.update()

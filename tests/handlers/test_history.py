@@ -45,7 +45,7 @@ def test_on_an_engine_of_ones_own_it_collects_too(task, events):
     assert len(set(expected)) == 3
 
 
-def test_a_resumed_run_goes_on_behind_the_epochs_that_were_saved(task, tmp_path):
+def test_a_resumed_run_continues_after_the_epochs_that_were_saved(task, tmp_path):
     first, second = task.scripted([3.0, 2.0]), task.scripted([1.0, 0.5])
     History(["val_loss"]).attach(first)
     first.run(task.batches, max_epochs=2)

@@ -132,7 +132,7 @@ def test_of_a_history_only_names_that_this_run_measures_are_said(task, said):
         History(names, unmeasured="val_loss")
 
 
-def test_a_copy_of_a_trainer_that_waits_goes_on_waiting(task, said):
+def test_a_copy_of_a_trainer_that_waits_continues_waiting(task, said):
     trainer = task.trainer()
     trainer.step.loss_fn = a_loss
     History(["never"]).attach(trainer)

@@ -410,7 +410,7 @@ def test_check_by_hand(loss, gradients, norm, finite):
             NonFiniteGuard("raise").check(loss, gradients, norm=norm, where="epoch 3")
 
 
-def test_saving_and_loading_goes_on_counting(task):
+def test_saving_and_loading_continues_counting(task):
     first, second = NonFiniteGuard("skip"), NonFiniteGuard("skip")
     first.check(torch.tensor(NAN))
     second.load_state_dict(task.filed(first.state_dict()))

@@ -78,7 +78,7 @@ def test_in_a_terminal_it_shows_the_epoch_its_metrics_and_the_whole_runs_iterati
     assert not tqdm._instances
 
 
-def test_a_run_that_goes_on_begins_where_it_stands(task, terminal):
+def test_a_run_that_continues_begins_where_it_stands(task, terminal):
     trainer = watched(task)
     with terminal:
         trainer.run(task.batches, max_epochs=1)
@@ -142,7 +142,7 @@ def test_in_a_notebook_it_is_a_notebooks_bar(task, monkeypatch, kernel):
     assert [settings["total"] for settings in made] == [8]
 
 
-def test_in_a_notebook_without_widgets_it_is_text_and_the_run_goes_on(task, monkeypatch, kernel, capsys):
+def test_in_a_notebook_without_widgets_it_is_text_and_the_run_continues(task, monkeypatch, kernel, capsys):
     monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
     trainer = watched(task)
     trainer.run(task.batches, max_epochs=2)

@@ -99,7 +99,7 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_every_schedule_goes_on_at_the_scaled_rate(task, schedule):
+def test_every_schedule_continues_at_the_scaled_rate(task, schedule):
     rates, counts = {}, []
     for worst in (0.15, 10.0):
         trainer, rollback, _ = a_run(task, worst=worst, schedule=schedule, max_rollbacks=5)
@@ -112,12 +112,12 @@ def test_every_schedule_goes_on_at_the_scaled_rate(task, schedule):
         counts.append(rollback.num_rollbacks)
     if schedule is SCHEDULES["plateau"]:  # its rate depends on the losses
         return
-    for iteration in range(13, 17):  # behind the last rollback
+    for iteration in range(13, 17):  # after the last rollback
         assert rates[0.15][iteration] == pytest.approx(rates[10.0][iteration] * 0.5 ** counts[0])
 
 
 @pytest.mark.parametrize("iteration", range(1, 13))
-def test_a_run_that_was_killed_at_any_iteration_goes_on_as_the_uninterrupted_one(task, tmp_path, iteration):
+def test_a_run_that_was_killed_at_any_iteration_continues_as_the_uninterrupted_one(task, tmp_path, iteration):
     whole, rollbacks, history = a_run(task, from_iteration=7, schedule=SCHEDULES["step"])
     whole.run(task.batches, max_epochs=3)
     assert rollbacks.num_rollbacks

@@ -1,4 +1,4 @@
-"""A run that is saved inside its epochs goes on from each of those files as if it had never stopped."""
+"""A run that is saved inside its epochs continues from each of those files as if it had never stopped."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def copies(trainer, saver, folder):
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
-def test_the_run_that_goes_on_from_any_of_its_files_is_the_uninterrupted_run(task, tmp_path, accumulation_steps):
+def test_the_run_that_continues_from_any_of_its_files_is_the_uninterrupted_run(task, tmp_path, accumulation_steps):
     trainer, history, saver = saved(task, tmp_path / "a", accumulation_steps, every_iterations=1)
     iterations = copies(trainer, saver, tmp_path / "copies")
     trainer.run(task.batches, max_epochs=3)
@@ -62,7 +62,7 @@ def test_the_run_that_goes_on_from_any_of_its_files_is_the_uninterrupted_run(tas
 def test_a_save_that_falls_into_a_window_or_on_an_epochs_end_waits(task, tmp_path):
     trainer, _, saver = saved(task, tmp_path / "a", 2, every=100, every_iterations=3)
     iterations = copies(trainer, saver, tmp_path / "copies")
-    trainer.run(task.batches, max_epochs=3)  # 12 iterations, steps behind every second
+    trainer.run(task.batches, max_epochs=3)  # 12 iterations, steps after every second
     assert iterations == [6, 10, 12]  # due at 3: 4 ends the epoch, so 6; due at 9: 10; the last epoch's end
 
 

@@ -1,4 +1,4 @@
-"""A signal ends a run after its step, with a checkpoint from which it goes on exactly."""
+"""A signal ends a run after its step, with a checkpoint from which it resumes exactly."""
 
 import signal
 import threading
@@ -38,7 +38,7 @@ def handlers_now():
 @SIGNALS
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 @pytest.mark.parametrize("event", [Events.ITERATION_STARTED, TrainEvents.GRADIENTS_READY, Events.ITERATION_COMPLETED])
-def test_at_any_iteration_the_run_is_saved_and_goes_on_exactly(task, tmp_path, signum, accumulation_steps, event):
+def test_at_any_iteration_the_run_is_saved_and_continues_exactly(task, tmp_path, signum, accumulation_steps, event):
     whole, history = a_run(task, tmp_path / "whole", accumulation_steps=accumulation_steps)
     whole.run(task.batches, max_epochs=3)
     before = handlers_now()
@@ -122,7 +122,7 @@ def test_a_plain_engine_that_fails_fails_as_without_it_and_the_signals_mean_what
     assert handlers_now() == before
 
 
-def test_the_same_trainer_goes_on_after_it_was_stopped(task, tmp_path):
+def test_the_same_trainer_continues_after_it_was_stopped(task, tmp_path):
     whole, _ = a_run(task, tmp_path)
     whole.run(task.batches, max_epochs=2)
     trainer, _ = a_run(task, tmp_path)

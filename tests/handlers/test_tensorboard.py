@@ -40,7 +40,7 @@ def test_every_metric_is_a_scalar_at_the_step_of_its_epoch(task, tmp_path):
 
 
 @pytest.mark.parametrize("left", [b"", b"\x10\x00\x00", b"\xff" * 40], ids=["nothing", "half a record", "rubbish"])
-def test_no_step_is_there_twice_after_a_kill_behind_a_checkpoint(task, tmp_path, left):
+def test_no_step_is_there_twice_after_a_kill_that_follows_a_checkpoint(task, tmp_path, left):
     logged(task, tmp_path / "whole").run(task.batches, max_epochs=4)
     first = logged(task, tmp_path / "log")
     first.run(task.batches, max_epochs=2)
@@ -64,7 +64,7 @@ def test_a_run_that_begins_anew_removes_its_own_events_and_nobody_elses(task, tm
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_an_exception_closes_the_file_and_the_run_goes_on_in_another(task, tmp_path):
+def test_an_exception_closes_the_file_and_the_run_continues_in_another(task, tmp_path):
     trainer = logged(task, tmp_path)
     trainer.run(task.batches, max_epochs=1)
     with pytest.raises(TypeError):

@@ -36,7 +36,7 @@ def test_a_row_an_epoch_with_every_digit_and_the_time_of_day(task, tmp_path):
     assert all(line.rsplit(",", 1)[1].startswith("20") for line in lines[1:])
 
 
-def test_it_can_be_read_while_the_run_goes_on(task, tmp_path):
+def test_it_can_be_read_while_the_run_continues(task, tmp_path):
     trainer = logged(task, tmp_path / "log.csv")
     seen = []
     path = tmp_path / "log.csv"
@@ -45,7 +45,7 @@ def test_it_can_be_read_while_the_run_goes_on(task, tmp_path):
     assert [log["epoch"] for log in seen] == [[1], [1, 2, 3]]
 
 
-LEFT_BEHIND = {
+LEFT_BY_A_KILL = {
     "nothing": b"",
     "the row of the next epoch": b"3,0.1,0.5,0.1,10,2026-01-01T00:00:00\n",
     "rows of many epochs": b"3,0.1,0.5,0.1,10,x\n4,0.1,0.5,0.1,10,x\n",
@@ -56,8 +56,8 @@ LEFT_BEHIND = {
 }
 
 
-@pytest.mark.parametrize("left", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
-def test_what_a_kill_left_behind_the_checkpoint_is_replaced_on_a_resume(task, tmp_path, left):
+@pytest.mark.parametrize("left", LEFT_BY_A_KILL.values(), ids=LEFT_BY_A_KILL)
+def test_what_a_kill_left_after_the_checkpoint_is_replaced_on_a_resume(task, tmp_path, left):
     logged(task, tmp_path / "whole.csv").run(task.batches, max_epochs=4)
     first = logged(task, tmp_path / "log.csv")
     first.run(task.batches, max_epochs=2)

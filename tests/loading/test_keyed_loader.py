@@ -91,7 +91,7 @@ def test_starting_inside_an_epoch_yields_its_tail(name, start):
     assert _epoch(LOADERS[name](), 2, start) == _epoch(LOADERS[name](), 2)[start:]
 
 
-def test_an_epoch_longer_than_the_loader_goes_on_in_another_order_and_resumes_inside():
+def test_an_epoch_longer_than_the_loader_continues_in_another_order_and_resumes_inside():
     def passes(start):
         keyed = KeyedLoader(DataLoader(torch.arange(10.0), 2, shuffle=True), 3)
         keyed.enter(2, start)
@@ -162,7 +162,7 @@ def test_generators_are_found_wherever_an_object_keeps_them():
 
 @pytest.mark.parametrize("loader", [iter([1, 2]), (k for k in range(3))], ids=["iterator", "generator"])
 def test_what_can_be_gone_through_only_once_is_refused(loader):
-    with pytest.raises(TypeError, match="anew for every epoch"):
+    with pytest.raises(TypeError, match="again for every epoch"):
         KeyedLoader(loader, 0)
 
 
@@ -332,7 +332,7 @@ def test_saved_after_a_failed_batch_a_run_loses_no_batch_of_a_loader_with_a_stat
     assert trained(Stateful(), tmp_path, resume=True) == expected
 
 
-def test_an_epoch_of_more_batches_than_the_loader_has_goes_on_at_the_start_of_one_put_back(tmp_path):
+def test_an_epoch_of_more_batches_than_the_loader_has_continues_at_the_start_of_one_put_back(tmp_path):
     def whole(stop=None, resume=False):
         torch.manual_seed(0)
         model = torch.nn.Linear(1, 1)

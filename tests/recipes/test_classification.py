@@ -185,7 +185,7 @@ def test_the_learning_rate_per_step_and_per_epoch_is_torchs():
         assert trainer(schedule=SCHEDULES[name]).train(4)["history"]["learning_rate"] == expected
 
 
-def test_a_start_behind_the_checkpoint_is_corrected_and_said(caplog):
+def test_a_start_after_the_checkpoint_is_corrected_and_said(caplog):
     expected = trainer().train(4)["history"]
     trainer().train(2)
     results = trainer(ExperimentManager(resume_exp="exp2")).train(4, start_epoch=3)  # the log was ahead of a kill
@@ -193,7 +193,7 @@ def test_a_start_behind_the_checkpoint_is_corrected_and_said(caplog):
     assert "continues after epoch 2" in caplog.text
 
 
-def test_a_second_call_goes_on_behind_the_first():
+def test_a_second_call_continues_after_the_first():
     whole = trainer()
     whole.train(4)
     t = trainer()

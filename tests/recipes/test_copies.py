@@ -14,7 +14,7 @@ BATCHES = [(torch.linspace(-1, 1, 12).view(4, 3), torch.tensor([0, 1, 1, 0]))] *
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_copy_of_the_classifiers_trainer_goes_on_as_the_original(way, policy):
+def test_a_copy_of_the_classifiers_trainer_continues_as_the_original(way, policy):
     model = nn.Linear(3, 2)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=12)

@@ -418,7 +418,7 @@ def test_a_folder_that_cannot_be_made_is_found_before_training(tmp_path):
     assert equal(before, weights(model))
 
 
-def test_a_users_handler_is_attached_behind_the_recipes_own(tmp_path):
+def test_a_users_handler_is_attached_after_the_recipes_own(tmp_path):
     seen = []
 
     class Mine:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from ignite_recipes import read_checkpoint
@@ -21,3 +22,18 @@ def settings_of(name):
 
 def latest(name):
     return read_checkpoint(f"runs/{name}/checkpoints/latest_checkpoint.pt")
+
+
+SMALL = {
+    "vae": ["--hidden-dimension", "16", "--latent-dimension", "3", "--batch-size", "256"],
+    "classify": ["--model", "mlp", "--batch-size", "256"],
+    "supervised": ["--hidden-dimension", "16", "--batch-size", "256"],
+    "traffic": ["--hidden-size", "8", "--num-layers", "1", "--batch-size", "512"],
+}
+every_recipe = pytest.mark.parametrize("recipe", SMALL)
+
+
+def train(capsys, recipe, *arguments):
+    code, out, err = run(capsys, recipe, *SMALL[recipe], "--device", "cpu", *arguments)
+    assert code == 0, err
+    return out

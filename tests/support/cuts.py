@@ -19,7 +19,7 @@ class SaveEverywhere:
             self.files[place] = self.folder / f"{len(self.files)}.pt"
             write_checkpoint(run_state(trainer), self.files[place])
 
-    def behind(self, cut):
+    def after(self, cut):
         """The file of the first place that is not before the cut: inside an accumulation window, of its end."""
         return self.files[min(place for place in self.files if place >= cut)]
 
@@ -40,7 +40,7 @@ def check_cuts(make, folder, epochs, cuts=None):
     saving.run(loader, max_epochs=epochs)
     expected = run_state(whole)
     assert first_difference(expected, run_state(saving)) is None
-    paths = list(saves.files.values())[:-1] if cuts is None else {saves.behind(cut): cut for cut in cuts}
+    paths = list(saves.files.values())[:-1] if cuts is None else {saves.after(cut): cut for cut in cuts}
     assert paths
     for path in paths:
         resumed, loader = make()

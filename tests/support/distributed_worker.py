@@ -555,7 +555,7 @@ def resumed_loader_with_a_state(folder):
 
 
 def signal_to_one_process(folder):
-    """Only the second one hears of it, and both stop behind that step; then the run goes on."""
+    """Only the second one hears of it, and both stop after that step; then the run continues."""
 
     def run(handlers=(), **settings):
         return supervised(net(0.3), epochs=2, handlers=handlers, **settings)
@@ -646,7 +646,7 @@ def commands(folder):
 
 
 def resumed_commands(folder):
-    """Go on with every experiment that a test has stopped."""
+    """Resume every experiment that a test has stopped."""
     found = {}
     for name in sorted(path.name for path in folder.iterdir() if (path / "exp1").is_dir()):
         with redirect_stdout(StringIO()):

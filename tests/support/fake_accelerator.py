@@ -237,7 +237,7 @@ class Accelerator:
     # Memory of the host that the device writes to when it comes to it.
 
     def pin(self, tensor):
-        """Let copies to this memory go on by themselves."""
+        """Let copies to this memory continue by themselves."""
         self._pinned[tensor.untyped_storage().data_ptr()] = tensor
 
     def _is_pinned(self, tensor):

@@ -175,7 +175,7 @@ class _DeadlyFile:
 
 
 def die() -> None:
-    """As if the power were gone, but for the workers, which find that out by themselves."""
+    """As if the power were gone, except for the workers, which find that out by themselves."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -408,8 +408,8 @@ def _in_names(whole: Path, other: Path) -> str | None:
 def _names(folder: Path) -> Iterable[str]:
     """Of the results: no hidden files, no logs of what happened, and not the events' names, which hold the time.
 
-    The first epoch has no older checkpoint behind it: when it is killed between its best model and its own file,
-    the run goes on from the best model, and that file is never written.
+    The first epoch has no older checkpoint: when it is killed between its best model and its own file,
+    the run continues from the best model, and that file is never written.
     """
     for path in folder.rglob("*"):
         if not path.name.startswith((".", "events.", "run.log")) and path.name != "epoch_1.pt":

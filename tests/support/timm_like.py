@@ -6,7 +6,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 
 class TimmLike:
-    """A cosine behind a linear warm-up, in epochs or in updates; whoever calls it for the other one changes nothing."""
+    """A cosine after a linear warm-up, in epochs or in updates; whoever calls it for the other one changes nothing."""
 
     def __init__(self, optimizer, t_initial, warmup_t=0, t_in_epochs=True):
         self.optimizer = optimizer
