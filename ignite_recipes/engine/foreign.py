@@ -1,6 +1,6 @@
 """Stateful objects of Ignite, torch and torchmetrics as parts of a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from torch import Tensor, nn
 
-__all__ = ["as_part", "original"]
+__all__ = ["as_part", "load_late", "original"]
 
 
 def as_part(engine: Engine, part: Any) -> Any:
@@ -30,6 +30,13 @@ def as_part(engine: Engine, part: Any) -> Any:
     if isinstance(part, Metric):
         return MetricPart(engine, part)
     return OtherPart(part)
+
+
+def load_late(parts: Iterable[Any]) -> None:
+    """Where the first epoch of a run begins: let metrics have what a checkpoint has kept of them."""
+    for part in parts:
+        if isinstance(part, (MetricPart, AccumulatedPart)):
+            part.late.load_after_start()
 
 
 def original(part: Any) -> Any:
@@ -65,7 +72,7 @@ class MetricPart:
 
     def __init__(self, engine: Engine, metric: Any) -> None:
         self.part = metric
-        self._late = LateState(engine, self._load)
+        self.late = LateState(engine, self._load)
 
     def __repr__(self) -> str:
         return repr(self.part)
@@ -77,7 +84,7 @@ class MetricPart:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue with it, also inside an epoch."""
         self._load(state)
-        self._late.state = state
+        self.late.state = state
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.part.load_state_dict(state)
@@ -88,7 +95,7 @@ class AccumulatedPart:
 
     def __init__(self, engine: Engine, metric: nn.Module) -> None:
         self.part = metric
-        self._late = LateState(engine, self._load)
+        self.late = LateState(engine, self._load)
 
     def __repr__(self) -> str:
         return repr(self.part)
@@ -103,7 +110,7 @@ class AccumulatedPart:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue with it, also inside an epoch."""
         self._load(state)
-        self._late.state = state
+        self.late.state = state
 
     def _load(self, state: Mapping[str, Any]) -> None:
         for number, part in enumerate(_accumulators(self.part)):
@@ -113,7 +120,7 @@ class AccumulatedPart:
 
 
 class LateState:
-    """Load a state once more in front of the first batch of a run: what was accumulated is emptied in between.
+    """Load a state once more where a run begins: what was accumulated is emptied then, by STARTED or by EPOCH_STARTED.
 
     Attributes:
         state: to be loaded, or None.
@@ -127,8 +134,13 @@ class LateState:
     def __repr__(self) -> str:
         return f"continue {getattr(self._load, '__self__', None)!r} where it was"
 
+    def load_after_start(self) -> None:
+        """Load it after STARTED, before the handlers of EPOCH_STARTED."""
+        if self.state is not None:
+            self._load(self.state)
+
     def __call__(self, engine: Engine) -> None:
-        """Load it, if the run continues inside an epoch."""
+        """Load it in front of the first batch, if the run continues inside an epoch."""
         state, self.state = self.state, None
         progress = getattr(engine, "progress", None)
         if state is not None and progress is not None and progress.position > 1:

@@ -110,11 +110,12 @@ class OwnStep:
 
     def waiting_gradients(self) -> dict[str, list[Tensor | None]]:
         """Those of each optimizer that has not stepped with the last batch: more may be added to them."""
-        return {
+        waiting = {
             name: [parameter.grad for parameter in parameters_of(optimizer)]
             for name, optimizer in self.optimizers.items()
             if name not in self.updates and id(optimizer) not in self._stepped
         }
+        return {name: gradients for name, gradients in waiting.items() if any(g is not None for g in gradients)}
 
     def put_back_gradients(self, gradients: Mapping[str, Any]) -> None:
         """Let the optimizers find the gradients that a checkpoint has kept."""

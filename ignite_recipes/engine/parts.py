@@ -8,7 +8,7 @@ from ignite.engine import Engine
 
 from ignite_recipes.engine.foreign import as_part, original
 
-__all__ = ["Parts", "Stateful", "forget_state", "keep_state", "parts_of"]
+__all__ = ["Parts", "Stateful", "check_stateful", "forget_state", "keep_state", "parts_of"]
 
 
 class Stateful(Protocol):
@@ -94,6 +94,12 @@ def parts_of(engine: Engine) -> Parts:
     return parts
 
 
+def check_stateful(part: Any) -> None:
+    """Raise TypeError for an object without a state."""
+    if not callable(getattr(part, "state_dict", None)) or not callable(getattr(part, "load_state_dict", None)):
+        raise TypeError(f"a part of a run must have state_dict and load_state_dict; got {part!r}")
+
+
 def keep_state(engine: Engine, name: str, part: Stateful) -> None:
     """Enter an object whose state belongs to the run of ``engine``, ours or any other.
 
@@ -119,8 +125,7 @@ def keep_state(engine: Engine, name: str, part: Stateful) -> None:
     >>> parts_of(engine).state_dict()
     {'counter': {'count': 0}}
     """
-    if not callable(getattr(part, "state_dict", None)) or not callable(getattr(part, "load_state_dict", None)):
-        raise TypeError(f"a part of a run must have state_dict and load_state_dict; got {part!r}")
+    check_stateful(part)
     if _attached.get(id(part)) is part:
         raise RuntimeError(f"{part!r} is attached to an engine already; make a new one for each attachment")
     _attached[id(part)] = part

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.own_step import OwnStep
-from ignite_recipes.engine.parts import Parts, keep_state
+from ignite_recipes.engine.parts import Parts, check_stateful, keep_state
 from ignite_recipes.engine.trainer import TrainingEngine, agreed_seed
 from ignite_recipes.engine.unfired import FIRED_BY_STEP
 from ignite_recipes.engine.update import Update
@@ -78,6 +78,8 @@ def make_resumable(
     """
     _check_engine(engine)
     models, optimizers, updates, others = _sorted(parts)
+    for part in others.values():
+        check_stateful(part)
     first = next(parameter for model in models.values() for parameter in model.parameters())
     function, before, state = engine._process_function, vars(engine).copy(), engine.state
     step = OwnStep(function, models, optimizers, updates, first.device if device is None else as_device(device))

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.environment import deterministic_algorithms
 from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.engine.foreign import load_late
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction, modules_of
 from ignite_recipes.engine.models import Models
@@ -258,6 +259,7 @@ def start_epoch(engine: TrainingEngine) -> None:
     """The first handler of EPOCH_STARTED, so that ``describe`` shows it."""
     state, progress = engine.state, engine.progress
     engine.step.start_epoch(engine)
+    load_late(engine.parts.values())
     state.begin_epoch()
     state.metrics.update(progress.rates)
     loader: Any = state.dataloader

@@ -1,0 +1,567 @@
+"""An Engine with an update function of one's own resumes to the bit, with whatever it holds, or says what it cannot."""
+
+import copy
+import random
+import re
+import signal
+import types
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import DeterministicEngine, Engine, Events, create_supervised_trainer
+from ignite.handlers import create_lr_scheduler_with_warmup
+from ignite.handlers.param_scheduler import LinearCyclicalScheduler
+from ignite.handlers.state_param_scheduler import LambdaStateScheduler
+from ignite.metrics import Accuracy, Average, RunningAverage
+from support.cuts import check_cuts
+from support.equality import equal
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+from torchmetrics import MeanAbsoluteError, MetricCollection, R2Score
+
+from ignite_recipes import (
+    CheckpointError,
+    Checkpointing,
+    EarlyStopping,
+    EpochAverages,
+    ExponentialMovingAverage,
+    GradientClipper,
+    History,
+    LearningRateScheduler,
+    MixedPrecisionTrainer,
+    NonFiniteGuard,
+    Rollback,
+    StopOnSignal,
+    Stopped,
+    TrainEvents,
+    TrainingStability,
+    Update,
+    Validation,
+    create_evaluator,
+    describe,
+    keep_state,
+    load_checkpoint,
+    make_resumable,
+    restore_run,
+    run_state,
+    write_checkpoint,
+)
+
+EPOCHS, ROWS = 2, 15
+
+
+def data():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(ROWS, 3, generator=draw)
+    return TensorDataset(x, x.sum(1, keepdim=True))
+
+
+def loader(**settings):
+    return DataLoader(data(), 4, shuffle=True, **settings)
+
+
+def net():
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def noisy(x):
+    """Every generator that an update function may use."""
+    return x + 0.1 * torch.randn_like(x) + 0.01 * random.random() + 0.01 * float(np.random.rand())
+
+
+def plain(**parts):
+    """A hand-written update, with what Ignite and torch offer."""
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+
+    def update(engine, batch):
+        model.train()
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(noisy(batch[0])), batch[1])
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.detach()}
+
+    return make_resumable(Engine(update), {"model": model, "optimizer": optimizer, **parts}, seed=1)
+
+
+def supervised(**settings):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    trainer = create_supervised_trainer(model, optimizer, nn.MSELoss(), **settings)
+    return make_resumable(trainer, {"model": model, "optimizer": optimizer}, seed=1)
+
+
+def accumulating(every):
+    """Gradients that wait for their step over the places where the run may be left, and over the end of an epoch."""
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+
+    def update(engine, batch):
+        if engine.state.iteration % every == 1:
+            optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(batch[0]), batch[1])
+        loss.backward()
+        if engine.state.iteration % every == 0:
+            optimizer.step()
+
+    return make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=1)
+
+
+def scaled():
+    """Automatic mixed precision as torch's pages have it, with a GradScaler of one's own."""
+    model = net()
+    optimizer, scaler = torch.optim.Adam(model.parameters(), 0.02), torch.amp.GradScaler("cpu", growth_interval=2)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = nn.functional.mse_loss(model(batch[0]).float(), batch[1])
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return make_resumable(Engine(update), {"model": model, "optimizer": optimizer, "scaler": scaler}, seed=1)
+
+
+def with_everything():
+    model = net()
+    train = Update(torch.optim.Adam(model.parameters(), 0.02), name="train", accumulation_steps=2)
+
+    def update(engine, batch):
+        with train.autocast():
+            loss = nn.functional.mse_loss(model(noisy(batch[0])), batch[1])
+        train(engine, loss)
+        return {"loss": loss.detach()}
+
+    trainer = make_resumable(Engine(update), {"model": model, "train": train}, seed=1)
+    evaluator = create_evaluator(model, lambda m, x, batch: {"loss": nn.functional.mse_loss(m(x), batch[1])})
+    EpochAverages().attach(evaluator)
+    EpochAverages("train_").attach(trainer)
+    GradientClipper(0.5).attach(trainer)
+    NonFiniteGuard("skip").attach(trainer)
+    MixedPrecisionTrainer(device="cpu", dtype=torch.float16).attach(trainer)
+    ExponentialMovingAverage(0.9).attach(trainer)
+    Validation(evaluator, [data()[:6]]).attach(trainer)
+    LearningRateScheduler(train.optimizer, "plateau", patience=0).attach(trainer)
+    EarlyStopping(5, verbose=False).attach(trainer)
+    History(["train_loss", "val_loss"]).attach(trainer)
+    TrainingStability(every=1).attach(trainer)
+    Rollback().attach(trainer)
+    return trainer
+
+
+def several_models():
+    actor, critic = net(), nn.Linear(1, 1)
+    optimizers = [torch.optim.Adam(m.parameters(), 0.02) for m in (actor, critic)]
+
+    def update(engine, batch):
+        guess = actor(batch[0])
+        for optimizer, loss in zip(
+            optimizers, (critic(guess).mean(), (critic(guess.detach()) - batch[1]).square().mean()), strict=True
+        ):
+            optimizer.zero_grad()
+            loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    parts = {"actor": actor, "critic": critic, "actor_adam": optimizers[0], "critic_adam": optimizers[1]}
+    return make_resumable(Engine(update), parts, seed=1)
+
+
+class Outside:
+    """Engines whose state lies in other objects than the model and its optimizer."""
+
+    @staticmethod
+    def torch_schedule():
+        trainer = plain()
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer, 20)
+        keep_state(trainer, "schedule", schedule)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+        return trainer
+
+    @staticmethod
+    def ignite_schedules():
+        trainer = plain()
+        cyclical = LinearCyclicalScheduler(trainer.optimizer, "lr", 0.01, 0.1, 5)
+        warm = create_lr_scheduler_with_warmup(cyclical, 0.001, 4)
+        trainer.add_event_handler(Events.ITERATION_STARTED, warm)
+        keep_state(trainer, "warm", warm)
+        return trainer
+
+    @staticmethod
+    def ignite_state_schedule():
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), 0.02)
+
+        def update(engine, batch):
+            optimizer.zero_grad()
+            (model(batch[0]) * (engine.state.weight or 1.0) - batch[1]).square().mean().backward()
+            optimizer.step()
+
+        engine = Engine(update)
+        schedule = LambdaStateScheduler(lambda k: 1 / (1 + k), "weight", create_new=True)
+        schedule.attach(engine, Events.EPOCH_COMPLETED)
+        return make_resumable(engine, {"model": model, "optimizer": optimizer, "schedule": schedule}, seed=1)
+
+    @staticmethod
+    def ignite_metrics():
+        trainer = plain()
+        average = Average(output_transform=lambda output: output["loss"])
+        running = RunningAverage(output_transform=lambda output: output["loss"].item())
+        hits = Accuracy(output_transform=lambda output: (torch.ones(4), torch.ones(4)))
+        for name, metric in (("average", average), ("running", running), ("hits", hits)):
+            metric.attach(trainer, name)
+            keep_state(trainer, name, metric)
+        History(["average", "running", "hits"]).attach(trainer)
+        return trainer
+
+    @staticmethod
+    def torchmetrics():
+        metrics = MetricCollection({"error": MeanAbsoluteError(), "fit": R2Score()})
+        trainer = plain(metrics=metrics)
+        trainer.add_event_handler(Events.EPOCH_STARTED, lambda: metrics.reset())
+
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def update(engine):
+            with torch.no_grad():
+                metrics.update(
+                    engine.state.batch[0].sum(1, keepdim=True), engine.state.batch[1] + engine.state.output["loss"]
+                )
+
+        @trainer.on(Events.EPOCH_COMPLETED)
+        def compute(engine):
+            engine.state.metrics.update({name: value.item() for name, value in metrics.compute().items()})
+
+        History(["error", "fit"]).attach(trainer)
+        return trainer
+
+    @staticmethod
+    def state_attributes():
+        trainer = plain()
+        trainer.state.total, trainer.state.seen = torch.zeros(()), []
+
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def count(engine):
+            engine.state.total = engine.state.total + engine.state.output["loss"]
+            engine.state.seen.append(engine.state.iteration)
+
+        return trainer
+
+
+ENGINES = {
+    "a hand-written update": plain,
+    "create_supervised_trainer": supervised,
+    "and its accumulation": lambda: supervised(gradient_accumulation_steps=3),
+    "and its mixed precision": lambda: supervised(device="cpu", amp_mode=None),
+    "gradients over two batches": lambda: accumulating(2),
+    "gradients over three batches": lambda: accumulating(3),
+    "a GradScaler": scaled,
+    "two models and optimizers": several_models,
+    "everything": with_everything,
+    **{name: getattr(Outside, name) for name in vars(Outside) if not name.startswith("_")},
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_cut_is_exact(tmp_path, name):
+    check_cuts(lambda: (ENGINES[name](), loader()), tmp_path, EPOCHS)
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it in torch
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stateful_loader_is_put_back_by_its_own_state(tmp_path, num_workers):
+    fetched = []
+
+    class Counted(TensorDataset):
+        def __getitem__(self, k):
+            fetched.append(k)
+            return super().__getitem__(k)
+
+    def make():
+        return plain(), StatefulDataLoader(Counted(*data().tensors), 4, shuffle=True, num_workers=num_workers)
+
+    trainer, loading = make()
+    files = []
+
+    @trainer.on(TrainEvents.RESUME_POINT)
+    def save(engine):
+        files.append(write_checkpoint(run_state(engine), tmp_path / f"{engine.state.iteration}.pt"))
+
+    trainer.run(loading, max_epochs=EPOCHS)
+    for path in files[:-1]:
+        resumed, loading = make()
+        restore_run(resumed, path)
+        fetched.clear()
+        resumed.run(loading, max_epochs=EPOCHS)
+        assert equal(trainer.model.state_dict(), resumed.model.state_dict()), path
+        if num_workers == 0:  # none that was used already
+            left = 8 - int(path.stem)
+            assert len(fetched) <= 4 * left
+
+
+def test_the_names_of_the_file_are_those_of_the_parts(tmp_path):
+    trainer = several_models()
+    trainer.run(loader(), max_epochs=1)
+    state = run_state(trainer)
+    assert {name.split(".")[0] for name in state["model_state_dict"]} == {"actor", "critic"}
+    assert list(state["optimizer_state_dict"]) == ["actor_adam", "critic_adam"]
+    path = write_checkpoint(run_state(plain()), tmp_path / "run.pt")
+    load_checkpoint(path, net())  # the only model is there as it always was
+
+
+def test_it_is_the_same_object_and_keeps_its_handlers_in_their_order():
+    calls, model = [], net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    engine = Engine(lambda engine, batch: calls.append("update"))
+    engine.register_events("my_event")
+    engine.state.metrics["kept"] = 0.5
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: calls.append("first"))
+    engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda engine: calls.append(engine.state.epoch))
+    engine.add_event_handler("my_event", lambda: calls.append("mine"))
+    trainer = make_resumable(engine, {"model": model, "optimizer": optimizer}, seed=0)
+    assert trainer is engine
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: calls.append("second"))
+    trainer.add_event_handler(Events.COMPLETED, lambda: trainer.fire_event("my_event"))
+    trainer.run([0], max_epochs=2)
+    assert calls == ["update", "first", "second"] * 2 + [2, "mine"]
+    assert trainer.state.metrics["kept"] == 0.5
+
+
+def test_a_run_that_is_over_trains_nothing_and_one_that_failed_repeats_its_batch():
+    trainer, seen = plain(), []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(trainer.state.iteration))
+    trainer.run(loader(), max_epochs=1)
+    trainer.run(loader(), max_epochs=1)
+    assert seen == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_it(tmp_path, signum):
+    whole = plain()
+    whole.run(loader(), max_epochs=EPOCHS)
+    trainer = plain()
+    saves = Checkpointing(tmp_path, "last.pt").attach(trainer)
+    StopOnSignal(saves.save).attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=6), lambda: signal.raise_signal(signum))
+    with pytest.raises(Stopped, match="resume from"):
+        trainer.run(loader(), max_epochs=EPOCHS)
+    resumed = plain()
+    Checkpointing(tmp_path, "last.pt").attach(resumed)
+    restore_run(resumed, tmp_path / "last.pt")
+    resumed.run(loader(), max_epochs=EPOCHS)
+    assert equal(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_what_only_looks_changes_nothing():
+    alone, watched = plain(), plain()
+    evaluator = create_evaluator(watched.model, lambda m, x, batch: {"loss": noisy(m(x)).mean()})
+    EpochAverages().attach(evaluator)
+    Validation(evaluator, loader()).attach(watched)
+    watched.add_event_handler(Events.ITERATION_COMPLETED, lambda: noisy(torch.ones(3)))
+    for trainer in (alone, watched):
+        trainer.run(loader(), max_epochs=EPOCHS)
+    assert equal(alone.model.state_dict(), watched.model.state_dict())
+
+
+def test_generators_are_left_as_they_were():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    plain_state = torch.get_rng_state()
+    trainer = plain()
+    torch.set_rng_state(plain_state)
+    trainer.run(loader(), max_epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_handlers_are_drawn_in_order(capsys):
+    describe(with_everything())
+    described = capsys.readouterr().out
+    places = [described.index(name) for name in ("GradientClipper", "NonFiniteGuard", "Validation", "History")]
+    assert places == sorted(places)
+    assert "name what is not resumed exactly" in described
+
+
+# What cannot be exact is named when the run begins.
+
+STEPS = 0
+
+
+def global_counter(model, optimizer):
+    def update(engine, batch):
+        global STEPS
+        STEPS += 1
+
+    return update, "the variable STEPS"
+
+
+def captured_counter(model, optimizer):
+    total = 0.0
+
+    def update(engine, batch):
+        nonlocal total
+        total += 1
+
+    return update, "the variable total"
+
+
+def other_model(model, optimizer):
+    other = nn.Linear(1, 1)
+    return lambda engine, batch: other(batch[0][:, :1]), r"other \(Linear\)"
+
+
+def other_optimizer(model, optimizer):
+    second = torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1)
+    return lambda engine, batch: second.zero_grad(), r"second \(SGD\)"
+
+
+def in_a_helper(model, optimizer):
+    scaler = torch.amp.GradScaler("cpu")
+
+    def scale(loss):
+        return scaler.scale(loss)
+
+    return lambda engine, batch: scale(batch[0].mean()), r"scaler \(GradScaler\)"
+
+
+def in_a_method(model, optimizer):
+    class Program:
+        def __init__(self):
+            self.model, self.teacher = model, nn.BatchNorm1d(3)
+
+        def update(self, engine, batch):
+            return self.teacher(batch[0])
+
+    return Program().update, r"teacher \(BatchNorm1d\)"
+
+
+@pytest.mark.parametrize(
+    "make", [global_counter, captured_counter, other_model, other_optimizer, in_a_helper, in_a_method]
+)
+def test_what_the_parts_do_not_hold_is_named_once(caplog, make):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    update, said = make(model, optimizer)
+    trainer = make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0)
+    for epochs in (1, 2):
+        trainer.run(loader(), max_epochs=epochs)
+    named = [record.getMessage() for record in caplog.records if "cannot be exact" in record.getMessage()]
+    assert len(named) == 1
+    assert re.search(said, named[0])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_of_engines_that_resume_exactly_nothing_is_named(caplog, name):
+    ENGINES[name]().run(loader(), max_epochs=1)
+    assert "cannot be exact" not in caplog.text
+
+
+def test_a_frozen_teacher_need_not_be_named(caplog):
+    model, teacher = net(), net().eval().requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        (model(batch[0]) - teacher(batch[0])).square().mean().backward()
+        optimizer.step()
+
+    make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0).run(loader(), max_epochs=1)
+    assert "cannot be exact" not in caplog.text
+
+
+# What is refused.
+
+
+def run_before(engine, parts):
+    engine.run([0])
+    make_resumable(engine, parts)
+
+
+REFUSED = {
+    "a trainer of ours": (
+        lambda engine, parts: make_resumable(make_resumable(engine, parts), parts),
+        TypeError,
+        "resumes already",
+    ),
+    "an engine with a run of its own": (
+        lambda engine, parts: make_resumable(DeterministicEngine(lambda e, b: None), parts),
+        TypeError,
+        "DeterministicEngine",
+    ),
+    "no engine": (lambda engine, parts: make_resumable(print, parts), TypeError, "must be an Engine"),
+    "one that has run": (run_before, ValueError, "after 1 iterations"),
+    "parts without names": (
+        lambda engine, parts: make_resumable(engine, list(parts.values())),
+        TypeError,
+        "must be named",
+    ),
+    "no model": (
+        lambda engine, parts: make_resumable(engine, {"optimizer": parts["optimizer"]}),
+        ValueError,
+        "got optimizer",
+    ),
+    "no optimizer": (lambda engine, parts: make_resumable(engine, {"model": parts["model"]}), ValueError, "got model"),
+    "a part without a state": (
+        lambda engine, parts: make_resumable(engine, {**parts, "number": 3}),
+        TypeError,
+        "state_dict and load_state_dict",
+    ),
+    "a name of two updates": (
+        lambda engine, parts: make_resumable(
+            engine,
+            {
+                "model": parts["model"],
+                "a": Update(parts["optimizer"]),
+                "b": Update(torch.optim.SGD(parts["model"].parameters(), 0.1)),
+            },
+        ),
+        ValueError,
+        "a name of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_and_leaves_the_engine_as_it_was(name):
+    call, error, said = REFUSED[name]
+    model = net()
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises(error, match=said):
+        call(engine, {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)})
+    if name not in ("a trainer of ours",):
+        assert type(engine) is Engine
+
+
+def test_a_run_of_other_parts_is_refused(tmp_path):
+    path = write_checkpoint(run_state(several_models()), tmp_path / "run.pt")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        restore_run(plain(), path)
+    model, critic = net(), nn.Linear(1, 1)
+    one = torch.optim.Adam([*model.parameters(), *critic.parameters()])
+    other = make_resumable(Engine(lambda e, b: None), {"actor": model, "critic": critic, "adam": one}, seed=1)
+    before = copy.deepcopy(other.model.state_dict())
+    with pytest.raises(CheckpointError, match="the optimizers of the run are actor_adam, critic_adam; got adam"):
+        restore_run(other, path)
+    assert equal(before, other.model.state_dict())
+
+
+def test_clipping_needs_the_events_of_a_step():
+    with pytest.raises(RuntimeError, match="GRADIENTS_READY"):
+        GradientClipper(1.0).attach(plain())
+
+
+def test_an_average_is_taken_after_each_iteration_where_nobody_says_more():
+    trainer = plain()
+    ema = ExponentialMovingAverage(0.9).attach(trainer)
+    trainer.run(loader(), max_epochs=1)
+    assert ema.num_updates == 4
+
+
+def test_it_is_copied():
+    trainer = with_everything()
+    copied = copy.deepcopy(types.SimpleNamespace(trainer=trainer)).trainer
+    assert type(copied) is type(trainer)
