@@ -1,6 +1,7 @@
 """An update function of the user's own, as a step that a trainer of ours can run and resume."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,10 +9,13 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.models import as_module
+from ignite_recipes.engine.observed import ObservedSteps
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.statistics import RunningStatistics
+from ignite_recipes.engine.unfired import FIRED_BY_STEP
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.updates import Updates
 from ignite_recipes.engine.weights import unwrap
@@ -20,7 +24,7 @@ from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.loading.batches import count_samples
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 
-__all__ = ["OwnStep"]
+__all__ = ["OwnStep", "silent_events"]
 
 
 class OwnStep:
@@ -33,6 +37,7 @@ class OwnStep:
         models: that it trains, by name.
         optimizers: that it steps itself, by name.
         updates: that it calls.
+        observes: whether the steps of ``optimizers`` fire the events of a step; False where the function fires them.
         device: of the first parameter of the first model.
 
     Attributes:
@@ -48,6 +53,8 @@ class OwnStep:
         optimizers: Mapping[str, Optimizer],
         updates: Mapping[str, Update],
         device: torch.device,
+        *,
+        observes: bool,
     ) -> None:
         join_ranks(device)
         self.function, self.device, self.compile = function, device, False
@@ -55,13 +62,19 @@ class OwnStep:
         self.model = as_module(next(iter(plain.values())) if len(plain) == 1 else plain)
         self.optimizers = {**optimizers, **{name: update.optimizer for name, update in updates.items()}}
         self.exchange = exchange_of(as_module(models), device, overlaps=False)
-        self.updates = Updates(updates.values(), self.exchange)
+        if optimizers and self.exchange.gradients_are_local:
+            raise ValueError(
+                "several ranks must average their gradients; got models that do not: wrap them in torch's "
+                "DistributedDataParallel (ignite.distributed.auto_model), or call Update in the update function"
+            )
+        self.observed = {
+            name: ObservedSteps(Update(part, name=name), fires=observes) for name, part in optimizers.items()
+        }
+        own = [steps.update for steps in self.observed.values()] if observes else []
+        self.updates = Updates([*updates.values(), *own], self.exchange)
         self.statistics = RunningStatistics(self.model)
-        for update in updates.values():
+        for update in self.updates.values():
             update.statistics = self.statistics
-        self._stepped: set[int] = set()  # optimizers, by id, that have stepped with the current batch
-        for optimizer in optimizers.values():
-            optimizer.register_step_post_hook(self._note_step)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -77,9 +90,6 @@ class OwnStep:
         """The update function, which computes all losses."""
         return [self.function]
 
-    def _note_step(self, optimizer: Optimizer, *_: Any) -> None:
-        self._stepped.add(id(optimizer))
-
     def start_epoch(self, engine: Engine) -> None:
         """Begin an epoch with empty windows."""
         self.updates.start_epoch(engine, self.optimizers)
@@ -89,14 +99,30 @@ class OwnStep:
         """What the function returns."""
         state: Any = engine.state
         state.num_samples = None  # unless the function says it, those who ask count them
-        self._stepped.clear()
         if not self.updates.is_open:
             self.statistics.keep()
         seed_torch(derive_seed(state.seed, "step", state.iteration, *self.exchange.key), self.device)
-        with self.exchange.batch(is_last=True):
+        with self.exchange.batch(is_last=True), self._observed(engine):
             output = self.function(engine, batch)
         self.updates.end_batch()
         return self._averaged(output, state) if self.exchange.world_size > 1 else output
+
+    @contextmanager
+    def _observed(self, engine: Engine) -> Iterator[None]:
+        """Take notice of the optimizers' steps; if none has stepped before an error, the batch has left nothing."""
+        taken = self.updates.progress.optimizer_steps if self.updates.progress is not None else 0
+        for steps in self.observed.values():
+            steps.begin(engine)
+        try:
+            yield
+        except BaseException:
+            stepped = any(steps.has_stepped for steps in self.observed.values())
+            if not stepped and not self.updates.is_open and taken == self.updates.progress.optimizer_steps:  # type: ignore[union-attr]
+                self.statistics.put_back()
+            raise
+        finally:
+            for steps in self.observed.values():
+                steps.end()
 
     def _averaged(self, output: Any, state: Any) -> Any:
         """An output that is a dict of losses as their means over the samples of all ranks; any other as it is."""
@@ -113,7 +139,7 @@ class OwnStep:
         waiting = {
             name: [parameter.grad for parameter in parameters_of(optimizer)]
             for name, optimizer in self.optimizers.items()
-            if name not in self.updates and id(optimizer) not in self._stepped
+            if name in self.observed and not self.observed[name].has_stepped
         }
         return {name: gradients for name, gradients in waiting.items() if any(g is not None for g in gradients)}
 
@@ -124,3 +150,13 @@ class OwnStep:
             kept = gradients.get(name) or [None] * len(parameters)
             for parameter, gradient in zip(parameters, kept, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
+
+
+def silent_events(updates: Updates) -> set[TrainEvents]:
+    """The events of a step that an update function with these updates does not fire by itself."""
+    if not updates:
+        return set(FIRED_BY_STEP)
+    is_observed = any(update.is_observed for update in updates.values())
+    return {TrainEvents.INPUTS_READY} | (
+        {TrainEvents.LOSSES_READY, TrainEvents.BACKWARD_COMPLETED} if is_observed else set()
+    )

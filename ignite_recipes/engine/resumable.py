@@ -15,8 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ignite_recipes.devices import as_device
-from ignite_recipes.engine.events import TrainEvents
-from ignite_recipes.engine.own_step import OwnStep
+from ignite_recipes.engine.own_step import OwnStep, silent_events
 from ignite_recipes.engine.parts import Parts, check_stateful, keep_state
 from ignite_recipes.engine.trainer import TrainingEngine, agreed_seed
 from ignite_recipes.engine.unfired import FIRED_BY_STEP
@@ -44,8 +43,10 @@ def make_resumable(
     ``EarlyStopping``, ``Rollback``. ``restore_run``, ``check_resume`` and ``preserve_run`` take it. Call it first:
     handlers that are attached before it measure and decide at EPOCH_COMPLETED.
 
-    Clipping, accumulation, mixed precision and the non-finite guard need the events of a step: call
-    :class:`~ignite_recipes.Update` in the update function, or fire them yourself.
+    Around the steps of the optimizers among the parts it fires GRADIENTS_READY and the events of an optimizer's step,
+    so that clipping, the non-finite guard, averages and schedules attach to it, or to one of ``engine.updates``. Where
+    the engine has events of a step registered before, the update function fires them instead. With
+    :class:`~ignite_recipes.Update` in the update function mixed precision and accumulation are handlers' work too.
 
     Args:
         engine: ``Engine(update)``, or of Ignite's ``create_supervised_trainer``; not run yet.
@@ -82,13 +83,15 @@ def make_resumable(
         check_stateful(part)
     first = next(parameter for model in models.values() for parameter in model.parameters())
     function, before, state = engine._process_function, vars(engine).copy(), engine.state
-    step = OwnStep(function, models, optimizers, updates, first.device if device is None else as_device(device))
+    device = first.device if device is None else as_device(device)
+    observes = not FIRED_BY_STEP & set(before["_allowed_events"])
+    step = OwnStep(function, models, optimizers, updates, device, observes=observes)
 
     trainer: Any = engine
     trainer.__class__ = TrainingEngine  # the same object: whoever refers to it, refers to the trainer
     TrainingEngine.__init__(trainer, step, seed=agreed_seed(seed), deterministic=deterministic)
     trainer.parts = before.get("parts", Parts())
-    silent = {TrainEvents.INPUTS_READY} if updates else FIRED_BY_STEP  # unless the update function fires them
+    silent = silent_events(step.updates)
     trainer._allowed_events = [event for event in trainer._allowed_events if event not in silent]
     trainer.register_events(*(event for event in before["_allowed_events"] if event not in trainer._allowed_events))
     for event, entries in before["_event_handlers"].items():

@@ -99,6 +99,7 @@ class Update:
         self.losses: Any = loss_fn  # compiled, if that is asked for
         self.begun = self.done = 0  # the last iterations that were computed, and that are in the weights
         self.is_alone = False  # whether it is the only update of a step of ours
+        self.is_observed = False  # whether an update function steps the optimizer itself
         self.exchange: Exchange | None = None
         self.statistics: RunningStatistics | None = None
         self._calls = (0, 0)  # the iteration, and how often the user's update function has called it in that
@@ -218,6 +219,10 @@ class Update:
         self.done, self._done_calls = engine.state.iteration, self._calls
         if note is not None:
             note()
+        self.note_step(engine, is_taken=is_taken)
+
+    def note_step(self, engine: Engine, *, is_taken: bool) -> None:
+        """Count a step, and tell handlers what has come of it."""
         if not is_taken:
             self.count.skipped += 1
             fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)

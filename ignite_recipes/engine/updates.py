@@ -193,9 +193,10 @@ class Updates(Mapping[str, "Update"]):
             update.settle(self.progress.iteration)
 
     def zero_gradients(self) -> None:
-        """Free all gradients."""
+        """Free all gradients, except for those that an update function of the user's own takes care of."""
         for update in self._all:
-            update.zero_gradients()
+            if not update.is_observed:
+                update.zero_gradients()
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_engine": None}

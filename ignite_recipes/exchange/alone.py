@@ -17,6 +17,7 @@ class Alone:
 
     world_size = 1
     key: tuple[int, ...] = ()
+    gradients_are_local = False
     can_repeat_forward = True
 
     def __init__(self, model: nn.Module, device: torch.device, *, trains: bool = True) -> None:

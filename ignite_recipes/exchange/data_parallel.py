@@ -29,6 +29,7 @@ class DataParallel:
         self.model, self.device = model, device
         self._is_wrapped = any(isinstance(module, DistributedDataParallel) for module in model.modules())
         self._overlaps = overlaps or self._is_wrapped
+        self.gradients_are_local = not self._overlaps
         if trains and not self._overlaps:
             broadcast(model.parameters())
         self._wrapper: Any = self._wrap() if trains and self._overlaps and not self._is_wrapped else model

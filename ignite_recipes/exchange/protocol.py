@@ -16,11 +16,13 @@ class Exchange(Protocol):
         world_size: how many ranks train together.
         key: numbers that make this rank's seeds differ from those of others; none on rank 0, which draws what a
             single process draws.
+        gradients_are_local: whether somebody must call :meth:`finish_gradients` before an optimizer's step.
         can_repeat_forward: whether one rank may compute a forward pass by itself, without the others.
     """
 
     world_size: int
     key: tuple[int, ...]
+    gradients_are_local: bool
     can_repeat_forward: bool
 
     def count(self, num_samples: int, part: Any, *, by_length: bool) -> tuple[int, float]:

@@ -17,6 +17,7 @@ __all__ = ["Sharded", "full_value", "is_sharded", "local_tensors"]
 class Sharded:
     """A model that exchanges its gradients by itself; see :class:`~ignite_recipes.exchange.protocol.Exchange`."""
 
+    gradients_are_local = False
     can_repeat_forward = False  # every rank's part of the parameters is needed
 
     def __init__(self, model: nn.Module, device: torch.device, *, trains: bool = True) -> None:

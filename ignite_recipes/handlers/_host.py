@@ -31,11 +31,11 @@ from torch.optim import Optimizer
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
-from ignite_recipes.engine.own_step import OwnStep
+from ignite_recipes.engine.own_step import OwnStep, silent_events
 from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
-from ignite_recipes.engine.unfired import FIRED_BY_STEP, say_unfired
+from ignite_recipes.engine.unfired import say_unfired
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.handlers._host_metrics import HostMetrics
@@ -101,8 +101,7 @@ class Host:
         if self.trainer is None:
             say_unfired(self.engine)
         elif isinstance(self.step, OwnStep):
-            silent = {TrainEvents.INPUTS_READY} if self.all_updates else FIRED_BY_STEP
-            say_unfired(self.engine, sure=set(TrainEvents) - silent)
+            say_unfired(self.engine, sure=set(TrainEvents) - silent_events(self.step.updates))
 
     def require(self, event: Any, handler: object, remedy: str) -> None:
         """Refuse a handler of an event of a step that the engine does not register.

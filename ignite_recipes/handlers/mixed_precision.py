@@ -188,7 +188,7 @@ class MixedPrecisionTrainer:
             ValueError: in float16, for an optimizer that needs a closure.
         """
         host = host_of(trainer)
-        if not host.updates:
+        if not host.updates or any(update.is_observed for update in host.updates):
             raise RuntimeError(
                 "only a trainer of create_trainer can be given a precision; in an update function of your own use "
                 "Update, or call autocast(), scale_loss(loss), unscale_gradients(optimizer) and "

@@ -170,6 +170,8 @@ class NonFiniteGuard:
         norm = total_norm(update.gradients()) if state.grad_norm is None else state.grad_norm
         state.grad_norm = norm
         losses = update.window.losses
+        if not losses:  # an update function of the user's own has the loss, and steps the optimizer itself
+            losses = [torch.zeros_like(norm)]
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         if update.precision is not None and update.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step

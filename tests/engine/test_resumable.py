@@ -252,6 +252,16 @@ class Outside:
         return trainer
 
 
+def handlers_around(trainer):
+    GradientClipper(0.5).attach(trainer)
+    NonFiniteGuard("skip").attach(trainer)
+    ExponentialMovingAverage(0.9).attach(trainer)
+    for optimizer in trainer.optimizers.values():
+        LearningRateScheduler(optimizer, "cosine", T_max=20, per="step").attach(trainer)
+    Rollback().attach(trainer)
+    return trainer
+
+
 ENGINES = {
     "a hand-written update": plain,
     "create_supervised_trainer": supervised,
@@ -262,6 +272,9 @@ ENGINES = {
     "a GradScaler": scaled,
     "two models and optimizers": several_models,
     "everything": with_everything,
+    "handlers around its own steps": lambda: handlers_around(plain()),
+    "and around two optimizers": lambda: handlers_around(several_models()),
+    "and around Ignite's": lambda: handlers_around(supervised(gradient_accumulation_steps=3)),
     **{name: getattr(Outside, name) for name in vars(Outside) if not name.startswith("_")},
 }
 
@@ -549,16 +562,188 @@ def test_a_run_of_other_parts_is_refused(tmp_path):
     assert equal(before, other.model.state_dict())
 
 
-def test_clipping_needs_the_events_of_a_step():
-    with pytest.raises(RuntimeError, match="GRADIENTS_READY"):
-        GradientClipper(1.0).attach(plain())
+# The steps of optimizers that the update function calls itself.
 
 
-def test_an_average_is_taken_after_each_iteration_where_nobody_says_more():
-    trainer = plain()
-    ema = ExponentialMovingAverage(0.9).attach(trainer)
+def by_hand(bound, steps):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for x, y in batches(steps):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        if nn.utils.clip_grad_norm_(model.parameters(), bound).isfinite():
+            optimizer.step()
+    return model.state_dict()
+
+
+def batches(count, bad=None):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 4, 3, generator=draw)
+    if bad is not None:
+        x[bad] = float("nan")
+    return list(zip(x, x.sum(2, keepdim=True), strict=True))
+
+
+@pytest.fixture
+def without_dropout(monkeypatch):
+    monkeypatch.setitem(globals(), "net", without(net))
+
+
+def without(make):
+    def made():
+        model = make()
+        model[3] = nn.Identity()
+        return model
+
+    return made
+
+
+def test_a_step_of_ignites_is_clipped_as_by_hand(without_dropout):
+    trainer = supervised()
+    for group in trainer.optimizer.param_groups:
+        group.update(lr=0.1, momentum=0)
+    clipper = GradientClipper(0.1).attach(trainer)
+    trainer.run(batches(6), max_epochs=1)
+    assert clipper.num_steps == clipper.get_stats()["num_clipped"] == 6
+    expected = by_hand(0.1, 6)
+    assert all(torch.allclose(expected[name], value, atol=1e-6) for name, value in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("make", [plain, supervised, scaled])
+def test_a_step_that_is_not_finite_is_not_taken(make):
+    trainer, kept = make(), []
+    guard = NonFiniteGuard("skip").attach(trainer)
+    trainer.add_event_handler(
+        Events.ITERATION_STARTED(once=3), lambda: kept.append(copy.deepcopy(trainer.model.state_dict()))
+    )
+    trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_SKIPPED, lambda: kept.append(trainer.state.iteration))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=3), lambda: kept.append(equal(kept[0], trainer.model.state_dict()))
+    )
+    trainer.run(batches(6, bad=2), max_epochs=1)
+    if make is scaled:  # the GradScaler itself has dropped it
+        assert (guard.num_skipped, trainer.progress.optimizer_steps) == (0, 5)
+    else:
+        assert (guard.num_skipped, trainer.progress.optimizer_steps, trainer.progress.skipped_steps) == (1, 5, 1)
+        assert kept[1:] == [3, True]  # running statistics, too
+    assert all(value.isfinite().all() for name, value in trainer.model.named_parameters())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_under_a_grad_scaler_handlers_see_the_true_size(fused):
+    model, norms = net(), []
+    optimizer = torch.optim.Adam(model.parameters(), 0.02, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        scaler.scale(nn.functional.mse_loss(model(batch[0]), batch[1])).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    trainer = make_resumable(Engine(update), {"model": model, "optimizer": optimizer, "scaler": scaler}, seed=0)
+    GradientClipper(1e9).attach(trainer)
+    trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda: norms.append(trainer.state.grad_norm.item()))
     trainer.run(loader(), max_epochs=1)
-    assert ema.num_updates == 4
+    assert len(norms) == 4
+    assert max(norms) < 50
+
+
+def test_averages_and_schedules_follow_the_steps_and_not_the_batches():
+    trainer = accumulating(2)
+    ema = ExponentialMovingAverage(0.9).attach(trainer)
+    schedule = LearningRateScheduler(trainer.optimizer, "cosine", T_max=20, per="step").attach(trainer)
+    trainer.run(loader(), max_epochs=3)
+    assert ema.num_updates == schedule.scheduler.last_epoch == trainer.progress.optimizer_steps == 6
+
+
+def test_several_optimizers_are_told_apart():
+    trainer = several_models()
+    both, one = GradientClipper(1.0).attach(trainer), GradientClipper(1.0).attach(trainer.updates["critic_adam"])
+    trainer.run(loader(), max_epochs=1)
+    assert (both.num_steps, one.num_steps) == (8, 4)
+    assert {"learning_rate", "actor_adam_learning_rate", "critic_adam_learning_rate"} <= trainer.state.metrics.keys()
+
+
+def test_steps_that_are_none_of_the_runs_fire_nothing():
+    trainer, fired = plain(), []
+    trainer.add_event_handler(TrainEvents.GRADIENTS_READY, lambda: fired.append(0))
+    trainer.optimizer.step()
+    assert not fired
+    trainer.run(loader(), max_epochs=1)
+    assert len(fired) == 4
+
+
+def test_who_fires_the_events_is_not_helped():
+    model, clips = net(), []
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+        engine.fire_event(TrainEvents.GRADIENTS_READY)
+        optimizer.step()
+
+    engine = Engine(update)
+    engine.register_events(TrainEvents.GRADIENTS_READY)
+    trainer = make_resumable(engine, {"model": model, "optimizer": optimizer}, seed=0)
+    GradientClipper(1.0).attach(trainer, model)
+    trainer.add_event_handler(TrainEvents.GRADIENTS_READY, lambda: clips.append(0))
+    trainer.run(loader(), max_epochs=1)
+    assert len(clips) == 4
+
+
+def test_running_statistics_count_a_batch_that_failed_once():
+    def run(fails):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        failing = iter([True] if fails else [])
+
+        def update(engine, batch):
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(batch[0]), batch[1])
+            if engine.state.iteration == 2 and next(failing, False):
+                raise RuntimeError("broken")
+            loss.backward()
+            optimizer.step()
+
+        trainer = make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0)
+        if fails:
+            with pytest.raises(RuntimeError, match="broken"):
+                trainer.run(loader(), max_epochs=1)
+        trainer.run(loader(), max_epochs=1)
+        return model.state_dict()
+
+    assert equal(run(False), run(True))
+
+
+def test_precision_is_the_update_functions_own():
+    with pytest.raises(RuntimeError, match="use Update"):
+        MixedPrecisionTrainer(device="cpu", dtype=torch.bfloat16).attach(plain())
+
+
+def test_lbfgs_by_hand_resumes_too(tmp_path):
+    def make():
+        model = nn.Linear(3, 1)
+        nn.init.ones_(model.weight)
+        nn.init.zeros_(model.bias)
+        optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+
+        def update(engine, batch):
+            def closure():
+                optimizer.zero_grad()
+                loss = nn.functional.mse_loss(model(noisy(batch[0])), batch[1])
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+
+        trainer = make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0)
+        ExponentialMovingAverage(0.5).attach(trainer)
+        return trainer, loader()
+
+    trainer = check_cuts(make, tmp_path, EPOCHS)
+    assert trainer.progress.optimizer_steps == 8
 
 
 def test_it_is_copied():
