@@ -3,6 +3,7 @@
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint, write_checkpoint
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.checkpoint.model_file import load_checkpoint, save_checkpoint
+from ignite_recipes.checkpoint.newest import restore_newest
 from ignite_recipes.checkpoint.resume_check import ResumeReport, check_resume
 from ignite_recipes.checkpoint.run import restore_run, run_state
 from ignite_recipes.checkpoint.trial import preserve_run
@@ -15,6 +16,7 @@ __all__ = [
     "load_checkpoint",
     "preserve_run",
     "read_checkpoint",
+    "restore_newest",
     "restore_run",
     "run_state",
     "save_checkpoint",

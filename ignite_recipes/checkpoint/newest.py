@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
-from ignite_recipes.checkpoint.run import how_far
+from ignite_recipes.checkpoint.run import how_far, restore_run
+from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.exchange.ranks import on_rank_zero
 
-__all__ = ["BEST", "LATEST", "NoRunError", "best_weights", "newest_checkpoint"]
+__all__ = ["BEST", "LATEST", "NoRunError", "best_weights", "newest_checkpoint", "restore_newest"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,40 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
             f"The first: {passed_over[0]}"
         )
     return max(found)[-1] if found else None
+
+
+def restore_newest(trainer: TrainingEngine, folder: str | os.PathLike[str]) -> Path | None:
+    """Resume the run of a folder, if there is one: the line before ``run`` that a program needs to be resumable.
+
+    Args:
+        trainer: with the handlers of that run, as for :func:`restore_run`.
+        folder: where ``Checkpointing`` writes; it need not exist yet.
+
+    Returns:
+        The file, of :func:`newest_checkpoint`; None if there is none and the run begins.
+
+    Raises:
+        CheckpointError, ValueError: as for :func:`newest_checkpoint` and :func:`restore_run`.
+
+    >>> import tempfile, torch
+    >>> from ignite_recipes import Checkpointing, create_trainer
+    >>> def train(folder, epochs):
+    ...     model = torch.nn.Linear(2, 1)
+    ...     optimizer = torch.optim.Adam(model.parameters())
+    ...     loss_fn = lambda model, x, batch: {"loss": model(x).square().mean()}
+    ...     trainer = create_trainer(model, optimizer, loss_fn, seed=0)
+    ...     _ = Checkpointing(folder).attach(trainer)
+    ...     resumed = restore_newest(trainer, folder)
+    ...     _ = trainer.run([torch.ones(4, 2)], max_epochs=epochs)
+    ...     return resumed and resumed.name
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [train(folder, epochs) for epochs in (2, 3)]
+    [None, 'checkpoint_epoch_2.pt']
+    """
+    path = on_rank_zero(lambda: newest_checkpoint(folder))
+    if path is not None:
+        restore_run(trainer, path)
+    return path
 
 
 def best_weights(folder: str | os.PathLike[str]) -> Path | None:

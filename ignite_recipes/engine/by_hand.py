@@ -12,24 +12,26 @@ from ignite_recipes.loading.batches import count_samples
 if TYPE_CHECKING:
     from ignite_recipes.engine.update import Update
 
-__all__ = ["take_by_hand"]
+__all__ = ["compute_loss", "take_by_hand"]
+
+
+def compute_loss(update: "Update", loss: Tensor | Callable[[], Tensor]) -> Tensor:
+    """The loss, computed under autocast if it is a function."""
+    if not callable(loss):
+        return loss
+    with update.autocast():
+        return loss()
 
 
 def take_by_hand(
     update: "Update", engine: Engine, loss: Tensor | Callable[[], Tensor], num_samples: int | None
-) -> None:
+) -> Tensor:
     """Add the gradients of ``loss`` to those of the window and, where it ends, step; arguments as for ``Update``."""
     state: Any = engine.state
     update.begin(state, keep=False)
     weight = _weigh(update, engine, num_samples)
 
-    def compute() -> Tensor:
-        if not callable(loss):
-            return loss
-        with update.autocast():
-            return loss()
-
-    value = compute()
+    value = compute_loss(update, loss)
     state.losses = {"loss": value}
     fire(engine, TrainEvents.LOSSES_READY)
     update.backward(value, weight)
@@ -38,13 +40,14 @@ def take_by_hand(
     fire(engine, TrainEvents.BACKWARD_COMPLETED)
 
     def compute_again() -> Tensor:
-        again = compute()
+        again = compute_loss(update, loss)
         update.backward(again, weight)
         update.window.losses[-1] = again.detach()
         return again
 
     if len(update.window.losses) == update.window.length:
         update.take(engine, compute_again=compute_again if callable(loss) else None)
+    return value.detach()
 
 
 def _weigh(update: "Update", engine: Engine, num_samples: int | None) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
-from ignite_recipes.engine.by_hand import take_by_hand
+from ignite_recipes.engine.by_hand import compute_loss, take_by_hand
 from ignite_recipes.engine.closures import step_by_closure
 from ignite_recipes.engine.events import STEP_EVENTS, TrainEvents, fire
 from ignite_recipes.engine.gradients import gradients_of, parameters_of
@@ -157,21 +157,25 @@ class Update:
 
     # One update, from top to bottom.
 
-    def __call__(self, engine: Engine, loss: Tensor | Callable[[], Tensor], num_samples: int | None = None) -> None:
+    def __call__(self, engine: Engine, loss: Tensor | Callable[[], Tensor], num_samples: int | None = None) -> Tensor:
         """Update the parameters by a loss that an update function of your own has computed.
 
         Args:
             engine: that calls the update function.
-            loss: a 0-d tensor; or a function that computes it, which an optimizer with a closure needs.
+            loss: a 0-d tensor; or a function that computes it, which is called under autocast, and several times by an
+                optimizer that needs a closure.
             num_samples: that the loss is a mean of; by default the length of the batch's first tensor.
+
+        Returns:
+            The loss, detached.
         """
         if self._engine is None or self._engine() is not engine:
             self.attach(engine)
-        if self._is_repeated(engine.state.iteration):
-            return
+        if self._is_repeated(engine.state.iteration):  # computed, so that what follows draws the same random numbers
+            return compute_loss(self, loss).detach()
         if self._calls[1] > 1:
             updates_of(engine).end_round()
-        take_by_hand(self, engine, loss, num_samples)
+        return take_by_hand(self, engine, loss, num_samples)
 
     def begin(self, state: Any, *, keep: bool = True) -> None:
         """Before a batch is computed: free the gradients of the window before."""
