@@ -169,7 +169,7 @@ def _parts(scheduler: Any) -> Iterator[Any]:
 
 
 def scale_lists(scheduler: Any, factor: float) -> None:
-    """Multiply what a scheduler computes rates from, but for what the optimizer's groups hold."""
+    """Multiply what a scheduler computes rates from, except for what the optimizer's groups hold."""
     for part in _parts(scheduler):
         for name in _RATES:
             if hasattr(part, name):

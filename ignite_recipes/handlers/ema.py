@@ -1,7 +1,5 @@
 """Average the weights over the steps of a training, and measure and hand over the averaged ones."""
 
-import logging
-import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -9,20 +7,17 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import Tensor, nn
+from torch import nn
 
 from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.checkpoint.model_file import AVERAGED
 from ignite_recipes.engine.events import TrainEvents
-from ignite_recipes.engine.places import ModuleTree, Place, is_lazy, tensor_at, weight_places
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
-from ignite_recipes.exchange.sharded import local_tensors
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._weight_average import WeightAverage
 
 __all__ = ["ExponentialMovingAverage"]
-
-logger = logging.getLogger(__name__)
 
 
 class ExponentialMovingAverage:
@@ -82,13 +77,7 @@ class ExponentialMovingAverage:
         self.num_updates = 0
         self._has_begun = False  # with the weights of the first run, and not those it was attached with
         self._swap: WeightSwap | None = None
-        self._average: dict[str, Tensor] = {}
-        self._places: dict[str, Place] = {}
-        self._tree: ModuleTree | None = None
-        self._seen: list[list[Tensor]] = []  # the weights of the last step
-        # The same tensors, and where the model has its own (it may put another buffer in the place of one);
-        # those that are averaged and those that are copied, each kind in one operation for each dtype.
-        self._groups: dict[tuple[bool, torch.dtype], tuple[list[Tensor], list[Place]]] = {}
+        self._average: WeightAverage | None = None
 
     def __repr__(self) -> str:
         return f"ExponentialMovingAverage({self.decay})"
@@ -96,55 +85,15 @@ class ExponentialMovingAverage:
     def set_model(self, model: nn.Module) -> None:
         """Name the model whose weights are averaged; the average begins with those it has now."""
         self._swap = WeightSwap(model)
-        self._begin()
+        self._begin(self._swap.model)
 
-    def _begin(self) -> None:
-        self.num_updates, self._average = 0, {}
-        self._find(self._places_now())
+    def _begin(self, model: nn.Module) -> None:
+        self.num_updates, self._average = 0, WeightAverage(model)
 
-    def _places_now(self) -> dict[str, Place]:
-        model = self._required().model
-        return {} if is_lazy(model) else weight_places(model)  # lazy layers are sized when the run starts
-
-    def _new_names(self, places: dict[str, Place]) -> set[str]:
-        """The names of what is not averaged yet: of layers that were added or replaced, of weights of another shape."""
-        return {
-            name
-            for name, place in places.items()
-            if name not in self._average
-            or place[0] is not self._places[name][0]
-            or (tensor_at(place).shape, _dtype_of_average(tensor_at(place)))
-            != (self._average[name].shape, self._average[name].dtype)
-        }
-
-    def _find(self, places: dict[str, Place]) -> None:
-        """Average what is at these places: where an average is of such a weight already, it continues."""
-        before, new, self._places = self._average, self._new_names(places), places
-        self._tree = ModuleTree(self._required().model)
-        self._average, self._groups, seen = {}, {}, {}
-        for name, place in places.items():
-            value = tensor_at(place)
-            if id(value) not in seen:  # tied weights have two names
-                seen[id(value)] = average = _as_average(value) if name in new else before[name]
-                averages, places_of_them = self._groups.setdefault((_is_weight(value), average.dtype), ([], []))
-                averages.append(average)
-                places_of_them.append(place)
-            self._average[name] = seen[id(value)]
-        self._seen = [[] for _ in self._groups]
-        if before and new:
-            names = ", ".join(name for name in places if name in new)
-            logger.info("the average of %s begins with the weights of now: the model has changed", names)
-
-    def _follow_model(self) -> None:
-        """Take notice of layers that were replaced, added, pruned or parametrised, and of weights of another shape."""
-        places = self._places_now()
-        if places and (places.keys() != self._places.keys() or self._new_names(places)):
-            self._find(places)
-
-    def _required(self) -> WeightSwap:
-        if self._swap is None:
+    def _required(self) -> tuple[WeightSwap, WeightAverage]:
+        if self._swap is None or self._average is None:
             raise RuntimeError("the average must know the model whose weights it is of: call set_model(model) first")
-        return self._swap
+        return self._swap, self._average
 
     @torch.no_grad()
     def update(self) -> None:
@@ -153,38 +102,12 @@ class ExponentialMovingAverage:
         Raises:
             RuntimeError: if :meth:`set_model` was not called.
         """
-        self._required()
-        decay = self.decay
+        average, decay = self._required()[1], self.decay
         if self.warmup:
             decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
-        weights = self._current()
-        if weights is None:
-            self._follow_model()
-            weights = self._current() or []
-        for ((is_averaged, dtype), (averages, _)), current in zip(self._groups.items(), weights, strict=True):
-            averages, values = local_tensors(averages), local_tensors(current)
-            if is_averaged:  # with the weights themselves, if they are not in half precision
-                torch._foreach_lerp_(averages, [value.to(dtype) for value in values], 1 - decay)
-            else:
-                torch._foreach_copy_(averages, values)
+        average.update(decay)
         self.num_updates += 1
         self._has_begun = True
-
-    def _current(self) -> list[list[Tensor]] | None:
-        """The weights of now, group by group; None if they are not those that are averaged."""
-        if self._tree is None or self._tree.has_changed() or not self._groups:
-            return None
-        try:
-            found = [[tensors[name] for tensors, name in places] for _, places in self._groups.values()]
-        except KeyError:
-            return None
-        for (averages, _), values, seen in zip(self._groups.values(), found, self._seen, strict=True):
-            if len(seen) == len(values) and all(map(operator.is_, values, seen)):  # as in the step before
-                continue
-            if any(value.shape != average.shape for average, value in zip(averages, values, strict=True)):
-                return None
-        self._seen = found
-        return found
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -195,7 +118,7 @@ class ExponentialMovingAverage:
         Raises:
             RuntimeError: if :meth:`set_model` was not called.
         """
-        swap = self._required()
+        swap, _ = self._required()
         if swap.is_in:  # a block inside a block
             yield
             return
@@ -211,8 +134,9 @@ class ExponentialMovingAverage:
 
     def _named(self) -> dict[str, Any]:
         """The model's state dict, with the averaged weights in it; of what is new, those of now."""
-        weights, places = self._required().model.state_dict(), self._places_now()
-        weights.update({name: self._average[name] for name in places.keys() - self._new_names(places)})
+        swap, average = self._required()
+        weights = swap.model.state_dict()
+        weights.update(average.tensors())
         return weights
 
     def attach(self, trainer: Engine, model: nn.Module | None = None) -> "ExponentialMovingAverage":
@@ -253,7 +177,7 @@ class ExponentialMovingAverage:
 
     def _begin_run(self) -> None:
         if not self._has_begun:  # weights may have been loaded since it was attached
-            self._begin()
+            self._begin(self._required()[0].model)
             self._has_begun = True
 
     def _put_in(self, trainer: TrainingEngine) -> None:
@@ -269,7 +193,7 @@ class ExponentialMovingAverage:
             "num_updates": self.num_updates,
             "has_begun": self._has_begun,
             "weights": self._named(),
-            "new": sorted(self._new_names(self._places_now())),  # no step has averaged them yet
+            "new": self._required()[1].new_names(),
         }
 
     def checkpoint_entries(self) -> dict[str, Any]:
@@ -283,27 +207,9 @@ class ExponentialMovingAverage:
             ValueError: if the average is of another model.
             RuntimeError: if :meth:`set_model` was not called.
         """
-        problems = list(misfits(self._required().model, state["weights"]).values())
+        swap, average = self._required()
+        problems = list(misfits(swap.model, state["weights"]).values())
         if problems:
             raise ValueError(f"the average is of another model: {'; '.join(problems[:3])}")
-        self._follow_model()
-        names = list(self._average)
-        saved = local_tensors(state["weights"][name] for name in names)
-        torch._foreach_copy_(local_tensors(self._average[name] for name in names), saved)
+        average.load(state["weights"], state.get("new", ()))  # older files have no "new"
         self.num_updates, self._has_begun = state["num_updates"], state["has_begun"]
-        for name in state.get("new", ()):  # older files have none
-            del self._average[name]
-            self._tree = None  # the next step looks for them
-
-
-def _is_weight(value: Tensor) -> bool:
-    return isinstance(value, nn.Parameter) and (value.is_floating_point() or value.is_complex())
-
-
-def _as_average(value: Tensor) -> Tensor:
-    """A copy, for weights in a precision that can take up small changes."""
-    return value.detach().to(_dtype_of_average(value), copy=True)
-
-
-def _dtype_of_average(value: Tensor) -> torch.dtype:
-    return torch.promote_types(value.dtype, torch.float32) if _is_weight(value) else value.dtype

@@ -1,24 +1,19 @@
 """Change the learning rate on torch's own schedules or timm's, after every optimizer step or after every epoch."""
 
-import logging
-import math
 from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from ignite_recipes.arguments import whole_number
-from ignite_recipes.handlers._counted_schedule import CountedSchedule
-from ignite_recipes.handlers._host import Host, host_of
+from ignite_recipes.handlers._given_schedule import advances_with, check_schedule
+from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._host_metrics import Metric
-from ignite_recipes.handlers._named_schedule import NAMES, make_schedule
-from ignite_recipes.handlers._scheduled_groups import ScheduledGroups, scale_lists
+from ignite_recipes.handlers._named_schedule import make_schedule
+from ignite_recipes.handlers._schedule import Schedule
+from ignite_recipes.handlers._scheduled_groups import scale_lists
 
 __all__ = ["LearningRateScheduler"]
-
-logger = logging.getLogger(__name__)
 
 
 class LearningRateScheduler:
@@ -39,7 +34,7 @@ class LearningRateScheduler:
 
     Several may be attached for one optimizer, e.g. a warm-up per step and a decay per epoch. Each keeps its own state,
     in the order of attachment. Only schedules that multiply the rate they find go together (LinearLR, ConstantLR,
-    StepLR, MultiStepLR, ExponentialLR, plateau; see torch's ChainedScheduler); the others set it anew.
+    StepLR, MultiStepLR, ExponentialLR, plateau; see torch's ChainedScheduler); the others overwrite it.
 
     Parameter groups may be added, replaced or removed during a run. The rate that a group is added with is its base
     rate (one-cycle and cyclic: its peak), and from the next batch on it has the rates of a group that was always there.
@@ -114,43 +109,15 @@ class LearningRateScheduler:
         self._metric: Metric = "val_loss"
         self._steps_seen = 0
         self.stretch = stretch
-        self._counted: CountedSchedule | None = None
         self.scheduler: Any
         if isinstance(scheduler_type, str):
             self.scheduler_type = scheduler_type
             self.scheduler = make_schedule(optimizer, scheduler_type, patience, factor, T_max, gamma, settings)
         else:
-            self._take(scheduler_type)
-        self.per = self._chosen(per)
-        self._groups = ScheduledGroups(optimizer, self.scheduler)
-
-    def _chosen(self, per: str | None) -> str | None:
-        """What it advances with: ``"step"`` or ``"epoch"``, or None where the schedule is told of both."""
-        if per not in (None, "step", "epoch"):
-            raise ValueError(f"per must be 'step' or 'epoch', or None for what the schedule is made for; got {per!r}")
-        if per == "step" and self.is_plateau:
-            raise ValueError(
-                "a plateau schedule must advance per epoch, because it compares metrics and a step measures none; got "
-                "per='step': leave per out, or take a schedule that needs no metric"
-            )
-        if per is not None or self._counted is not None:
-            return per
-        return "step" if isinstance(self.scheduler, (OneCycleLR, CyclicLR)) else "epoch"
-
-    def _take(self, scheduler: Any) -> None:
-        """Use a scheduler that the user has made."""
-        if not isinstance(scheduler, LRScheduler):
-            if not CountedSchedule.is_one(scheduler):
-                got = f"the class {scheduler.__name__}" if isinstance(scheduler, type) else type(scheduler).__name__
-                raise TypeError(
-                    f"scheduler_type must be one of the names {', '.join(NAMES)}, a torch scheduler, or an object "
-                    "with step(epoch, metric), step_update(num_updates), state_dict() and load_state_dict(state), as "
-                    f"timm's have; got {got}: make one of these for this optimizer"
-                )
-            self._counted = CountedSchedule(scheduler)
-        if getattr(scheduler, "optimizer", self.optimizer) is not self.optimizer:
-            raise ValueError("the schedule must be of the same optimizer; got another one's")
-        self.scheduler, self.scheduler_type = scheduler, type(scheduler).__name__
+            check_schedule(scheduler_type, optimizer)
+            self.scheduler, self.scheduler_type = scheduler_type, type(scheduler_type).__name__
+        self.per = advances_with(per, self.scheduler)
+        self._schedule = Schedule(optimizer, self.scheduler, self.scheduler_type, self.per)
 
     def __repr__(self) -> str:
         return f"LearningRateScheduler({self.scheduler_type!r})"
@@ -158,7 +125,7 @@ class LearningRateScheduler:
     @property
     def is_plateau(self) -> bool:
         """Whether it watches a metric."""
-        return isinstance(self.scheduler, ReduceLROnPlateau)
+        return self._schedule.is_plateau
 
     @property
     def is_per_step(self) -> bool:
@@ -166,29 +133,9 @@ class LearningRateScheduler:
         return self.per == "step"
 
     @property
-    def _kept(self) -> Any:
-        """What has the state."""
-        return self.scheduler if self._counted is None else self._counted
-
-    @property
     def mode(self) -> str:
         """Which way plateau's metric is better, ``"min"`` or ``"max"``."""
         return str(getattr(self.scheduler, "mode", "min"))
-
-    @property
-    def _length(self) -> int | None:
-        """Of a schedule that its length is a part of, in epochs or steps."""
-        if isinstance(self.scheduler, OneCycleLR):
-            return int(self.scheduler.total_steps)
-        return int(self.scheduler.T_max) if self.scheduler_type == "cosine" else None
-
-    @property
-    def _steps_after_end(self) -> int | None:
-        """How many steps or epochs ago a schedule that has a length has ended; None if it has not."""
-        if (length := self._length) is None:
-            return None
-        after = self.scheduler.last_epoch + isinstance(self.scheduler, OneCycleLR) - length
-        return after if after >= 0 else None
 
     def step(self, metric: float | Tensor | None = None) -> None:
         """Advance: call it after every optimizer step or after every epoch, as ``per`` says.
@@ -201,31 +148,7 @@ class LearningRateScheduler:
         Raises:
             ValueError: for plateau without a metric.
         """
-        self._groups.follow()
-        if self._counted is not None:
-            if self.is_per_step:
-                self._counted.end_update()
-            else:
-                self._counted.end_epoch(None if metric is None else float(metric))
-            return
-        if (after := self._steps_after_end) is not None:
-            self.scheduler.last_epoch += 1  # counted, so that a schedule that is stretched knows where the run is
-            if after == int(isinstance(self.scheduler, OneCycleLR)):  # a run's last step is one
-                logger.warning(
-                    "the %s schedule of %d %s has ended: the learning rate stays at %.3g. To spread it over a longer "
-                    "run, resume with stretch_schedule=True (a scheduler of your own: stretch=True)",
-                    "one-cycle" if isinstance(self.scheduler, OneCycleLR) else "cosine",
-                    self._length,
-                    "steps" if self.is_per_step else "epochs",
-                    self.get_lr(),
-                )
-            return
-        if not self.is_plateau:
-            self.scheduler.step()
-            return
-        if metric is None:
-            raise ValueError("plateau must be given the metric it watches: step(val_loss)")
-        self.scheduler.step(float(metric))
+        self._schedule.advance(metric)
 
     def get_lr(self) -> float:
         """The learning rate of the first parameter group, now."""
@@ -253,14 +176,14 @@ class LearningRateScheduler:
         if self.is_plateau:
             host.metrics.watch(metric, self.mode, independent=independent)
         host.keep("lr_scheduling", self)
-        trainer.add_event_handler(Events.ITERATION_STARTED, self._groups.follow)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self._schedule.groups.follow)
         if self.is_per_step:
             host.after_optimizer_step(self)
             return self
         host.to_decide(self, on_metrics=self.is_plateau)
-        if self._counted is not None and self.per is None:
-            host.after_optimizer_step(self._groups.follow)
-            host.after_optimizer_step(self._counted.end_update)
+        if self.per is None and self._schedule.counted is not None:
+            host.after_optimizer_step(self._schedule.groups.follow)
+            host.after_optimizer_step(self._schedule.counted.end_update)
         return self
 
     def __call__(self, trainer: Engine) -> None:
@@ -273,16 +196,13 @@ class LearningRateScheduler:
             if steps == self._steps_seen:
                 return
             self._steps_seen = steps
-        if self._counted is not None:
-            self.step(self._if_measured(host))
+        if self._schedule.counted is not None:
+            is_there = callable(self._metric) or self._metric in host.metrics.new()
+            self.step(host.metrics.read(self._metric, self, is_first=False) if is_there else None)
         elif not self.is_plateau:
             self.step()
         elif (value := host.metrics.read(self._metric, self, is_first=not self.scheduler.last_epoch)) is not None:
             self.step(value)
-
-    def _if_measured(self, host: Host) -> float | None:
-        is_there = callable(self._metric) or self._metric in host.metrics.new()
-        return host.metrics.read(self._metric, self, is_first=False) if is_there else None
 
     def stretch_to(self, length: int) -> None:
         """Spread a cosine or one-cycle schedule over another length, and set the rates that it has here then.
@@ -293,39 +213,15 @@ class LearningRateScheduler:
         Raises:
             ValueError: for another type of schedule, or a length that the run has passed.
         """
-        self._groups.follow()
-        before, scheduler = self._length, self.scheduler
-        if before is None:
-            raise ValueError(f"only a cosine or one-cycle schedule has a length; got {self.scheduler_type!r}")
-        done = scheduler.last_epoch
-        whole_number(length, "length", at_least=done)
-        if isinstance(scheduler, OneCycleLR):
-            for phase in scheduler._schedule_phases:
-                phase["end_step"] = (phase["end_step"] + 1) * length / before - 1
-            scheduler.total_steps = length
-            scheduler.last_epoch = min(done, length - 1) - 1
-            scheduler.step()  # computes the rates of this place anew
-            scheduler.last_epoch = done
-        else:
-            part = (1 + math.cos(math.pi * done / length)) / 2
-            scheduler.T_max = length
-            floor = scheduler.eta_min
-            for group, base in zip(self.optimizer.param_groups, scheduler.base_lrs, strict=True):
-                group["lr"] = floor + (base - floor) * part
+        self._schedule.stretch_to(length)
 
     def scale_learning_rate(self, factor: float) -> None:
-        """Multiply all that the schedule computes rates from, but for what the optimizer's groups hold."""
+        """Multiply all that the schedule computes rates from, except for what the optimizer's groups hold."""
         scale_lists(self.scheduler, factor)
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule's own state, its type, and what it advances with."""
-        return {
-            "type": self.scheduler_type,
-            "per": self.per,
-            "scheduler": self._kept.state_dict(),
-            "groups": self._groups.positions(),
-            "steps_seen": self._steps_seen,
-        }
+        return {**self._schedule.state_dict(), "steps_seen": self._steps_seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where the schedule was.
@@ -334,16 +230,5 @@ class LearningRateScheduler:
             ValueError: if the state is of another type of schedule, of one that advances with something else, or of
                 more parameter groups.
         """
-        if state["type"] != self.scheduler_type:
-            raise ValueError(f"the saved schedule is {state['type']!r}, this one is {self.scheduler_type!r}")
-        if (per := state.get("per", self.per)) != self.per:  # older files do not say
-            raise ValueError(f"the saved schedule has per={per!r}, this one {self.per!r}: resume with the same")
-        self._groups.expect(state.get("groups"))  # older files have none
-        wanted = self._length
-        self._kept.load_state_dict(state["scheduler"])
-        # Torch warns of a schedule that steps before its optimizer; this one's has, in an earlier process.
-        self.optimizer._opt_called = True  # type: ignore[attr-defined]
+        self._schedule.load_state_dict(state, stretch=self.stretch)
         self._steps_seen = state["steps_seen"]
-        if self.stretch and wanted is not None and wanted != self._length:
-            logger.info("the %s schedule is stretched from %s to %d", self.scheduler_type, self._length, wanted)
-            self.stretch_to(wanted)
