@@ -185,19 +185,32 @@ def test_mistakes_are_told_in_all_processes(several):
     assert (
         first.keys()
         == second.keys()
-        == {"precision", "seeds", "loaders", "lengths", "cut window", "nan", "file", "no pickle"}
+        == {"precision", "seeds", "loaders", "lengths", "own gradients", "cut window", "nan", "file", "no pickle"}
     )
-    for name in ("precision", "loaders", "lengths", "cut window", "file", "no pickle"):
+    for name in ("precision", "loaders", "lengths", "own gradients", "cut window", "file", "no pickle"):
         assert first[name] == second[name]
     assert "float8" in first["precision"]
     assert ["got 0 on this one" in first["seeds"], "got 1 on this one" in second["seeds"]] == [True, True]
     assert first["loaders"].startswith("ValueError: all 2 ranks must be given the same loader")
     assert "one length" in first["lengths"]
+    assert "must average their gradients" in first["own gradients"]
     assert "cut short" in first["cut window"]
     assert sorted("its inputs are not finite" in said["nan"] for said in (first, second)) == [False, True]
     assert sorted("in another rank's part" in said["nan"] for said in (first, second)) == [False, True]
     assert first["file"].startswith("FileNotFoundError")
     assert first["no pickle"] == "RuntimeError: NeedyError: one and other"
+
+
+# Several updates.
+
+
+def test_the_examples_end_equal_on_both_ranks_and_resume_to_the_bit(several):
+    first, second = (results["examples"] for results in several)
+    assert len(first) == 9
+    for name, runs in first.items():
+        assert difference(runs[0], second[name][0]) is None, name
+        for cut in runs[1:]:
+            assert difference(runs[0], cut) is None, name
 
 
 # Files, and resuming from them.

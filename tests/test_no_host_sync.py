@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from support import fake_accelerator as fake
 from support.handlers_table import HANDLERS
 from torch import nn
@@ -32,6 +32,7 @@ from ignite_recipes import (
     RowDataset,
     Trainer,
     TrainEvents,
+    Update,
     Validation,
     VariationalAutoencoder,
     create_dataloaders,
@@ -39,6 +40,7 @@ from ignite_recipes import (
     create_trainer,
     getDefaultModelParams,
     handlers,
+    make_resumable,
     make_traffic_windows,
     send_on_delta,
     train_model_advanced,
@@ -318,6 +320,53 @@ def test_a_step_never_waits(accelerator, tmp_path, name):
     trainer = run(accelerator, attach, tmp_path, **settings)
     assert not accelerator.waits, said(accelerator.waits)
     assert trainer.state.iteration == EPOCHS * BATCHES
+
+
+def two_updates(device, way):
+    """A trainer of two models, each with a fused optimizer, and all that acts on an update."""
+    torch.manual_seed(3)
+    models = nn.ModuleDict({"actor": nn.Linear(3, 2), "critic": nn.Linear(2, 1)}).to(device)
+    optimizers = {name: torch.optim.Adam(model.parameters(), 0.02, fused=True) for name, model in models.items()}
+
+    def critic_loss(m, x, batch):
+        return {"loss": (m["critic"](m["actor"](x)) - batch[1]).square().mean()}
+
+    def actor_loss(m, x, batch):
+        return {"loss": m["critic"](m["actor"](x)).tanh().mean()}
+
+    if way == "ours":
+        updates = [
+            Update(optimizers["critic"], critic_loss, name="critic", accumulation_steps=2),
+            Update(optimizers["actor"], actor_loss, name="actor", every=2),
+        ]
+        trainer = create_trainer(models, updates=updates, device=device, seed=1)
+    else:
+        critic, actor = (Update(optimizers[name], name=name) for name in ("critic", "actor"))
+
+        def update(engine, batch):
+            x, y = (tensor.to(device, non_blocking=True) for tensor in batch)
+            loss = critic(engine, lambda: critic_loss(models, x, (x, y))["loss"])
+            return {"critic_loss": loss, "actor_loss": actor(engine, lambda: actor_loss(models, x, (x, y))["loss"])}
+
+        trainer = make_resumable(Engine(update), {"models": models, "c": critic, "a": actor}, seed=1)
+    MixedPrecisionTrainer(device=device, dtype=torch.bfloat16).attach(trainer)
+    GradientClipper(0.5).attach(trainer)
+    GradientClipper(0.1).attach(trainer.updates["actor"])
+    NonFiniteGuard("skip").attach(trainer)
+    ExponentialMovingAverage(0.9).attach(trainer.updates["actor"])
+    LearningRateScheduler(optimizers["critic"], "cosine", T_max=20, per="step").attach(trainer)
+    EpochAverages().attach(trainer)
+    return trainer
+
+
+@emulated_only
+@pytest.mark.parametrize("way", ["ours", "by hand"])
+def test_a_step_of_several_updates_never_waits(accelerator, way):
+    trainer = two_updates(accelerator.device, way)
+    accelerator.attach(trainer)
+    trainer.run(regression(), max_epochs=EPOCHS)
+    assert not accelerator.waits, said(accelerator.waits)
+    assert trainer.progress.optimizer_steps == (15 if way == "ours" else 2 * EPOCHS * BATCHES)
 
 
 @emulated_only
@@ -607,7 +656,7 @@ def test_a_guard_that_asks_too_early_is_reported(accelerator, tmp_path, lag, fir
 @emulated_only
 def test_a_guard_that_reads_before_the_device_has_written_is_reported(accelerator, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.Event, "synchronize", lambda self: None)
-    with pytest.raises(AssertionError, match=r"has not written yet, at handlers/nonfinite\.py"):
+    with pytest.raises(AssertionError, match=r"has not written yet, at handlers/_late_flags\.py"):
         run(accelerator, lambda t: NonFiniteGuard().attach(t.trainer), tmp_path, epochs=1)
 
 

@@ -7,15 +7,47 @@ from ignite.engine import Engine
 from torch import Tensor
 
 from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.engine.updates import updates_of
 from ignite_recipes.loading.batches import count_samples
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.update import Update
 
-__all__ = ["compute_loss", "take_by_hand"]
+__all__ = ["Calls", "take_by_hand"]
 
 
-def compute_loss(update: "Update", loss: Tensor | Callable[[], Tensor]) -> Tensor:
+class Calls:
+    """How often the user's update function has called an update with the current batch, and which calls are done.
+
+    After an error between two updates the batch is repeated; what is in the weights already is not trained again.
+
+    Args:
+        iteration: all calls until then are done.
+
+    Attributes:
+        number: of the current call, from 1.
+    """
+
+    def __init__(self, iteration: int = 0) -> None:
+        self._iteration, self.number = iteration, 0
+        self._done = (iteration, 0)
+
+    def begin(self, iteration: int) -> bool:
+        """Note a call; whether it is one that is done already."""
+        self.number = self.number + 1 if self._iteration == iteration else 1
+        self._iteration = iteration
+        return (iteration, self.number) <= self._done
+
+    def note_done(self) -> None:
+        """All calls so far are in the weights."""
+        self._done = (self._iteration, self.number)
+
+    def restart(self) -> None:
+        """The batch is repeated, from its first call on."""
+        self._iteration = 0
+
+
+def _compute_loss(update: "Update", loss: Tensor | Callable[[], Tensor]) -> Tensor:
     """The loss, computed under autocast if it is a function."""
     if not callable(loss):
         return loss
@@ -28,10 +60,14 @@ def take_by_hand(
 ) -> Tensor:
     """Add the gradients of ``loss`` to those of the window and, where it ends, step; arguments as for ``Update``."""
     state: Any = engine.state
+    if update.calls.begin(state.iteration):  # computed, so that what follows draws the same random numbers
+        return _compute_loss(update, loss).detach()
+    if update.calls.number > 1:
+        updates_of(engine).end_round()
     update.begin(state, keep=False)
     weight = _weigh(update, engine, num_samples)
 
-    value = compute_loss(update, loss)
+    value = _compute_loss(update, loss)
     state.losses = {"loss": value}
     fire(engine, TrainEvents.LOSSES_READY)
     update.backward(value, weight)
@@ -40,7 +76,7 @@ def take_by_hand(
     fire(engine, TrainEvents.BACKWARD_COMPLETED)
 
     def compute_again() -> Tensor:
-        again = compute_loss(update, loss)
+        again = _compute_loss(update, loss)
         update.backward(again, weight)
         update.window.losses[-1] = again.detach()
         return again

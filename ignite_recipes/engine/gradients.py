@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.exchange.sharded import full_value
 
-__all__ = ["are_alike", "gradients_of", "parameters_of", "scale_in_place", "total_norm"]
+__all__ = ["are_alike", "gradients_of", "parameters_of", "scale_in_place", "total_norm", "zero_gradients"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -39,6 +39,16 @@ def gradients_of(parameters: Iterable[Tensor]) -> list[Tensor]:
             gradient = gradient._values()
         found.append(gradient)
     return found
+
+
+def zero_gradients(optimizer: Optimizer) -> None:
+    """Free the gradients of an optimizer's parameters."""
+    if type(optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
+        optimizer.zero_grad(set_to_none=True)
+        return
+    for group in optimizer.param_groups:  # torch's own does this and tells its profiler: 20 times the cost
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:

@@ -72,6 +72,8 @@ class OwnStep:
         }
         own = [steps.update for steps in self.observed.values()] if observes else []
         self.updates = Updates([*updates.values(), *own], self.exchange)
+        for update in updates.values():
+            update.veto_lag = 0 if device.type == "cpu" else 4
         self.statistics = RunningStatistics(self.model)
         for update in self.updates.values():
             update.statistics = self.statistics

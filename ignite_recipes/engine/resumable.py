@@ -15,9 +15,10 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ignite_recipes.devices import as_device
+from ignite_recipes.engine.create import agreed_seed
 from ignite_recipes.engine.own_step import OwnStep, silent_events
 from ignite_recipes.engine.parts import Parts, check_stateful, keep_state
-from ignite_recipes.engine.trainer import TrainingEngine, agreed_seed
+from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.unfired import FIRED_BY_STEP
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap

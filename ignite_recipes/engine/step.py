@@ -17,8 +17,9 @@ from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function
 from ignite_recipes.engine.models import Models, as_module
+from ignite_recipes.engine.optimizer_step import check_optimizer
 from ignite_recipes.engine.progress import Progress
-from ignite_recipes.engine.update import Update, check_optimizer
+from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.updates import Updates
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange import exchange_of
@@ -38,29 +39,13 @@ class TrainingStep:
     the same: exact accumulation, mixed precision, the events of a step, the guard. Where ``state.seed`` is None, it
     draws from torch's generators as they are.
 
-    Args:
-        model: moved to ``device``; several models by name are one ``ModuleDict``, which the loss functions are given.
-        optimizer: any torch optimizer of the model's parameters.
-        loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors.
-        updates: in place of ``optimizer``, ``loss_fn`` and ``accumulation_steps``: several updates of every batch, in
-            their order; the step's output has their losses as ``{name}_{loss}``.
-        device: None or ``"auto"`` is the best one there is.
-        accumulation_steps: batches per optimizer step.
-        get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
-        batch_size: counts the samples of a batch; by default the length of its first tensor.
-        prepare_batch: ``prepare_batch(batch, device, non_blocking)`` gives the batch on the device, as in Ignite; by
-            default every tensor in it is moved, and whatever has a ``to`` of its own.
-        compile: compute the losses through ``torch.compile``: True, or one of its modes.
+    Arguments and what is raised as for :func:`~ignite_recipes.create_trainer`.
 
     Attributes:
         model, optimizer, loss_fn, device: as given; of several updates the first one's.
         updates: what is done with the gradients of a window of batches, :class:`~ignite_recipes.Update` by name.
         exchange: with the other ranks of the run.
         progress: where the run is.
-
-    Raises:
-        ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, or there is no such device.
-        TypeError: for a model, optimizer or loss function of another kind.
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

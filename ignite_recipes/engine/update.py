@@ -1,6 +1,5 @@
 """One training update: what is done with the gradients of a window of batches."""
 
-import inspect
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,12 +11,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
-from ignite_recipes.engine.by_hand import compute_loss, take_by_hand
-from ignite_recipes.engine.closures import step_by_closure
+from ignite_recipes.engine.by_hand import Calls, take_by_hand
 from ignite_recipes.engine.events import STEP_EVENTS, TrainEvents, fire
-from ignite_recipes.engine.gradients import gradients_of, parameters_of
+from ignite_recipes.engine.gradients import gradients_of, parameters_of, zero_gradients
 from ignite_recipes.engine.losses import LossFunction, check_loss_function
 from ignite_recipes.engine.of_update import OfUpdate
+from ignite_recipes.engine.optimizer_step import check_optimizer, needs_closure, step_optimizer
 from ignite_recipes.engine.progress import StepCount
 from ignite_recipes.engine.statistics import RunningStatistics
 from ignite_recipes.engine.updates import updates_of
@@ -87,7 +86,7 @@ class Update:
         self.optimizer, self.loss_fn, self.name = optimizer, loss_fn, name
         self.every = whole_number(every, "every", "batches")
         self.window = Window(whole_number(accumulation_steps, "accumulation_steps", "batches"))
-        self.needs_closure = _needs_closure(optimizer) if closure is None else closure
+        self.needs_closure = needs_closure(optimizer) if closure is None else closure
         if self.needs_closure and accumulation_steps > 1:
             raise ValueError(
                 "an optimizer that needs a closure computes the loss of one batch again and again; got "
@@ -95,6 +94,7 @@ class Update:
             )
         self.precision: Any = None
         self.veto: bool | Tensor = False
+        self.veto_lag = 0
         self.count = StepCount()
         self.losses: Any = loss_fn  # compiled, if that is asked for
         self.begun = self.done = 0  # the last iterations that were computed, and that are in the weights
@@ -102,10 +102,8 @@ class Update:
         self.is_observed = False  # whether an update function steps the optimizer itself
         self.exchange: Exchange | None = None
         self.statistics: RunningStatistics | None = None
-        self._calls = (0, 0)  # the iteration, and how often the user's update function has called it in that
-        self._done_calls = (0, 0)
+        self.calls = Calls()
         self._engine: weakref.ref[Engine] | None = None
-        self._veto_lag: int | None = None
 
     def __repr__(self) -> str:
         rhythm = "" if self.every == 1 else f", every={self.every}"
@@ -144,17 +142,6 @@ class Update:
         """Run ``handler`` at an event of the engine; at one of a step for this update only."""
         self.engine.add_event_handler(event, OfUpdate(self.name, handler) if event in STEP_EVENTS else handler, *args)
 
-    @property
-    def veto_lag(self) -> int:
-        """Updates until the host asks an accelerator whether one was finite; 0 is at once."""
-        if self._veto_lag is None:
-            self._veto_lag = 0 if parameters_of(self.optimizer)[0].device.type == "cpu" else 4
-        return self._veto_lag
-
-    @veto_lag.setter
-    def veto_lag(self, lag: int) -> None:
-        self._veto_lag = lag
-
     # One update, from top to bottom.
 
     def __call__(self, engine: Engine, loss: Tensor | Callable[[], Tensor], num_samples: int | None = None) -> Tensor:
@@ -171,10 +158,6 @@ class Update:
         """
         if self._engine is None or self._engine() is not engine:
             self.attach(engine)
-        if self._is_repeated(engine.state.iteration):  # computed, so that what follows draws the same random numbers
-            return compute_loss(self, loss).detach()
-        if self._calls[1] > 1:
-            updates_of(engine).end_round()
         return take_by_hand(self, engine, loss, num_samples)
 
     def begin(self, state: Any, *, keep: bool = True) -> None:
@@ -217,10 +200,11 @@ class Update:
             compute_again: for a closure, computes the loss and its gradients once more.
         """
         self.ready_gradients(engine)
-        is_taken = self._step_optimizer(engine, compute_again)
+        is_taken = step_optimizer(self, engine, compute_again)
 
         self.window.clear()
-        self.done, self._done_calls = engine.state.iteration, self._calls
+        self.done = engine.state.iteration
+        self.calls.note_done()
         if note is not None:
             note()
         self.note_step(engine, is_taken=is_taken)
@@ -253,39 +237,6 @@ class Update:
         fire(engine, TrainEvents.GRADIENTS_READY)
         fire(engine, TrainEvents.OPTIMIZER_STEP_STARTED)
 
-    def _step_optimizer(self, engine: Engine, compute_again: Callable[[], Tensor] | None) -> bool:
-        """Take the step unless it is vetoed or has overflown; whether it was taken, as far as is known."""
-        veto, optimizer = self.veto, self.optimizer
-        if isinstance(veto, Tensor):
-            if self.can_defer_veto:
-                return self._step_unless(veto)
-            veto = bool(veto)  # waits for the device: the price of an optimizer that is not fused
-        if self.needs_closure:
-            return not veto and step_by_closure(self, engine, compute_again)
-        if self.precision is not None:
-            return bool(self.precision.step_optimizer(optimizer, drop=veto))
-        if not veto:
-            optimizer.step()
-        return not veto
-
-    def _step_unless(self, flag: Tensor) -> bool:
-        """Let a fused optimizer read ``flag`` on the device, as ``GradScaler`` does; nobody waits."""
-        optimizer: Any = self.optimizer
-        optimizer.grad_scale, optimizer.found_inf = None, flag.to(torch.float32)
-        try:
-            optimizer.step()
-        finally:
-            del optimizer.grad_scale, optimizer.found_inf
-        return True
-
-    @property
-    def can_defer_veto(self) -> bool:
-        """Whether a step can be dropped on the device, without the host having to know at once."""
-        if self.precision is not None and self.precision.scaler is not None:
-            return False  # the scaler itself decides
-        fused = all(group.get("fused") for group in self.optimizer.param_groups)
-        return self.veto_lag > 0 and fused and getattr(self.optimizer, "_step_supports_amp_scaling", False)
-
     def report_late_skip(self, engine: Engine) -> None:
         """Correct the counts: a step that was counted as taken turns out to have been dropped.
 
@@ -304,7 +255,7 @@ class Update:
         if self.done < self.begun and self.statistics is not None:
             self.statistics.put_back()
         self.begun = self.done
-        self._calls = (0, 0)  # a batch that is repeated counts from its first call
+        self.calls.restart()
         self.window.clear()
         if self.precision is not None:
             self.precision.abandon_step()
@@ -312,36 +263,12 @@ class Update:
     def settle(self, iteration: int) -> None:
         """What parameters and buffers hold now is what the run has after ``iteration``."""
         self.begun = self.done = iteration
-        self._calls = self._done_calls = (iteration, 0)
-
-    def _is_repeated(self, iteration: int) -> bool:
-        """Whether a call by the user's update function repeats one that is in the weights already."""
-        number = self._calls[1] + 1 if self._calls[0] == iteration else 1
-        self._calls = (iteration, number)
-        return self._calls <= self._done_calls
+        self.calls = Calls(iteration)
 
     def zero_gradients(self) -> None:
         """Free the gradients of the optimizer's parameters."""
-        if type(self.optimizer).zero_grad is not Optimizer.zero_grad:  # an optimizer that has its own
-            self.optimizer.zero_grad(set_to_none=True)
-            return
-        for group in self.optimizer.param_groups:  # torch's own does this and tells its profiler: 20 times the cost
-            for parameter in group["params"]:
-                parameter.grad = None
+        zero_gradients(self.optimizer)
 
     def gradients(self) -> list[Tensor]:
         """The gradients of the optimizer's parameters that have one, as ``gradients_of`` gives them."""
         return gradients_of(parameters_of(self.optimizer))
-
-
-def check_optimizer(optimizer: Any) -> None:
-    """Raise TypeError unless it is an optimizer of torch's."""
-    if not isinstance(optimizer, Optimizer):
-        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer made for the model's parameters; got {got}")
-
-
-def _needs_closure(optimizer: Optimizer) -> bool:
-    """Whether ``optimizer.step`` cannot be called without a closure."""
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    return closure is not None and closure.default is closure.empty

@@ -101,6 +101,7 @@ class Updates(Mapping[str, "Update"]):
         self.exchange = exchange
         for update in self._all:
             update.exchange, update.is_alone = exchange, alone
+            update.veto_lag = 0 if device.type == "cpu" else 4
             update.statistics = RunningStatistics(model)
         self.compile(compile, device)
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,9 +11,11 @@ from torch import Tensor, nn
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import gradients_of, total_norm
+from ignite_recipes.engine.optimizer_step import can_defer_veto
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.update import Update
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._late_flags import LateFlags
 from ignite_recipes.handlers.mixed_precision import MixedPrecisionTrainer
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
 
@@ -86,8 +87,7 @@ class NonFiniteGuard:
         self._model: nn.Module | None = None
         self._precision: MixedPrecisionTrainer | None = None  # of an update function without Update
         self._updates: dict[str, Update] = {}  # those that it guards
-        # (update, epoch, iteration, flag on its way to the host, event that says it has arrived)
-        self._outstanding: deque[tuple[str, int, int, Tensor, Any]] = deque()
+        self._late = LateFlags()
 
     def __repr__(self) -> str:
         return f"NonFiniteGuard({self.policy!r})"
@@ -205,30 +205,16 @@ class NonFiniteGuard:
             update.statistics.put_back(is_bad)
         if update.precision is None or update.precision.scaler is None:
             update.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
-        arrived = None
-        if flag.device.type != "cpu":
-            on_host = torch.empty((), pin_memory=True).copy_(flag, non_blocking=True)
-            arrived = torch.Event(flag.device)
-            arrived.record()
-            flag = on_host
-        self._outstanding.append((update.name, trainer.state.epoch, trainer.state.iteration, flag, arrived))
-        if len(self._outstanding) > update.veto_lag * len(self._updates):
+        self._late.send((update.name, trainer.state.epoch, trainer.state.iteration), flag)
+        if len(self._late) > update.veto_lag * len(self._updates):
             self._read_oldest(trainer)
 
     def _read_oldest(self, trainer: Engine) -> None:
-        name, epoch, iteration, flag, event = self._outstanding.popleft()
-        kinds = self._arrived(flag, event)
+        (name, epoch, iteration), kinds = self._late.receive()
         where = f"epoch {epoch}, iteration {iteration}" + ("" if len(self._updates) == 1 else f", {name}")
         self._judge(kinds < 2, kinds % 2 == 0, where, "not finite", name)
-        if not self.finite and (update := self._updates[name]).can_defer_veto:
+        if not self.finite and can_defer_veto(update := self._updates[name]):
             update.report_late_skip(trainer)
-
-    @staticmethod
-    def _arrived(flag: Tensor, event: Any) -> int:
-        """The flag's value on the host: 2 for a loss that is not finite, plus 1 for gradients that are not."""
-        if event is not None:
-            event.synchronize()
-        return int(flag)
 
     def _judge(self, loss_is_finite: bool, norm_is_finite: bool, where: str, loss: str, update: str = "") -> None:
         self.finite = loss_is_finite and norm_is_finite
@@ -250,7 +236,7 @@ class NonFiniteGuard:
         return "the norm of the gradients" if name is None else f"the gradient of {name}"
 
     def _finish_epoch(self, trainer: Engine) -> None:
-        while self._outstanding:
+        while self._late:
             self._read_oldest(trainer)
         state = trainer.state
         for name, update in self._updates.items():
@@ -263,13 +249,10 @@ class NonFiniteGuard:
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were dropped, how many of them last in a row, and what is still on its way to the host."""
-        outstanding = [(*place, self._arrived(flag, event)) for *place, flag, event in self._outstanding]
-        consecutive = dict(self._consecutive)
+        consecutive, outstanding = dict(self._consecutive), self._late.values()
         return {"num_skipped": self.num_skipped, "consecutive": consecutive, "outstanding": outstanding}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue to count from there."""
         self.num_skipped, self._consecutive = state["num_skipped"], dict(state["consecutive"])
-        self._outstanding = deque(
-            (name, epoch, n, torch.tensor(float(kinds)), None) for name, epoch, n, kinds in state["outstanding"]
-        )
+        self._late = LateFlags(state["outstanding"])

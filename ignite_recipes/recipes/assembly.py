@@ -12,9 +12,10 @@ from torch.optim import Adam, Optimizer
 
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.checkpoint.run import restore_run
+from ignite_recipes.engine.create import create_trainer
 from ignite_recipes.engine.evaluator import EvaluationEngine
 from ignite_recipes.engine.losses import LossFunction
-from ignite_recipes.engine.trainer import TrainingEngine, create_trainer
+from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
     Checkpointing,

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from ignite_recipes.data.traffic import TrafficDataset, collate_traffic
 from ignite_recipes.devices import as_device
+from ignite_recipes.engine.create import create_trainer
 from ignite_recipes.engine.evaluator import create_evaluator
 from ignite_recipes.engine.losses import LossFunction
-from ignite_recipes.engine.trainer import create_trainer
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from ignite.metrics import Average
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 
 import ignite_recipes as ir
 from ignite_recipes.cli import main as run_command
+from ignite_recipes.engine.window import Window
 from ignite_recipes.exchange.ranks import (
     LostRankError,
     on_rank_zero,
@@ -37,6 +38,7 @@ from ignite_recipes.exchange.ranks import (
     world_size,
 )
 from ignite_recipes.loading.keyed_loader import KeyedLoader
+from support.examples import SMALL, make_small
 from support.models import perceptron
 
 LIMIT_SECONDS = 60.0
@@ -376,7 +378,42 @@ def evaluator_alone(folder):
     }
 
 
+def pair_of(window=1, every=1):
+    """An actor and a critic that have each other's outputs in their losses, and what updates them."""
+    models = nn.ModuleDict({"actor": net(), "critic": nn.Linear(1, 1)})
+    optimizers = {name: torch.optim.Adam(model.parameters(), 0.01) for name, model in models.items()}
+    losses = {
+        "critic": lambda m, x, batch: {"loss": mse_loss(m["critic"](m["actor"](x)), batch[1])},
+        "actor": lambda m, x, batch: {"loss": -m["critic"](m["actor"](x)).tanh().mean()},
+    }
+    settings = {"critic": {"accumulation_steps": window}, "actor": {"every": every}}
+    return models, optimizers, losses, settings
+
+
+def several_updates(folder):
+    models, optimizers, losses, settings = pair_of(window=2, every=2)
+    updates = [ir.Update(optimizers[name], losses[name], name=name, **settings[name]) for name in losses]
+    trainer = ir.create_trainer(models, updates=updates, seed=3)
+    return by_hand(trainer, list(Unsized()), 2, handlers=[ir.GradientClipper(0.5), ir.NonFiniteGuard()])
+
+
+def updates_of_ones_own(folder):
+    models, optimizers, losses, _ = pair_of()
+    critic = ir.Update(optimizers["critic"], name="critic", accumulation_steps=2)
+    actor = ir.Update(optimizers["actor"], name="actor")
+
+    def update(engine, batch):
+        loss = critic(engine, losses["critic"](models, batch[0], batch)["loss"])
+        actor(engine, losses["actor"](models, batch[0], batch)["loss"])
+        return {"loss": loss}
+
+    trainer = ir.make_resumable(Engine(update), {"models": models, "c": critic, "a": actor}, seed=3)
+    return by_hand(trainer, list(Unsized()), 2, handlers=[ir.GradientClipper(0.5), ir.NonFiniteGuard()])
+
+
 AS_IN_ONE_PROCESS = [
+    several_updates,
+    updates_of_ones_own,
     mlp_trainer,  # first: its experiment is made before anybody has joined the processes
     plain,
     in_float64,
@@ -602,11 +639,26 @@ def mistakes(folder):
     told("seeds", lambda: sgd_trainer(seed=number))
     told("loaders", lambda: sgd_trainer().run([(torch.rand(4, 5) + number, torch.rand(4, 1))], max_epochs=1))
     told("lengths", lambda: sgd_trainer().run([(torch.rand(8, 5), torch.rand(4, 1))], max_epochs=1))
+    told("own gradients", lambda: own_gradients(net()))
+    told("averaged gradients", lambda: own_gradients(DistributedDataParallel(net())))
     told("cut window", lambda: cut_window_of_a_sharded_model())
     told("nan", lambda: one_bad_sample("raise"))
     told("file", lambda: on_rank_zero(lambda: Path(folder, "missing").read_text()))
     told("no pickle", lambda: on_rank_zero(raise_what_cannot_travel))
     return said
+
+
+def own_gradients(model):
+    """An update function that steps by itself."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        mse_loss(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+
+    trainer = ir.make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=3)
+    trainer.run(list(Unsized())[:3], max_epochs=1)
 
 
 class NeedyError(Exception):
@@ -715,7 +767,48 @@ def sharded_in_the_trainer(folder):
     return {"histories": found, "folder": experiment.experiment_dir}
 
 
+def examples(folder):
+    """Those of the documents: whole, and cut inside an epoch and at its end, in float16, accumulated."""
+    found = {}
+    for name in SMALL:
+        for window, precision in [(1, None), (2, None if name == "lbfgs" else torch.float16)]:
+            if name == "lbfgs" and window == 2:
+                continue
+            found[name, window] = [run_example(folder, name, window, precision, cut) for cut in (None, 2, 4)]
+    return found
+
+
+def run_example(folder, name, window, precision, cut):
+    path = folder / f"{name}.pt"
+    trainer, loader = make_small_example(name, window, precision)
+    if cut is not None:
+
+        def leave(engine):
+            if engine.state.iteration >= cut:
+                state = ir.run_state(engine)
+                on_rank_zero(lambda: ir.write_checkpoint(state, path))
+                raise CutError
+
+        trainer.add_event_handler(ir.TrainEvents.RESUME_POINT, leave)
+        with suppress(CutError):
+            trainer.run(loader, max_epochs=2)
+        trainer, loader = make_small_example(name, window, precision)
+        ir.restore_run(trainer, path)
+    trainer.run(loader, max_epochs=2)
+    return weights(trainer.model)
+
+
+def make_small_example(name, window, precision):
+    trainer, loader = make_small(name)
+    for update in trainer.updates.values():
+        update.window = Window(window)
+    if precision is not None:
+        ir.MixedPrecisionTrainer(device="cpu", dtype=precision).attach(trainer)
+    return trainer, loader
+
+
 SEVERAL = [
+    examples,
     batch_statistics,
     initial_weights_and_noise,
     augmentation,
