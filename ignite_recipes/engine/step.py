@@ -180,20 +180,21 @@ class TrainingStep:
             engine._fire_event(TrainEvents.INPUTS_READY)
 
         # Each update, in their order.
+        if updates.only is not None:
+            return self._update(engine, updates.only, batch, share)
         output: dict[str, Tensor] = {}
         due = updates.due(state.iteration)
         for update in due:
             output.update(updates.named(update, self._update(engine, update, batch, share)))
-        if len(due) != 1 or len(updates) > 1:
-            updates.end_batch()
+        updates.end_batch()
         return output
 
     def _update(self, engine: Engine, update: Update, batch: Any, share: float) -> dict[str, Tensor]:
         state: Any = engine.state
-        exchange, window = self.exchange, update.window
+        exchange, window, progress = self.exchange, update.window, self.updates.progress
         update.begin(state)
-        assert self.progress is not None
-        is_last = len(window.losses) + 1 == window.length or self.progress.is_last_batch
+        assert progress is not None
+        is_last = len(window.losses) + 1 == window.length or progress.is_last_batch
 
         # Forward and loss, and backward of the batch's share of its window; gradients are averaged over the ranks.
         weight = window.weigh(state.num_samples) * share * exchange.world_size
@@ -205,15 +206,16 @@ class TrainingStep:
 
         # The optimizer's step, where the window ends.
         if is_last:
-            compute_again = partial(self._compute_again, engine, update, batch, share, weight)
-            update.take(engine, note=self.updates.note_if_last, compute_again=compute_again)
+            again = partial(self._compute_again, engine, update, batch, share, weight) if update.needs_closure else None
+            note = progress.note_update if update.is_alone else self.updates.note_if_last
+            update.take(engine, note=note, compute_again=again)
         return output
 
     def _backward(self, engine: Engine, update: Update, batch: Any, share: float, weight: float) -> Any:
         """Gradients of a batch; the losses on their way to an average over the ranks."""
         state: Any = engine.state
         # Seeded again, so that dropout does not depend on earlier draws.
-        self._seed(state, self.updates.place(update))
+        self._seed(state, update.place)
         with update.autocast():
             losses = state.losses = self.exchange.forward(update.losses, self.model, state.inputs, batch)
         loss = check_loss(losses)
@@ -233,7 +235,7 @@ class TrainingStep:
     def repeat_forward(self, engine: Engine, update: Update) -> Mapping[str, Tensor]:
         """The losses of the current batch once more, from the same inputs and the same random numbers."""
         state: Any = engine.state
-        self._seed(state, self.updates.place(update))
+        self._seed(state, update.place)
         with update.autocast():
             batch = self.prepare_batch(state.batch, self.device, True)
             assert update.loss_fn is not None

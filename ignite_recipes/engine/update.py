@@ -98,6 +98,7 @@ class Update:
         self.count = StepCount()
         self.losses: Any = loss_fn  # compiled, if that is asked for
         self.begun = self.done = 0  # the last iterations that were computed, and that are in the weights
+        self.place = "step"  # of its random numbers, beside the seed and the iteration
         self.is_alone = False  # whether it is the only update of a step of ours
         self.is_observed = False  # whether an update function steps the optimizer itself
         self.exchange: Exchange | None = None
@@ -165,7 +166,7 @@ class Update:
         state.update = self
         self.begun = state.iteration
         if not self.window.is_open:
-            self.zero_gradients()
+            zero_gradients(self.optimizer)
             if keep and self.statistics is not None:
                 self.statistics.keep()
 
@@ -225,7 +226,7 @@ class Update:
         """Bring the gradients of the window to their true size, and let handlers clip and judge them."""
         state: Any = engine.state
         state.update = self
-        if self.exchange is not None:
+        if self.exchange is not None and self.exchange.world_size > 1:
             self.exchange.finish_gradients(self.gradients)
         if self.precision is not None:
             self.precision.unscale_gradients(self.optimizer)

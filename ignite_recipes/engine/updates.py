@@ -28,12 +28,14 @@ class Updates(Mapping[str, "Update"]):
     Attributes:
         progress: where the run is; None before they belong to an engine.
         exchange: with the other ranks; None where an update function of the user's own is alone.
+        only: the only one, if it is computed with every batch.
     """
 
     def __init__(self, updates: Iterable["Update"] = (), exchange: Exchange | None = None) -> None:
         self._updates: dict[str, Update] = {}
         self._all: tuple[Update, ...] = ()
         self._engine: weakref.ref[Engine] | None = None
+        self.only: Update | None = None
         self.progress: Progress | None = None
         self.exchange = exchange
         for update in updates:
@@ -44,7 +46,9 @@ class Updates(Mapping[str, "Update"]):
             raise ValueError(f"each update of a step must have a name of its own; got {update.name!r} twice")
         if any(update.optimizer is other.optimizer for other in self._all):
             raise ValueError(f"each update must have an optimizer of its own; got that of another for {update.name!r}")
+        update.place = f"step {update.name}" if self._all else "step"
         self._updates[update.name], self._all = update, (*self._all, update)
+        self.only = update if len(self._all) == 1 and update.every == 1 else None
         update.exchange = self.exchange
 
     def add(self, update: "Update") -> None:
@@ -73,6 +77,8 @@ class Updates(Mapping[str, "Update"]):
     @property
     def is_open(self) -> bool:
         """Whether gradients of some batches wait for others, in one of them."""
+        if self.only is not None:  # asked after every batch
+            return bool(self.only.window.losses)
         return any(update.window.losses for update in self._all)
 
     # Where they belong.
@@ -137,10 +143,6 @@ class Updates(Mapping[str, "Update"]):
     def due(self, iteration: int) -> list["Update"]:
         """Those that are computed with a batch; after an error only those that are not in the weights yet."""
         return [update for update in self._all if iteration % update.every == 0 and update.done < iteration]
-
-    def place(self, update: "Update") -> str:
-        """What its random numbers depend on, beside the seed and the iteration."""
-        return "step" if update is self._all[0] else f"step {update.name}"
 
     def named(self, update: "Update", losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Losses under the names that the step's output has for them: of several updates with the update's in front."""
