@@ -65,10 +65,12 @@ def restore_newest(trainer: TrainingEngine, folder: str | os.PathLike[str]) -> P
         folder: where ``Checkpointing`` writes; it need not exist yet.
 
     Returns:
-        The file, of :func:`newest_checkpoint`; None if there is none and the run begins.
+        The file: ``latest_checkpoint.pt``, or without it the sound one of the run that got farthest; None if there is
+        none and the run begins.
 
     Raises:
-        CheckpointError, ValueError: as for :func:`newest_checkpoint` and :func:`restore_run`.
+        CheckpointError: if there are files and none is sound and of a whole run; and as for :func:`restore_run`.
+        ValueError: as for :func:`restore_run`.
 
     >>> import tempfile, torch
     >>> from ignite_recipes import Checkpointing, create_trainer

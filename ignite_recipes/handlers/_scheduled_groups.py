@@ -59,6 +59,9 @@ class ScheduledGroups:
             group.setdefault("initial_lr", group["lr"] * 1.0)  # as torch does, but for plateau
         self._know(optimizer.param_groups)
 
+    def __repr__(self) -> str:
+        return "parameter groups that a schedule is to follow"
+
     def follow(self) -> None:
         """Take notice of groups that were added, taken away or moved since the last time."""
         groups = self._optimizer.param_groups
