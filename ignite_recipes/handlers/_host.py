@@ -39,11 +39,10 @@ from ignite_recipes.engine.unfired import say_unfired
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.handlers._host_metrics import HostMetrics
+from ignite_recipes.handlers._order import MeasuresFirst
 from ignite_recipes.handlers._run_end import Failures
 
 __all__ = ["Host", "host_of"]
-
-_DECIDING = "_deciding"  # on another Engine: its handlers that read an epoch's metrics at EPOCH_COMPLETED
 
 
 def host_of(engine: Engine | Update) -> "Host":
@@ -137,7 +136,7 @@ class Host:
         Raises:
             RuntimeError: naming both, and the order that works; never on a trainer of ours.
         """
-        deciding = vars(self.engine).get(_DECIDING, [])  # none on a trainer of ours
+        deciding = [] if self.trainer is not None else self._order().deciding
         attached = [entry[0] for entry in self.engine._event_handlers[Events.EPOCH_COMPLETED]]
         earlier = [first for first in deciding if any(first is other for other in attached)]
         if earlier:
@@ -157,8 +156,17 @@ class Host:
             on_metrics: whether it reads metrics; what does not may be attached before what measures.
         """
         if self.trainer is None and on_metrics:
-            vars(self.engine).setdefault(_DECIDING, []).append(handler)
+            self._order().deciding.append(handler)
         self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.METRICS_READY, handler, *args)
+
+    def _order(self) -> MeasuresFirst:
+        """What knows which handlers of another Engine decide."""
+        attached = (entry[0] for entry in self.engine._event_handlers[Events.STARTED])
+        order = next((handler for handler in attached if isinstance(handler, MeasuresFirst)), None)
+        if order is None:
+            order = MeasuresFirst()
+            self.engine.add_event_handler(Events.STARTED, order)
+        return order
 
     def where_run_can_be_left(self, handler: Callable[..., Any]) -> None:
         """Run where the run may be left; of a trainer of ours a checkpoint that is taken there resumes exactly."""

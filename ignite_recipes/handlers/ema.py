@@ -13,6 +13,7 @@ from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.checkpoint.model_file import AVERAGED
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._weight_average import WeightAverage
@@ -77,6 +78,8 @@ class ExponentialMovingAverage:
         self.num_updates = 0
         self._has_begun = False  # with the weights of the first run, and not those it was attached with
         self._swap: WeightSwap | None = None
+        self._whole: nn.Module | None = None  # the trainer's model, where the average is of a part of it
+        self._prefix = ""
         self._average: WeightAverage | None = None
 
     def __repr__(self) -> str:
@@ -139,24 +142,28 @@ class ExponentialMovingAverage:
         weights.update(average.tensors())
         return weights
 
-    def attach(self, trainer: Engine, model: nn.Module | None = None) -> "ExponentialMovingAverage":
+    def attach(self, trainer: Engine | Update, model: nn.Module | None = None) -> "ExponentialMovingAverage":
         """Average over the steps of ``trainer``.
 
         Args:
             trainer: ours, or any Engine whose update function steps the optimizer.
-            model: whose weights to average; by default the trainer's own, or that of :meth:`set_model`.
+                Given one of its updates, over the steps of that only.
+            model: whose weights to average: the trainer's own (the default), or a part of it, e.g. a GAN's generator;
+                on an Engine of your own that of :meth:`set_model`. Of several averages of parts the
+                ``ema_model_state_dict`` of a checkpoint has the one attached last.
 
         Raises:
             RuntimeError: if an engine of your own names no model, or it is attached already.
-            ValueError: if a trainer of ours has another model.
+            ValueError: if the model is none of the trainer's.
         """
         host = host_of(trainer)
         own = None if host.trainer is None else host.trainer.model
-        if own is not None and model is not None and unwrap(model) is not unwrap(own):
-            raise ValueError(
-                "a trainer averages the weights of its own model; got another one: for a part of it call "
-                "set_model(part), and let update() handle OPTIMIZER_STEP_COMPLETED"
-            )
+        if own is not None and model is not None:
+            names = {id(module): name for name, module in unwrap(own).named_modules()}
+            if id(unwrap(model)) not in names:
+                raise ValueError("a trainer averages the weights of its own model, or of a part of it; got another one")
+            name = names[id(unwrap(model))]
+            self._whole, self._prefix = unwrap(own), f"{name}." if name else ""
         if model is None and self._swap is not None and own is None:
             model = self._swap.model
         model = host.model(model, "what to average")
@@ -181,7 +188,15 @@ class ExponentialMovingAverage:
             self._has_begun = True
 
     def _put_in(self, trainer: TrainingEngine) -> None:
-        trainer.weights.put_in(self._named())
+        trainer.weights.put_in(self._in_whole())
+
+    def _in_whole(self) -> dict[str, Any]:
+        """The trainer's model's state dict, with the averaged weights of a part in it."""
+        if not self._prefix or self._whole is None:
+            return self._named()
+        weights = self._whole.state_dict()
+        weights.update({self._prefix + name: value for name, value in self._named().items()})
+        return weights
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights under the model's own names, and over how many steps; like torch's, not a copy.
@@ -198,7 +213,7 @@ class ExponentialMovingAverage:
 
     def checkpoint_entries(self) -> dict[str, Any]:
         """What a checkpoint holds of it under a key of its own: the averaged weights, as in its state."""
-        return {AVERAGED: self._named()}
+        return {AVERAGED: self._in_whole()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue to average from there, on the model's device.

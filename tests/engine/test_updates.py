@@ -28,6 +28,9 @@ from ignite_recipes import (
     keep_state,
     make_resumable,
     preserve_run,
+    restore_run,
+    run_state,
+    write_checkpoint,
 )
 from ignite_recipes.checkpoint.resume_check import first_difference
 
@@ -310,6 +313,35 @@ def test_schedules_and_averages_follow_the_update_of_their_optimizer():
     assert ema.num_updates == 4
     with pytest.raises(RuntimeError, match="another one's"):
         LearningRateScheduler(torch.optim.SGD([torch.zeros(1)], 0.1), "cosine").attach(trainer)
+
+
+def test_an_average_may_be_of_one_model_only_and_is_handed_over_in_it(tmp_path):
+    trainer = new_trainer()
+    ema = ExponentialMovingAverage(0.5).attach(trainer.updates["actor"], trainer.model["actor"])
+    seen = {}
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def look(engine):  # validated with it
+        seen.update(copy.deepcopy(engine.model.state_dict()))
+
+    trainer.run(BATCHES, max_epochs=1)
+    state = run_state(trainer)
+    trained, averaged = state["model_state_dict"], state["ema_model_state_dict"]
+    assert {name for name in trained if not torch.equal(trained[name], averaged[name])} == {
+        "actor.weight",
+        "actor.bias",
+    }
+    assert equal(dict(averaged), seen)
+    assert equal(dict(averaged), dict(trainer.model.state_dict()))
+    assert set(ema.state_dict()["weights"]) == {"weight", "bias"}
+    path = write_checkpoint(state, tmp_path / "run.pt")
+    resumed = new_trainer()
+    again = ExponentialMovingAverage(0.5).attach(resumed.updates["actor"], resumed.model["actor"])
+    restore_run(resumed, path)
+    for one in (trainer, resumed):
+        one.run(BATCHES, max_epochs=2)
+    assert equal(dict(trainer.model.state_dict()), dict(resumed.model.state_dict()))
+    assert again.num_updates == ema.num_updates == 12
 
 
 def test_a_first_try_is_taken_back():

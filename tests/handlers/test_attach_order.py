@@ -3,6 +3,7 @@
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from ignite.metrics import Average
 
 from ignite_recipes import (
     EarlyStopping,
@@ -12,6 +13,7 @@ from ignite_recipes import (
     TensorBoardLog,
     TrainingLog,
     Validation,
+    make_resumable,
     parts_of,
 )
 
@@ -94,3 +96,38 @@ def test_what_was_removed_is_in_nobodys_way():
     history = History(["train_loss"]).attach(engine)
     engine.remove_event_handler(history, Events.EPOCH_COMPLETED)
     EpochAverages("train_").attach(engine)
+
+
+def average_of_losses():
+    return Average(output_transform=lambda output: output["loss"])
+
+
+@every_decision
+def test_a_metric_of_ignites_that_would_be_read_before_it_is_computed_is_refused_at_the_start(
+    decides, optimizer, tmp_path
+):
+    engine = own_engine()
+    decide = DECIDES[decides](optimizer, tmp_path).attach(engine)
+    average_of_losses().attach(engine, "train_loss")
+    trained = []
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: trained.append(0))
+    with pytest.raises(RuntimeError) as told:
+        engine.run([[1.0]])
+    assert str(told.value).startswith(f"Average must be attached before {decide!r}")
+    assert not trained
+
+
+def test_a_metric_of_ignites_may_be_attached_before_what_reads_it_and_to_a_trainer_of_ours_anywhere(optimizer):
+    engine = own_engine()
+    average_of_losses().attach(engine, "train_loss")
+    history = History(["train_loss"]).attach(engine)
+    engine.run([[1.0], [3.0]])
+    assert history.epochs["train_loss"] == [2.0]
+    model = torch.nn.Linear(1, 1)
+    trainer = make_resumable(
+        own_engine(), {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)}, seed=0
+    )
+    history = History(["train_loss"]).attach(trainer)
+    average_of_losses().attach(trainer, "train_loss")
+    trainer.run([[1.0], [3.0]])
+    assert history.epochs["train_loss"] == [2.0]
