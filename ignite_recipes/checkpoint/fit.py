@@ -32,8 +32,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_WRAPPERS = ("module.", "_orig_mod.")
-
 
 def fitting(model: nn.Module, weights: Mapping[str, Any]) -> Mapping[str, Any]:
     """The weights, under the names of the plain model where another program has left those of a wrapper in them.

@@ -61,7 +61,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     ones or averaged ones. The latter, if there is an average, are ``ema_model_state_dict``.
 
     Raises:
-        RuntimeError: inside an accumulation window, whose gradients no checkpoint holds.
+        RuntimeError: inside an accumulation window of an ``Update``, whose gradients no checkpoint holds.
 
     >>> import torch
     >>> from ignite_recipes import create_trainer
@@ -152,7 +152,7 @@ def restore_run(
     Attach the handlers first. Either all of it is restored or, if anything does not fit, nothing.
 
     Args:
-        trainer: of ``create_trainer``, with the handlers of that run.
+        trainer: of ``create_trainer`` or ``make_resumable``, with the handlers of that run.
         path: a checkpoint of a whole run.
         settings: what must be as it was, compared with the file's ``metadata`` under the same names.
         num_epochs: the epoch to which the run is to continue; not one that it has passed.
@@ -221,7 +221,7 @@ def restore_run(
 
 
 def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None:
-    """Load a run's state as :func:`run_state` gives it; a handler's that raises leaves it half done.
+    """Load a run's state as :func:`run_state` gives it; if the load of a part raises, the run is half loaded.
 
     Raises:
         ValueError: naming the part that does not fit.
@@ -239,15 +239,15 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     for name, optimizer in optimizers.items():
         with _named(name):
             optimizer.load_state_dict(_local_optimizer_state(trainer, optimizer, optimizer_states[name]))
-    trainer.step.put_back_gradients(run["gradients"])
     local = trainer.step.exchange.local
     trainer.parts.load_state_dict(
         {name: {key: local(value, own) for key, value in state.items()} for name, state in states.items()}
     )
     with _named("progress"):
         trainer.load_state_dict(run["progress"])
-    vars(trainer.state).update(run.get("state") or {})
-    trainer.loader_place = run.get("loader")
+    trainer.step.put_back_gradients(run["gradients"])
+    vars(trainer.state).update(run["state"])
+    trainer.loader_place = run["loader"]
 
 
 @contextmanager
@@ -274,9 +274,10 @@ def _local_optimizer_state(trainer: TrainingEngine, optimizer: Optimizer, state:
 
 
 def check_trainer(trainer: Any) -> None:
-    """Raise TypeError unless it is a trainer of ``create_trainer``."""
+    """Raise TypeError unless it is a trainer of ``create_trainer`` or ``make_resumable``."""
     if not isinstance(trainer, TrainingEngine):
-        raise TypeError(f"trainer must be one of create_trainer(...); got {type(trainer).__name__}")
+        got = type(trainer).__name__
+        raise TypeError(f"trainer must be one of create_trainer(...) or make_resumable(...); got {got}")
 
 
 def _check_same(settings: Mapping[str, Any], saved: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

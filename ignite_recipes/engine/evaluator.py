@@ -82,7 +82,7 @@ class EvaluationEngine(KeyedEngine):
 
     Modules that the loss function holds, e.g. a criterion, are in evaluation mode too. A run leaves each module in the
     mode in which it found it, and draws the same random numbers every time, so that a sampled validation loss shows the
-    model and not the dice.
+    model and not the random numbers.
 
     >>> model = nn.Dropout()
     >>> def noisy_loss(model, x, batch):

@@ -17,7 +17,8 @@ of a given engine.
           LOSSES_READY                  state.losses, attached to the graph
           (backward)
           BACKWARD_COMPLETED            gradients, still scaled under float16: look, don't touch
-        (the rest of the step only where an accumulation window ends)
+        (the rest of the step only where an accumulation window ends; a step with several updates does all from
+        the forward pass on for each of them)
           (unscale, average over the window)
           GRADIENTS_READY               clip, add noise, monitor
           OPTIMIZER_STEP_STARTED        last look before the weights change: the non-finite guard may veto
@@ -97,7 +98,7 @@ STEP_EVENTS = frozenset(
 )
 """Those of one update, which a step with several updates fires for each."""
 
-_OF_AN_EPOCH = (
+_COUNTED_BY_EPOCH = (
     TrainEvents.EPOCH_TRAINED,
     TrainEvents.METRICS_READY,
     TrainEvents.EPOCH_DECIDED,
@@ -106,7 +107,7 @@ _OF_AN_EPOCH = (
 )
 
 # Ignite keeps this map on the class, for every engine: filters (every=2) and loggers look the counter up here.
-State.event_to_attr.update({event: "epoch" if event in _OF_AN_EPOCH else "iteration" for event in TrainEvents})
+State.event_to_attr.update({event: "epoch" if event in _COUNTED_BY_EPOCH else "iteration" for event in TrainEvents})
 
 # (event, depth) in the order of the drawing above; the rare events of Ignite stand where they can occur.
 DRAWING: tuple[tuple[EventEnum, int], ...] = (

@@ -1,4 +1,4 @@
-"""What a recipe differs by: the function that computes a batch's losses."""
+"""The loss function, which is what recipes differ by, and its checks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

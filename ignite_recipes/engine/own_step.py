@@ -112,14 +112,16 @@ class OwnStep:
     @contextmanager
     def _observed(self, engine: Engine) -> Iterator[None]:
         """Take notice of the optimizers' steps; if none has stepped before an error, the batch has left nothing."""
-        taken = self.updates.progress.optimizer_steps if self.updates.progress is not None else 0
+        progress = self.updates.progress
+        assert progress is not None
+        taken = progress.optimizer_steps
         for steps in self.observed.values():
             steps.begin(engine)
         try:
             yield
         except BaseException:
             stepped = any(steps.has_stepped for steps in self.observed.values())
-            if not stepped and not self.updates.is_open and taken == self.updates.progress.optimizer_steps:  # type: ignore[union-attr]
+            if not stepped and not self.updates.is_open and taken == progress.optimizer_steps:
                 self.statistics.put_back()
             raise
         finally:

@@ -41,7 +41,7 @@ class Progress:
     """Where a run is, in one object with one state.
 
     Ignite's ``state`` counts batches as they are fetched. A run that fails, or stops inside an accumulation window, has
-    fetched batches that are not in the weights: it is repeated from ``iteration``.
+    fetched batches that are not in the weights: training repeats them, from the one after ``iteration``.
 
     Args:
         state: of the Engine that runs.
@@ -51,7 +51,7 @@ class Progress:
         epoch_start: iterations before its first batch.
         iteration: the last one whose batch is in the weights.
         stage: how far the epoch is.
-        resume_point: the iteration before which the run could last be left.
+        previous_iteration: what ``iteration`` was before; where the run could be left the last time.
         counts: the optimizer steps of each update, by its name; ``optimizer_steps`` and ``skipped_steps`` are of all.
         learning_rates: of the first parameter group of each optimizer in the epoch's first step.
         given_length: batches an epoch, where the user has said how many; None where an epoch is a pass over the loader.
@@ -65,7 +65,7 @@ class Progress:
 
     def restart(self) -> None:
         """Before the first epoch."""
-        self.epoch = self.epoch_start = self.iteration = self.resume_point = 0
+        self.epoch = self.epoch_start = self.iteration = self.previous_iteration = 0
         self.stage = Stage.SAVED
         for count in self.counts.values():
             vars(count).update(asdict(StepCount()))
@@ -124,7 +124,7 @@ class Progress:
     def note_update(self) -> None:
         """Note that all batches so far are in the weights, or were dropped on purpose."""
         if self.iteration < self.state.iteration:
-            self.resume_point, self.iteration = self.iteration, self.state.iteration
+            self.previous_iteration, self.iteration = self.iteration, self.state.iteration
 
     def rewind(self) -> None:
         """Let Ignite count on from where the weights are."""
@@ -147,7 +147,7 @@ class Progress:
             "epoch": self.epoch,
             "epoch_start": self.epoch_start,
             "iteration": self.iteration,
-            # An epoch may write several files; whoever reads one assumes that all were written.
+            # DECIDED is saved as SAVED: an epoch may write several files, and a resume assumes that all were written.
             "stage": int(Stage.SAVED if self.stage == Stage.DECIDED else self.stage),
             "counts": {name: asdict(count) for name, count in self.counts.items()},
             "learning_rates": self.learning_rates,
@@ -161,7 +161,6 @@ class Progress:
         Raises:
             KeyError, ValueError: if ``state`` is not one of :meth:`state_dict`.
         """
-        state = {"given_length": None, "lengths_vary": False, **state}
         numbers = {name: state[name] for name in self.state_dict()}
         wrong = [name for name in ("epoch", "epoch_start", "iteration") if not isinstance(numbers[name], int)]
         if wrong:
@@ -174,5 +173,5 @@ class Progress:
             if name in self.counts:  # the objects are shared with the updates
                 vars(self.counts[name]).update(count)
         vars(self).update(numbers)
-        self.resume_point = self.iteration
+        self.previous_iteration = self.iteration
         self.rewind()

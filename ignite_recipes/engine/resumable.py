@@ -38,11 +38,12 @@ def make_resumable(
 ) -> TrainingEngine:
     """Make an Engine with an update function of your own a trainer of ours, which resumes exactly.
 
-    The engine itself is changed: whoever refers to it has the trainer, and the handlers that it has keep their order.
-    From now on each batch is computed under random numbers of its place in the run, and the engine has the events of an
-    epoch's end, so that every handler of this library can be attached: ``Checkpointing``, ``StopOnSignal``,
-    ``EarlyStopping``, ``Rollback``. ``restore_run``, ``check_resume`` and ``preserve_run`` take it. Call it first:
-    handlers that are attached before it measure and decide at EPOCH_COMPLETED.
+    The engine itself is changed: whoever refers to it has the trainer, and the handlers that it has keep their order;
+    ``engine.state`` is a new object with the values of the old one. From now on each batch is computed under random
+    numbers of its place in the run, and the engine has the events of an epoch's end, so that handlers of this library
+    can be attached: ``Checkpointing``, ``StopOnSignal``, ``EarlyStopping``, ``Rollback``. ``restore_run``,
+    ``check_resume`` and ``preserve_run`` take it. Call it first: handlers that are attached before it measure and
+    decide at EPOCH_COMPLETED.
 
     Around the steps of the optimizers among the parts it fires GRADIENTS_READY and the events of an optimizer's step,
     so that clipping, the non-finite guard, averages and schedules attach to it, or to one of ``engine.updates``. Where
@@ -64,6 +65,9 @@ def make_resumable(
     Raises:
         TypeError: for an engine or a part of another kind.
         ValueError: if the engine has run, or there is no model or no optimizer among the parts.
+
+    After an error the batch is repeated. An update function that steps several optimizers itself has trained the first
+    ones then; :class:`~ignite_recipes.Update` does not train on a batch twice.
 
     What the update function refers to and changes, and the parts do not hold, is named by a warning when the run
     begins. A loader with ``state_dict`` and ``load_state_dict``, e.g. torchdata's StatefulDataLoader, is put back by
@@ -129,13 +133,16 @@ def _sorted(parts: Mapping[str, Any]) -> tuple[dict[str, nn.Module], dict[str, O
         raise TypeError(f"parts must be named, {{'model': model, 'optimizer': optimizer, ...}}; got {parts!r}")
     models = {name: part for name, part in parts.items() if isinstance(part, nn.Module) and not _is_metric(part)}
     optimizers = {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
+    for name, part in parts.items():
+        if isinstance(part, Update) and part.name == Update.NAME:  # it was given none
+            part.name = name
     updates = {part.name: part for part in parts.values() if isinstance(part, Update)}
     taken = {*models, *optimizers, *(name for name, part in parts.items() if isinstance(part, (Update, DataLoader)))}
     if not any(True for model in models.values() for _ in model.parameters()) or not (optimizers or updates):
         raise ValueError(
             f"parts must hold the models and their optimizers (or each Update); got {', '.join(parts) or 'none'}"
         )
-    if len(updates) < sum(isinstance(part, Update) for part in parts.values()):
+    if len(updates) < sum(isinstance(part, Update) for part in parts.values()) or updates.keys() & optimizers.keys():
         raise ValueError("each update must have a name of its own, Update(optimizer, name=...); got one twice")
     return models, optimizers, updates, {name: part for name, part in parts.items() if name not in taken}
 

@@ -137,7 +137,7 @@ class TrainingEngine(KeyedEngine):
             with deterministic_algorithms(self.deterministic):
                 return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
-            state.iteration = progress.iteration  # the failed batch did not change the weights: it is repeated
+            state.iteration = progress.iteration  # the failed batch is not in the weights as a whole: it is repeated
             self.updates.abandon()
             raise
 
@@ -182,7 +182,7 @@ class TrainingEngine(KeyedEngine):
             fire(self, TrainEvents.RESUME_POINT)
 
     def _end_epoch(self) -> None:
-        """Measure, decide, save; each once for an epoch, also when it fails in between and the run is started again."""
+        """Measure, decide, save. If that fails and the run is started again, it is measured again, and decided once."""
         progress = self.progress
         if progress.stage == Stage.TRAINING:
             self.updates.finish(self)

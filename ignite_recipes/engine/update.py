@@ -30,7 +30,7 @@ class Update:
     """Backward, unscale, average over the window, let handlers clip and check, step: a part of a training step.
 
     A step may hold several, each with its optimizer: the discriminator and the generator of a GAN, actor and critic.
-    Gradients go to the parameters of its optimizer only, so that the other half needs no freezing.
+    Gradients go to the parameters of its optimizer only, so that the other models need no freezing.
 
     - ``create_trainer(model, updates=[Update(...), Update(...)])`` takes them in this order with every batch.
     - In an update function of your own, ``update(engine, loss)`` does it all, with the events of a step.
@@ -70,12 +70,15 @@ class Update:
     (1.75, 3)
     """
 
+    NAME = "update"
+    """Of one that was given none; ``make_resumable`` gives it that of the part."""
+
     def __init__(
         self,
         optimizer: Optimizer,
         loss_fn: LossFunction | None = None,
         *,
-        name: str = "update",
+        name: str = NAME,
         accumulation_steps: int = 1,
         every: int = 1,
         closure: bool | None = None,

@@ -59,7 +59,7 @@ class WeightSwap:
     """Other weights in a model for a while, and then its own again; in place. Its own are kept in a copy meanwhile.
 
     A trainer's ``weights`` is one. A handler of EPOCH_TRAINED decides on which weights the epoch is measured, one of
-    RUN_TRAINED or COMPLETED with which the model leaves the run; the last one prevails. The trained ones come back by
+    RUN_TRAINED or COMPLETED with which the model leaves the run; the last handler wins. The trained ones come back by
     themselves: after METRICS_READY, before an exception reaches anybody, and when the run continues. Weights that
     you load into the model meanwhile are lost: call :meth:`take_out` first.
 

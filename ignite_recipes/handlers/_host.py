@@ -1,13 +1,15 @@
 """What an engine offers to handlers: the one place that tells a trainer of ours from any other Engine.
 
-A handler asks here, when it is attached, at which event it runs and with what. What stands for our events on an Engine
-of the user's own:
+A handler asks here, when it is attached, at which event it runs and with what. A trainer of ours is one of
+``create_trainer``, or an Engine that ``make_resumable`` has changed; the latter differs in the events of a step only.
+What stands for our events on another Engine:
 
 ========================= ====================================== ==============================================
 moment                    trainer of ours                        another Engine
 ========================= ====================================== ==============================================
-events of a step          fired by its step                      fired by ``Engine(TrainingStep(...))``, or by the
-                                                                 update function, which registers them
+events of a step          fired by its step; of                  fired by ``Engine(TrainingStep(...))``, by
+                          ``make_resumable`` by ``Update`` or    ``Update``, or by the update function, which
+                          around the optimizers' steps           registers them
 after an optimizer step   OPTIMIZER_STEP_COMPLETED               the same if registered, else ITERATION_COMPLETED
 an epoch is trained       EPOCH_TRAINED                          EPOCH_COMPLETED
 measure                   EPOCH_COMPLETED                        EPOCH_COMPLETED
@@ -15,9 +17,10 @@ decide, record            METRICS_READY                          EPOCH_COMPLETED
                                                                  ours are refused in another order
 a run may be left         RESUME_POINT                           ITERATION_COMPLETED
 a run has failed          EXCEPTION_RAISED                       EXCEPTION_RAISED, and the error reaches the caller
-a metric never comes      METRICS_READY: an error; at COMPLETED a    EPOCH_COMPLETED, the same
+a metric never comes      METRICS_READY: an error; COMPLETED: a  EPOCH_COMPLETED, the same
                           warning, of what some epochs measure
-an event never comes      cannot be                              EPOCH_COMPLETED of the first epoch: a warning
+an event never comes      of a user's update function only: as   EPOCH_COMPLETED of the first epoch: a warning
+                          on another Engine
 ========================= ====================================== ==============================================
 """
 
@@ -199,7 +202,8 @@ class Host:
         """
         if self.trainer is None:
             raise RuntimeError(
-                f"{type(handler).__name__} needs a trainer of create_trainer, which knows all of its state{remedy}"
+                f"{type(handler).__name__} needs a trainer of create_trainer or make_resumable, which knows all of "
+                f"its state{remedy}"
             )
         return self.trainer
 

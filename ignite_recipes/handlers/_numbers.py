@@ -18,7 +18,9 @@ def as_number(value: Any) -> float | None:
 
 
 def is_better(value: float, than: float, mode: str, least: float = 0.0) -> bool:
-    """Whether a value is smaller (``mode="max"``: larger) by more than ``least``; NaN never is, and nothing beats it.
+    """Whether a value is smaller (``mode="max"``: larger) by more than ``least``.
+
+    NaN is never better than another value, and none is better than NaN.
 
     >>> is_better(0.5, 1.0, "min"), is_better(0.5, 1.0, "max"), is_better(0.5, 1.0, "min", least=0.5)
     (True, False, False)

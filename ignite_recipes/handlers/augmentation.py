@@ -88,7 +88,7 @@ class InputAugmentation:
 
     def attach(self, trainer: Engine) -> "InputAugmentation":
         """Augment in every step of ``trainer``."""
-        if host_of(trainer).step is not None:
+        if host_of(trainer).fires(TrainEvents.INPUTS_READY):
             trainer.add_event_handler(TrainEvents.INPUTS_READY, self)
         else:
             trainer.add_event_handler(Events.ITERATION_STARTED, self._augment_batch)

@@ -80,7 +80,8 @@ class Checkpointing:
         """Save the run of ``trainer``.
 
         Raises:
-            RuntimeError: if it is not a trainer of ``create_trainer``: only that one can say all of its state.
+            RuntimeError: if it is not a trainer of ``create_trainer`` or ``make_resumable``, which know all of their
+                state.
             OSError: if the folder cannot be made or written to; now, and not after the first hour.
         """
         require_ours(trainer, self)
@@ -94,7 +95,7 @@ class Checkpointing:
         return self
 
     def _choose(self, trainer: TrainingEngine) -> None:
-        """Before any file of the epoch is written, for each holds this."""
+        """Before any file of the epoch is written, because each of them stores the list of files."""
         state, epoch = trainer.state, trainer.state.epoch
         is_at_limit = epoch == state.max_epochs or (state.max_iters is not None and state.iteration >= state.max_iters)
         is_last = is_at_limit or bool(trainer.should_terminate)
@@ -137,7 +138,7 @@ class Checkpointing:
         return self.folder / self.filename.format(epoch=epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs whose files are to be removed some day."""
+        """The epochs whose files are to be removed later."""
         return {"written": list(self._written)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -148,7 +149,7 @@ class Checkpointing:
 class SaveInside:
     """Call a function that saves every few iterations, where the run can be resumed exactly.
 
-    That is after an optimizer step that is not the last one of its epoch: gradients of an open accumulation window are
+    That is after an optimizer step that is not the last one of its epoch: gradients of an ``Update``'s open window are
     in no checkpoint, and an epoch that is all trained has still to be decided on.
 
     Runs:   trainer, RESUME_POINT inside epochs.
@@ -191,7 +192,7 @@ class SaveInside:
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if it is time to."""
         progress = trainer.progress
-        if progress.is_inside_epoch and progress.iteration // self.every > progress.resume_point // self.every:
+        if progress.is_inside_epoch and progress.iteration // self.every > progress.previous_iteration // self.every:
             self.save(trainer)
 
 
@@ -205,5 +206,5 @@ def prepare_folder(folder: Path) -> None:
 def require_ours(trainer: Engine, handler: object) -> None:
     """Refuse an Engine whose whole state is not known."""
     host_of(trainer).require_trainer(
-        handler, "; with an engine of your own call save_checkpoint(...) in a handler of EPOCH_COMPLETED"
+        handler, "; call make_resumable(engine, parts) first, or save_checkpoint(...) in a handler of EPOCH_COMPLETED"
     )

@@ -92,8 +92,8 @@ class MixedPrecisionTrainer:
             self._unscaled.clear()
             self._others_stepped = False
         self._scale_of_losses = self._scale
-        # An infinite loss can have finite gradients. The scaler looks at those only, and drops the step if they are
-        # not finite; so that nobody has to wait for the loss, they are not.
+        # An infinite loss can have finite gradients, and the scaler looks at gradients only. Multiplied by NaN they are
+        # not finite either, so that the scaler drops the step, and nobody has to wait for the loss.
         return self.scaler.scale(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan))
 
     def unscale_gradients(self, optimizer: Optimizer) -> None:

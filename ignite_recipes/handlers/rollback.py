@@ -75,7 +75,8 @@ class Rollback:
         """Watch ``trainer``.
 
         Raises:
-            RuntimeError: if it is not a trainer of ``create_trainer``: only that one can say all of its state.
+            RuntimeError: if it is not a trainer of ``create_trainer`` or ``make_resumable``, which know all of their
+                state.
         """
         host = host_of(trainer)
         ours = host.require_trainer(self)

@@ -74,7 +74,8 @@ class StopOnSignal:
         """Stop ``trainer`` when asked to.
 
         Raises:
-            RuntimeError: if there is something to save by and the trainer is not one of ``create_trainer``.
+            RuntimeError: if there is something to save by and the trainer is not one of ``create_trainer`` or
+                ``make_resumable``.
         """
         host = host_of(trainer)
         if self.save is not None:
@@ -109,7 +110,7 @@ class StopOnSignal:
         raise Stopped(f"stopped in epoch {trainer.state.epoch}; resume from {path}", signum)
 
     def _end(self, trainer: Engine, error: BaseException | None = None) -> None:
-        """Listen no more. A signal that is still to be obeyed is sent again where the run ends by itself."""
+        """Listen no more. A signal that came after the last place to leave raises Stopped; the run is saved by then."""
         self._restore()
         if error is None and (received := self._received) is not None:
             self._received = None

@@ -80,7 +80,7 @@ class KeyedLoader:
         """Iterate over ``epoch`` (from 1) next, after its first ``start`` batches; ``place`` is of :meth:`place`."""
         self.epoch, self.start, self._place = epoch, start, place or {}
         self.given = start  # batches of the epoch, those before ``start`` included
-        self._versions: tuple[int, ...] = ()  # of the last batch, as it was given
+        self._last: tuple[int, tuple[int, ...]] = (0, ())  # the last batch's identity and versions, as it was given
         self._fetched = start  # of the current pass
         self._parts: list[Any] | None = None
         self._passes = 0  # more than one only where the loader is iterated over again inside an epoch
@@ -99,8 +99,8 @@ class KeyedLoader:
     def place(self, last_batch: Any) -> dict[str, Any]:
         """What a checkpoint inside an epoch notes of the loader, in addition to how many batches it gave."""
         state = self._source.state_dict() if self._has_own_state else None
-        # One that a loss function has changed in place says nothing of what the loader gives.
-        last = digest(last_batch) if versions(last_batch) == self._versions else None
+        # One that was changed in place, or replaced by a handler, says nothing of what the loader gives.
+        last = digest(last_batch) if (id(last_batch), versions(last_batch)) == self._last else None
         where = {"pass": self.epoch, "fetched": self._fetched} if self.is_stream else {}
         return {"last_batch": last, "world_size": world_size(), "state": state, **where}
 
@@ -175,7 +175,7 @@ class KeyedLoader:
                 self._seed({}, "fetch", self._passes, fetch, self.rank)
             if fetch >= self.start:
                 self.given, self._fetched = self.given + 1, fetch + 1
-                self._versions = versions(batch)
+                self._last = (id(batch), versions(batch))
                 yield batch
             elif self.rank or fetch < self.start - 1:
                 continue

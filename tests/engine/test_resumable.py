@@ -31,6 +31,7 @@ from ignite_recipes import (
     History,
     LearningRateScheduler,
     MixedPrecisionTrainer,
+    NoiseAugmentation,
     NonFiniteGuard,
     Rollback,
     StopOnSignal,
@@ -252,6 +253,11 @@ class Outside:
         return trainer
 
 
+def noisy_inputs(trainer):
+    NoiseAugmentation(0.1, None, None).attach(trainer)
+    return trainer
+
+
 def handlers_around(trainer):
     GradientClipper(0.5).attach(trainer)
     NonFiniteGuard("skip").attach(trainer)
@@ -272,6 +278,7 @@ ENGINES = {
     "a GradScaler": scaled,
     "two models and optimizers": several_models,
     "everything": with_everything,
+    "noise on its batches": lambda: noisy_inputs(plain()),
     "handlers around its own steps": lambda: handlers_around(plain()),
     "and around two optimizers": lambda: handlers_around(several_models()),
     "and around Ignite's": lambda: handlers_around(supervised(gradient_accumulation_steps=3)),
@@ -280,8 +287,9 @@ ENGINES = {
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_every_cut_is_exact(tmp_path, name):
+def test_every_cut_is_exact(tmp_path, caplog, name):
     check_cuts(lambda: (ENGINES[name](), loader()), tmp_path, EPOCHS)
+    assert "another batch" not in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it in torch
@@ -528,8 +536,8 @@ REFUSED = {
             engine,
             {
                 "model": parts["model"],
-                "a": Update(parts["optimizer"]),
-                "b": Update(torch.optim.SGD(parts["model"].parameters(), 0.1)),
+                "a": Update(parts["optimizer"], name="step"),
+                "b": Update(torch.optim.SGD(parts["model"].parameters(), 0.1), name="step"),
             },
         ),
         ValueError,
@@ -547,6 +555,31 @@ def test_what_cannot_be_is_refused_and_leaves_the_engine_as_it_was(name):
         call(engine, {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)})
     if name not in ("a trainer of ours",):
         assert type(engine) is Engine
+
+
+def test_an_update_without_a_name_has_that_of_its_part(tmp_path):
+    model, critic = net(), net()
+    parts = {"model": model, "critic": critic}
+    for name, part in list(parts.items()):
+        parts[f"{name}_update"] = Update(torch.optim.SGD(part.parameters(), 0.1))
+    trainer = make_resumable(Engine(lambda engine, batch: None), parts, seed=0)
+    assert (
+        list(trainer.updates) == list(run_state(trainer)["optimizer_state_dict"]) == ["model_update", "critic_update"]
+    )
+    names = {"model": model, "a": Update(torch.optim.SGD(model.parameters(), 0.1), name="b")}
+    with pytest.raises(ValueError, match="a name of its own"):
+        make_resumable(Engine(print), {**names, "b": torch.optim.SGD(model.parameters(), 0.1)}, seed=0)
+
+
+def test_gradients_are_left_alone_by_a_resume_that_fails(tmp_path):
+    first, second = accumulating(3), accumulating(3)
+    first.run(loader(), max_epochs=1)
+    contents = run_state(first)
+    assert contents["run"]["gradients"]
+    contents["run"]["progress"]["epoch"] = "one"
+    with pytest.raises(CheckpointError, match="epoch"):
+        restore_run(second, write_checkpoint(contents, tmp_path / "run.pt"))
+    assert all(parameter.grad is None for parameter in second.model.parameters())
 
 
 def test_a_run_of_other_parts_is_refused(tmp_path):
