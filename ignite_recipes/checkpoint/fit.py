@@ -17,6 +17,7 @@ from ignite_recipes.engine.weights import unwrap
 
 __all__ = [
     "check_fits",
+    "check_settings",
     "fitting",
     "freeze_as_saved",
     "frozen_parameters",
@@ -108,15 +109,19 @@ def load_optimizer(optimizer: Optimizer, state: Any, filepath: str | os.PathLike
     if state is None:
         raise CheckpointError(f"{name!r} holds no optimizer state: load it with optimizer=None")
     try:
+        check_settings(optimizer, state)
         optimizer.load_state_dict(state)
-        # torch compares only the number of parameters; a missing setting would fail in the next step.
-        lacking = {key for group in optimizer.param_groups for key in optimizer.defaults.keys() - group.keys()}
-        if lacking:
-            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
     except Exception as error:
         raise CheckpointError(
             f"{name!r} is of another optimizer ({error}): make one for the same parameters"
         ) from error
+
+
+def check_settings(optimizer: Optimizer, state: Any) -> None:
+    """Refuse the state of an optimizer of another kind: torch compares only the number of parameters."""
+    lacking = {key for group in state["param_groups"] for key in optimizer.defaults.keys() - group.keys()}
+    if lacking:  # would fail in the next step
+        raise ValueError(f"it has no {', '.join(sorted(lacking))}")
 
 
 def parameter_names(model: nn.Module, optimizer: Optimizer) -> list[list[str]]:

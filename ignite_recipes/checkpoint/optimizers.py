@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ignite_recipes.checkpoint.fit import in_order, optimizer_state, order_groups, parameter_names
+from ignite_recipes.checkpoint.fit import check_settings, in_order, optimizer_state, order_groups, parameter_names
+from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.weights import unwrap
 
-__all__ = ["fitting_states", "names_of", "states_of"]
+__all__ = ["fitting_states", "names_of", "outside_parameters", "states_of"]
 
 Optimizers = Mapping[str, Optimizer]
 
@@ -22,6 +24,16 @@ def states_of(optimizers: Optimizers) -> Any:
 def names_of(model: nn.Module, optimizers: Optimizers) -> dict[str, list[list[str]]]:
     """The names of the parameters of each, group by group."""
     return {name: parameter_names(model, optimizer) for name, optimizer in optimizers.items()}
+
+
+def outside_parameters(model: nn.Module, optimizers: Optimizers) -> dict[str, list[Tensor]]:
+    """What the optimizers train that is not the model's, e.g. a temperature or a criterion's parameters."""
+    own = {id(parameter) for parameter in unwrap(model).parameters()}
+    found = {
+        name: [parameter.detach() for parameter in parameters_of(optimizer) if id(parameter) not in own]
+        for name, optimizer in optimizers.items()
+    }
+    return {name: parameters for name, parameters in found.items() if parameters}
 
 
 def fitting_states(model: nn.Module, optimizers: Optimizers, contents: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +53,7 @@ def fitting_states(model: nn.Module, optimizers: Optimizers, contents: Mapping[s
             order_groups(model, optimizer, names[name])
             state = saved if len(optimizers) == 1 else saved[name]
             found[name] = in_order(state, names[name], parameter_names(model, optimizer))
+            check_settings(optimizer, state)
         except Exception as error:
             raise ValueError(f"{name}: {error}") from error
     return found

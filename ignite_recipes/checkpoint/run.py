@@ -11,6 +11,8 @@ Each entry of the file comes from those who own it::
       format               of this entry, a number
       progress             where the run is, of engine.progress
       parameters           the names of each optimizer's parameters, in its order
+      updates              of several: their names, in their order, and every how many batches each is computed
+      outside              the parameters of the optimizers that are not the model's
       gradients            of optimizers that an update function of the user's own has not stepped since they came
       frozen               the names of the model's parameters that were not trained
       parts                the state of everything that was entered with ``keep_state``, by name
@@ -29,6 +31,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
@@ -40,7 +43,7 @@ from ignite_recipes.checkpoint.fit import (
     optimizer_state,
 )
 from ignite_recipes.checkpoint.model_file import documented_entries
-from ignite_recipes.checkpoint.optimizers import fitting_states, names_of, states_of
+from ignite_recipes.checkpoint.optimizers import fitting_states, names_of, outside_parameters, states_of
 from ignite_recipes.engine.environment import environment, environment_changes
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -75,6 +78,11 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     """
     check_trainer(trainer)
     for update in trainer.updates.values():
+        if update.done > trainer.progress.iteration:
+            raise RuntimeError(
+                f"a run can be saved after all updates of a batch only; {update!r} has taken its step, and others have "
+                "not: save at RESUME_POINT, or continue the run first"
+            )
         if update.window.is_open:
             raise RuntimeError(
                 f"a run can be saved between optimizer steps only; {len(update.window.losses)} batches of an "
@@ -98,6 +106,8 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
         "format": FORMAT,
         "progress": trainer.progress.state_dict(),
         "parameters": names_of(trainer.model, trainer.optimizers),
+        "updates": _rhythms(trainer),
+        "outside": outside_parameters(trainer.model, trainer.optimizers),
         "gradients": trainer.step.waiting_gradients(),
         "frozen": frozen_parameters(trainer.model),
         "parts": trainer.parts.state_dict(),
@@ -106,6 +116,10 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
     }
     full: dict[str, Any] = trainer.step.exchange.full(contents)
     return full
+
+
+def _rhythms(trainer: TrainingEngine) -> list[tuple[str, int]]:
+    return [(name, update.every) for name, update in trainer.updates.items()] if len(trainer.updates) > 1 else []
 
 
 def run_of(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -232,6 +246,8 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
         if problems := list(misfits(model, weights).values()):
             raise ValueError("; ".join(problems[:3]))
     optimizer_states = fitting_states(model, optimizers, contents)
+    if (saved := [tuple(rhythm) for rhythm in run["updates"]]) != _rhythms(trainer):
+        raise ValueError(f"the updates of the run, and every how many batches, are {saved}; got {_rhythms(trainer)}")
     with _named("model"):
         own = model.state_dict()
         model.load_state_dict(trainer.step.exchange.local(weights, own))
@@ -245,6 +261,10 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     )
     with _named("progress"):
         trainer.load_state_dict(run["progress"])
+    for name, parameters in outside_parameters(trainer.model, optimizers).items():
+        torch._foreach_copy_(
+            parameters, [value.to(own.device) for value, own in zip(run["outside"][name], parameters, strict=True)]
+        )
     trainer.step.put_back_gradients(run["gradients"])
     vars(trainer.state).update(run["state"])
     trainer.loader_place = run["loader"]

@@ -1,5 +1,6 @@
 """An update that an update function of the user's own calls for, with a loss that it has computed."""
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +8,17 @@ from ignite.engine import Engine
 from torch import Tensor
 
 from ignite_recipes.engine.events import TrainEvents, fire
+from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.updates import updates_of
 from ignite_recipes.loading.batches import count_samples
+from ignite_recipes.loading.randomness import SameDraws
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.update import Update
 
 __all__ = ["Calls", "take_by_hand"]
+
+logger = logging.getLogger(__name__)
 
 
 class Calls:
@@ -55,19 +60,34 @@ def _compute_loss(update: "Update", loss: Tensor | Callable[[], Tensor]) -> Tens
         return loss()
 
 
+def _checked(loss: Any) -> Tensor:
+    """Refuse what is no loss."""
+    if not isinstance(loss, Tensor) or loss.dim():
+        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(f"an update must be given its loss, a 0-d tensor or a function that computes it; got {got}")
+    if not loss.requires_grad:
+        raise TypeError("the loss must depend on the parameters; got one without a gradient: do not detach it")
+    return loss
+
+
 def take_by_hand(
     update: "Update", engine: Engine, loss: Tensor | Callable[[], Tensor], num_samples: int | None
 ) -> Tensor:
     """Add the gradients of ``loss`` to those of the window and, where it ends, step; arguments as for ``Update``."""
     state: Any = engine.state
-    if update.calls.begin(state.iteration):  # computed, so that what follows draws the same random numbers
+    is_repeated = update.calls.begin(state.iteration)
+    if is_repeated or state.iteration % update.every:  # computed, so that what follows draws the same random numbers
         return _compute_loss(update, loss).detach()
     if update.calls.number > 1:
         updates_of(engine).end_round()
     update.begin(state, keep=False)
     weight = _weigh(update, engine, num_samples)
+    if not weight:
+        logger.warning("iteration %d, %s: the batch has no sample and is passed over", state.iteration, update.name)
+        return _compute_loss(update, loss).detach()
 
-    value = _compute_loss(update, loss)
+    draws = SameDraws(parameters_of(update.optimizer)[0].device) if update.needs_closure else None
+    value = _checked(_compute_loss(update, loss))
     state.losses = {"loss": value}
     fire(engine, TrainEvents.LOSSES_READY)
     update.backward(value, weight)
@@ -76,7 +96,9 @@ def take_by_hand(
     fire(engine, TrainEvents.BACKWARD_COMPLETED)
 
     def compute_again() -> Tensor:
-        again = _compute_loss(update, loss)
+        assert draws is not None
+        with draws:
+            again = _compute_loss(update, loss)
         update.backward(again, weight)
         update.window.losses[-1] = again.detach()
         return again

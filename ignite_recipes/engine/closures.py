@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ignite.engine import Engine
 from torch import Tensor
-from torch.optim import LBFGS
+from torch.optim import LBFGS, Optimizer
 
 from ignite_recipes.engine.gradients import parameters_of
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.update import Update
 
-__all__ = ["step_by_closure"]
+__all__ = ["kept_state", "step_by_closure"]
 
 
 class _VetoedError(Exception):
@@ -55,16 +55,26 @@ def step_by_closure(update: "Update", engine: Engine, compute_again: Callable[[]
             raise _VetoedError
         return loss
 
-    parameters = parameters_of(optimizer)
-    kept = [parameter.detach().clone() for parameter in parameters]
-    state = copy.deepcopy(optimizer.state_dict())
+    put_back = kept_state(optimizer)
     try:
         optimizer.step(closure)
     except BaseException as error:
-        with torch.no_grad():
-            torch._foreach_copy_(parameters, kept)
-        optimizer.load_state_dict(state)
+        put_back()
         if isinstance(error, _VetoedError):
             return False
         raise
     return True
+
+
+def kept_state(optimizer: Optimizer) -> Callable[[], None]:
+    """What puts the optimizer and its parameters back to where they are now."""
+    parameters = parameters_of(optimizer)
+    kept = [parameter.detach().clone() for parameter in parameters]
+    state = copy.deepcopy(optimizer.state_dict())
+
+    def put_back() -> None:
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, kept)
+        optimizer.load_state_dict(state)
+
+    return put_back

@@ -47,9 +47,20 @@ def restore(engine: Engine, state: dict[str, Any]) -> None:
         ]
 
 
-def deep_copy(engine: Engine, memo: dict[int, Any]) -> Any:
-    """A copy whose handlers are copies too; functions are shared."""
-    new: Any = type(engine).__new__(type(engine))
+def deep_copy(engine: Any, memo: dict[int, Any]) -> Any:
+    """A copy whose handlers are copies too; functions are shared.
+
+    Raises:
+        TypeError: for an update function of the user's own, which would train the original's models.
+    """
+    function = getattr(engine.step, "function", None)
+    if isinstance(function, (FunctionType, functools.partial)):
+        raise TypeError(
+            "an engine can be copied if its update function is an object that holds its models; got a function, which "
+            "would train the models of the original: make the engine again"
+        )
+    kind: Any = type(engine)
+    new = kind.__new__(kind)
     memo[id(engine)] = new
     new.__setstate__(copy.deepcopy(portable(engine), memo))
     for entries in new._event_handlers.values():

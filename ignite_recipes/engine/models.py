@@ -15,6 +15,7 @@ def as_module(models: Models) -> nn.Module:
 
     Raises:
         TypeError: if one of several is no module.
+        ValueError: if a name cannot be one of a ``ModuleDict``.
 
     >>> list(as_module({"actor": nn.Linear(2, 1), "critic": nn.Linear(2, 1)}).state_dict())
     ['actor.weight', 'actor.bias', 'critic.weight', 'critic.bias']
@@ -22,6 +23,17 @@ def as_module(models: Models) -> nn.Module:
     if isinstance(models, nn.Module) or not isinstance(models, Mapping):
         return models
     others = {name: type(part).__name__ for name, part in models.items() if not isinstance(part, nn.Module)}
+    names = [
+        name for name in models if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name)
+    ]
+    if names:
+        raise ValueError(f"names of models must be words that a ModuleDict can hold, e.g. 'actor'; got {names}")
     if others or not models:
         raise TypeError(f"each model by name must be a torch.nn.Module; got {others or 'none'}")
-    return nn.ModuleDict(models)
+    whole = nn.ModuleDict(models)
+    whole.training = any(part.training for part in models.values())  # new ones say that they train
+    return whole
+
+
+def _can_be_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and "." not in name and not hasattr(nn.ModuleDict, name)

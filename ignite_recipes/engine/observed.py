@@ -1,9 +1,17 @@
 """The steps of an optimizer that an update function calls itself, as an update whose events handlers can use."""
 
+import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from ignite.engine import Engine
+from torch import Tensor
 from torch.optim import Optimizer
+
+from ignite_recipes.engine.closures import kept_state
+from ignite_recipes.engine.gradients import parameters_of
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.update import Update
@@ -15,8 +23,9 @@ class ObservedSteps:
     """Fire GRADIENTS_READY and OPTIMIZER_STEP_STARTED before ``optimizer.step()``, and what has come of it after it.
 
     A step that is vetoed is not taken: its gradients are freed, and torch's optimizers pass over what has none. Under a
-    GradScaler, which unscales the gradients before it steps, handlers see their true size. An optimizer that needs a
-    closure has no gradients yet when its step begins: only OPTIMIZER_STEP_COMPLETED is fired for it.
+    GradScaler, which unscales the gradients before it steps, handlers see their true size, and nothing of a step that
+    it drops. With a closure the events come each time that it has computed the gradients; if one of these is vetoed, or
+    raises, parameters and optimizer are as they were before the step.
 
     Args:
         update: of the optimizer.
@@ -28,12 +37,17 @@ class ObservedSteps:
         self.has_stepped = False  # with the current batch
         self._engine: Engine | None = None
         self._is_vetoed = False
+        self._put_back: Callable[[], None] | None = None
+        self._used: list[tuple[Any, int]] = []  # the gradients of the last step (weak references), and their versions
         update.is_observed, update.veto_lag = True, 0
         self._listen()
 
     def _listen(self) -> None:
         self.update.optimizer.register_step_pre_hook(self._before)
         self.update.optimizer.register_step_post_hook(self._after)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_engine": None, "_put_back": None, "_used": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -47,15 +61,40 @@ class ObservedSteps:
         """It has returned: steps that come from elsewhere are none of the run's."""
         self._engine = None
 
-    def _before(self, optimizer: Optimizer, *_: Any) -> None:
-        self._is_vetoed = False
-        if self._engine is None or not self.fires or self.update.needs_closure:
-            return
+    def _before(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._is_vetoed, self._put_back = False, None
+        if self._engine is None or not self.fires:
+            return None
+        found = getattr(optimizer, "found_inf", None)
+        if found is not None and bool(found):  # of a fused optimizer: the scaler drops this step
+            self._is_vetoed = True
+            return None
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is not None:
+            self._put_back = kept_state(optimizer)
+            return args[:1], {**kwargs, "closure": partial(self._judged, closure)}
         self._unscale(optimizer)
+        self._judge()
+        return None
+
+    def _judge(self) -> None:
+        assert self._engine is not None
         self.update.ready_gradients(self._engine)
         if self.update.veto:  # asks an accelerator for the answer
             self._is_vetoed = True
             self.update.zero_gradients()
+
+    def _judged(self, closure: Callable[[], Any]) -> Any:
+        """What the closure gives, with its gradients clipped and judged."""
+        try:
+            with torch.enable_grad():
+                loss = closure()
+            self._judge()
+        except BaseException:
+            if self._put_back is not None:
+                self._put_back()
+            raise
+        return loss
 
     def _unscale(self, optimizer: Any) -> None:
         """A GradScaler leaves it to fused optimizers to unscale; handlers are to see true gradients."""
@@ -67,6 +106,27 @@ class ObservedSteps:
     def _after(self, optimizer: Optimizer, *_: Any) -> None:
         if self._engine is None:
             return
+        if self._is_vetoed and self._put_back is not None:
+            self._put_back()
+        self._put_back = None
         self.has_stepped = True
+        self._used = [(_nothing, 0) if g is None else (weakref.ref(g), g._version) for g in self._gradients()]
         if self.fires:
             self.update.note_step(self._engine, is_taken=not self._is_vetoed)
+
+    def _gradients(self) -> list[Tensor | None]:
+        return [parameter.grad for parameter in parameters_of(self.update.optimizer)]
+
+    def waiting_gradients(self) -> list[Tensor | None]:
+        """Gradients that no step has used yet; none where there are none."""
+        now = self._gradients()
+        used = self._used if len(self._used) == len(now) else [(_nothing, 0)] * len(now)
+        waiting = [
+            None if g is None or (ref() is g and version == g._version) else g
+            for g, (ref, version) in zip(now, used, strict=True)
+        ]
+        return waiting if any(gradient is not None for gradient in waiting) else []
+
+
+def _nothing() -> None:
+    """As a reference to what is gone."""

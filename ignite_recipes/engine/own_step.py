@@ -76,7 +76,7 @@ class OwnStep:
             update.veto_lag = 0 if device.type == "cpu" else 4
         self.statistics = RunningStatistics(self.model)
         for update in self.updates.values():
-            update.statistics = self.statistics
+            update.statistics, update.keeps_after_step = self.statistics, True
 
     @property
     def optimizer(self) -> Optimizer:
@@ -139,13 +139,9 @@ class OwnStep:
         return self.exchange.end_average(self.exchange.begin_average(output, share))
 
     def waiting_gradients(self) -> dict[str, list[Tensor | None]]:
-        """Those of each optimizer that has not stepped with the last batch: more may be added to them."""
-        waiting = {
-            name: [parameter.grad for parameter in parameters_of(optimizer)]
-            for name, optimizer in self.optimizers.items()
-            if name in self.observed and not self.observed[name].has_stepped
-        }
-        return {name: gradients for name, gradients in waiting.items() if any(g is not None for g in gradients)}
+        """Those that no step of their optimizer has used: more may be added to them."""
+        waiting = {name: steps.waiting_gradients() for name, steps in self.observed.items()}
+        return {name: gradients for name, gradients in waiting.items() if gradients}
 
     def put_back_gradients(self, gradients: Mapping[str, Any]) -> None:
         """Let the optimizers find the gradients that a checkpoint has kept."""

@@ -8,7 +8,7 @@ from ignite.engine import Engine
 
 from ignite_recipes.engine.foreign import as_part, original
 
-__all__ = ["Parts", "Stateful", "check_stateful", "forget_state", "keep_state", "parts_of"]
+__all__ = ["Parts", "Stateful", "check_free", "check_stateful", "forget_state", "keep_state", "parts_of"]
 
 
 class Stateful(Protocol):
@@ -100,6 +100,13 @@ def check_stateful(part: Any) -> None:
         raise TypeError(f"a part of a run must have state_dict and load_state_dict; got {part!r}")
 
 
+def check_free(part: Any) -> None:
+    """Refuse an object without a state, or one whose state belongs to a run already; errors as :func:`keep_state`."""
+    check_stateful(part)
+    if _attached.get(id(part)) is part:
+        raise RuntimeError(f"{part!r} is attached to an engine already; make a new one for each attachment")
+
+
 def keep_state(engine: Engine, name: str, part: Stateful) -> None:
     """Enter an object whose state belongs to the run of ``engine``, ours or any other.
 
@@ -125,9 +132,7 @@ def keep_state(engine: Engine, name: str, part: Stateful) -> None:
     >>> parts_of(engine).state_dict()
     {'counter': {'count': 0}}
     """
-    check_stateful(part)
-    if _attached.get(id(part)) is part:
-        raise RuntimeError(f"{part!r} is attached to an engine already; make a new one for each attachment")
+    check_free(part)
     _attached[id(part)] = part
     parts_of(engine).add(name, as_part(engine, part))
 

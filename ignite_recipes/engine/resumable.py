@@ -1,11 +1,6 @@
 """An Engine with an update function of the user's own becomes a trainer of ours: with exact resume, signals and all."""
 
-import dis
-import inspect
-import logging
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,16 +11,14 @@ from torch.utils.data import DataLoader
 
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.create import agreed_seed
+from ignite_recipes.engine.inexact import NameInexact
 from ignite_recipes.engine.own_step import OwnStep, silent_events
-from ignite_recipes.engine.parts import Parts, check_stateful, keep_state
+from ignite_recipes.engine.parts import Parts, check_free, keep_state
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.unfired import FIRED_BY_STEP
 from ignite_recipes.engine.update import Update
-from ignite_recipes.engine.weights import unwrap
 
 __all__ = ["make_resumable"]
-
-logger = logging.getLogger(__name__)
 
 
 def make_resumable(
@@ -70,8 +63,10 @@ def make_resumable(
     ones then; :class:`~ignite_recipes.Update` does not train on a batch twice.
 
     What the update function refers to and changes, and the parts do not hold, is named by a warning when the run
-    begins. A loader with ``state_dict`` and ``load_state_dict``, e.g. torchdata's StatefulDataLoader, is put back by
-    them; any other's batches are fetched again and thrown away.
+    begins: modules, optimizers and other objects with a state, variables and attributes that it assigns. What it puts
+    into lists and dicts of its own, e.g. a replay buffer, is not seen: keep it in an object with ``state_dict``. A
+    loader with ``state_dict`` and ``load_state_dict``, e.g. torchdata's StatefulDataLoader, is put back by them; any
+    other's batches are fetched again and thrown away.
 
     >>> from ignite.engine import create_supervised_trainer
     >>> model = nn.Linear(2, 1)
@@ -85,22 +80,26 @@ def make_resumable(
     _check_engine(engine)
     models, optimizers, updates, others = _sorted(parts)
     for part in others.values():
-        check_stateful(part)
+        check_free(part)
+    seed = agreed_seed(seed)
     first = next(parameter for model in models.values() for parameter in model.parameters())
     function, before, state = engine._process_function, vars(engine).copy(), engine.state
     device = first.device if device is None else as_device(device)
-    observes = not FIRED_BY_STEP & set(before["_allowed_events"])
+    earlier = before.get("updates")  # an Update was attached before
+    registered = set(before["_allowed_events"]) - (set() if earlier is None else earlier.registered)
+    observes = not FIRED_BY_STEP & registered
     step = OwnStep(function, models, optimizers, updates, device, observes=observes)
 
     trainer: Any = engine
     trainer.__class__ = TrainingEngine  # the same object: whoever refers to it, refers to the trainer
-    TrainingEngine.__init__(trainer, step, seed=agreed_seed(seed), deterministic=deterministic)
+    TrainingEngine.__init__(trainer, step, seed=seed, deterministic=deterministic)
     trainer.parts = before.get("parts", Parts())
     silent = silent_events(step.updates)
     trainer._allowed_events = [event for event in trainer._allowed_events if event not in silent]
-    trainer.register_events(*(event for event in before["_allowed_events"] if event not in trainer._allowed_events))
+    trainer.register_events(*(event for event in registered if event not in trainer._allowed_events))
     for event, entries in before["_event_handlers"].items():
-        trainer._event_handlers[event].extend(entries)
+        kept = (entry for entry in entries if earlier is None or getattr(entry[0], "__self__", None) is not earlier)
+        trainer._event_handlers[event].extend(kept)
     vars(trainer.state).update({name: value for name, value in vars(state).items() if name not in vars(trainer.state)})
     trainer.state.metrics = state.metrics
     for name, part in others.items():
@@ -111,7 +110,7 @@ def make_resumable(
         *(update.optimizer for update in updates.values()),
         *parts.values(),
     ]
-    trainer.add_event_handler(Events.STARTED, _NameInexact(function, known))
+    trainer.add_event_handler(Events.STARTED, NameInexact(function, known))
     resumable: TrainingEngine = trainer
     return resumable
 
@@ -149,79 +148,3 @@ def _sorted(parts: Mapping[str, Any]) -> tuple[dict[str, nn.Module], dict[str, O
 
 def _is_metric(part: nn.Module) -> bool:
     return hasattr(part, "metric_state") or type(part).__module__.startswith("torchmetrics")
-
-
-class _NameInexact:
-    """Say once, when the run begins, what of the update function's state is in no checkpoint."""
-
-    def __init__(self, function: Callable[..., Any], parts: Iterable[Any]) -> None:
-        self.function = function
-        self._known = {id(inner) for part in parts for inner in _with_inner(part)}
-        self._is_done = False
-
-    def __repr__(self) -> str:
-        return "name what is not resumed exactly"
-
-    def __call__(self) -> None:
-        """Warn."""
-        if self._is_done:
-            return
-        self._is_done = True
-        found = dict.fromkeys(_changing(self.function, self._known, set()))
-        if found:
-            logger.warning(
-                "a resume cannot be exact: the update function changes %s, whose state no checkpoint holds. Name it "
-                "among the parts of make_resumable; a variable is to be kept in an object with state_dict and "
-                "load_state_dict",
-                ", ".join(found),
-            )
-
-
-def _with_inner(part: Any) -> Iterator[Any]:
-    yield part
-    if isinstance(part, nn.Module):
-        yield from unwrap(part).modules()
-
-
-def _changing(function: Any, known: set[int], seen: set[int]) -> Iterator[str]:
-    """The names of what a function, and those that it calls, refer to, that has a state and is not known."""
-    while isinstance(function, partial):
-        yield from _of_values({f"argument {k}": value for k, value in enumerate(function.args)}, known, seen)
-        yield from _of_values(function.keywords, known, seen)
-        function = function.func
-    if isinstance(function, types.MethodType):
-        if id(function.__self__) not in known:
-            yield from _of_values(
-                vars(function.__self__) if hasattr(function.__self__, "__dict__") else {}, known, seen
-            )
-        function = function.__func__
-    if not isinstance(function, types.FunctionType) or id(function) in seen:
-        return
-    seen.add(id(function))
-    for instruction in dis.get_instructions(function):
-        if (
-            instruction.opname in ("STORE_GLOBAL", "STORE_DEREF")
-            and instruction.argval not in function.__code__.co_cellvars
-        ):
-            yield f"the variable {instruction.argval}"
-    used = inspect.getclosurevars(function)
-    yield from _of_values({**used.globals, **used.nonlocals}, known, seen)
-
-
-def _of_values(values: Mapping[str, Any], known: set[int], seen: set[int]) -> Iterator[str]:
-    for name, value in values.items():
-        if isinstance(value, (types.FunctionType, types.MethodType, partial)):
-            yield from _changing(value, known, seen)
-        elif id(value) not in known and _changes(value):
-            yield f"{name} ({type(value).__name__})"
-
-
-def _changes(value: Any) -> bool:
-    """Whether an object has a state that training changes."""
-    if isinstance(value, (type, Engine, DataLoader, Update)):
-        return False
-    if isinstance(value, nn.Module):  # a frozen teacher stays as it is
-        return any(parameter.requires_grad for parameter in value.parameters()) or (
-            value.training and any(True for _ in value.buffers())
-        )
-    return all(callable(getattr(value, name, None)) for name in ("state_dict", "load_state_dict"))

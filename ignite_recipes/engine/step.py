@@ -185,7 +185,10 @@ class TrainingStep:
         output: dict[str, Tensor] = {}
         due = updates.due(state.iteration)
         for update in due:
-            output.update(updates.named(update, self._update(engine, update, batch, share)))
+            losses = updates.named(update, self._update(engine, update, batch, share))
+            if same := output.keys() & losses.keys():
+                raise ValueError(f"two updates have a loss named {', '.join(same)}: give one of them another name")
+            output.update(losses)
         updates.end_batch()
         return output
 
@@ -261,18 +264,18 @@ def _checked(updates: Iterable[Update], others: list[Any]) -> list[Update]:
             "optimizer, loss_fn and accumulation_steps are of each update, Update(optimizer, loss_fn, name=..., "
             "accumulation_steps=...); got updates and one of them beside it: leave it out"
         )
-    updates = list(updates)
+    updates = list(updates) if isinstance(updates, Iterable) else [updates]
     if not updates or not all(isinstance(update, Update) and update.loss_fn is not None for update in updates):
         raise TypeError(f"updates must be at least one Update(optimizer, loss_fn, name=...); got {updates!r}")
     return updates
 
 
 def _check_parameters(model: nn.Module, updates: Iterable[Update]) -> None:
-    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-    if not trained:
+    own = {id(parameter) for parameter in model.parameters()}
+    if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("the model must have a parameter to train; got none that requires a gradient")
     for update in updates:
-        if not any(id(parameter) in trained for parameter in parameters_of(update.optimizer)):
+        if not any(id(parameter) in own for parameter in parameters_of(update.optimizer)):
             raise ValueError(
                 "the optimizer must have parameters of the model; got another model's: make it for this one"
             )

@@ -130,7 +130,8 @@ class TrainingEngine(KeyedEngine):
                 self._fire_event(Events.COMPLETED)
                 return state
         progress.given_length = epoch_length
-        enter_training_mode(self.model)
+        if isinstance(self.step, TrainingStep):  # an update function of the user's own has modes of its own
+            enter_training_mode(self.model)
         if data is not None and is_lazy(self.model):
             self._size_lazy_layers(self.step, data)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
+from ignite.engine.events import EventsList
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -58,7 +59,7 @@ class Update:
         statistics: the model's buffers before the window, e.g. batch norm's.
 
     Raises:
-        TypeError: for an optimizer or loss function of another kind.
+        TypeError: for an optimizer, loss function or name of another kind.
         ValueError: if a number is below 1, or a closure is to be accumulated over several batches.
 
     >>> from ignite.engine import Events
@@ -86,6 +87,8 @@ class Update:
         check_optimizer(optimizer)
         if loss_fn is not None:
             check_loss_function(loss_fn)
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"name must be a word, e.g. 'generator'; got {name!r}")
         self.optimizer, self.loss_fn, self.name = optimizer, loss_fn, name
         self.every = whole_number(every, "every", "batches")
         self.window = Window(whole_number(accumulation_steps, "accumulation_steps", "batches"))
@@ -106,6 +109,7 @@ class Update:
         self.is_observed = False  # whether an update function steps the optimizer itself
         self.exchange: Exchange | None = None
         self.statistics: RunningStatistics | None = None
+        self.keeps_after_step = False  # where several updates have them in common
         self.calls = Calls()
         self._engine: weakref.ref[Engine] | None = None
 
@@ -144,7 +148,8 @@ class Update:
 
     def add_event_handler(self, event: Any, handler: Callable[..., Any], *args: Any) -> None:
         """Run ``handler`` at an event of the engine; at one of a step for this update only."""
-        self.engine.add_event_handler(event, OfUpdate(self.name, handler) if event in STEP_EVENTS else handler, *args)
+        for one in event if isinstance(event, EventsList) else [event]:
+            self.engine.add_event_handler(one, OfUpdate(self.name, handler) if one in STEP_EVENTS else handler, *args)
 
     # One update, from top to bottom.
 
@@ -187,7 +192,8 @@ class Update:
             loss.backward()  # type: ignore[no-untyped-call]
         else:  # the parameters of other updates are left alone
             own = [parameter for parameter in parameters_of(self.optimizer) if parameter.requires_grad]
-            loss.backward(inputs=own)  # type: ignore[no-untyped-call]
+            if own:  # none while all of them are frozen
+                loss.backward(inputs=own)  # type: ignore[no-untyped-call]
 
     def take(
         self,
@@ -215,6 +221,8 @@ class Update:
 
     def note_step(self, engine: Engine, *, is_taken: bool) -> None:
         """Count a step, and tell handlers what has come of it."""
+        if self.keeps_after_step and self.statistics is not None:
+            self.statistics.keep()  # a later update does not put back what this one's batch has changed
         if not is_taken:
             self.count.skipped += 1
             fire(engine, TrainEvents.OPTIMIZER_STEP_SKIPPED)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.statistics import RunningStatistics
 from ignite_recipes.engine.unfired import FIRED_BY_STEP, say_unfired
@@ -29,6 +30,7 @@ class Updates(Mapping[str, "Update"]):
         progress: where the run is; None before they belong to an engine.
         exchange: with the other ranks; None where an update function of the user's own is alone.
         only: the only one, if it is computed with every batch.
+        registered: the events that :meth:`attach` has registered.
     """
 
     def __init__(self, updates: Iterable["Update"] = (), exchange: Exchange | None = None) -> None:
@@ -36,6 +38,7 @@ class Updates(Mapping[str, "Update"]):
         self._all: tuple[Update, ...] = ()
         self._engine: weakref.ref[Engine] | None = None
         self.only: Update | None = None
+        self.registered: set[TrainEvents] = set()
         self.progress: Progress | None = None
         self.exchange = exchange
         for update in updates:
@@ -46,10 +49,21 @@ class Updates(Mapping[str, "Update"]):
             raise ValueError(f"each update of a step must have a name of its own; got {update.name!r} twice")
         if any(update.optimizer is other.optimizer for other in self._all):
             raise ValueError(f"each update must have an optimizer of its own; got that of another for {update.name!r}")
+        for other in self._all:
+            self._check_apart(update, other)
         update.place = f"step {update.name}" if self._all else "step"
         self._updates[update.name], self._all = update, (*self._all, update)
         self.only = update if len(self._all) == 1 and update.every == 1 else None
         update.exchange = self.exchange
+
+    @staticmethod
+    def _check_apart(one: "Update", other: "Update") -> None:
+        shared = {id(p) for p in parameters_of(one.optimizer)} & {id(p) for p in parameters_of(other.optimizer)}
+        if shared and max(one.window.length, other.window.length) > 1:
+            raise ValueError(
+                f"updates that have parameters in common must step with every batch, because each begins with empty "
+                f"gradients; got {one!r} and {other!r} with accumulation_steps above 1"
+            )
 
     def add(self, update: "Update") -> None:
         """Enter an update of an Engine of the user's own."""
@@ -93,7 +107,8 @@ class Updates(Mapping[str, "Update"]):
     def attach(self, engine: Engine, but: Iterable[TrainEvents] = ()) -> None:
         """Give an Engine of the user's own the events of a step, ``but`` some, and follow its run."""
         known = {*engine._allowed_events, *but}
-        engine.register_events(*(event for event in TrainEvents if event not in known))
+        self.registered = {event for event in TrainEvents if event not in known}
+        engine.register_events(*self.registered)
         self.bind(engine, Progress(engine.state))
         engine.add_event_handler(Events.STARTED, self._start_run)
         engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)

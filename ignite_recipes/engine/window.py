@@ -47,7 +47,7 @@ class Window:
         """The weight of the next batch's loss."""
         if self.length == 1:
             return 1.0
-        self._first_size = self._first_size or num_samples
+        self._first_size = self._first_size or num_samples or 1
         weight = num_samples / self._first_size
         self.weight += weight
         return weight

@@ -84,6 +84,7 @@ class NonFiniteGuard:
         self.num_skipped = 0
         self.finite = True
         self._consecutive: dict[str, int] = {}  # steps dropped in a row, by the update's name
+        self._counted: dict[str, int] = {}  # all steps until the last epoch's end
         self._model: nn.Module | None = None
         self._precision: MixedPrecisionTrainer | None = None  # of an update function without Update
         self._updates: dict[str, Update] = {}  # those that it guards
@@ -240,7 +241,9 @@ class NonFiniteGuard:
             self._read_oldest(trainer)
         state = trainer.state
         for name, update in self._updates.items():
-            steps = math.ceil((state.epoch_length or 0) // update.every / update.window.length)
+            total, before = update.count.taken + update.count.skipped, self._counted.get(name, 0)
+            steps = total - before if total >= before else total  # a run that starts again counts from 0
+            self._counted[name] = total
             if steps and self._consecutive.get(name, 0) >= steps:
                 raise NonFiniteError(
                     f"{self._where(state, name).replace(f', iteration {state.iteration}', '')}: none of its {steps} "
@@ -250,9 +253,15 @@ class NonFiniteGuard:
     def state_dict(self) -> dict[str, Any]:
         """How many steps were dropped, how many of them last in a row, and what is still on its way to the host."""
         consecutive, outstanding = dict(self._consecutive), self._late.values()
-        return {"num_skipped": self.num_skipped, "consecutive": consecutive, "outstanding": outstanding}
+        return {
+            "num_skipped": self.num_skipped,
+            "consecutive": consecutive,
+            "outstanding": outstanding,
+            "counted": dict(self._counted),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue to count from there."""
         self.num_skipped, self._consecutive = state["num_skipped"], dict(state["consecutive"])
+        self._counted = dict(state["counted"])
         self._late = LateFlags(state["outstanding"])

@@ -9,13 +9,14 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 
 from ignite_recipes.arguments import whole_number
 
-__all__ = ["derive_seed", "draw_seed", "preserve_generators", "seed_generators", "seed_torch", "set_seed"]
+__all__ = ["SameDraws", "derive_seed", "draw_seed", "preserve_generators", "seed_generators", "seed_torch", "set_seed"]
 
 
 def derive_seed(seed: int, place: str, *position: int) -> int:
@@ -73,6 +74,38 @@ def preserve_generators(device: torch.device | None = None) -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+class SameDraws:
+    """Inside the block torch's generators draw what they drew after this was made; after it they continue as before it.
+
+    Args:
+        device: its generator too.
+
+    >>> draws = SameDraws(torch.device("cpu"))
+    >>> first = torch.rand(2)
+    >>> with draws:
+    ...     print(torch.equal(torch.rand(2), first))
+    True
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._modules: list[Any] = [torch] if device.type == "cpu" else [torch, torch.get_device_module(device)]
+        self._first, self._now = self._states(), list[Any]()
+
+    def _states(self) -> list[Any]:
+        return [module.get_rng_state() for module in self._modules]
+
+    def _set(self, states: list[Any]) -> None:
+        for module, state in zip(self._modules, states, strict=True):
+            module.set_rng_state(state)
+
+    def __enter__(self) -> None:
+        self._now = self._states()
+        self._set(self._first)
+
+    def __exit__(self, *_: object) -> None:
+        self._set(self._now)
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:

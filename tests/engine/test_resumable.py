@@ -4,7 +4,6 @@ import copy
 import random
 import re
 import signal
-import types
 
 import numpy as np
 import pytest
@@ -32,6 +31,7 @@ from ignite_recipes import (
     LearningRateScheduler,
     MixedPrecisionTrainer,
     NoiseAugmentation,
+    NonFiniteError,
     NonFiniteGuard,
     Rollback,
     StopOnSignal,
@@ -779,7 +779,203 @@ def test_lbfgs_by_hand_resumes_too(tmp_path):
     assert trainer.progress.optimizer_steps == 8
 
 
-def test_it_is_copied():
-    trainer = with_everything()
-    copied = copy.deepcopy(types.SimpleNamespace(trainer=trainer)).trainer
-    assert type(copied) is type(trainer)
+def test_a_copy_would_train_the_models_of_the_original():
+    with pytest.raises(TypeError, match="would train the models of the original"):
+        copy.deepcopy(plain())
+
+
+class Program:
+    """An update function that is an object."""
+
+    def __init__(self):
+        self.model = net()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 0.02)
+        self.__name__ = "Program"
+
+    def __call__(self, engine, batch):
+        self.optimizer.zero_grad()
+        nn.functional.mse_loss(self.model(batch[0]), batch[1]).backward()
+        self.optimizer.step()
+
+
+def test_an_object_that_holds_its_models_is_copied_with_them():
+    program = Program()
+    trainer = make_resumable(Engine(program), {"model": program.model, "optimizer": program.optimizer}, seed=0)
+    GradientClipper(0.1).attach(trainer)
+    copied = copy.deepcopy(trainer)
+    for one in (copied, trainer):
+        one.run(loader(), max_epochs=1)
+    assert equal(copied.model.state_dict(), trainer.model.state_dict())
+    assert copied.model is not trainer.model
+
+
+# What an attack found.
+
+
+@pytest.mark.parametrize("kind", ["adam", "lbfgs"])
+@pytest.mark.parametrize("policy", ["skip", "raise"])
+def test_a_closure_is_clipped_and_judged(kind, policy):
+    model = nn.Linear(3, 1)
+    make = {
+        "adam": torch.optim.Adam,
+        "lbfgs": lambda p: torch.optim.LBFGS(p, max_iter=4, line_search_fn="strong_wolfe"),
+    }
+    optimizer = make[kind](model.parameters())
+
+    def update(engine, batch):
+        def closure():
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(batch[0]), batch[1])
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+    trainer = make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0)
+    clipper = GradientClipper(0.1).attach(trainer)
+    guard = NonFiniteGuard(policy).attach(trainer)
+    kept = []
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=3), lambda: kept.append(copy.deepcopy(model.state_dict())))
+    if policy == "raise":
+        with pytest.raises(NonFiniteError):
+            trainer.run(batches(5, bad=2), max_epochs=1)
+        assert equal(kept[0], model.state_dict())
+    else:
+        trainer.run(batches(5, bad=2), max_epochs=1)
+        assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps) == (4, 1)
+        assert guard.num_skipped >= 1
+    assert clipper.num_steps >= 2
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_an_update_that_was_attached_before_hides_no_other_optimizer():
+    first, second = net(), net()
+    optimizer, step = (
+        torch.optim.SGD(first.parameters(), 0.1),
+        Update(torch.optim.SGD(second.parameters(), 0.1), name="s"),
+    )
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(first(batch[0]), batch[1]).backward()
+        optimizer.step()
+        step(engine, nn.functional.mse_loss(second(batch[0]), batch[1]))
+
+    engine = Engine(update)
+    step.attach(engine)
+    trainer = make_resumable(engine, {"a": first, "b": second, "o": optimizer, "s": step}, seed=0)
+    clipper = GradientClipper(1.0).attach(trainer)
+    trainer.run(loader(), max_epochs=1)
+    assert clipper.num_steps == 8
+
+
+def test_a_model_stays_in_the_mode_in_which_the_user_left_it():
+    def run(wrap):
+        model = net().eval()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+        def update(engine, batch):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+            optimizer.step()
+
+        engine = Engine(update)
+        if wrap:
+            make_resumable(engine, {"model": model, "optimizer": optimizer}, seed=0)
+        engine.run(batches(4), max_epochs=1)
+        return model.state_dict()
+
+    assert equal(run(False), run(True))
+
+
+def test_gradients_that_come_after_the_step_and_parameters_of_no_model_are_resumed(tmp_path):
+    def make():
+        model = net()
+        temperature = nn.Parameter(torch.ones(()))
+        optimizer = torch.optim.SGD([*model.parameters(), temperature], 0.01)
+
+        def update(engine, batch):  # with the gradients of the batch before
+            optimizer.step()
+            optimizer.zero_grad()
+            (temperature * nn.functional.mse_loss(model(batch[0]), batch[1])).backward()
+
+        return make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0), loader()
+
+    check_cuts(make, tmp_path, EPOCHS)
+
+
+def test_statistics_of_the_others_stay_where_one_step_is_dropped():
+    first, second = net(), net()
+    optimizers = [torch.optim.SGD(model.parameters(), 0.01) for model in (first, second)]
+
+    def update(engine, batch):
+        for model, optimizer, factor in zip((first, second), optimizers, (1.0, float("nan")), strict=True):
+            optimizer.zero_grad()
+            (factor * nn.functional.mse_loss(model(batch[0]), batch[1])).backward()
+            optimizer.step()
+
+    parts = {"a": first, "b": second, "x": optimizers[0], "y": optimizers[1]}
+    trainer = make_resumable(Engine(update), parts, seed=0)
+    NonFiniteGuard("skip").attach(trainer)
+    with pytest.raises(NonFiniteError, match="epoch 1, y: none of its 4 steps"):
+        trainer.run(batches(4), max_epochs=1)
+    assert (first[1].num_batches_tracked, second[1].num_batches_tracked) == (4, 0)
+
+
+class Assigning:
+    """One that counts in attributes."""
+
+    def __init__(self, model):
+        self.model, self.count, self.others = model, 0, {"critic": nn.Linear(1, 1)}
+        self.__name__ = "Assigning"
+
+    def __call__(self, engine, batch):
+        self.count += 1
+
+
+def test_attributes_and_modules_in_containers_are_named(caplog):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    make_resumable(Engine(Assigning(model)), {"model": model, "optimizer": optimizer}, seed=0).run([0])
+    assert "the attribute count" in caplog.text
+    assert "others['critic'] (Linear)" in caplog.text
+
+
+def test_a_variable_without_a_value_is_nothing(caplog):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def make():
+        if optimizer is None:
+            scaler = 1
+        return lambda engine, batch: engine.state.iteration > 99 and scaler
+
+    make_resumable(Engine(make()), {"model": model, "optimizer": optimizer}, seed=0).run([0])
+    assert "cannot be exact" not in caplog.text
+
+
+def test_a_refusal_leaves_the_engine_as_it_was():
+    model = net()
+    parts = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)}
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises((TypeError, ValueError), match="seed"):
+        make_resumable(engine, parts, seed="x")
+    assert type(engine) is Engine
+    make_resumable(engine, parts, seed=0).run([0])
+
+
+@pytest.mark.parametrize("loss", [3.0, {"loss": 1}, torch.zeros(2), torch.zeros(())])
+def test_what_is_no_loss_is_refused(loss):
+    step = Update(torch.optim.SGD(net().parameters(), 0.1))
+    with pytest.raises(TypeError, match="loss"):
+        Engine(lambda engine, batch: step(engine, loss)).run([torch.zeros(3)])
+
+
+def test_the_state_of_another_kind_of_optimizer_is_refused(tmp_path):
+    trainer = plain()
+    trainer.run(loader(), max_epochs=1)
+    path = write_checkpoint(run_state(trainer), tmp_path / "run.pt")
+    model = net()
+    parts = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)}
+    with pytest.raises(CheckpointError, match=r"it has no .*momentum"):
+        restore_run(make_resumable(Engine(lambda engine, batch: None), parts, seed=1), path)

@@ -12,6 +12,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 
 from ignite_recipes import (
+    CheckpointError,
     EpochAverages,
     ExponentialMovingAverage,
     GradientClipper,
@@ -408,6 +409,94 @@ def test_what_cannot_be_is_refused(name):
 def test_a_handler_needs_an_update_that_belongs_to_an_engine():
     with pytest.raises(RuntimeError, match="must belong to an engine"):
         GradientClipper(1.0).attach(Update(pair()[1]["actor"], name="actor"))
+
+
+def test_updates_with_parameters_in_common_step_with_every_batch():
+    models, _ = pair()
+    shared = [torch.optim.SGD(models.parameters(), 0.1) for _ in range(2)]
+    updates = [
+        Update(shared[0], critic_loss, name="critic", accumulation_steps=2),
+        Update(shared[1], actor_loss, name="actor"),
+    ]
+    with pytest.raises(ValueError, match="parameters in common"):
+        create_trainer(models, updates=updates)
+
+
+def test_a_guard_counts_the_steps_of_an_epoch_and_not_its_batches():
+    def late(models, inputs, batch):
+        return {
+            "loss": actor_loss(models, inputs, batch)["loss"] * (float("nan") if trainer.state.iteration == 9 else 1)
+        }
+
+    trainer = new_trainer(actor_loss=late, every=3)
+    guard = NonFiniteGuard("skip").attach(trainer)
+    trainer.run(BATCHES[:5], max_epochs=3)
+    assert guard.num_skipped == 1
+
+
+def test_frozen_parameters_of_an_update_wait():
+    trainer = new_trainer()
+    trainer.model["actor"].requires_grad_(False)
+    trainer.run(BATCHES, max_epochs=1)
+    trainer.model["actor"].requires_grad_(True)
+    before = copy.deepcopy(trainer.model["actor"].state_dict())
+    trainer.run(BATCHES, max_epochs=2)
+    assert not equal(before, trainer.model["actor"].state_dict())
+
+
+def test_models_that_all_evaluate_are_trained_as_a_single_one_is():
+    models, optimizers = pair()
+    models.eval()
+    updates = [Update(optimizers["critic"], critic_loss, name="critic")]
+    trainer = create_trainer(dict(models.items()), updates=updates)
+    trainer.run(BATCHES, max_epochs=1)
+    assert models["critic"].training
+
+
+def test_a_list_of_events_is_filtered_too():
+    trainer, seen = new_trainer(), []
+    both = TrainEvents.BACKWARD_COMPLETED | TrainEvents.OPTIMIZER_STEP_COMPLETED
+    trainer.updates["actor"].add_event_handler(both, lambda: seen.append(trainer.state.update.name))
+    trainer.run(BATCHES[:2], max_epochs=1)
+    assert seen == ["actor"] * 4
+
+
+def test_between_two_updates_of_a_batch_a_run_cannot_be_saved():
+    trainer = new_trainer()
+    trainer.updates["critic"].add_event_handler(TrainEvents.OPTIMIZER_STEP_COMPLETED, lambda: run_state(trainer))
+    with pytest.raises(RuntimeError, match="after all updates of a batch"):
+        trainer.run(BATCHES, max_epochs=1)
+
+
+def test_a_run_with_another_rhythm_is_refused(tmp_path):
+    trainer = new_trainer(every=2)
+    trainer.run(BATCHES, max_epochs=1)
+    path = write_checkpoint(run_state(trainer), tmp_path / "run.pt")
+    with pytest.raises(CheckpointError, match="every how many batches"):
+        restore_run(new_trainer(every=3), path)
+
+
+def test_a_rhythm_counts_in_an_update_function_too():
+    models, optimizers = pair()
+    actor = Update(optimizers["actor"], name="actor", every=3)
+    engine = Engine(lambda engine, batch: actor(engine, actor_loss(models, batch, batch)["loss"]))
+    engine.run(BATCHES, max_epochs=2)
+    assert actor.count.taken == 4
+
+
+def test_a_closure_draws_the_same_dropout_each_time():
+    model, data = regression()
+    model.insert(1, nn.Dropout(0.5))
+    update, seen = Update(lbfgs(model)), []
+
+    def loss():
+        with torch.random.fork_rng():
+            seen.append(torch.rand(()).item())
+        return fit(model, data, data)["loss"]
+
+    Engine(lambda engine, batch: update(engine, loss)).run([data])
+    assert len(seen) > 2
+    assert len(set(seen)) == 1
 
 
 # Closures.
