@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
+from torch import Tensor
 
 from ignite_recipes.checkpoint.newest import best_weights
 from ignite_recipes.cli.options import new_parser, parse_settings
@@ -55,11 +56,10 @@ def main(argv: Sequence[str]) -> str:
         raise ValueError(f"{folder} must have a checkpoint to predict with; it has none yet: train it first")
     predictor = TablePredictor.from_checkpoint(path, device=settings["device"])
     table = read_table(settings["file"], predictor.text_columns)
-    predicted = predictor.predict(table)
-    _write(table.with_columns(predicted.get_columns()), output)
-    name = predictor.target.name
-    known = f"; {_found(predictor, table, predicted)}" if name in table.columns and table[name].count() else ""
-    return f"Predicted {name!r} of {table.height} rows with {path}{known}; the predictions are in {output}"
+    outputs = predictor.outputs(table)
+    _write(table.with_columns(**predictor.target.decode(outputs)), output)
+    done = f"Predicted {predictor.target.name!r} of {table.height} rows with {path}"
+    return f"{done}{_found(predictor, table, outputs)}; the predictions are in {output}"
 
 
 def _folder(settings: dict[str, Any]) -> Path:
@@ -71,8 +71,18 @@ def _write(table: "pl.DataFrame", output: Path) -> None:
     replace_file(output, getattr(table, _WRITERS[output.suffix]))
 
 
-def _found(predictor: TablePredictor, table: "pl.DataFrame", predicted: "pl.DataFrame") -> str:
+def _found(predictor: TablePredictor, table: "pl.DataFrame", outputs: Tensor) -> str:
     """How good they are, where the target is known."""
-    metrics = predictor.evaluate(table)
+    target = predictor.target
+    if target.name not in table.columns or not (count := table[target.name].count()):
+        return ""
+    known = table[target.name].is_not_null()
+    try:
+        targets = target.encode(table[target.name].filter(known))
+    except ValueError:
+        return (
+            f"; what the column {target.name!r} holds is not what was trained on, so that nothing is compared with it"
+        )
+    metrics = predictor.metrics(outputs[known.to_numpy()], targets)
     shown = f"accuracy {metrics['accuracy']:.2f}%" if "accuracy" in metrics else f"RMSE {metrics['rmse']:.4g}"
-    return f"{shown} on the {table[predictor.target.name].count()} of them whose target is known"
+    return f"; {shown} on the {count} of them whose target is known"

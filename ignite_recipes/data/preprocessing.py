@@ -22,6 +22,7 @@ __all__ = ["TablePreprocessor"]
 logger = logging.getLogger(__name__)
 
 _BLOCK = 8  # columns whose numbers are computed at a time
+_FARTHEST = 1e6  # deviations from the mean: a number that is farther off, or infinite in float32, is taken to be there
 _CHUNK = 1 << 22  # numbers that are made at a time
 
 
@@ -115,7 +116,7 @@ class TablePreprocessor:
         for start in range(0, frame.height, step):
             chunk = frame.slice(start, step)
             made = self._transformer.transform(_as_pandas(use.numbers_of(chunk), use.texts_of(chunk)))
-            vectors[start : start + step] = torch.from_numpy(np.asarray(made, dtype=np.float32))
+            vectors[start : start + step] = torch.from_numpy(np.clip(made, -_FARTHEST, _FARTHEST).astype(np.float32))
         return vectors
 
     def check(self, frame: "pl.DataFrame") -> None:

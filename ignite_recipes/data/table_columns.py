@@ -9,7 +9,7 @@ from ignite_recipes.data.table_dates import date_format, date_parts, read_dates
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["MISSING", "ColumnUse", "decide_columns"]
+__all__ = ["MISSING", "ColumnUse", "as_numbers", "as_text", "decide_columns"]
 
 MISSING = "(missing)"
 """The category of a missing value."""
@@ -17,6 +17,8 @@ MISSING = "(missing)"
 LEAST_ROWS = 2  # of a category of its own; rarer ones are taken together
 IDENTIFIER = 0.9  # of the values differ: text that says which row it is, and nothing else
 READABLE = 0.9  # of the values are numbers: what is left is taken as missing
+LARGEST = 1e100  # of a number; a larger one, whose square would be infinite, is missing
+WHOLE = 2**53  # up to here floats hold every whole number
 CONSTANT = 1e-12  # of its size is what rounding leaves of a constant
 
 
@@ -108,14 +110,14 @@ def as_numbers(column: "pl.Series") -> "pl.Series":
     if column.dtype == pl.String:
         column = column.str.strip_chars()
     numbers = column.cast(pl.Float64, strict=False)
-    return pl.select(pl.when(numbers.is_finite()).then(numbers).alias(column.name)).to_series()
+    return pl.select(pl.when(numbers.abs() <= LARGEST).then(numbers).alias(column.name)).to_series()
 
 
 def as_text(column: "pl.Series") -> "pl.Series":
     """Text, with a category for what is missing; a whole number without its decimal point."""
     import polars as pl
 
-    if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all():
+    if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all() and (column.drop_nulls().abs() < WHOLE).all():
         column = column.cast(pl.Int64)
     return column.cast(pl.String).str.strip_chars().fill_null(MISSING)
 
@@ -152,8 +154,11 @@ def _use_as_numbers(column: "pl.Series", use: ColumnUse) -> None:
 
 
 def _use_as_date(column: "pl.Series", form: str | None, use: ColumnUse) -> None:
-    parts = date_parts(read_dates(column, form))
-    use.dates[column.name] = {"format": form, "parts": [part.name for part in parts.get_columns() if _varies(part)]}
+    parts = [part.name for part in date_parts(read_dates(column, form)).get_columns() if _varies(part)]
+    if parts:
+        use.dates[column.name] = {"format": form, "parts": parts}
+    else:
+        use.left_out[column.name] = "is left out: it is one time wherever it is known"
 
 
 def _use_as_text(column: "pl.Series", use: ColumnUse, max_categories: int) -> None:

@@ -43,7 +43,7 @@ def read_dates(column: "pl.Series", form: str | None) -> "pl.Series":
     import polars as pl
 
     if column.dtype == pl.String:
-        return _read(column, form or FORMATS[0])
+        return _read(column, form or date_format(column) or FORMATS[0])
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return column.cast(pl.Datetime("us")) if column.dtype.is_temporal() else _nothing(column)

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ignite_recipes.data.table_columns import as_numbers
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -53,29 +55,20 @@ class TableTarget:
         column = _plain(column)
         values = column.drop_nulls().unique().sort().to_list()
         if len(values) < 2:
-            raise ValueError(
-                f"target {self.name!r} must have two values at least; got {values[0]!r} in every row: choose another"
-                if values
-                else f"target {self.name!r} must have values; it is missing in every row: choose another column"
-            )
+            got = f"got {values[0]!r} in every row" if values else "it is missing in every row"
+            raise ValueError(f"target {self.name!r} must have two values at least; {got}: choose another column")
         self.task = task or _task_of(values, len(column))
         self.classes: list[Any] = []
         self.mean, self.scale = 0.0, 1.0
-        if (
-            self.task == REGRESSION
-            and column.dtype.is_numeric() is False
-            and column.dtype.base_type().__name__ != "Boolean"
-        ):
-            raise ValueError(
-                f"target {self.name!r} must hold numbers for regression; got {values[0]!r}: use --task classification"
-            )
         if self.task == CLASSIFICATION:
+            self.classes = values
             if len(values) > MOST_CLASSES:
                 raise ValueError(
                     f"target {self.name!r} must have at most {MOST_CLASSES} classes; got {len(values)} different "
-                    f"values, e.g. {values[0]!r}: choose another column, or task regression for numbers"
+                    f"values, e.g. {values[0]!r}: choose another column, or task 'regression' for numbers"
                 )
-            self.classes = values
+        else:
+            _numbers(column)
 
     @property
     def num_outputs(self) -> int:
@@ -147,9 +140,13 @@ def _plain(column: "pl.Series") -> "pl.Series":
 
 
 def _numbers(column: "pl.Series") -> NDArray[np.float64]:
-    import polars as pl
-
-    return column.cast(pl.Float64).to_numpy()
+    numbers = as_numbers(column)
+    if numbers.null_count():
+        got = column.filter(numbers.is_null())[0]
+        raise ValueError(
+            f"target {column.name!r} must hold numbers for regression; got {got!r}: mend it, or predict classes"
+        )
+    return numbers.to_numpy()
 
 
 def _task_of(values: list[Any], num_rows: int) -> str:

@@ -1,6 +1,7 @@
 """A table as people have it, a file, a frame, an array or a tensor, as one frame of polars."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["as_column", "file_identity", "is_path", "read_table"]
+
+logger = logging.getLogger(__name__)
 
 CSV, PARQUET, FEATHER = (".csv", ".tsv", ".txt"), (".parquet", ".pq"), (".feather", ".arrow", ".ipc")
 _KINDS = "a file (.csv, .csv.gz, .parquet, .feather), a pandas or polars frame, an array or a tensor (N, D)"
@@ -51,6 +54,8 @@ def read_table(data: Any, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
         raise TypeError(f"data must be {_KINDS}; got {type(data).__name__}")
     if not frame.height or not frame.width:
         raise ValueError(f"data must hold rows and columns; got {frame.height} rows of {frame.width} columns")
+    if infinite := [name for name in frame.columns if frame[name].dtype.is_float() and frame[name].is_infinite().any()]:
+        logger.warning("infinite values are taken as missing, in column %s", ", ".join(map(repr, infinite)))
     return pl.DataFrame([_plain(column) for column in frame.get_columns()])
 
 

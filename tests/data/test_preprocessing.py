@@ -5,6 +5,8 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.tables import TABLE, mixed_table
 
 from ignite_recipes import CheckpointError, TablePreprocessor, read_checkpoint, write_checkpoint
@@ -161,6 +163,33 @@ def test_numbers_as_text_and_gaps_without_one_in_training_are_taken(caplog):
 def test_without_a_usable_column_it_cannot_be_fitted():
     with pytest.raises(ValueError, match="must have a column to predict from; got none beside the target: 'a' is left"):
         fitted(pl.DataFrame({"a": [1, 1], "b": [2, 2]}))
+
+
+VALUES = [
+    [1, 2, 3], [1.5, None, float("nan")], ["a", "b", None], [True, False, None], ["2024-01-01", "2024-02-03", None],
+    ["1", "2", "x"], [10**18, 3], [-1e308, 1e308], [float("inf"), 1.0], [None], ["", " "], ["é", "ü"], [1e-300, 2e-300],
+    ["01/02/2024", "13/02/2024"], [0.1, 0.2, 0.3], ["2024-01-01 10:00:00", "2024-01-02T10:00:00"],
+]  # fmt: skip
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_of_any_table_finite_numbers_are_made_or_it_is_refused_in_one_line(draw):
+    def table(rows):
+        return {name: [draw.choice(values) for _ in range(rows)] for name, values in columns.items()}
+
+    columns = {name: draw.choice(VALUES) for name in "abcd"[: draw.randint(1, 4)]}
+    other = {name: draw.choice(VALUES) for name in columns}
+    try:
+        preprocessor = fitted(table(draw.choice([2, 5, 40])), max_categories=draw.choice([1, 2, 50]))
+        for _ in range(2):
+            assert preprocessor.transform(table(draw.choice([1, 5, 40]))).isfinite().all()
+            columns = other
+    except ValueError as error:
+        refused = str(error)
+    else:
+        refused = ""
+    assert "\n" not in refused
 
 
 def test_it_must_be_fitted_first():
