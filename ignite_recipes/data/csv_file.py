@@ -5,7 +5,7 @@ import gzip
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,15 +42,16 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
     names = _header(start, separator, path)
 
     def read(num_rows: int | None) -> "pl.DataFrame":
-        scan = pl.scan_csv(
-            path,
-            separator=separator,
-            null_values=[*NULLS],
-            infer_schema_length=num_rows,
-            schema_overrides={name: pl.String for name in text_columns if name in names},
-            decimal_comma=separator == ";" and re.search(r"(?<!\d)\d+,\d+(?!\d)", start) is not None,
-        )
-        return scan.collect(engine="streaming")
+        how: dict[str, Any] = {
+            "separator": separator,
+            "null_values": [*NULLS],
+            "infer_schema_length": num_rows,
+            "schema_overrides": {name: pl.String for name in text_columns if name in names},
+            "decimal_comma": separator == ";" and re.search(r"(?<!\d)\d+,\d+(?!\d)", start) is not None,
+        }
+        if _is_gzip(path):
+            return pl.read_csv(path, **how)
+        return pl.scan_csv(path, **how).collect(engine="streaming")  # takes less memory
 
     try:
         try:
@@ -69,13 +70,17 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
     return frame
 
 
+def _is_gzip(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
 def _open(path: Path) -> TextIO:
-    opened = gzip.open if path.suffix == ".gz" else open
+    opened = gzip.open if _is_gzip(path) else open
     return opened(path, "rt", encoding="utf-8-sig", newline="")
 
 
 def _start_of(path: Path) -> str:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
         try:
             start = file.read(_START)
         except (EOFError, OSError) as error:
@@ -114,7 +119,7 @@ def _complain(path: Path, separator: str, num_columns: int) -> None:
 
 
 def _bad_bytes(path: Path) -> str:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode("utf-8")

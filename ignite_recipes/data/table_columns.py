@@ -91,12 +91,14 @@ def decide_columns(table: "pl.DataFrame", max_categories: int, left_out: Mapping
         left_out: columns that are not to be used, and why.
 
     Raises:
-        ValueError: if no column is left.
+        ValueError: if no column is left, or one is named like a part of a date.
     """
     use = ColumnUse(left_out=dict(left_out))
     for column in table.get_columns():
         if column.name not in left_out:
             _decide(column, use, max_categories)
+    if taken := sorted({part for date in use.dates.values() for part in date["parts"]} & set(table.columns)):
+        raise ValueError(f"column {taken[0]!r} must have another name: a part of a date is called so; rename it")
     if not use.columns:
         reasons = "; ".join(f"{name!r} {why}" for name, why in use.left_out.items())
         raise ValueError(f"the table must have a column to predict from; got none beside the target: {reasons}")

@@ -69,15 +69,14 @@ def _by_time(times: NDArray[Any], wanted: int) -> NDArray[np.bool_]:
 
 def _by_group(groups: NDArray[Any], labels: NDArray[Any] | None, wanted: int, seed: int) -> NDArray[np.bool_]:
     """Whole groups, of each class about its share where the target is classes."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold
 
     found = len(np.unique(groups))
     if found < 2:
         raise ValueError(f"a split by group needs two groups at least; got {found}: choose another column")
     num_rows = len(groups)
     parts = min(max(2, round(num_rows / wanted)), found)
-    chosen = StratifiedGroupKFold if labels is not None else GroupKFold
-    folds = chosen(parts, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     labels = np.zeros(num_rows, np.int64) if labels is None else labels
     val = _quietly(lambda: next(folds.split(np.zeros((num_rows, 1)), labels, groups)))[1]
     is_val = np.zeros(num_rows, dtype=bool)

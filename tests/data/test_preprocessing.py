@@ -192,6 +192,11 @@ def test_of_any_table_finite_numbers_are_made_or_it_is_refused_in_one_line(draw)
     assert "\n" not in refused
 
 
+def test_a_column_that_is_named_like_a_part_of_a_date_is_refused():
+    with pytest.raises(ValueError, match=r"column 'day\.days' must have another name"):
+        fitted(INPUTS.with_columns(pl.col("size").alias("day.days")))
+
+
 def test_it_must_be_fitted_first():
     with pytest.raises(RuntimeError, match="must be fitted before it is used"):
         TablePreprocessor().transform(INPUTS)
