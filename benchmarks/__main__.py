@@ -16,6 +16,7 @@ from benchmarks.memory import memory
 from benchmarks.overhead import overhead
 from benchmarks.scaling import scaling
 from benchmarks.steps import mlp_steps, traffic_steps, vae_steps
+from benchmarks.tables import table_memory, tables
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         "ebird",
         "growth",
         "scaling",
+        "tables",
+        "table-memory",
         "cuda",
         "ebird-large",
     ]
@@ -55,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
             "ebird": partial(ebird, min(options.rounds, 3), Path(folder)),
             "growth": partial(growth, options.rounds, options.picture),
             "scaling": partial(scaling, options.rounds),
+            "tables": tables,
+            "table-memory": partial(table_memory, Path(folder)),
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
         }

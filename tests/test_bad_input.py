@@ -149,7 +149,11 @@ VAE = {
 ADVANCED = {
     "inputs alone": ({"train_loader": [INPUTS]}, ValueError, r"must be \(inputs, targets\).*got Tensor"),
     "targets in a list": ({"train_loader": [(INPUTS, [1, 2])]}, ValueError, "targets a tensor; got"),
-    "one column for none": ({"train_loader": [(INPUTS, TARGETS[:, 0])]}, ValueError, r"must have one shape.*\(12,\)"),
+    "two columns for one": (
+        {"train_loader": [(INPUTS, TARGETS.repeat(1, 2))]},
+        ValueError,
+        r"must have one.*\(12, 2\)",
+    ),
     "fewer targets": ({"train_loader": [(INPUTS, TARGETS[:5])]}, ValueError, r"must have one shape.*\(5, 1\)"),
     "labels above": ({"train_loader": [(INPUTS, CLASSES + 9)]}, ValueError, "labels must be from 0 to 0.*got 9 to 10"),
     "labels below": ({"train_loader": [(INPUTS, CLASSES - 1)]}, ValueError, "labels must be from 0 to 0.*got -1"),

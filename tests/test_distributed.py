@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import distributed_worker as worker
+from support.tables import mixed_table
 
 from ignite_recipes import load_checkpoint, read_checkpoint, read_training_log
 from ignite_recipes.checkpoint.resume_check import first_difference
@@ -58,7 +59,9 @@ def run_cases(folder, *names):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("several")
+    folder = tmp_path_factory.mktemp("several")
+    mixed_table(600).write_csv(folder / "table.csv")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ignite_recipes.checkpoint.run import FORMAT
 
 HARNESS = Path(__file__).parent / "support" / "kill_harness.py"
 COLUMNS = ["recipe", "workers", "inside", "at random", "in writes", "too early", "runs", "equal"]
-RECIPES = ["vae", "classify", "supervised", "traffic"]
+RECIPES = ["vae", "classify", "supervised", "traffic", "table"]
 
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")

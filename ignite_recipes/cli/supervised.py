@@ -1,4 +1,4 @@
-"""``ignite-recipes supervised``: train a classifier of the digits, with everything on."""
+"""``ignite-recipes supervised``: train a network on a table of yours, or a classifier of the digits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 from ignite_recipes.cli.attachments import checkpoint_to_resume, experiment_handlers
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
 from ignite_recipes.data import create_dataloaders, load_digits_matrix
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint
@@ -20,7 +21,7 @@ from ignite_recipes.recipes import train_model_advanced
 
 __all__ = ["HELP", "main", "parser"]
 
-HELP = "train a classifier of the digits, with everything on"
+HELP = "train a network on a table, supervised FILE --target COLUMN, or on the digits"
 
 _PASSED = [
     "learning_rate",
@@ -29,21 +30,31 @@ _PASSED = [
     "gradient_clip",
     "use_mixed_precision",
     "check_stability",
+    "use_augmentation",
 ]
+_NETWORK = ["hidden_dimension", "num_layers", "dropout_rate"]
+_BATCH_SIZE = 128  # of the digits
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
     options = experiment_parser(
         "supervised",
-        "Train a small network on scikit-learn's digits, a stratified fifth of them for validation.",
+        "Train a network to predict a column of a table from the others, with --target; without a file, to classify "
+        "scikit-learn's digits, a stratified fifth of them for validation.",
         train_model_advanced,
     )
+    add_table_options(options)
     add_options(options, train_model_advanced, ["epochs", "early_stop_patience"])
-    add_options(options, train_model_advanced, _PASSED)
+    add_options(options, train_model_advanced, _PASSED[:-1])
     options.add_argument("--use-augmentation", type=bool, default=False, help="add noise to the inputs")
-    add_options(options, create_dataloaders, ["batch_size", "num_workers"])
-    add_options(options, multilayer_perceptron, ["hidden_dimension", "num_layers", "dropout_rate"])
+    options.add_argument(
+        "--batch-size",
+        type=int | None,
+        help=f"rows per batch; by default {_BATCH_SIZE} of the digits, 32 to 1024 of a table, by its rows",
+    )
+    add_options(options, create_dataloaders, ["num_workers"])
+    add_options(options, multilayer_perceptron, _NETWORK)
     return options
 
 
@@ -52,8 +63,11 @@ def main(argv: Sequence[str]) -> str:
     return run_experiment("supervised", parser(), argv, _load, _train)
 
 
-def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset, Tensor]:
-    """The digits to train on and those to validate on, and the latters' labels."""
+def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset, Tensor] | None:
+    """The digits to train on and those to validate on, and the latters' labels; None for a table, read later."""
+    check_table_options(settings)
+    if settings["file"] is not None:
+        return None
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits_matrix()
@@ -63,29 +77,30 @@ def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset, Tenso
 
 
 def _train(
-    experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset, Tensor]
+    experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset, Tensor] | None
 ) -> str:
-    train, val, labels = data
-    train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
-    set_seed(settings["seed"])
-    sizes = {name: settings[name] for name in ("hidden_dimension", "num_layers", "dropout_rate")}
-    model = multilayer_perceptron(64, 10, **sizes)
     best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
-    result = train_model_advanced(
-        model,
-        train_loader,
-        val_loader,
-        epochs=settings["epochs"],
-        device=settings["device"],
-        early_stop_patience=settings["patience"],
-        use_augmentation=settings["use_augmentation"],
-        resume_from=checkpoint_to_resume(experiment, settings),
-        seed=settings["seed"],
-        progress=True,
-        handlers=experiment_handlers(experiment, settings, best, "cross-entropy, nats"),
+    unit = "cross-entropy, nats" if data is not None else "loss"
+    arguments = {
+        "epochs": settings["epochs"],
+        "device": settings["device"],
+        "early_stop_patience": settings["patience"],
+        "resume_from": checkpoint_to_resume(experiment, settings),
+        "seed": settings["seed"],
+        "progress": True,
+        "handlers": experiment_handlers(experiment, settings, best, unit),
         **{name: settings[name] for name in _PASSED},
         **run_options(settings, train_model_advanced),
-    )
+    }
+    network = {name: settings[name] for name in _NETWORK}
+    if data is None:
+        return train_table(experiment, settings, {**arguments, **network})
+    train, val, labels = data
+    batch_size = _BATCH_SIZE if settings["batch_size"] is None else settings["batch_size"]
+    train_loader, val_loader = create_dataloaders(train, val, batch_size, settings["num_workers"])
+    set_seed(settings["seed"])
+    model = multilayer_perceptron(64, 10, **network)
+    result = train_model_advanced(model, train_loader, val_loader, **arguments)
     history, epoch = result["history"], result["best_epoch"]
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"

@@ -8,6 +8,7 @@ from ignite_recipes.data.ebird import create_species_matrix, load_ebird_data
 from ignite_recipes.data.ebird_example import write_example_ebd
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
 from ignite_recipes.data.loaders import create_dataloaders
+from ignite_recipes.data.preprocessing import TablePreprocessor
 from ignite_recipes.data.rows import RowDataset
 from ignite_recipes.data.split import split_train_val
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
@@ -20,6 +21,7 @@ __all__ = [
     "DatasetRegistry",
     "RandomAffine",
     "RowDataset",
+    "TablePreprocessor",
     "TrafficArrays",
     "TrafficDataset",
     "baseline_reports",

@@ -4,6 +4,7 @@ from ignite_recipes.models.images import LeNet, ModelRegistry, MyNet
 from ignite_recipes.models.inference import extract_embeddings, predict_traffic, save_for_inference
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.summary import count_parameters, print_model_summary
+from ignite_recipes.models.table_predictor import TablePredictor
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 
@@ -11,6 +12,7 @@ __all__ = [
     "LeNet",
     "ModelRegistry",
     "MyNet",
+    "TablePredictor",
     "TrafficPredictor",
     "VariationalAutoencoder",
     "count_parameters",

@@ -8,6 +8,7 @@ from ignite_recipes.recipes.supervised import (
     STABLE_TRAINING,
     train_model_advanced,
 )
+from ignite_recipes.recipes.tables import train_on_table
 from ignite_recipes.recipes.traffic import (
     train_one_epoch,
     trainModel,
@@ -28,6 +29,7 @@ __all__ = [
     "trainModel",
     "trainModelByDefaultSetting",
     "train_model_advanced",
+    "train_on_table",
     "train_one_epoch",
     "train_variational_autoencoder",
     "validate_model",

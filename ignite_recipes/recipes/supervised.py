@@ -109,7 +109,8 @@ def train_model_advanced(
 
     Args:
         model: ``model(inputs)`` gives the outputs.
-        train_loader: batches ``(inputs, targets)``.
+        train_loader: batches ``(inputs, targets)``; float64 inputs of a float32 model, and targets (N, 1) beside (N,),
+            are taken as what they mean, which is logged once.
         val_loader: the same, for validation; None trains without validation.
         criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; parameters of its own
             are trained too, and its state is in the checkpoints. None is the mean squared error for float targets and

@@ -1,5 +1,6 @@
 """The loss of inputs and targets, with their checks, and the accuracy where targets are classes."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from ignite_recipes.metrics import accuracy
 
 __all__ = ["SupervisedLoss"]
 
+logger = logging.getLogger(__name__)
+
 IGNORED_CLASS = -100  # torch's label for "does not count"
 
 
@@ -35,10 +38,12 @@ class SupervisedLoss:
         self.criterion = criterion
         self._num_classes: int | None = None
         self._was_tried = False
+        self._said: set[str] = set()
 
     def __call__(self, model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
         """``loss``, and for classes ``accuracy`` in percent."""
-        outputs, targets = model(inputs), batch[1]
+        outputs = model(self._as_the_weights(model, inputs))
+        targets = self._as_the_outputs(outputs, batch[1])
         is_classes = isinstance(targets, Tensor) and not targets.is_floating_point()
         if is_classes and isinstance(outputs, Tensor) and outputs.dim() > 1 and self._num_classes is None:
             self._num_classes = outputs.shape[1]
@@ -51,6 +56,37 @@ class SupervisedLoss:
         if self._num_classes is None or targets.dim() != outputs.dim() - 1:
             return {"loss": loss}
         return {"loss": loss, "accuracy": accuracy(outputs, targets, self._ignore_index)}
+
+    def _as_the_weights(self, model: nn.Module, inputs: Any) -> Any:
+        """float64 vectors, as NumPy and pandas have them, in the precision of a float32 model."""
+        if not isinstance(inputs, Tensor) or inputs.dtype != torch.float64:
+            return inputs
+        weight = next(model.parameters(), None)
+        if weight is None or weight.dtype != torch.float32:
+            return inputs
+        self._say("the inputs are float64 and the model is float32: they are converted in each step")
+        return inputs.float()
+
+    def _as_the_outputs(self, outputs: Any, targets: Any) -> Any:
+        """Targets (N, 1) where the outputs are (N,), and the reverse; labels (N, 1) of outputs (N, C)."""
+        if self.criterion is not None or not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+            return targets
+        shape, wanted = targets.shape, outputs.shape
+        if not targets.is_floating_point():
+            if len(wanted) == 2 and wanted[1] > 1 and shape == (wanted[0], 1):
+                self._say("the labels are a column (N, 1): they are taken as (N,)")
+                return targets[:, 0]
+        elif len(shape) + len(wanted) == 3 and shape[0] == wanted[0] and (*shape[1:], *wanted[1:]) == (1,):
+            self._say(
+                f"the targets are {_letters(shape)} and the outputs {_letters(wanted)}: they are compared row by row"
+            )
+            return targets.reshape(wanted)
+        return targets
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            logger.warning(text)
 
     @property
     def _ignore_index(self) -> int:
@@ -133,3 +169,7 @@ class SupervisedLoss:
 
     def __repr__(self) -> str:
         return "check of batches and labels"
+
+
+def _letters(shape: torch.Size) -> str:
+    return "(N,)" if len(shape) == 1 else "(N, 1)"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import pytest
 
-from ignite_recipes import Trainer, cli, train_model_advanced, train_variational_autoencoder, trainModel
+from ignite_recipes import Trainer, cli, train_model_advanced, train_on_table, train_variational_autoencoder, trainModel
 from ignite_recipes.recipes import options as module
 from ignite_recipes.recipes.options import Option, RunOptions, Unpack, command_options, takes_run_options
 
@@ -15,10 +15,11 @@ RECIPES = {
     "traffic": (trainModel, {"max_grad_norm", "seed"}),
     "classify": (Trainer, {"resume_from"}),
 }
+ALL = {**RECIPES, "table": (train_on_table, {"max_grad_norm"})}
 NAMES = list(RunOptions.__annotations__)
 
 
-@pytest.mark.parametrize(("recipe", "instead"), RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize(("recipe", "instead"), ALL.values(), ids=ALL)
 def test_every_recipe_takes_every_option_or_says_what_it_has_in_its_place(recipe, instead):
     parameters = inspect.signature(recipe).parameters
     assert [name for name in NAMES if name not in parameters] == [name for name in NAMES if name in instead]
@@ -32,7 +33,7 @@ def test_every_recipe_takes_every_option_or_says_what_it_has_in_its_place(recipe
             recipe(**{name: None})
 
 
-@pytest.mark.parametrize(("recipe", "instead"), RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize(("recipe", "instead"), ALL.values(), ids=ALL)
 def test_an_unknown_option_is_refused_with_the_nearest_name(recipe, instead):
     with pytest.raises(TypeError, match=r"has no option 'ema_dekay': did you mean 'ema_decay'\?"):
         recipe(ema_dekay=0.9)

@@ -40,6 +40,7 @@ from ignite_recipes.exchange.ranks import (
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from support.examples import SMALL, make_small
 from support.models import perceptron
+from support.tables import mixed_table
 
 LIMIT_SECONDS = 60.0
 
@@ -120,6 +121,16 @@ def plain(folder):
 def in_float64(folder):
     data = TensorDataset(*(tensor.double() for tensor in TRAIN.tensors))
     return by_hand(sgd_trainer(net().double(), accumulation_steps=3), DataLoader(data, 10, shuffle=True), epochs=5)
+
+
+def table(folder):
+    """All that comes of a table but its predictor; weights of classes, and groups."""
+    settings = {"epochs": 5, "seed": 3, "verbose": False, "device": "cpu", "hidden_dimension": 8, "dropout_rate": 0.0}
+    data, options = mixed_table(300), {"class_weights": "balanced", "group": "city", "accumulation_steps": 2}
+    result = ir.train_on_table(data, "kind", **options, **settings)
+    del result["training_time"]
+    predictions = result.pop("predictor").predict(data)["p_small"].to_list()
+    return {**result, "model": weights(result["model"]), "predictions": predictions}
 
 
 def accumulation_clipping_average(folder):
@@ -416,6 +427,7 @@ AS_IN_ONE_PROCESS = [
     updates_of_ones_own,
     mlp_trainer,  # first: its experiment is made before anybody has joined the processes
     plain,
+    table,
     in_float64,
     accumulation_clipping_average,
     early_stopping,
@@ -675,6 +687,7 @@ RECIPES = {
     "supervised": ["--epochs", "2", "--hidden-dimension", "8", "--save-every", "1", "--progress", "false"][:-2],
     "traffic": ["--epochs", "2", "--hidden-size", "8"],
     "classify": ["--epochs", "2", "--model", "mlp", "--reapply-transforms"],
+    "table": ["--epochs", "2", "TABLE", "--target", "kind"],
 }
 COMMON = ["--device", "cpu", "--seed", "3", "--batch-size", "256"]
 
@@ -691,7 +704,9 @@ def commands(folder):
     found = {}
     for recipe, options in RECIPES.items():
         with redirect_stdout(StringIO()) as said:
-            code = run_command([recipe, *COMMON, *options, "--runs-dir", str(folder / recipe)])
+            words = [str(folder / "table.csv") if word == "TABLE" else word for word in options]
+            command = "supervised" if recipe == "table" else recipe
+            code = run_command([command, *COMMON, *words, "--runs-dir", str(folder / recipe)])
         found[recipe] = {"code": code, "said": said.getvalue().splitlines()}
     watching[0] = False
     return {**found, "written": [path for path in written if str(folder) in path]}

@@ -1,0 +1,75 @@
+"""What the command ``supervised`` does with a table: its options, its training, its last line."""
+
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from ignite_recipes.cli.options import add_options, parameter_texts
+from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.recipes import train_on_table
+
+__all__ = ["add_table_options", "check_table_options", "train_table"]
+
+_OPTIONS = ("target", "task", "val_size", "group", "time", "ignore", "class_weights", "max_categories")
+
+
+def add_table_options(options: ArgumentParser) -> None:
+    """The file, its target, and how its rows are split and weighed."""
+    texts = parameter_texts(train_on_table)
+    options.add_argument(
+        "file", nargs="?", type=str | None, help="a table: .csv, .csv.gz, .tsv, .parquet or .feather; its rows train"
+    )
+    options.add_argument("--target", type=str | None, help="the column of the file to predict")
+    add_options(options, train_on_table, ["task", "val_size", "max_categories"])
+    for name in ("group", "time"):
+        options.add_argument(f"--{name}", type=str | None, help=texts[name])
+    options.add_argument("--ignore", type=str, nargs="*", default=[], help=texts["ignore"])
+    options.add_argument("--class-weights", type=dict[str, float] | str | None, help=texts["class_weights"])
+
+
+def check_table_options(settings: dict[str, Any]) -> None:
+    """Refuse a file without a target, and a table's options without a file.
+
+    Raises:
+        ValueError: that says what is missing.
+    """
+    if settings["file"] is not None:
+        if settings["target"] is None:
+            raise ValueError(f"supervised {settings['file']} must be told which column to predict: add --target COLUMN")
+        return
+    defaults = {"val_size": 0.2, "ignore": [], "max_categories": 50}
+    given = [name for name in _OPTIONS if settings[name] != defaults.get(name)]
+    if given:
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} is of a table; got no file: ignite-recipes supervised FILE --target COLUMN"
+        )
+
+
+def train_table(experiment: ExperimentManager, settings: dict[str, Any], arguments: dict[str, Any]) -> str:
+    """Train on the file; what was reached, as one line.
+
+    Args:
+        experiment: that is trained.
+        settings: of the command.
+        arguments: of the recipe, which every supervised training has.
+    """
+    of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers")}
+    result = train_on_table(settings["file"], **of_table, **arguments)
+    metrics, baseline = result["metrics"], result["baseline"]
+    early = " (stopped early)" if result["stopped_early"] else ""
+    place = f"at epoch {result['best_epoch']} of {result['epochs_trained']}{early}"
+    folder = experiment.experiment_dir
+    if "accuracy" in metrics:
+        is_better = metrics["accuracy"] > baseline["accuracy"]
+        reached = (
+            f"Validation accuracy {metrics['accuracy']:.2f}% (balanced {metrics['balanced_accuracy']:.2f}%) {place}"
+        )
+        guess = f"the {baseline['accuracy']:.2f}% of always guessing the most frequent class"
+    else:
+        is_better = metrics["rmse"] < baseline["rmse"]
+        reached = f"Validation RMSE {metrics['rmse']:.4g} (R2 {metrics['r2']:.3f}) {place}"
+        guess = f"the {baseline['rmse']:.4g} of always guessing the mean"
+    return (
+        f"{reached}, {'better' if is_better else 'no better'} than {guess}; curves and checkpoints are in {folder}, "
+        f"to predict with: ignite-recipes predict {folder} FILE"
+    )

@@ -1,0 +1,175 @@
+"""A model of a table with all that new rows need: preprocessing, classes, weights."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
+from ignite_recipes.checkpoint.model_file import load_checkpoint
+from ignite_recipes.data.preprocessing import TablePreprocessor
+from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
+from ignite_recipes.data.tables import as_column, read_table
+from ignite_recipes.devices import as_device, move_model
+from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.models.mlp import multilayer_perceptron
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["TablePredictor", "table_state"]
+
+_ROWS = 1 << 15  # at a time
+
+
+class TablePredictor:
+    """Predicts the target of new rows of a table; :func:`train_on_table` makes it, ``from_checkpoint`` reads it.
+
+    Args:
+        model: vectors (N, D) to outputs (N, classes), or (N, 1) for numbers.
+        preprocessor: fitted; makes the vectors.
+        target: what the outputs mean.
+
+    >>> import pandas as pd
+    >>> from ignite_recipes import train_on_table
+    >>> table = pd.DataFrame({"size": range(40), "kind": ["small"] * 20 + ["large"] * 20})
+    >>> table = table.sample(frac=1, random_state=0)
+    >>> predictor = train_on_table(table, "kind", epochs=30, verbose=False, device="cpu", seed=0)["predictor"]
+    >>> predictor.predict(pd.DataFrame({"size": [3, 37]}))["prediction"].tolist()
+    ['small', 'large']
+    """
+
+    def __init__(self, model: nn.Module, preprocessor: TablePreprocessor, target: TableTarget) -> None:
+        self.model, self.preprocessor, self.target = model, preprocessor, target
+
+    def predict(self, data: Any) -> Any:
+        """The predictions for each row, in their order.
+
+        Args:
+            data: as :func:`train_on_table` takes it; columns are found by their names, others are not looked at. Of an
+                array (N, D) the columns stand in the order of training.
+
+        Returns:
+            A frame of pandas with the rows' index if ``data`` is one, else of polars: ``prediction``, and for classes
+            ``p_<class>``, the probability of each.
+
+        Raises:
+            ValueError: naming a column that is missing, or holds text where training had numbers.
+        """
+        import polars as pl
+
+        predicted = self.target.decode(self.outputs(read_table(data, self.text_columns)))
+        if hasattr(data, "iloc"):
+            import pandas as pd
+
+            columns = {name: column.to_numpy() for name, column in predicted.items()}
+            return pd.DataFrame(columns, index=data.index)
+        return pl.DataFrame(predicted)
+
+    @property
+    def text_columns(self) -> list[str]:
+        """The columns of categories, which a file holds as text also where it looks like numbers."""
+        use = self.preprocessor.use
+        return [] if use is None else [*use.categories]
+
+    def outputs(self, frame: "pl.DataFrame") -> Tensor:
+        """What the network gives for each row of a checked table: (N, classes) or (N, 1), on the CPU."""
+        self.preprocessor.check(frame)
+        slices = (frame.slice(start, _ROWS) for start in range(0, frame.height, _ROWS))
+        return torch.cat([self.outputs_of(self.preprocessor.vectors(part)) for part in slices])
+
+    @torch.no_grad()
+    def outputs_of(self, vectors: Tensor) -> Tensor:
+        """What the network gives for vectors (N, D)."""
+        model = unwrap(self.model)
+        device = next(model.parameters()).device
+        with in_evaluation_mode(model):
+            return torch.cat([model(part.to(device)).float().cpu() for part in torch.split(vectors, _ROWS)])
+
+    def evaluate(self, data: Any, target: Any = None) -> dict[str, float]:
+        """How good the predictions are on rows whose target is known.
+
+        Args:
+            data: rows as for ``predict``.
+            target: their targets; None takes the target's column of ``data``.
+
+        Returns:
+            As ``metrics`` of :func:`train_on_table`.
+
+        Raises:
+            ValueError: if there is no target, or it holds an unknown class.
+        """
+        frame = read_table(data, self.text_columns)
+        if target is None and self.target.name not in frame.columns:
+            raise ValueError(f"data must have the target's column {self.target.name!r} to evaluate; pass target=...")
+        column = frame[self.target.name] if target is None else as_column(target, self.target.name)
+        known = column.is_not_null()
+        return self.metrics(self.outputs(frame.filter(known)), self.target.encode(column.filter(known)))
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """How good outputs of the network are for encoded targets."""
+        from sklearn import metrics
+
+        if self.target.task != CLASSIFICATION:
+            truth, guess = (x[:, 0].double().numpy() * self.target.scale for x in (targets, outputs))
+            return {
+                "rmse": float(metrics.root_mean_squared_error(truth, guess)),
+                "mae": float(metrics.mean_absolute_error(truth, guess)),
+                "r2": float(metrics.r2_score(truth, guess)) if len(truth) > 1 else float("nan"),
+            }
+        chances, truth = outputs.double().softmax(1).numpy(), targets.numpy()
+        chosen = chances.argmax(1)
+        found = {
+            "accuracy": 100 * float((chosen == truth).mean()),
+            "balanced_accuracy": 100 * float(np.mean([(chosen == k)[truth == k].mean() for k in np.unique(truth)])),
+            "log_loss": float(metrics.log_loss(truth, chances, labels=range(chances.shape[1]))),
+        }
+        if chances.shape[1] == 2 and 0 < truth.mean() < 1:
+            found["roc_auc"] = float(metrics.roc_auc_score(truth, chances[:, 1]))
+        return found
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | os.PathLike[str],
+        model: nn.Module | None = None,
+        device: str | torch.device | None = "cpu",
+    ) -> "TablePredictor":
+        """Read a checkpoint of :func:`train_on_table`, or of the command's experiment.
+
+        Args:
+            path: e.g. ``runs/exp1/checkpoints/best_model.pt``.
+            model: of the architecture that was trained, if it was one of your own.
+            device: where it predicts.
+
+        Raises:
+            FileNotFoundError, CheckpointError: if there is no such file, or it is not sound.
+            ValueError: if it is not of a table, or of a model of your own and none is given.
+        """
+        state = table_state(read_checkpoint(path), path)
+        preprocessor = TablePreprocessor()
+        preprocessor.load_state_dict(state["preprocessor"])
+        target = TableTarget.from_state(state["target"])
+        if model is None and state["network"] is None:
+            raise ValueError(f"{os.fspath(path)!r} holds a model of your own: pass model=, of the same architecture")
+        if model is None:
+            width = len(preprocessor.feature_names)
+            model = multilayer_perceptron(width, target.num_outputs, **state["network"])
+        load_checkpoint(path, model, averaged=None)
+        return cls(move_model(model, as_device(device)), preprocessor, target)
+
+
+def table_state(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint knows of the table that it was trained on.
+
+    Raises:
+        CheckpointError: if it is of another recipe.
+    """
+    state = (contents.get("metadata") or {}).get("table")
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint of a table: it was not written by train_on_table")
+    return state

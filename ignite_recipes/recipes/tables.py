@@ -1,0 +1,265 @@
+"""Train a network on a table: a file, a frame, arrays or tensors."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ignite_recipes.checkpoint.file import read_checkpoint
+from ignite_recipes.data.loaders import create_dataloaders
+from ignite_recipes.data.table_target import CLASSIFICATION
+from ignite_recipes.handlers.progress import print_line
+from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_torch
+from ignite_recipes.models.mlp import multilayer_perceptron
+from ignite_recipes.models.table_predictor import TablePredictor, table_state
+from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
+from ignite_recipes.recipes.supervised import train_model_advanced
+from ignite_recipes.recipes.table_data import PreparedTable, class_weighting, logger, prepare_table
+
+__all__ = ["train_on_table"]
+
+BATCHES = 50  # an epoch, about, if the batch size is not given; of 32 to 1024 rows
+
+
+@takes_run_options(max_grad_norm="gradient_clip")
+def train_on_table(
+    data: Any,
+    target: Any,
+    *,
+    task: str | None = None,
+    val_data: Any = None,
+    val_size: float = 0.2,
+    group: Any = None,
+    time: Any = None,
+    ignore: Sequence[str] = (),
+    class_weights: str | Mapping[Any, float] | None = None,
+    max_categories: int = 50,
+    model: nn.Module | Callable[[int, int], nn.Module] | None = None,
+    hidden_dimension: int = 256,
+    num_layers: int = 2,
+    dropout_rate: float = 0.2,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    epochs: int = 100,
+    learning_rate: float = 0.001,
+    device: str | torch.device | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    model_name: str = "model",
+    use_scheduler: bool = True,
+    scheduler_type: str = "plateau",
+    gradient_clip: float | None = 1.0,
+    use_mixed_precision: bool = True,
+    use_augmentation: bool = False,
+    early_stop_patience: int | None = 10,
+    check_stability: bool = False,
+    verbose: bool = True,
+    **options: Unpack[RunOptions],
+) -> dict[str, Any]:
+    """Train a network to predict one column of a table from the others; it ends with its best weights.
+
+    Text and booleans are classes, and so are whole numbers of few values; other numbers are quantities. Medians, scales
+    and categories are learnt from the rows to train on only, see :class:`TablePreprocessor`, and are in every
+    checkpoint. Rows without a target are left out, which is logged. What was decided is logged, and printed if
+    ``verbose``. The training is that of :func:`train_model_advanced`; numbers are predicted, and their losses measured,
+    in units of their standard deviation.
+
+    Args:
+        data: the rows: the name of a CSV file (.csv, .csv.gz, .tsv), Parquet or Feather file; a frame of pandas or
+            polars; a dict of columns; an array or a tensor (N, D) of any real type.
+        target: the name of its column, or the values: an array, tensor, Series or list, (N,) or (N, 1).
+        task: ``"regression"`` or ``"classification"``; None finds it from the target.
+        val_data: rows to validate on, like ``data``, with the target's column or as ``(data, target)``; None splits.
+        val_size: the part to validate on, a fraction in (0, 1) or a number of rows: of each class its share.
+        group: a column, or values (N,): rows of one group stay on one side of the split. It is no input.
+        time: a column, or values (N,): the latest rows are validated on. It is no input.
+        ignore: names of columns that are no inputs.
+        class_weights: ``"balanced"`` weighs all classes alike in the loss; or a weight for each class by its name; None
+            weighs all rows alike. The mean over the rows to train on is 1.
+        max_categories: the most categories of a column; rarer ones are taken as one.
+        model: of your own, (N, D) vectors to (N, classes) outputs, or (N, 1) for numbers; or a function that makes it
+            of these two sizes; None is a :func:`multilayer_perceptron`.
+        hidden_dimension, num_layers, dropout_rate: of that one.
+        batch_size: rows per batch; None is 32 to 1024, by the number of rows.
+        num_workers: processes that fetch batches; with 0 this one does.
+        epochs: the epoch to train to, counted from 1, also on a resume.
+        learning_rate: of Adam, to begin with.
+        device: None or ``"auto"`` is the best one there is.
+        checkpoint_dir: where ``{model_name}_best.pt`` and ``{model_name}_latest.pt`` are written; None writes nothing.
+        model_name: begins the names of the files.
+        use_scheduler, scheduler_type, gradient_clip, use_mixed_precision, check_stability: as of
+            :func:`train_model_advanced`.
+        use_augmentation: add noise to the vectors.
+        early_stop_patience: epochs without a lower validation loss after which to stop; None trains to the end.
+        verbose: print what was decided, and a line an epoch.
+        **options: those of every recipe, :class:`RunOptions`.
+
+    Returns:
+        What :func:`train_model_advanced` returns, and ``predictor``, a :class:`TablePredictor` with the best weights;
+        ``model``, its network; ``metrics`` of the rows to validate on: for classes ``accuracy`` and
+        ``balanced_accuracy`` in percent, ``log_loss`` in nats and of two classes ``roc_auc``; for numbers ``rmse`` and
+        ``mae`` in the target's units and ``r2``; ``baseline``, the ``accuracy`` or ``rmse`` of always predicting the
+        most frequent class or the mean of the rows to train on.
+
+    Raises:
+        ValueError: for a table that cannot be trained on: no such column, a constant target, no usable input, a class
+            that the rows to train on lack, an empty side of the split; a setting out of its range; a resume with other
+            data or settings.
+        FileNotFoundError, CheckpointError: if there is no such file, or nothing sound to resume from.
+        TypeError: for data of another kind.
+
+    >>> x = torch.linspace(-1, 1, 200, dtype=torch.float64)[:, None]
+    >>> result = train_on_table(x, 3 * x + 100, epochs=30, verbose=False, device="cpu", seed=0)
+    >>> result["predictor"].target.task, result["metrics"]["rmse"] < 0.2 < result["baseline"]["rmse"]
+    ('regression', True)
+    """
+    settings = {
+        "task": task,
+        "val_size": val_size,
+        "group": group if isinstance(group, str) else group is not None,
+        "time": time if isinstance(time, str) else time is not None,
+        "ignore": list(ignore),
+        "class_weights": class_weights
+        if class_weights is None or isinstance(class_weights, str)
+        else dict(class_weights),
+        "max_categories": max_categories,
+    }
+    saved = _saved(options["resume_from"], settings)
+    seed = options["seed"]
+    split_seed = seed if seed is not None else 0 if saved is None else saved["split_seed"]
+    table = prepare_table(
+        data,
+        target,
+        val_data=val_data,
+        val_size=val_size,
+        group=group,
+        time=time,
+        ignore=ignore,
+        task=task,
+        max_categories=max_categories,
+        seed=split_seed,
+        saved=saved,
+    )
+    weights = class_weighting(class_weights, table.target, table.train.targets)
+    fingerprint = table.fingerprint()
+    if saved is not None and saved["fingerprint"] != fingerprint:
+        raise ValueError(
+            "a run must be resumed with the data, the target and the seed that it was begun with; the rows to train or "
+            "to validate on are others: give it the same, or start a new run"
+        )
+    _say(table, verbose)
+    network = {"hidden_dimension": hidden_dimension, "num_layers": num_layers, "dropout_rate": dropout_rate}
+    sizes = len(table.preprocessor.feature_names), table.target.num_outputs
+    net = _network(model, sizes, network, seed)
+    metadata = {
+        "preprocessor": table.preprocessor.state_dict(),
+        "target": table.target.state_dict(),
+        "network": network if model is None else None,
+        "source": table.source,
+        "settings": settings,
+        "split_seed": split_seed,
+        "fingerprint": fingerprint,
+    }
+    if batch_size is None:
+        batch_size = _batch_size(len(table.train))
+    train_loader, val_loader = create_dataloaders(table.train, table.val, batch_size, num_workers)
+    results = train_model_advanced(
+        net,
+        train_loader,
+        val_loader,
+        None if weights is None else WeightedCrossEntropy(weights),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        device=device,
+        checkpoint_dir=checkpoint_dir,
+        model_name=model_name,
+        use_scheduler=use_scheduler,
+        scheduler_type=scheduler_type,
+        gradient_clip=gradient_clip,
+        use_mixed_precision=use_mixed_precision,
+        use_augmentation=use_augmentation,
+        early_stop_patience=early_stop_patience,
+        check_stability=check_stability,
+        verbose=verbose,
+        **{**options, "metadata": {**(options["metadata"] or {}), "table": metadata}},  # type: ignore[arg-type]
+    )
+    predictor = TablePredictor(net, table.preprocessor, table.target)
+    metrics = predictor.metrics(predictor.outputs_of(table.val.vectors), table.val.targets)
+    return {**results, "predictor": predictor, "model": net, "metrics": metrics, "baseline": _baseline(table)}
+
+
+class WeightedCrossEntropy(nn.Module):
+    """The cross-entropy, in nats, with a weight for each class; a mean over the samples, whatever batch they are in."""
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """(N, classes) and (N,) -> ()."""
+        return (cross_entropy(outputs, labels, reduction="none") * self.weight[labels]).mean()
+
+
+def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the run that is resumed knows of its table."""
+    if path is None:
+        return None
+    saved = table_state(read_checkpoint(path), path)
+    changed = [
+        f"{name} is {value!r}, the run's is {saved['settings'][name]!r}"
+        for name, value in settings.items()
+        if saved["settings"][name] != value
+    ]
+    if changed:
+        raise ValueError(
+            f"a run must be resumed with its own settings, but of {os.fspath(path)!r} {'; '.join(changed)}. Pass the "
+            "run's, or start a new run"
+        )
+    return saved
+
+
+def _say(table: PreparedTable, verbose: bool) -> None:
+    target, train, val = table.target, len(table.train), len(table.val)
+    classes = f" of {len(target.classes)} classes" if target.classes else ""
+    lines = [
+        f"target {target.name!r}: {target.task}{classes}; {train} rows to train on, {val} to validate on",
+        *table.preprocessor.decisions,
+    ]
+    for line in lines:
+        logger.info(line)
+        if verbose:
+            print_line(line)
+
+
+def _network(
+    model: nn.Module | Callable[[int, int], nn.Module] | None,
+    sizes: tuple[int, int],
+    network: Mapping[str, Any],
+    seed: int | None,
+) -> nn.Module:
+    """The network; one that is made here has weights that are a function of the seed, if there is one."""
+    if isinstance(model, nn.Module):
+        return model
+    make: Callable[[int, int], nn.Module] = multilayer_perceptron if model is None else model
+    sized = network if model is None else {}
+    if seed is None:
+        return make(*sizes, **sized)
+    with preserve_generators():
+        seed_torch(derive_seed(seed, "weights"))
+        return make(*sizes, **sized)
+
+
+def _batch_size(num_rows: int) -> int:
+    return int(2 ** np.clip(round(np.log2(max(num_rows / BATCHES, 1))), 5, 10))
+
+
+def _baseline(table: PreparedTable) -> dict[str, float]:
+    train, val = table.train.targets, table.val.targets
+    if table.target.task == CLASSIFICATION:
+        return {"accuracy": 100 * float((val == train.bincount().argmax()).double().mean())}
+    return {"rmse": float(val.double().square().mean().sqrt()) * table.target.scale}
