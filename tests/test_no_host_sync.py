@@ -13,6 +13,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from support import fake_accelerator as fake
+from support.cuts import check_cuts
 from support.handlers_table import HANDLERS
 from torch import nn
 from tqdm import tqdm
@@ -322,7 +323,7 @@ def test_a_step_never_waits(accelerator, tmp_path, name):
     assert trainer.state.iteration == EPOCHS * BATCHES
 
 
-def two_updates(device, way):
+def two_updates(device, way, dtype=torch.bfloat16):
     """A trainer of two models, each with a fused optimizer, and all that acts on an update."""
     torch.manual_seed(3)
     models = nn.ModuleDict({"actor": nn.Linear(3, 2), "critic": nn.Linear(2, 1)}).to(device)
@@ -349,7 +350,7 @@ def two_updates(device, way):
             return {"critic_loss": loss, "actor_loss": actor(engine, lambda: actor_loss(models, x, (x, y))["loss"])}
 
         trainer = make_resumable(Engine(update), {"models": models, "c": critic, "a": actor}, seed=1)
-    MixedPrecisionTrainer(device=device, dtype=torch.bfloat16).attach(trainer)
+    MixedPrecisionTrainer(device=device, dtype=dtype).attach(trainer)
     GradientClipper(0.5).attach(trainer)
     GradientClipper(0.1).attach(trainer.updates["actor"])
     NonFiniteGuard("skip").attach(trainer)
@@ -367,6 +368,13 @@ def test_a_step_of_several_updates_never_waits(accelerator, way):
     trainer.run(regression(), max_epochs=EPOCHS)
     assert not accelerator.waits, said(accelerator.waits)
     assert trainer.progress.optimizer_steps == (15 if way == "ours" else 2 * EPOCHS * BATCHES)
+
+
+@emulated_only
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("way", ["ours", "by hand"])
+def test_several_updates_resume_to_the_bit_on_the_device(accelerator, tmp_path, way, dtype):
+    check_cuts(lambda: (two_updates(accelerator.device, way, dtype), regression()), tmp_path, EPOCHS)
 
 
 @emulated_only

@@ -16,12 +16,14 @@ from ignite_recipes import (
     EpochAverages,
     ExponentialMovingAverage,
     GradientClipper,
+    History,
     LearningRateScheduler,
     MixedPrecisionTrainer,
     NonFiniteError,
     NonFiniteGuard,
     TrainEvents,
     Update,
+    Validation,
     check_resume,
     create_evaluator,
     create_trainer,
@@ -343,6 +345,19 @@ def test_an_average_may_be_of_one_model_only_and_is_handed_over_in_it(tmp_path):
         one.run(BATCHES, max_epochs=2)
     assert equal(dict(trainer.model.state_dict()), dict(resumed.model.state_dict()))
     assert again.num_updates == ema.num_updates == 12
+
+
+def test_what_only_looks_changes_nothing():
+    alone, watched = new_trainer(every=2), new_trainer(every=2)
+    evaluator = create_evaluator(watched.model, lambda m, x, batch: {"loss": (m["actor"](x) + torch.randn(())).mean()})
+    EpochAverages().attach(evaluator)
+    Validation(evaluator, BATCHES).attach(watched)
+    EpochAverages("train_").attach(watched)
+    History(["train_critic_loss", "val_loss"]).attach(watched)
+    NonFiniteGuard().attach(watched)
+    for trainer in (alone, watched):
+        trainer.run(BATCHES, max_epochs=2)
+    assert equal(alone.model.state_dict(), watched.model.state_dict())
 
 
 def test_a_first_try_is_taken_back():
