@@ -1,5 +1,8 @@
 """A model's buffers, kept so that a window that is not trained can give them back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -16,10 +19,13 @@ class RunningStatistics:
 
     Args:
         model: whose buffers they are.
+        among_several: whether other updates compute with the model too: then only those buffers are put back that have
+            changed inside :meth:`watching`, so that what the others' batches have changed stays.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, *, among_several: bool = False) -> None:
+        self.model, self._is_among_several = model, among_several
+        self._changed: set[int] = set()  # numbers of the places
         self._places: list[Place] = []
         self._tree: ModuleTree | None = None  # None: the buffers are still to be looked for
         self._own: list[Tensor] = []  # the buffers when they were copied
@@ -47,6 +53,24 @@ class RunningStatistics:
         else:
             self._copies = [buffer.detach().clone() for buffer in self._own]
         self._is_kept = True
+        self._changed = set()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside the block an update computes with the model."""
+        if not self._is_among_several or not self._is_kept:
+            yield
+            return
+        before = self._versions()
+        try:
+            yield
+        finally:
+            now = self._versions()
+            self._changed |= {k for k, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]}
+
+    def _versions(self) -> list[tuple[int, int]]:
+        found = (tensors.get(name) for tensors, name in self._places)
+        return [(id(tensor), -1 if tensor is None else tensor._version) for tensor in found]
 
     def _look(self) -> None:
         self._places, self._is_kept = [], False
@@ -58,7 +82,9 @@ class RunningStatistics:
         """Put the copies back, if there are some; with a flag on the device, only where it is set."""
         if not self._is_kept:
             return
-        for place, own, copy in zip(self._places, self._own, self._copies, strict=True):
+        for number, (place, own, copy) in enumerate(zip(self._places, self._own, self._copies, strict=True)):
+            if self._is_among_several and number not in self._changed:
+                continue
             tensors, name = place
             now = tensors.get(name)
             if where is None or not isinstance(now, Tensor) or now.shape != copy.shape:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,8 @@ from ignite_recipes.loading.randomness import derive_seed, seed_torch
 __all__ = ["TrainingStep"]
 
 logger = logging.getLogger(__name__)
+
+_NOT_WATCHED: AbstractContextManager[Any] = nullcontext()
 
 
 class TrainingStep:
@@ -219,7 +222,8 @@ class TrainingStep:
         state: Any = engine.state
         # Seeded again, so that dropout does not depend on earlier draws.
         self._seed(state, update.place)
-        with update.autocast():
+        watched = _NOT_WATCHED if update.is_alone or update.statistics is None else update.statistics.watching()
+        with watched, update.autocast():
             losses = state.losses = self.exchange.forward(update.losses, self.model, state.inputs, batch)
         loss = check_loss(losses)
         fire(engine, TrainEvents.LOSSES_READY)

@@ -123,7 +123,7 @@ class Updates(Mapping[str, "Update"]):
         for update in self._all:
             update.exchange, update.is_alone = exchange, alone
             update.veto_lag = 0 if device.type == "cpu" else 4
-            update.statistics = RunningStatistics(model)
+            update.statistics = RunningStatistics(model, among_several=not alone)
         self.compile(compile, device)
 
     def compile(self, compile: bool | str, device: torch.device) -> None:

@@ -221,6 +221,28 @@ def test_a_step_that_is_not_finite_is_dropped_alone():
     assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps) == (11, 1)
 
 
+def test_a_dropped_window_leaves_what_the_other_updates_batches_have_changed():
+    models = nn.ModuleDict({"actor": nn.BatchNorm1d(3), "critic": nn.BatchNorm1d(3)})
+    optimizers = {name: torch.optim.SGD(model.parameters(), 0.1) for name, model in models.items()}
+
+    def loss_of(name):
+        def loss_fn(m, x, batch):
+            bad = name == "critic" and trainer.state.iteration == 3
+            return {"loss": m[name](x).square().mean() * (float("nan") if bad else 1.0)}
+
+        return loss_fn
+
+    updates = [
+        Update(optimizers["critic"], loss_of("critic"), name="critic", accumulation_steps=2),
+        Update(optimizers["actor"], loss_of("actor"), name="actor"),
+    ]
+    trainer = create_trainer(models, updates=updates, seed=0)
+    NonFiniteGuard("skip").attach(trainer)
+    trainer.run(BATCHES, max_epochs=1)
+    assert (models["actor"].num_batches_tracked, models["critic"].num_batches_tracked) == (6, 4)
+    assert trainer.updates["actor"].count.taken == 6
+
+
 def test_an_error_names_the_update():
     trainer = new_trainer(critic_loss=lambda *args: {"loss": critic_loss(*args)["loss"] * float("inf")})
     NonFiniteGuard().attach(trainer)
