@@ -111,12 +111,22 @@ class MixedPrecisionTrainer:
 
     def abandon_step(self) -> None:
         """Forget a step that an error has cut short between unscaling and stepping; the scale stays as it is."""
+        if self.scaler and self._is_adapted_late:  # the updates that have stepped are not repeated: they count
+            for optimizer in self._unscaled:
+                self.scaler._per_optimizer_states.pop(optimizer, None)
+            self._unscaled.clear()
+            return
         if self.scaler and (self._unscaled or self._others_stepped):
-            state = self.scaler.state_dict()
-            self.scaler.update()  # the only public way to make the scaler ready for another unscaling
-            self.scaler.load_state_dict(state)
+            self._make_ready()
         self._unscaled.clear()
         self._others_stepped = False
+
+    def _make_ready(self) -> None:
+        """Let gradients be unscaled again; the scale stays as it is."""
+        assert self.scaler is not None
+        state = self.scaler.state_dict()
+        self.scaler.update()  # the only public way
+        self.scaler.load_state_dict(state)
 
     def step_optimizer(self, optimizer: Optimizer, *, drop: bool = False) -> bool:
         """Step, unless a gradient overflowed, and adapt the scale.
@@ -166,8 +176,9 @@ class MixedPrecisionTrainer:
         if self._others_stepped and adapt:
             self._adapt_scale()
             self._others_stepped = False
-        elif self._others_stepped:
-            self.abandon_step()
+        elif self._others_stepped and self.scaler is not None:
+            self._make_ready()
+            self._others_stepped = False
 
     def _adapt_scale(self) -> bool:
         """Adapt the scale; whether it has shrunk."""
@@ -215,7 +226,10 @@ class MixedPrecisionTrainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue with the scale that was saved."""
+        self._unscaled.clear()
+        self._others_stepped = False
         if self.scaler and state["scaler"]:
+            self.scaler._per_optimizer_states.clear()
             self.scaler.load_state_dict(state["scaler"])
             self._scale = self._scale_of_losses = self.scaler.get_scale()
 

@@ -292,6 +292,34 @@ def test_after_an_error_between_two_updates_none_is_trained_twice(way):
     assert equal(run(False), run(True))
 
 
+def test_an_overflow_before_an_error_between_two_updates_still_lowers_the_scale():
+    def run(fails):
+        failing = iter([True] if fails else [])
+
+        def large(models, inputs, batch):
+            return {"loss": critic_loss(models, inputs, batch)["loss"] * (1e30 if trainer.state.iteration == 3 else 1)}
+
+        def breaks(models, inputs, batch):
+            if trainer.state.iteration == 3 and next(failing, False):
+                raise RuntimeError("between")
+            return actor_loss(models, inputs, batch)
+
+        trainer = new_trainer(critic_loss=large, actor_loss=breaks)
+        precision = MixedPrecisionTrainer(device="cpu", dtype=torch.float16)
+        precision.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+        precision.attach(trainer)
+        if fails:
+            with pytest.raises(RuntimeError, match="between"):
+                trainer.run(BATCHES, max_epochs=1)
+        trainer.run(BATCHES, max_epochs=1)
+        counts = {name: (update.count.taken, update.count.skipped) for name, update in trainer.updates.items()}
+        return precision.scaler.get_scale(), counts, list(trainer.model.state_dict().values())
+
+    (scale, counts, whole), (scale_again, counts_again, repeated) = run(False), run(True)
+    assert (scale, counts) == (scale_again, counts_again) == (32.0, {"critic": (5, 1), "actor": (6, 0)})
+    assert equal(whole, repeated)
+
+
 def scales_of(attach, **settings):
     trainer = new_trainer(**settings)
     precision = MixedPrecisionTrainer(device="cpu", dtype=torch.float16)
