@@ -497,7 +497,7 @@ def test_a_step_that_is_not_finite_is_dropped_on_the_device_and_counted_when_the
 
     trainer = run(accelerator, attach, tmp_path, bad=1)
     assert not accelerator.waits, said(accelerator.waits)
-    assert trainer.step.update.veto_lag == fake.LAG
+    assert trainer.updates.first.veto_lag == fake.LAG
     assert skipped == [2 + fake.LAG, 2 + BATCHES + fake.LAG]
     before, at, after = weights[:3]
     assert all(one.inner.equal(other.inner) for one, other in zip(before, at, strict=True))
@@ -536,7 +536,9 @@ class Reads:
 
     def __call__(self, engine):
         loss = (
-            engine.step.update.window.losses[-1] if isinstance(engine, TrainingEngine) else engine.state.output["loss"]
+            engine.updates.first.window.losses[-1]
+            if isinstance(engine, TrainingEngine)
+            else engine.state.output["loss"]
         )
         with torch.no_grad():
             self.look(loss, torch.ones(3, device=engine.device))
@@ -653,7 +655,7 @@ def test_a_handler_that_waits_once_an_epoch_or_in_validation_is_told_apart(accel
 def test_a_guard_that_asks_too_early_is_reported(accelerator, tmp_path, lag, first):
     def attach(t):
         NonFiniteGuard().attach(t.trainer)
-        t.trainer.step.update.veto_lag = lag
+        t.trainer.updates.first.veto_lag = lag
 
     run(accelerator, attach, tmp_path)
     epoch = range(first, BATCHES + 1)

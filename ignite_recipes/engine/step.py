@@ -93,11 +93,6 @@ class TrainingStep:
         self.updates.prepare(unwrap(self.model), self.exchange, self.device, compile, alone=len(updates) == 1)
 
     @property
-    def update(self) -> Update:
-        """The only update of most steps; of several the first."""
-        return self.updates.first
-
-    @property
     def optimizer(self) -> Optimizer:
         """That of the first update."""
         return self.updates.first.optimizer

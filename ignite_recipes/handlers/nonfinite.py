@@ -253,12 +253,8 @@ class NonFiniteGuard:
     def state_dict(self) -> dict[str, Any]:
         """How many steps were dropped, how many of them last in a row, and what is still on its way to the host."""
         consecutive, outstanding = dict(self._consecutive), self._late.values()
-        return {
-            "num_skipped": self.num_skipped,
-            "consecutive": consecutive,
-            "outstanding": outstanding,
-            "counted": dict(self._counted),
-        }
+        counts = {"num_skipped": self.num_skipped, "consecutive": consecutive, "counted": dict(self._counted)}
+        return {**counts, "outstanding": outstanding}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue to count from there."""

@@ -83,7 +83,7 @@ def test_handlers_that_came_or_went_are_named_in_the_log(tmp_path, caplog):
 
 def test_a_run_cannot_be_saved_inside_an_accumulation_window():
     trainer = trainer_of()
-    trainer.step.update.window.losses = [torch.ones(())]
+    trainer.updates.first.window.losses = [torch.ones(())]
     with pytest.raises(RuntimeError, match="between optimizer steps only; 1 batches"):
         run_state(trainer)
 

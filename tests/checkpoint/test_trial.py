@@ -148,7 +148,7 @@ def test_parts_precision_and_groups_that_come_in_the_block_go_with_it(tmp_path):
         trainer.metadata["tried"] = True
         trainer.run(loader(), max_epochs=2)
     assert list(trainer.parts) == list(expected.parts)
-    assert trainer.step.update.precision is None
+    assert trainer.updates.first.precision is None
     assert len(trainer.optimizer.param_groups) == 1
     assert trainer.metadata == {}
     average.attach(with_everything(tmp_path / "another"))  # it belongs to no run

@@ -110,7 +110,7 @@ def test_what_is_killed_is_resumed_to_the_bit(tmp_path, name):
             break
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.communicate()  # also closes what it wrote to
             kills += 1
     assert found == expected
     assert found.startswith("weights")

@@ -203,7 +203,7 @@ def test_a_dropped_step_leaves_no_trace_in_statistics_that_are_reassigned(grows,
         torch.manual_seed(0)
         model = Centred(grows)
         trainer = create_trainer(model, torch.optim.Adam(model.parameters(), fused=fused), loss_fn, seed=0)
-        trainer.step.update.veto_lag = 4 if fused else 0  # as on an accelerator
+        trainer.updates.first.veto_lag = 4 if fused else 0  # as on an accelerator
         NonFiniteGuard("skip").attach(trainer)
         trainer.run(data, max_epochs=2)
         assert trainer.progress.skipped_steps == (0 if data is DATA else 2)

@@ -107,7 +107,7 @@ def test_a_compiled_step_is_copied_with_its_own_loss(monkeypatch, tmp_path):
     trainer = create_trainer(t.model, t.optimizer, loss_fn, seed=0, compile=True)
     copied = pickle.loads(pickle.dumps(trainer))
     assert made == [(loss_fn, True)] * 2
-    assert copied.step.update.losses is loss_fn
+    assert copied.updates.first.losses is loss_fn
 
 
 def local_function():

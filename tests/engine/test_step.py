@@ -138,7 +138,7 @@ def test_the_last_look_before_the_weights_change_can_drop_the_step():
     engine, step = on_an_engine()
     step.attach(engine)
     before = weights(step.model)
-    engine.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda: setattr(step.update, "veto", True))
+    engine.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda: setattr(step.updates.first, "veto", True))
     skipped = []
     engine.add_event_handler(TrainEvents.OPTIMIZER_STEP_SKIPPED, lambda: skipped.append(engine.state.iteration))
     engine.run(BATCHES)
@@ -157,7 +157,7 @@ def test_a_failure_leaves_no_open_window_for_the_next_run():
 
     with pytest.raises(RuntimeError, match="once"):
         trainer.run(BATCHES)
-    assert not trainer.step.update.window.is_open
+    assert not trainer.updates.first.window.is_open
     assert trainer.state.iteration == trainer.progress.iteration == 0
 
 
@@ -189,7 +189,7 @@ def test_an_error_leaves_no_activations_behind(event):
         trainer.run(BATCHES, max_epochs=1)
     assert trainer.state.inputs is None
     assert trainer.state.losses is None
-    assert not trainer.step.update.window.losses
+    assert not trainer.updates.first.window.losses
 
 
 def test_a_batch_that_the_loss_function_changes_in_place_is_no_other_batch_on_a_resume(tmp_path, caplog):

@@ -169,7 +169,7 @@ def test_a_vetoed_step_changes_nothing_and_is_counted():
 
     @trainer.on(TrainEvents.OPTIMIZER_STEP_STARTED)
     def veto():
-        trainer.step.update.veto = True
+        trainer.updates.first.veto = True
 
     trainer.run(loader())
     assert equal(before, weights(trainer.model))
@@ -582,10 +582,10 @@ def test_an_engine_is_freed_with_its_last_reference():
 def test_a_run_leaves_no_gradients_behind_whose_memory_the_kept_weights_can_take():
     trainer = trainer_of()
     at_end = []
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: at_end.append(len(trainer.step.update.gradients())))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: at_end.append(len(trainer.updates.first.gradients())))
     trainer.run(loader(), max_epochs=2)
     assert min(at_end) > 0
-    assert trainer.step.update.gradients() == []
+    assert trainer.updates.first.gradients() == []
 
 
 @pytest.mark.parametrize("event", [TrainEvents.INPUTS_READY, TrainEvents.LOSSES_READY])

@@ -474,7 +474,9 @@ def test_skipped_steps_do_not_count(task):
 
     vetoed = Run(task)
     before = averages(vetoed.ema)
-    vetoed.trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e.step.update, "veto", True))
+    vetoed.trainer.add_event_handler(
+        TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e.updates.first, "veto", True)
+    )
     vetoed.run()
     assert vetoed.ema.num_updates == 0
     assert task.same(averages(vetoed.ema), before)
@@ -612,7 +614,7 @@ def test_a_resume_before_the_first_step_that_was_taken(task, tmp_path):
     def make():
         run = Run(task)  # the statistics move, the weights do not
         run.trainer.add_event_handler(
-            TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e.step.update, "veto", True)
+            TrainEvents.OPTIMIZER_STEP_STARTED, lambda e: setattr(e.updates.first, "veto", True)
         )
         return run
 

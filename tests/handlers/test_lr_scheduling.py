@@ -192,7 +192,7 @@ def test_an_epoch_without_any_step_does_not_advance_the_schedule(task, kind):
 
     @trainer.on(TrainEvents.OPTIMIZER_STEP_STARTED)
     def drop_in_epochs_1_and_3(engine):
-        engine.step.update.veto = engine.state.epoch in (1, 3)
+        engine.updates.first.veto = engine.state.epoch in (1, 3)
 
     trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: ends.append(schedule.get_lr()))
     trainer.run(task.batches[:3], max_epochs=6)

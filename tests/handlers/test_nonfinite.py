@@ -190,7 +190,7 @@ def deferred(task, policy, *, fused=True, dtype=None, **settings):
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=fused)
     trainer = task.trainer(model, optimizer, **settings)
-    trainer.step.update.veto_lag = 3
+    trainer.updates.first.veto_lag = 3
     MixedPrecisionTrainer(enabled=dtype is not None, device="cpu", dtype=dtype).attach(trainer)
     return trainer, NonFiniteGuard(policy).attach(trainer)
 
@@ -228,7 +228,7 @@ def test_deferred_skip_ends_with_the_weights_and_counts_of_deciding_at_once(task
     results = []
     for lag in (0, 3):
         trainer, guard = deferred(task, "skip", fused=fused, dtype=dtype)
-        trainer.step.update.veto_lag = lag
+        trainer.updates.first.veto_lag = lag
         _, events = track(trainer, task)
         counts = []
         trainer.add_event_handler(
@@ -252,7 +252,7 @@ def test_an_infinite_loss_is_dropped_though_its_gradients_are_finite(task, lag, 
         return {"loss": model(inputs).float().square().mean() * 1e-3 + batch[1]}
 
     trainer, guard = deferred(task, "skip", dtype=dtype, **taking(loss_fn))
-    trainer.step.update.veto_lag = lag
+    trainer.updates.first.veto_lag = lag
     weights, _ = track(trainer, task)
     trainer.run(factors(0.0, INF, 0.0), max_epochs=1)
     assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps, guard.num_skipped) == (2, 1, 1)
@@ -439,7 +439,7 @@ def test_a_dropped_step_gives_running_statistics_back(lag, accumulation_steps):
             lambda m, x, b: {"loss": m(x).square().mean()},
             accumulation_steps=accumulation_steps,
         )
-        trainer.step.update.veto_lag = lag
+        trainer.updates.first.veto_lag = lag
         NonFiniteGuard("skip").attach(trainer)
         trainer.run([batch for batch in batches for _ in range(accumulation_steps)])
         return [value.clone() for value in model.state_dict().values() if value.is_floating_point()]
