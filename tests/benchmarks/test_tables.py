@@ -30,6 +30,7 @@ def test_each_program_learns_something():
     assert benchmark.ours(diabetes, *benchmark.held_out(diabetes, 0), 0)["rmse"] < 70
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_measured_beside_the_numbers(monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "ROWS", 2000)

@@ -783,14 +783,9 @@ def sharded_in_the_trainer(folder):
 
 
 def examples(folder):
-    """Those of the documents: whole, and cut inside an epoch and at its end, in float16, accumulated."""
-    found = {}
-    for name in SMALL:
-        for window, precision in [(1, None), (2, None if name == "lbfgs" else torch.float16)]:
-            if name == "lbfgs" and window == 2:
-                continue
-            found[name, window] = [run_example(folder, name, window, precision, cut) for cut in (None, 2, 4)]
-    return found
+    """Those of the documents: whole, and cut inside an epoch; also in float16 and accumulated."""
+    cases = [*((name, 1, None) for name in SMALL), *((name, 2, torch.float16) for name in ("wgan_gp", "actor_critic"))]
+    return {case[:2]: [run_example(folder, *case, cut) for cut in (None, 2)] for case in cases}
 
 
 def run_example(folder, name, window, precision, cut):
