@@ -104,7 +104,8 @@ def take_by_hand(
         return again
 
     if len(update.window.losses) == update.window.length:
-        update.take(engine, compute_again=compute_again if callable(loss) else None)
+        again = compute_again if callable(loss) else None
+        update.take(engine, note=update.calls.note_done, compute_again=again)
     return value.detach()
 
 

@@ -1,8 +1,8 @@
 """The training step, once for every recipe and every Engine."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -31,8 +31,6 @@ from ignite_recipes.loading.randomness import derive_seed, seed_torch
 __all__ = ["TrainingStep"]
 
 logger = logging.getLogger(__name__)
-
-_NOT_WATCHED: AbstractContextManager[Any] = nullcontext()
 
 
 class TrainingStep:
@@ -217,14 +215,20 @@ class TrainingStep:
         state: Any = engine.state
         # Seeded again, so that dropout does not depend on earlier draws.
         self._seed(state, update.place)
-        watched = _NOT_WATCHED if update.is_alone or update.statistics is None else update.statistics.watching()
-        with watched, update.autocast():
+        with update.autocast() if update.is_alone else self._watched(update):
             losses = state.losses = self.exchange.forward(update.losses, self.model, state.inputs, batch)
         loss = check_loss(losses)
         fire(engine, TrainEvents.LOSSES_READY)
         average = self.exchange.begin_average(losses, share)
         update.backward(loss, weight)
         return average
+
+    @contextmanager
+    def _watched(self, update: Update) -> Iterator[None]:
+        """Where there are several updates, take notice of the buffers that this one changes."""
+        assert update.statistics is not None
+        with update.statistics.watching(), update.autocast():
+            yield
 
     def _compute_again(self, engine: Engine, update: Update, batch: Any, share: float, weight: float) -> Tensor:
         """The loss of a batch once more, with its gradients, for an optimizer that needs a closure."""

@@ -27,6 +27,9 @@ from ignite_recipes.exchange import Exchange
 __all__ = ["Update"]
 
 
+_FLOAT32: AbstractContextManager[Any] = nullcontext()
+
+
 class Update:
     """Backward, unscale, average over the window, let handlers clip and check, step: a part of a training step.
 
@@ -180,7 +183,7 @@ class Update:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """A context for the forward pass and the loss."""
-        return nullcontext() if self.precision is None else self.precision.autocast()
+        return _FLOAT32 if self.precision is None else self.precision.autocast()
 
     def backward(self, loss: Tensor, weight: float) -> None:
         """Add the gradients of ``weight`` times the loss to those of the window."""
@@ -214,7 +217,6 @@ class Update:
 
         self.window.clear()
         self.done = engine.state.iteration
-        self.calls.note_done()
         if note is not None:
             note()
         self.note_step(engine, is_taken=is_taken)
