@@ -1,8 +1,9 @@
 """The optimizers of a run in its checkpoint: the state of the only one as documented, of several by their names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -10,7 +11,7 @@ from ignite_recipes.checkpoint.fit import check_settings, in_order, optimizer_st
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.weights import unwrap
 
-__all__ = ["fitting_states", "names_of", "outside_parameters", "states_of"]
+__all__ = ["fitting_states", "load_outside", "names_of", "outside_parameters", "states_of"]
 
 Optimizers = Mapping[str, Optimizer]
 
@@ -34,6 +35,19 @@ def outside_parameters(model: nn.Module, optimizers: Optimizers) -> dict[str, li
         for name, optimizer in optimizers.items()
     }
     return {name: parameters for name, parameters in found.items() if parameters}
+
+
+def load_outside(model: nn.Module, optimizer: Optimizer, values: Sequence[Tensor]) -> None:
+    """Give an optimizer's parameters that are not the model's these values.
+
+    Raises:
+        ValueError: if they are others.
+    """
+    parameters = outside_parameters(model, {"": optimizer}).get("", [])
+    if [parameter.shape for parameter in parameters] != [value.shape for value in values]:
+        raise ValueError("its parameters that are not the model's have other shapes, or are others in number")
+    if parameters:
+        torch._foreach_copy_(parameters, [value.to(own.device) for value, own in zip(values, parameters, strict=True)])
 
 
 def fitting_states(model: nn.Module, optimizers: Optimizers, contents: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
@@ -43,7 +42,7 @@ from ignite_recipes.checkpoint.fit import (
     optimizer_state,
 )
 from ignite_recipes.checkpoint.model_file import documented_entries
-from ignite_recipes.checkpoint.optimizers import fitting_states, names_of, outside_parameters, states_of
+from ignite_recipes.checkpoint.optimizers import fitting_states, load_outside, names_of, outside_parameters, states_of
 from ignite_recipes.engine.environment import environment, environment_changes
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.trainer import TrainingEngine
@@ -212,7 +211,8 @@ def restore_run(
     model, optimizers, frozen = unwrap(trainer.model), trainer.optimizers, frozen_parameters(trainer.model)
     groups = {name: part.param_groups for name, part in optimizers.items()}
     states = {name: optimizer_state(part) for name, part in optimizers.items()}
-    before = copy.deepcopy((model.state_dict(), states, trainer.parts.state_dict()))
+    outside = outside_parameters(model, optimizers)
+    before = copy.deepcopy((model.state_dict(), states, trainer.parts.state_dict(), outside))
     try:
         load_run_state(trainer, contents)
     except Exception as error:
@@ -221,6 +221,7 @@ def restore_run(
         for name, part in optimizers.items():
             part.param_groups = groups[name]
             part.load_state_dict(before[1][name])
+            load_outside(model, part, before[3].get(name, []))
         trainer.parts.load_state_dict(before[2])
         raise CheckpointError(
             f"{os.fspath(path)!r} does not fit this run ({error}): resume with the settings it was made with, and the "
@@ -255,16 +256,13 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     for name, optimizer in optimizers.items():
         with _named(name):
             optimizer.load_state_dict(_local_optimizer_state(trainer, optimizer, optimizer_states[name]))
+            load_outside(model, optimizer, run["outside"].get(name, []))
     local = trainer.step.exchange.local
     trainer.parts.load_state_dict(
         {name: {key: local(value, own) for key, value in state.items()} for name, state in states.items()}
     )
     with _named("progress"):
         trainer.load_state_dict(run["progress"])
-    for name, parameters in outside_parameters(trainer.model, optimizers).items():
-        torch._foreach_copy_(
-            parameters, [value.to(own.device) for value, own in zip(run["outside"][name], parameters, strict=True)]
-        )
     trainer.step.put_back_gradients(run["gradients"])
     vars(trainer.state).update(run["state"])
     trainer.loader_place = run["loader"]

@@ -26,22 +26,22 @@ def as_part(engine: Engine, part: Any) -> Any:
     if type(part).__module__.partition(".")[0] == "ignite_recipes" or not _is_of_a_library(part):
         return part
     if isinstance(part, nn.Module) and _accumulators(part):
-        return AccumulatedPart(engine, part)
+        return MetricPart(engine, part, _accumulated, _load_accumulated)
     if isinstance(part, Metric):
-        return MetricPart(engine, part)
+        return MetricPart(engine, part, type(part).state_dict, type(part).load_state_dict)
     return OtherPart(part)
 
 
 def load_late(parts: Iterable[Any]) -> None:
     """Where the first epoch of a run begins: let metrics have what a checkpoint has kept of them."""
     for part in parts:
-        if isinstance(part, (MetricPart, AccumulatedPart)):
-            part.late.load_after_start()
+        if isinstance(part, MetricPart):
+            part.load_after_start()
 
 
 def original(part: Any) -> Any:
     """The object that :func:`as_part` was given."""
-    return part.part if isinstance(part, (OtherPart, MetricPart, AccumulatedPart)) else part
+    return part.part if isinstance(part, (OtherPart, MetricPart)) else part
 
 
 def _is_of_a_library(part: Any) -> bool:
@@ -68,83 +68,60 @@ class OtherPart:
 
 
 class MetricPart:
-    """A metric of Ignite's."""
+    """A metric, whose state is loaded once more where a run begins: STARTED or EPOCH_STARTED empties it.
 
-    def __init__(self, engine: Engine, metric: Any) -> None:
-        self.part = metric
-        self.late = LateState(engine, self._load)
+    Args:
+        engine: whose run it measures.
+        metric: of Ignite's or torchmetrics.
+        save: gives the state of the metric.
+        load: is given the metric and a state.
+    """
+
+    def __init__(
+        self, engine: Engine, metric: Any, save: Callable[[Any], Mapping[str, Any]], load: Callable[[Any, Any], object]
+    ) -> None:
+        self.part, self._save, self._load = metric, save, load
+        self._late: Mapping[str, Any] | None = None  # the state, until the first batch of the run
+        engine.add_event_handler(Events.ITERATION_STARTED, self._load_in_epoch)
 
     def __repr__(self) -> str:
         return repr(self.part)
 
     def state_dict(self) -> dict[str, Any]:
         """What it has accumulated."""
-        return dict(self.part.state_dict())
+        return dict(self._save(self.part))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue with it, also inside an epoch."""
-        self._load(state)
-        self.late.state = state
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        self.part.load_state_dict(state)
-
-
-class AccumulatedPart:
-    """A metric of torchmetrics, or a collection of them."""
-
-    def __init__(self, engine: Engine, metric: nn.Module) -> None:
-        self.part = metric
-        self.late = LateState(engine, self._load)
-
-    def __repr__(self) -> str:
-        return repr(self.part)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What each has accumulated, and over how many updates."""
-        return {
-            str(number): {**part.metric_state, "_update_count": part._update_count}
-            for number, part in enumerate(_accumulators(self.part))
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue with it, also inside an epoch."""
-        self._load(state)
-        self.late.state = state
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        for number, part in enumerate(_accumulators(self.part)):
-            for name, value in state[str(number)].items():
-                setattr(part, name, _copied(value, part.device))
-            part._computed = None
-
-
-class LateState:
-    """Load a state once more where a run begins: what was accumulated is emptied then, by STARTED or by EPOCH_STARTED.
-
-    Attributes:
-        state: to be loaded, or None.
-    """
-
-    def __init__(self, engine: Engine, load: Callable[[Mapping[str, Any]], None]) -> None:
-        self.state: Mapping[str, Any] | None = None
-        self._load = load
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __repr__(self) -> str:
-        return f"continue {getattr(self._load, '__self__', None)!r} where it was"
+        self._load(self.part, state)
+        self._late = state
 
     def load_after_start(self) -> None:
         """Load it after STARTED, before the handlers of EPOCH_STARTED."""
-        if self.state is not None:
-            self._load(self.state)
+        if self._late is not None:
+            self._load(self.part, self._late)
 
-    def __call__(self, engine: Engine) -> None:
+    def _load_in_epoch(self, engine: Engine) -> None:
         """Load it in front of the first batch, if the run continues inside an epoch."""
-        state, self.state = self.state, None
+        state, self._late = self._late, None
         progress = getattr(engine, "progress", None)
         if state is not None and progress is not None and progress.position > 1:
-            self._load(state)
+            self._load(self.part, state)
+
+
+def _accumulated(metric: nn.Module) -> dict[str, Any]:
+    """What each metric of torchmetrics in a module has accumulated, and over how many updates."""
+    return {
+        str(number): {**part.metric_state, "_update_count": part._update_count}
+        for number, part in enumerate(_accumulators(metric))
+    }
+
+
+def _load_accumulated(metric: nn.Module, state: Mapping[str, Any]) -> None:
+    for number, part in enumerate(_accumulators(metric)):
+        for name, value in state[str(number)].items():
+            setattr(part, name, _copied(value, part.device))
+        part._computed = None
 
 
 def _accumulators(module: nn.Module) -> list[Any]:

@@ -23,11 +23,8 @@ def as_module(models: Models) -> nn.Module:
     if isinstance(models, nn.Module) or not isinstance(models, Mapping):
         return models
     others = {name: type(part).__name__ for name, part in models.items() if not isinstance(part, nn.Module)}
-    names = [
-        name for name in models if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name)
-    ]
-    if names:
-        raise ValueError(f"names of models must be words that a ModuleDict can hold, e.g. 'actor'; got {names}")
+    if wrong := [name for name in models if not _can_be_name(name)]:
+        raise ValueError(f"names of models must be words that a ModuleDict can hold, e.g. 'actor'; got {wrong}")
     if others or not models:
         raise TypeError(f"each model by name must be a torch.nn.Module; got {others or 'none'}")
     whole = nn.ModuleDict(models)

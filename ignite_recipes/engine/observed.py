@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ignite_recipes.engine.closures import kept_state
+from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
 
 if TYPE_CHECKING:
@@ -71,11 +72,18 @@ class ObservedSteps:
             return None
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if closure is not None:
+            if not self._is_listened_to(self._engine):  # nothing is to be put back
+                return None
             self._put_back = kept_state(optimizer)
             return args[:1], {**kwargs, "closure": partial(self._judged, closure)}
         self._unscale(optimizer)
         self._judge()
         return None
+
+    @staticmethod
+    def _is_listened_to(engine: Engine) -> bool:
+        handlers = engine._event_handlers
+        return bool(handlers[TrainEvents.GRADIENTS_READY] or handlers[TrainEvents.OPTIMIZER_STEP_STARTED])
 
     def _judge(self) -> None:
         assert self._engine is not None

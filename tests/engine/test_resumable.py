@@ -979,3 +979,32 @@ def test_the_state_of_another_kind_of_optimizer_is_refused(tmp_path):
     parts = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)}
     with pytest.raises(CheckpointError, match=r"it has no .*momentum"):
         restore_run(make_resumable(Engine(lambda engine, batch: None), parts, seed=1), path)
+
+
+def test_parameters_of_no_model_are_put_back_by_a_resume_that_fails(tmp_path):
+    def make():
+        model, temperature = net(), nn.Parameter(torch.ones(()))
+        optimizer = torch.optim.SGD([*model.parameters(), temperature], 0.01)
+
+        def update(engine, batch):
+            optimizer.zero_grad()
+            (temperature * nn.functional.mse_loss(model(batch[0]), batch[1])).backward()
+            optimizer.step()
+
+        return make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0), temperature
+
+    first, trained = make()
+    first.run(loader(), max_epochs=1)
+    contents = run_state(first)
+    assert contents["run"]["outside"]["optimizer"][0] == trained != 1
+    second, temperature = make()
+    for wrong in (
+        {"outside": {"optimizer": [torch.zeros(2)]}},
+        {"progress": {**contents["run"]["progress"], "epoch": ""}},
+    ):
+        path = write_checkpoint({**contents, "run": {**contents["run"], **wrong}}, tmp_path / "run.pt")
+        with pytest.raises(CheckpointError, match="does not fit this run"):
+            restore_run(second, path)
+        assert temperature == 1
+    restore_run(second, write_checkpoint(contents, tmp_path / "run.pt"))
+    assert temperature == trained
