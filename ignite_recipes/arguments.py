@@ -1,9 +1,10 @@
-"""Checks of arguments that are the same everywhere."""
+"""Checks of arguments, and words of their messages, that are the same everywhere."""
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["whole_number"]
+__all__ = ["listed", "whole_number"]
 
 
 def whole_number(value: Any, name: str, unit: str = "", *, at_least: int | None = 1) -> int:
@@ -31,3 +32,14 @@ def whole_number(value: Any, name: str, unit: str = "", *, at_least: int | None 
         bound = "" if at_least is None else f"{of_unit} at least {at_least}"
         raise ValueError(f"{name} must be a whole number{bound}; got {value!r}")
     return number
+
+
+def listed(names: Iterable[Any], at_most: int = 10) -> str:
+    """Names for a message, quoted: the first ones, and how many more there are.
+
+    >>> listed(["a", "b", "c"], at_most=2)
+    "'a', 'b' and 1 more"
+    """
+    names = list(names)
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(map(repr, names[:at_most])) + more

@@ -48,7 +48,7 @@ from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import unwrap
 
-__all__ = ["check_trainer", "how_far", "load_run_state", "restore_run", "run_state"]
+__all__ = ["check_same", "check_trainer", "how_far", "load_run_state", "restore_run", "run_state"]
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def restore_run(
     contents = read_checkpoint(path)
     run = run_of(contents, path)
     check_fits(trainer.model, contents["model_state_dict"], path)
-    _check_same(settings or {}, contents.get("metadata") or {}, path)
+    check_same(settings or {}, contents.get("metadata") or {}, path)
     _check_end(contents, path, num_epochs, epoch_length, seed)
     for name in sorted(set(run["parts"]) ^ set(trainer.parts)):
         if name in run["parts"]:
@@ -298,7 +298,8 @@ def check_trainer(trainer: Any) -> None:
         raise TypeError(f"trainer must be one of create_trainer(...) or make_resumable(...); got {got}")
 
 
-def _check_same(settings: Mapping[str, Any], saved: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def check_same(settings: Mapping[str, Any], saved: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Raise ValueError if settings differ from those of a run, under the same names."""
     changed = [
         f"{name} is {value!r}, the run's is {saved[name]!r}"
         for name, value in settings.items()

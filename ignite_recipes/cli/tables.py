@@ -1,5 +1,6 @@
 """What the command ``supervised`` does with a table: its options, its training, its last line."""
 
+import inspect
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -37,12 +38,17 @@ def check_table_options(settings: dict[str, Any]) -> None:
         if settings["target"] is None:
             raise ValueError(f"supervised {settings['file']} must be told which column to predict: add --target COLUMN")
         return
-    defaults = {"val_size": 0.2, "ignore": [], "max_categories": 50}
-    given = [name for name in _OPTIONS if settings[name] != defaults.get(name)]
+    defaults = {**_defaults(), "target": None, "ignore": []}
+    given = [name for name in _OPTIONS if settings[name] != defaults[name]]
     if given:
         raise ValueError(
             f"--{given[0].replace('_', '-')} is of a table; got no file: ignite-recipes supervised FILE --target COLUMN"
         )
+
+
+def _defaults() -> dict[str, Any]:
+    """Those of the recipe's options."""
+    return {name: parameter.default for name, parameter in inspect.signature(train_on_table).parameters.items()}
 
 
 def train_table(experiment: ExperimentManager, settings: dict[str, Any], arguments: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["NULLS", "read_csv"]
+__all__ = ["NULLS", "check_names", "read_csv"]
 
 NULLS = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null")
 """What stands for a missing value in a text file."""
@@ -94,9 +94,14 @@ def _start_of(path: Path) -> str:
 
 def _header(start: str, separator: str, path: Path) -> list[str]:
     names = next(csv.reader(start.splitlines(keepends=True), delimiter=separator))
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path} must name each column once; got {twice[0]!r} twice: rename one of them")
+    check_names(names, str(path))
     return names
+
+
+def check_names(names: Sequence[str], what: str) -> None:
+    """Raise ValueError if a column's name stands twice."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{what} must name each column once; got {twice[0]!r} twice: rename one of them")
 
 
 def _complain(path: Path, separator: str, num_columns: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ignite_recipes.arguments import whole_number
+from ignite_recipes.arguments import listed, whole_number
 from ignite_recipes.data.table_columns import ColumnUse, as_numbers, as_text, decide_columns
 from ignite_recipes.data.table_dates import read_dates
 from ignite_recipes.data.tables import read_table
@@ -128,8 +128,8 @@ class TablePreprocessor:
         use = self._fitted()
         if missing := [name for name in use.columns if name not in frame.columns]:
             raise ValueError(
-                f"the table must have the columns that the model was trained on; missing: {_listed(missing)}; got "
-                f"{_listed(frame.columns)}: add them, with empty values where nothing is known"
+                f"the table must have the columns that the model was trained on; missing: {listed(missing)}; got "
+                f"{listed(frame.columns)}: add them, with empty values where nothing is known"
             )
         for name in [*use.numbers, *use.dates]:
             _check_readable(frame[name], use)
@@ -229,9 +229,4 @@ def _unknown(column: "pl.Series", known: Sequence[str]) -> str | None:
     new = text.filter(~text.is_in([*known]))
     if not len(new):
         return None
-    return f"{column.name!r} in {len(new)} rows ({_listed(new.unique().sort().to_list(), 3)})"
-
-
-def _listed(names: Sequence[str], at_most: int = 10) -> str:
-    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
-    return ", ".join(map(repr, names[:at_most])) + more
+    return f"{column.name!r} in {len(new)} rows ({listed(new.unique().sort().to_list(), 3)})"

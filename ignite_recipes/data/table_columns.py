@@ -1,9 +1,10 @@
 """What each column of a table is used as: decided on the rows to train on, and said."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ignite_recipes.arguments import listed
 from ignite_recipes.data.table_dates import date_format, date_parts, read_dates
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ColumnUse:
         kinds = {"numbers": self.numbers, "categories": self.categories, "dates": self.dates}
         used = [f"{len(names)} {kind}" for kind, names in kinds.items() if names]
         lines = [
-            f"columns: {', '.join(used)}" + (f"; missing values in {_named(self.missing)}" if self.missing else "")
+            f"columns: {', '.join(used)}" + (f"; missing values in {listed(self.missing, 5)}" if self.missing else "")
         ]
         return lines + [f"column {name!r} {what}" for name, what in {**self.notes, **self.left_out}.items()]
 
@@ -201,9 +202,3 @@ def _counts_rows(column: "pl.Series") -> bool:
         return False
     first, last = int(column[0]), int(column[-1])
     return last - first < 2 * len(column) and bool((column.cast(int).diff().drop_nulls() > 0).all())
-
-
-def _named(names: Iterable[str], at_most: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
-    return ", ".join(map(repr, names[:at_most])) + more

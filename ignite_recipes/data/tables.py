@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ignite_recipes.data.csv_file import read_csv
+from ignite_recipes.data.csv_file import check_names, read_csv
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +44,7 @@ def read_table(data: Any, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
     elif isinstance(data, pl.DataFrame):
         frame = data
     elif hasattr(data, "iloc") and hasattr(data, "columns"):
-        _check_names([str(name) for name in data.columns])
+        check_names([str(name) for name in data.columns], "data")
         frame = pl.DataFrame([_from_pandas(str(name), data.iloc[:, k]) for k, name in enumerate(data.columns)])
     elif isinstance(data, dict):
         frame = pl.DataFrame([as_column(values, str(name)) for name, values in data.items()])
@@ -188,8 +188,3 @@ def _plain(column: "pl.Series") -> "pl.Series":
     if kind.is_float() and not column.is_finite().all():
         return column.to_frame().select(pl.when(pl.first().is_finite()).then(pl.first())).to_series().alias(column.name)
     return column
-
-
-def _check_names(names: list[str]) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"data must name each column once; got {twice[0]!r} twice: rename one of them")

@@ -14,7 +14,7 @@ from ignite_recipes.engine.closures import step_by_closure
 if TYPE_CHECKING:
     from ignite_recipes.engine.update import Update
 
-__all__ = ["can_defer_veto", "check_optimizer", "needs_closure", "step_optimizer"]
+__all__ = ["can_defer_veto", "check_optimizer", "needs_closure", "step_optimizer", "veto_lag_on"]
 
 
 def step_optimizer(update: "Update", engine: Engine, compute_again: Callable[[], Tensor] | None) -> bool:
@@ -55,6 +55,11 @@ def can_defer_veto(update: "Update") -> bool:
         return False  # the scaler itself decides
     fused = all(group.get("fused") for group in update.optimizer.param_groups)
     return update.veto_lag > 0 and fused and getattr(update.optimizer, "_step_supports_amp_scaling", False)
+
+
+def veto_lag_on(device: torch.device) -> int:
+    """Updates until the host asks whether one was finite: on an accelerator by then nobody waits for the answer."""
+    return 0 if device.type == "cpu" else 4
 
 
 def check_optimizer(optimizer: Any) -> None:

@@ -13,6 +13,7 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.models import as_module
 from ignite_recipes.engine.observed import ObservedSteps
+from ignite_recipes.engine.optimizer_step import veto_lag_on
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.statistics import RunningStatistics
 from ignite_recipes.engine.unfired import FIRED_BY_STEP
@@ -73,7 +74,7 @@ class OwnStep:
         own = [steps.update for steps in self.observed.values()] if observes else []
         self.updates = Updates([*updates.values(), *own], self.exchange)
         for update in updates.values():
-            update.veto_lag = 0 if device.type == "cpu" else 4
+            update.veto_lag = veto_lag_on(device)
         self.statistics = RunningStatistics(self.model)
         for update in self.updates.values():
             update.statistics, update.keeps_after_step = self.statistics, True

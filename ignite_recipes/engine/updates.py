@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.optimizer_step import veto_lag_on
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.statistics import RunningStatistics
 from ignite_recipes.engine.unfired import FIRED_BY_STEP, say_unfired
@@ -122,7 +123,7 @@ class Updates(Mapping[str, "Update"]):
         self.exchange = exchange
         for update in self._all:
             update.exchange, update.is_alone = exchange, alone
-            update.veto_lag = 0 if device.type == "cpu" else 4
+            update.veto_lag = veto_lag_on(device)
             update.statistics = RunningStatistics(model, among_several=not alone)
         self.compile(compile, device)
 

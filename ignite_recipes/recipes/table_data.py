@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ignite_recipes.arguments import listed
 from ignite_recipes.data.preprocessing import TablePreprocessor
 from ignite_recipes.data.table_dates import date_format, read_dates
 from ignite_recipes.data.table_split import split_rows
@@ -142,7 +143,7 @@ def _source(data: Any, saved: Mapping[str, Any] | None) -> dict[str, Any] | None
 def _left_out(names: Sequence[str], ignore: Sequence[str], group: Any, time: Any) -> dict[str, str]:
     """The columns that are no inputs, and why."""
     if missing := [name for name in ignore if name not in names]:
-        raise ValueError(f"ignore must name columns of the table; got {missing[0]!r}, and there are {_listed(names)}")
+        raise ValueError(f"ignore must name columns of the table; got {missing[0]!r}, and there are {listed(names)}")
     found = dict.fromkeys(ignore, "is left out, as you asked")
     for role, column in (("group", group), ("time", time)):
         if isinstance(column, str):
@@ -208,7 +209,7 @@ def _column(frame: "pl.DataFrame", values: Any, role: str) -> "pl.Series":
     if isinstance(values, str):
         if values not in frame.columns:
             near = get_close_matches(values, frame.columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the table has {_listed(frame.columns)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"the table has {listed(frame.columns)}"
             raise ValueError(f"{role} must be a column of the table; got {values!r}: {hint}")
         return frame[values]
     named = getattr(values, "name", None)
@@ -247,7 +248,7 @@ def _moments(column: "pl.Series | None") -> NDArray[Any] | None:
         if form is None:
             raise ValueError(
                 f"time must be a column of times or numbers; {column.name!r} holds text like "
-                f"{_listed(column.drop_nulls()[:1].to_list())}: write times as 2024-01-31 or 2024-01-31 12:30:00"
+                f"{listed(column.drop_nulls()[:1].to_list())}: write times as 2024-01-31 or 2024-01-31 12:30:00"
             )
         column = read_dates(column, form)
     if column.null_count():
@@ -268,11 +269,6 @@ def _check_classes(target: TableTarget, column: "pl.Series") -> None:
         )
     if unseen := [value for value, count in zip(target.classes, counts, strict=True) if not count]:
         raise ValueError(
-            f"the rows to train on must hold every class of {target.name!r}; got none of {_listed(unseen)}, which only "
+            f"the rows to train on must hold every class of {target.name!r}; got none of {listed(unseen)}, which only "
             "the rows to validate on hold: split otherwise, or leave those rows out"
         )
-
-
-def _listed(names: Sequence[Any], at_most: int = 10) -> str:
-    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
-    return ", ".join(map(repr, names[:at_most])) + more

@@ -1,5 +1,6 @@
 """Train a network on a table: a file, a frame, arrays or tensors."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ignite_recipes.checkpoint.file import read_checkpoint
+from ignite_recipes.checkpoint.run import check_same
 from ignite_recipes.data.loaders import create_dataloaders
 from ignite_recipes.data.table_target import CLASSIFICATION
 from ignite_recipes.handlers.progress import print_line
@@ -18,9 +20,11 @@ from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.table_predictor import TablePredictor, table_state
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.supervised import train_model_advanced
-from ignite_recipes.recipes.table_data import PreparedTable, class_weighting, logger, prepare_table
+from ignite_recipes.recipes.table_data import PreparedTable, class_weighting, prepare_table
 
 __all__ = ["train_on_table"]
+
+logger = logging.getLogger(__name__)
 
 BATCHES = 50  # an epoch, about, if the batch size is not given; of 32 to 1024 rows
 
@@ -210,16 +214,7 @@ def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> 
     if path is None:
         return None
     saved = table_state(read_checkpoint(path), path)
-    changed = [
-        f"{name} is {value!r}, the run's is {saved['settings'][name]!r}"
-        for name, value in settings.items()
-        if saved["settings"][name] != value
-    ]
-    if changed:
-        raise ValueError(
-            f"a run must be resumed with its own settings, but of {os.fspath(path)!r} {'; '.join(changed)}. Pass the "
-            "run's, or start a new run"
-        )
+    check_same(settings, saved["settings"], path)
     return saved
 
 
