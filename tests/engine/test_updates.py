@@ -163,6 +163,26 @@ def test_the_output_has_each_loss_under_the_name_of_its_update():
     assert {"actor_loss", "actor_size", "critic_loss", "critic_learning_rate"} <= trainer.state.metrics.keys()
 
 
+def test_each_update_draws_numbers_of_its_own_which_depend_on_the_place_only():
+    def drawn():
+        seen = {"critic": [], "actor": []}
+
+        def drawing(name, loss_fn):
+            def loss(models, inputs, batch):
+                seen[name].append(torch.rand(()).item())
+                return loss_fn(models, inputs, batch)
+
+            return loss
+
+        settings = {"critic_loss": drawing("critic", critic_loss), "actor_loss": drawing("actor", actor_loss)}
+        new_trainer(**settings).run(BATCHES, max_epochs=2)
+        return seen
+
+    first = drawn()
+    assert first == drawn()
+    assert len({*first["critic"], *first["actor"]}) == 4 * len(BATCHES)
+
+
 def test_the_other_half_gets_no_gradients():
     trainer = new_trainer()
     seen = []
