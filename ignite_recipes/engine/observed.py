@@ -39,6 +39,7 @@ class ObservedSteps:
         self._engine: Engine | None = None
         self._is_vetoed = False
         self._put_back: Callable[[], None] | None = None
+        self._sound_loss: Any = None  # of a closure, the last one that was not vetoed
         self._used: list[tuple[Any, int]] = []  # the gradients of the last step (weak references), and their versions
         update.is_observed, update.veto_lag = True, 0
         self._listen()
@@ -48,7 +49,7 @@ class ObservedSteps:
         self.update.optimizer.register_step_post_hook(self._after)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_engine": None, "_put_back": None, "_used": []}
+        return {**vars(self), "_engine": None, "_put_back": None, "_sound_loss": None, "_used": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -63,7 +64,7 @@ class ObservedSteps:
         self._engine = None
 
     def _before(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._is_vetoed, self._put_back = False, None
+        self._is_vetoed, self._put_back, self._sound_loss = False, None, None
         if self._engine is None or not self.fires:
             return None
         found = getattr(optimizer, "found_inf", None)
@@ -93,7 +94,10 @@ class ObservedSteps:
             self.update.zero_gradients()
 
     def _judged(self, closure: Callable[[], Any]) -> Any:
-        """What the closure gives, with its gradients clipped and judged."""
+        """What the closure gives, with its gradients clipped and judged.
+
+        After a veto the optimizer is given the last loss that was sound, and no gradients, so that it ends its search.
+        """
         try:
             with torch.enable_grad():
                 loss = closure()
@@ -102,6 +106,10 @@ class ObservedSteps:
             if self._put_back is not None:
                 self._put_back()
             raise
+        if self._is_vetoed:
+            self.update.zero_gradients()
+            return loss if self._sound_loss is None else self._sound_loss
+        self._sound_loss = loss
         return loss
 
     def _unscale(self, optimizer: Any) -> None:

@@ -49,6 +49,7 @@ from ignite_recipes import (
     run_state,
     write_checkpoint,
 )
+from ignite_recipes.checkpoint.resume_check import first_difference
 
 EPOCHS, ROWS = 2, 15
 
@@ -382,7 +383,8 @@ def test_what_only_looks_changes_nothing():
     evaluator = create_evaluator(watched.model, lambda m, x, batch: {"loss": noisy(m(x)).mean()})
     EpochAverages().attach(evaluator)
     Validation(evaluator, loader()).attach(watched)
-    watched.add_event_handler(Events.ITERATION_COMPLETED, lambda: noisy(torch.ones(3)))
+    for event in (Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED, Events.ITERATION_COMPLETED):
+        watched.add_event_handler(event, lambda: torch.rand(3))
     for trainer in (alone, watched):
         trainer.run(loader(), max_epochs=EPOCHS)
     assert equal(alone.model.state_dict(), watched.model.state_dict())
@@ -704,6 +706,7 @@ def test_steps_that_are_none_of_the_runs_fire_nothing():
     trainer.optimizer.step()
     assert not fired
     trainer.run(loader(), max_epochs=1)
+    trainer.optimizer.step()
     assert len(fired) == 4
 
 
@@ -836,6 +839,9 @@ def test_a_closure_is_clipped_and_judged(kind, policy):
     guard = NonFiniteGuard(policy).attach(trainer)
     kept = []
     trainer.add_event_handler(Events.ITERATION_STARTED(once=3), lambda: kept.append(copy.deepcopy(model.state_dict())))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=3), lambda: kept.append(equal(kept[0], model.state_dict()))
+    )
     if policy == "raise":
         with pytest.raises(NonFiniteError):
             trainer.run(batches(5, bad=2), max_epochs=1)
@@ -844,8 +850,38 @@ def test_a_closure_is_clipped_and_judged(kind, policy):
         trainer.run(batches(5, bad=2), max_epochs=1)
         assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps) == (4, 1)
         assert guard.num_skipped >= 1
+        assert kept[1]
     assert clipper.num_steps >= 2
     assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_closure_that_is_bad_after_it_has_moved_leaves_weights_and_optimizer_as_they_were():
+    model, calls, kept = nn.Linear(3, 1), [], []
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=6, line_search_fn="strong_wolfe")
+
+    def update(engine, batch):
+        def closure():
+            optimizer.zero_grad()
+            calls.append(engine.state.iteration)
+            bad = calls.count(2) == 3 and calls[-1] == 2
+            loss = nn.functional.mse_loss(model(batch[0]), batch[1]) * (float("nan") if bad else 1.0)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+    trainer = make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0)
+    NonFiniteGuard("skip").attach(trainer)
+
+    def state():
+        return copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=2), lambda: kept.append(state()))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: kept.append(state()))
+    trainer.run(batches(3), max_epochs=1)
+    assert calls.count(2) >= 3
+    assert first_difference(*kept, "state") is None
+    assert (trainer.progress.optimizer_steps, trainer.progress.skipped_steps) == (2, 1)
 
 
 def test_an_update_that_was_attached_before_hides_no_other_optimizer():
@@ -888,7 +924,8 @@ def test_a_model_stays_in_the_mode_in_which_the_user_left_it():
     assert equal(run(False), run(True))
 
 
-def test_gradients_that_come_after_the_step_and_parameters_of_no_model_are_resumed(tmp_path):
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_gradients_that_come_after_the_step_and_parameters_of_no_model_are_resumed(tmp_path, set_to_none):
     def make():
         model = net()
         temperature = nn.Parameter(torch.ones(()))
@@ -896,7 +933,7 @@ def test_gradients_that_come_after_the_step_and_parameters_of_no_model_are_resum
 
         def update(engine, batch):  # with the gradients of the batch before
             optimizer.step()
-            optimizer.zero_grad()
+            optimizer.zero_grad(set_to_none)
             (temperature * nn.functional.mse_loss(model(batch[0]), batch[1])).backward()
 
         return make_resumable(Engine(update), {"model": model, "optimizer": optimizer}, seed=0), loader()
