@@ -206,6 +206,11 @@ def head_in_its_group(model, optimizer):
     optimizer.param_groups[1]["params"] = list(model[2].parameters())
 
 
+def head_of_the_same_name(model, optimizer):
+    model[2] = new_layers((8, 1))[0]
+    optimizer.param_groups[1]["params"] = list(model[2].parameters())
+
+
 def head_in_a_new_group(model, optimizer):
     model[2] = new_layers((8, 1))
     del optimizer.param_groups[1]
@@ -216,7 +221,10 @@ def moved(model, optimizer):
     optimizer.param_groups.reverse()
 
 
-CHANGES = {change.__name__: change for change in (thaw, deeper_head, head_in_its_group, head_in_a_new_group, moved)}
+CHANGES = {
+    change.__name__: change
+    for change in (thaw, deeper_head, head_in_its_group, head_of_the_same_name, head_in_a_new_group, moved)
+}
 MOMENTS = {
     "when an epoch starts": (Events.EPOCH_STARTED(once=3), 9),
     "inside an epoch": (Events.ITERATION_COMPLETED(once=10), 10),
