@@ -65,7 +65,7 @@ def evaluator_of(model):
     return evaluator
 
 
-def make_run(attach, *, num_workers=0, accumulation_steps=1, bad=None, breaks_from=None):
+def make_run(attach, *, num_workers=0, accumulation_steps=1, bad=None, breaks_from=None, compile=False):
     """What makes a run with dropout, batch statistics, random augmentation, shuffling and what ``attach`` adds."""
 
     def make():
@@ -78,7 +78,8 @@ def make_run(attach, *, num_workers=0, accumulation_steps=1, bad=None, breaks_fr
             breaks = breaks_from is not None and iteration >= breaks_from and rate > 0.02 / 3
             return {"loss": loss_fn(m, inputs, batch)["loss"] * (float("inf") if breaks else 1.0)}
 
-        trainer = create_trainer(model, optimizer, loss_of, seed=1, accumulation_steps=accumulation_steps)
+        loss = loss_of if breaks_from is not None else loss_fn
+        trainer = create_trainer(model, optimizer, loss, seed=1, accumulation_steps=accumulation_steps, compile=compile)
         attach(trainer)
         return trainer, DataLoader(Augmented(bad), BATCH_SIZE, shuffle=True, num_workers=num_workers)
 

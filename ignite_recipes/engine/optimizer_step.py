@@ -59,7 +59,7 @@ def can_defer_veto(update: "Update") -> bool:
 
 def veto_lag_on(device: torch.device) -> int:
     """Updates until the host asks whether one was finite: on an accelerator by then nobody waits for the answer."""
-    return 0 if device.type == "cpu" else 4
+    return 0 if device.type == "cpu" else 8
 
 
 def check_optimizer(optimizer: Any) -> None:

@@ -23,6 +23,7 @@ from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.updates import Updates
 from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.engine.whole_step import WholeStep
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
@@ -88,7 +89,9 @@ class TrainingStep:
         self.compile = compile
         self.exchange = exchange_of(self.model, self.device, overlaps=len(updates) == 1)
         self.updates = Updates(updates)
-        self.updates.prepare(unwrap(self.model), self.exchange, self.device, compile, alone=len(updates) == 1)
+        self.updates.prepare(unwrap(self.model), self.exchange, self.device, alone=len(updates) == 1)
+        self.whole: WholeStep | None = WholeStep(self) if compile == "step" else None
+        self._compile()
 
     @property
     def optimizer(self) -> Optimizer:
@@ -116,7 +119,11 @@ class TrainingStep:
     @loss_fn.setter
     def loss_fn(self, loss_fn: LossFunction) -> None:
         self.updates.first.loss_fn = loss_fn
-        self.updates.compile(self.compile, self.device)
+        self._compile()
+
+    def _compile(self) -> None:
+        """Compute the losses through ``torch.compile``, if asked for; a whole step is compiled with its first batch."""
+        self.updates.compile(False if self.whole is not None else self.compile, self.device)
 
     def loss_functions(self) -> list[LossFunction]:
         """Those of all updates."""
@@ -127,7 +134,7 @@ class TrainingStep:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.updates.compile(self.compile, self.device)
+        self._compile()
 
     def attach(self, engine: Engine) -> "TrainingStep":
         """Give an Engine of your own the step's events; the first call does so if it was not done before.
@@ -140,6 +147,8 @@ class TrainingStep:
     def start_epoch(self, engine: Engine) -> None:
         """Begin an epoch with empty windows."""
         self.updates.start_epoch(engine, self.optimizers)
+        if self.whole is not None:
+            self.whole.start_epoch(self, engine)
 
     def __call__(self, engine: Engine, batch: Any) -> dict[str, Tensor]:
         """Train on one batch; the losses, detached, on the device."""
@@ -168,6 +177,10 @@ class TrainingStep:
             logger.warning("iteration %d: the batch has no sample and is passed over", state.iteration)
             updates.end_batch()
             return {}
+        if self.whole is not None:  # all of what follows, as one program
+            weigh = partial(updates.first.window.weigh, state.num_samples)
+            if (computed := self.whole.take(self, engine, batch, weigh)) is not None:
+                return computed
         state.inputs = self.get_inputs(batch)
 
         # Noise and augmentation.
@@ -244,8 +257,9 @@ class TrainingStep:
         self._seed(state, update.place)
         with update.autocast():
             batch = self.prepare_batch(state.batch, self.device, True)
+            inputs = self.get_inputs(batch) if state.inputs is None else state.inputs  # None in a whole step's program
             assert update.loss_fn is not None
-            return update.loss_fn(unwrap(self.model), state.inputs, batch)
+            return update.loss_fn(unwrap(self.model), inputs, batch)
 
     def waiting_gradients(self) -> dict[str, Any]:
         """Between optimizer steps no gradients wait."""

@@ -75,6 +75,8 @@ class TrainingEngine(KeyedEngine):
         step.updates.bind(self, self.progress)
         self.weights = WeightSwap(step.model, step.exchange.broadcast_buffers)
         self.parts = Parts()
+        if isinstance(step, TrainingStep) and step.whole is not None:
+            self.parts.add("whole_step", step.whole)
         self.metadata: dict[str, Any] = {}
         self.deterministic = deterministic
         self.watched: tuple[Any, str] | None = None  # the metric that handlers decide on, and which way is better

@@ -116,16 +116,13 @@ class Updates(Mapping[str, "Update"]):
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
         say_unfired(engine, sure=FIRED_BY_STEP.difference(but))
 
-    def prepare(
-        self, model: nn.Module, exchange: Exchange, device: torch.device, compile: bool | str, *, alone: bool
-    ) -> None:
-        """Let them train ``model``, compiled if asked for."""
+    def prepare(self, model: nn.Module, exchange: Exchange, device: torch.device, *, alone: bool) -> None:
+        """Let them train ``model``."""
         self.exchange = exchange
         for update in self._all:
             update.exchange, update.is_alone = exchange, alone
             update.veto_lag = veto_lag_on(device)
             update.statistics = RunningStatistics(model, among_several=not alone)
-        self.compile(compile, device)
 
     def compile(self, compile: bool | str, device: torch.device) -> None:
         """Compute the losses through ``torch.compile``, if asked for."""

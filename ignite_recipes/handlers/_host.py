@@ -45,7 +45,7 @@ from ignite_recipes.handlers._host_metrics import HostMetrics
 from ignite_recipes.handlers._order import MeasuresFirst
 from ignite_recipes.handlers._run_end import Failures
 
-__all__ = ["Host", "host_of"]
+__all__ = ["Host", "host_of", "of_current_update"]
 
 
 def host_of(engine: Engine | Update) -> "Host":
@@ -224,7 +224,7 @@ class Host:
         if given is not None and not isinstance(given, nn.Module):
             return partial(_those, list(given))
         if given is None and self.all_updates:
-            return _of_current_update
+            return of_current_update
         return partial(_of_model, self.model(given, purpose))
 
     def swap(self, model: nn.Module) -> WeightSwap:
@@ -255,5 +255,6 @@ def _of_model(model: nn.Module, engine: Engine) -> Iterable[Tensor]:
     return model.parameters()
 
 
-def _of_current_update(engine: Engine) -> list[Tensor]:
+def of_current_update(engine: Engine) -> list[Tensor]:
+    """The parameters that the update of the current moment trains."""
     return parameters_of(engine.state.update.optimizer)  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 import logging
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,34 @@ class WeightAverage:
                 torch._foreach_lerp_(averages, [value.to(dtype) for value in values], 1 - decay)
             else:
                 torch._foreach_copy_(averages, values)
+
+    def is_current(self) -> bool:
+        """Whether it is of the weights that the model has now."""
+        return self._current() is not None
+
+    def averages(self) -> list[Tensor]:
+        """Each average once, in the order in which :meth:`update_in_program` takes them."""
+        return [average for averages, _ in self._groups.values() for average in averages]
+
+    def update_in_program(self, averages: Sequence[Tensor], share: Tensor, drop: Tensor | None) -> None:
+        """As :meth:`update`, inside a program: ``averages`` take a ``share`` of the weights of now.
+
+        Args:
+            averages: the tensors of :meth:`averages`, or those of a trace in their place.
+            share: 1 - decay, a 0-d tensor.
+            drop: nonzero where everything is to stay.
+        """
+        rest = list(averages)
+        if drop is not None:
+            share = torch.where(drop > 0, 0.0, share)
+        for (is_averaged, dtype), (own, places) in self._groups.items():
+            mine, rest = rest[: len(own)], rest[len(own) :]
+            values = [tensor_at(place).detach().to(dtype) for place in places]
+            if is_averaged:
+                steps = torch._foreach_mul(torch._foreach_sub(values, mine), share.to(dtype))
+                values = list(torch._foreach_add(mine, steps))
+            for average, value in zip(mine, values, strict=True):
+                average.copy_(value if is_averaged or drop is None else torch.where(drop > 0, average, value))
 
     def tensors(self) -> dict[str, Tensor]:
         """The averages, under the names of the model's state dict; none of what is new in the model."""

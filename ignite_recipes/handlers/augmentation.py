@@ -1,6 +1,6 @@
 """Vary what the model is fed with, so that it learns what stays the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.programs.part import ProgramPart, StepValues
 
 __all__ = ["DataAugmentation", "InputAugmentation", "NoiseAugmentation", "add_noise"]
 
@@ -58,7 +59,7 @@ def _check_float(data: Tensor) -> None:
         raise TypeError(f"noise needs floating point data; got {data.dtype}: convert it with data.float()")
 
 
-class InputAugmentation:
+class InputAugmentation(ProgramPart):
     """Feed the model with ``augment(inputs)`` instead of the inputs; the batch itself stays clean.
 
     Runs:   trainer, INPUTS_READY (another Engine: ITERATION_STARTED, on the batch's first item).
@@ -98,6 +99,10 @@ class InputAugmentation:
         """Augment the inputs of the current step."""
         state: Any = trainer.state
         state.inputs = self.augment(state.inputs)
+
+    def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
+        """The same, of a program's inputs."""
+        values.inputs = self.augment(values.inputs)
 
     def _augment_batch(self, trainer: Engine) -> None:
         state: Any = trainer.state

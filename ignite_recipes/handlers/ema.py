@@ -1,13 +1,13 @@
 """Average the weights over the steps of a training, and measure and hand over the averaged ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
+from torch import Tensor, nn
 
 from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.checkpoint.model_file import AVERAGED
@@ -17,11 +17,12 @@ from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._weight_average import WeightAverage
+from ignite_recipes.programs.part import ProgramPart, StepValues
 
 __all__ = ["ExponentialMovingAverage"]
 
 
-class ExponentialMovingAverage:
+class ExponentialMovingAverage(ProgramPart):
     """Keep an exponential moving average of the weights, which often does better than the last weights.
 
     After each optimizer step ``average <- d * average + (1 - d) * weights``, from the weights before the first
@@ -77,6 +78,7 @@ class ExponentialMovingAverage:
         self.decay, self.validate, self.warmup = decay, validate, warmup
         self.num_updates = 0
         self._has_begun = False  # with the weights of the first run, and not those it was attached with
+        self._averaged_in: int | None = None  # the last iteration whose program has done so
         self._swap: WeightSwap | None = None
         self._whole: nn.Module | None = None  # the trainer's model, where the average is of a part of it
         self._prefix = ""
@@ -105,10 +107,13 @@ class ExponentialMovingAverage:
         Raises:
             RuntimeError: if :meth:`set_model` was not called.
         """
-        average, decay = self._required()[1], self.decay
-        if self.warmup:
-            decay = min(decay, (1 + self.num_updates) / (10 + self.num_updates))
-        average.update(decay)
+        self._required()[1].update(self._next_decay())
+        self._note_update()
+
+    def _next_decay(self) -> float:
+        return min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.warmup else self.decay
+
+    def _note_update(self) -> None:
         self.num_updates += 1
         self._has_begun = True
 
@@ -180,7 +185,30 @@ class ExponentialMovingAverage:
 
     def __call__(self, trainer: Engine) -> None:
         """Average the weights after a step."""
-        self.update()
+        if self._averaged_in == trainer.state.iteration:
+            self._note_update()
+        else:
+            self.update()
+
+    def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
+        """The same, of the weights after a program's step; where it is dropped the average stays."""
+        self._required()[1].update_in_program(carried, numbers[0], values.drop)
+
+    def carried_in_program(self) -> list[Tensor]:
+        """The averages."""
+        return self._required()[1].averages()
+
+    def numbers_in_program(self) -> list[float]:
+        """What the average takes of the weights in the next step."""
+        return [1 - self._next_decay()]
+
+    def after_program(self, engine: Engine, values: StepValues) -> None:
+        """Leave out the eager average of this step."""
+        self._averaged_in = engine.state.iteration
+
+    def obstacle_in_program(self) -> str | None:
+        """The model must be the one whose average this is."""
+        return None if self._required()[1].is_current() else "begins anew, because the model has changed"
 
     def _begin_run(self) -> None:
         if not self._has_begun:  # weights may have been loaded since it was attached

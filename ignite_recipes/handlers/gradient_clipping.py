@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import gradients_of, scale_in_place, total_norm
 from ignite_recipes.engine.update import Update
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, of_current_update
 from ignite_recipes.metrics import StepBuffer
+from ignite_recipes.programs.part import ProgramPart, StepValues
 
 __all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm"]
 
@@ -69,14 +70,18 @@ def _clip(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: flo
             f"the total norm of the gradients must be finite; it is non-finite, {norm.item():g}: look for NaN in the "
             "data, lower the learning rate, or pass error_if_nonfinite=False to leave such gradients as they are"
         )
-    finite_norm = norm
-    if norm.device.type != "cpu":
-        # Half the bound makes torch's factor 1: such gradients pass unchanged, NaN included.
-        finite_norm = norm.where(norm.isfinite(), max_norm / 2 - _EPSILON)
-    elif not max_norm < norm.item() + _EPSILON < math.inf:
+    if norm.device.type == "cpu" and not max_norm < norm.item() + _EPSILON < math.inf:
         return norm  # nothing to scale, which only the host's own memory says without a wait
-    scale_in_place(gradients, torch.clamp(max_norm / (finite_norm + _EPSILON), max=1.0))
+    scale_in_place(gradients, _factor(norm, max_norm))
     return norm
+
+
+def _factor(norm: Tensor, max_norm: float) -> Tensor:
+    """What gradients of this norm are multiplied by; 1 if it is not finite."""
+    # Half the bound makes torch's factor 1: such gradients pass unchanged, NaN included.
+    half = max_norm / 2 - _EPSILON
+    finite_norm = norm.nan_to_num(nan=half, posinf=half)
+    return torch.clamp(max_norm / (finite_norm + _EPSILON), max=1.0)
 
 
 def _check_norms(max_norm: float, norm_type: float) -> None:
@@ -87,7 +92,7 @@ def _check_norms(max_norm: float, norm_type: float) -> None:
         raise ValueError(f"norm_type must be positive, e.g. 1, 2 or inf; got {norm_type}")
 
 
-class GradientClipper:
+class GradientClipper(ProgramPart):
     """Clip the gradients of a model to a total norm of ``max_norm``, keeping statistics.
 
     Runs:   trainer, GRADIENTS_READY: after unscaling, before the guard and the optimizer step.
@@ -125,10 +130,13 @@ class GradientClipper:
         """Clip a model's gradients, or those of some parameters; the norm before, a 0-d tensor."""
         parameters = model.parameters() if isinstance(model, nn.Module) else model
         norm = _clip(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
+        self._note(norm)
+        return norm
+
+    def _note(self, norm: Tensor) -> None:
         self.num_steps += 1
         self._last = norm.detach()
         self._buffer.add([self._last])
-        return norm
 
     def get_stats(self) -> dict[str, float]:
         """What was seen so far; reading it waits for the device.
@@ -167,6 +175,22 @@ class GradientClipper:
         """Clip the gradients of the current step."""
         assert self._parameters is not None
         trainer.state.grad_norm = self.clip(self._parameters(trainer))  # type: ignore[attr-defined]
+
+    def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
+        """The same, of a program's gradients."""
+        values.norm = total_norm(values.gradients, self.norm_type)
+        values.gradients = list(torch._foreach_mul(values.gradients, _factor(values.norm, self.max_norm)))
+
+    def after_program(self, engine: Engine, values: StepValues) -> None:
+        """Count the step."""
+        assert values.norm is not None
+        self._note(values.norm)
+
+    def obstacle_in_program(self) -> str | None:
+        """It must clip what the optimizer steps, and not raise."""
+        if self.error_if_nonfinite:
+            return "raises for a norm that is not finite, which the host must read inside the step"
+        return None if self._parameters is of_current_update else "clips other parameters than the optimizer's"
 
     def _fold(self, values: Tensor, weights: Tensor) -> None:
         norms = values[:, 0]

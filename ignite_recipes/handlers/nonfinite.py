@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._late_flags import LateFlags
 from ignite_recipes.handlers.mixed_precision import MixedPrecisionTrainer
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
+from ignite_recipes.programs.part import ProgramPart, StepValues
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
 
@@ -40,15 +41,23 @@ class NonFiniteError(FloatingPointError):
     """
 
 
+def _kinds(loss: Tensor, norm: Tensor) -> Tensor:
+    """What is not finite, on the device: 2 for the loss, 1 for the norm of the gradients, 3 for both, 0 for none."""
+    precision = torch.promote_types(torch.promote_types(loss.dtype, norm.dtype), torch.float32)
+    both = torch.stack([loss.to(precision), norm.to(precision)])
+    is_bad = (both - both).ne(0)  # what is not finite is no number less itself: two kernels for isfinite()'s four
+    return is_bad[0] * 2.0 + is_bad[1]
+
+
 def _where(state: Any) -> str:
     return f"epoch {state.epoch}, iteration {state.iteration}"
 
 
-class NonFiniteGuard:
+class NonFiniteGuard(ProgramPart):
     """Drop every step whose loss or gradients are not finite, before the optimizer sees it.
 
     On the CPU it knows at once. On an accelerator with a fused optimizer the step is dropped on the device,
-    and the host learns of it four steps later, without ever waiting; the error names the iteration that it
+    and the host learns of it eight steps later, without ever waiting; the error names the iteration that it
     belongs to. float16 gradients that overflow under a GradScaler are normal and left to the scaler, until
     its scale has fallen below 1.
 
@@ -177,17 +186,40 @@ class NonFiniteGuard:
         if update.precision is not None and update.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
         if update.veto_lag:
-            self._defer(trainer, update, loss, norm)
-            return
-        is_finite = self._is_finite(loss, norm)
-        if is_finite == (True, True):
+            self._defer(trainer, update, _kinds(loss, norm))
+        else:
+            self._decide(trainer, update, loss, *self._is_finite(loss, norm))
+
+    def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
+        """Let the program drop the step itself."""
+        assert values.loss is not None
+        values.norm = total_norm(values.gradients) if values.norm is None else values.norm
+        values.drop = _kinds(values.loss, values.norm)
+
+    def after_program(self, engine: Engine, values: StepValues) -> None:
+        """As :meth:`__call__`, of what the program has found."""
+        update: Update = engine.state.update  # type: ignore[attr-defined]
+        assert values.drop is not None
+        assert values.loss is not None
+        if update.veto_lag:
+            self._defer(engine, update, values.drop)
+        else:
+            kinds = int(values.drop)
+            self._decide(engine, update, values.loss, kinds < 2, kinds % 2 == 0)
+
+    def _decide(
+        self, trainer: Engine, update: Update, loss: Tensor, loss_is_finite: bool, norm_is_finite: bool
+    ) -> None:
+        """Judge a step whose numbers are on the host."""
+        if loss_is_finite and norm_is_finite:
             self.finite, self._consecutive[update.name] = True, 0
             return
         said = f"{loss.item():g}{self._origin(trainer, update)}"
         if update.statistics is not None:
             update.statistics.put_back()
         update.veto = True
-        self._judge(*is_finite, self._where(state, update.name), said, update.name)
+        where = self._where(trainer.state, update.name)
+        self._judge(loss_is_finite, norm_is_finite, where, said, update.name)
 
     def _origin(self, trainer: Engine, update: Update) -> str:
         step = host_of(trainer).step
@@ -198,9 +230,8 @@ class NonFiniteGuard:
     def _where(self, state: Any, name: str) -> str:
         return _where(state) if len(self._updates) == 1 else f"{_where(state)}, {name}"
 
-    def _defer(self, trainer: Engine, update: Update, loss: Tensor, norm: Tensor) -> None:
+    def _defer(self, trainer: Engine, update: Update, flag: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
-        flag = 2 * (~loss.isfinite()).to(torch.float32) + (~norm.isfinite()).to(torch.float32)
         is_bad = flag > 0
         if update.statistics is not None:
             update.statistics.put_back(is_bad)

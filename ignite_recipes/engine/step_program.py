@@ -1,0 +1,258 @@
+"""One program of a training step: made for a batch of one layout, called with each of them."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ignite.engine import Engine
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.losses import check_loss, modules_of
+from ignite_recipes.engine.update import Update
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.loading.randomness import derive_seed, draw_seed, preserve_generators, seed_torch
+from ignite_recipes.programs.cuda_program import CapturedStep, FusedOptimizer
+from ignite_recipes.programs.function import Modules, StepFunction, StepsWeights, StepTensors
+from ignite_recipes.programs.host_program import CompileError, compile_for_host
+from ignite_recipes.programs.optimizers import OptimizerFunction
+from ignite_recipes.programs.part import ProgramPart, StepValues, is_program_part
+from ignite_recipes.programs.python_state import changed, python_state
+from ignite_recipes.programs.trace import TraceError, trace
+
+if TYPE_CHECKING:
+    from ignite_recipes.engine.step import TrainingStep
+
+__all__ = ["NotOneProgramError", "StepProgram", "modules_of_step", "parts_of_step", "roots_of_step"]
+
+_INNER = {
+    TrainEvents.INPUTS_READY: "inputs",
+    TrainEvents.GRADIENTS_READY: "gradients",
+    TrainEvents.OPTIMIZER_STEP_STARTED: "gradients",
+    TrainEvents.OPTIMIZER_STEP_COMPLETED: "after",
+}
+"""Events whose handlers can be parts of a program, and where in it."""
+
+
+class NotOneProgramError(Exception):
+    """Why steps cannot be programs; the message completes "compile='step': "."""
+
+
+def parts_of_step(engine: Engine) -> dict[str, list[ProgramPart]]:
+    """The handlers of a step that do their work in its program, in their order."""
+    parts: dict[str, list[ProgramPart]] = {"inputs": [], "gradients": [], "after": []}
+    for event, place in _INNER.items():
+        parts[place] += [entry[0] for entry in engine._event_handlers.get(event, ()) if is_program_part(entry[0])]
+    return parts
+
+
+def modules_of_step(step: "TrainingStep") -> list[nn.Module]:
+    """The model, and the modules that the loss function computes with beside it."""
+    model = unwrap(step.model)
+    own = set(model.modules())
+    return [model, *(module for module in modules_of(step.loss_fn) if module not in own)]
+
+
+def roots_of_step(step: "TrainingStep", engine: Engine) -> list[Any]:
+    """The objects whose Python values are constants of a program."""
+    return [*modules_of_step(step), step.loss_fn, step.get_inputs, *parts_of_step(engine)["inputs"]]
+
+
+class StepProgram:
+    """Calls a program with a batch, and tells update and handlers what has come of it.
+
+    Args:
+        step: whose work it does.
+        engine: that runs it.
+        batch: an example.
+        takes_step: whether the batch is the last one of its window.
+
+    Raises:
+        NotOneProgramError: if there can be none; everything is as it was before.
+    """
+
+    def __init__(self, step: "TrainingStep", engine: Engine, batch: Any, *, takes_step: bool) -> None:
+        update = step.updates.first
+        self.takes_step, self.is_window = takes_step, update.window.length > 1
+        parts = parts_of_step(engine)
+        self.parts = parts if takes_step else {"inputs": parts["inputs"]}
+        modules = Modules(modules_of_step(step))
+        trained = _trained(update, modules)
+        make = FusedOptimizer if step.device.type == "cuda" else OptimizerFunction
+        settings: Any = {
+            "modules": modules,
+            "loss_fn": step.loss_fn,
+            "model": unwrap(step.model),
+            "get_inputs": step.get_inputs,
+            "batch": batch,
+            "autocast": update.autocast,
+            "check_loss": check_loss,
+            "is_window": self.is_window,
+        }
+        example = self._example(batch, modules)
+        before = python_state(roots_of_step(step, engine))
+        try:
+            with preserve_generators(step.device):
+                probe = StepFunction(parts={"inputs": parts["inputs"]}, optimizer=None, trained=trained, **settings)
+                gets_gradient = probe.gets_gradient(example)
+                trained = [weight for weight, has in zip(trained, gets_gradient, strict=True) if has]
+                self.optimizer: StepsWeights = make(update.optimizer, trained)
+                optimizer = self.optimizer if takes_step else None
+                self.function = StepFunction(
+                    parts=self.parts, optimizer=optimizer, trained=self.optimizer.weights, **settings
+                )
+                self.tensors = self._tensors(example, step.device)
+                self._run = self._on_device(step) if step.device.type == "cuda" else self._on_host()
+        except (TraceError, CompileError, ValueError) as error:
+            raise NotOneProgramError(str(error)) from error
+        after = python_state(roots_of_step(step, engine))
+        if (name := changed(before, after)) is not None:
+            raise NotOneProgramError(f"{name.lstrip('.')} changes in the forward pass, where a program cannot see it")
+
+    def _example(self, batch: Any, modules: Modules) -> StepTensors:
+        tensors = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+        return StepTensors(held=modules.held(), batch=tensors)
+
+    def _tensors(self, example: StepTensors, device: torch.device) -> StepTensors:
+        """All tensors of a step: those of the run, and those that come with each batch."""
+        function, weights = self.function, self.optimizer.weights
+        waiting = [torch.zeros_like(weight, requires_grad=False) for weight in weights] if self.is_window else []
+        # torch's fused kernels take rates in float32; on the CPU roundings are those of torch's own double precision.
+        precision = torch.float64 if device.type == "cpu" else torch.float32
+        self._numbers = torch.tensor(function.numbers(1.0, 1.0, 0.0), dtype=precision)
+        return StepTensors(
+            held=example.held,
+            state=self.optimizer.state() if self.takes_step else [],
+            waiting=[tensor.detach() for tensor in waiting],
+            carried=function.carried(),
+            batch=example.batch,
+            numbers=[self._numbers.to(device)] if len(self._numbers) else [],
+        )
+
+    # On the CPU: compiled.
+
+    def _on_host(self) -> Callable[[Sequence[Tensor], int], list[Tensor]]:
+        tensors, function = self.tensors, self.function
+
+        def of_flat(*flat: Tensor) -> list[Tensor]:
+            return function(tensors.like(flat))
+
+        traced = trace(of_flat, tensors.flat())
+        tensors.keys, tensors.constants = [torch.zeros(max(1, traced.num_keys), dtype=torch.int64)], traced.constants
+        self._keys = tensors.keys[0].numpy().view("uint64")
+        self._key_offsets = self._keys.copy()
+        self._key_offsets[:] = range(len(self._keys))
+        program = compile_for_host(traced, tensors.flat())
+        before = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
+        after = [*tensors.numbers, *tensors.keys, *tensors.constants]
+
+        def run(batch: Sequence[Tensor], seed: int) -> list[Tensor]:
+            self._keys[:] = self._key_offsets + self._keys.dtype.type(seed)  # wraps around
+            return program([*before, *batch, *after])
+
+        self._host_numbers = self._numbers.numpy()
+        if tensors.numbers:
+            tensors.numbers[0] = self._numbers
+            after[0] = self._numbers
+        return run
+
+    # On CUDA: captured.
+
+    def _on_device(self, step: "TrainingStep") -> Callable[[Sequence[Tensor], int], list[Tensor]]:
+        tensors, function, device = self.tensors, self.function, step.device
+        tensors.batch = [tensor.clone() for tensor in tensors.batch]
+        changed_in_place = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
+        captured = CapturedStep(lambda: function(tensors), tensors.batch, changed_in_place)
+        self._sent = self._numbers.tolist()
+
+        def run(batch: Sequence[Tensor], seed: int) -> list[Tensor]:
+            seed_torch(seed, device)
+            return captured(batch)
+
+        return run
+
+    def _send_numbers(self, numbers: list[float]) -> None:
+        """Let the program read other numbers; a copy to a device only when one has changed."""
+        if not self.tensors.numbers:
+            return
+        if self.tensors.numbers[0] is self._numbers:
+            self._host_numbers[:] = numbers
+        elif numbers != self._sent:
+            pinned = torch.tensor(numbers, dtype=torch.float32, pin_memory=True)
+            self.tensors.numbers[0].copy_(pinned, non_blocking=True)
+            self._sent = numbers
+
+    # One batch.
+
+    def check(self) -> None:
+        """Raise NotOneProgramError if something has changed that the program has as a constant."""
+        if isinstance(self.optimizer, FusedOptimizer) and self.optimizer.has_changed():
+            raise NotOneProgramError("a schedule changes momentum or betas inside an epoch: pass cycle_momentum=False")
+
+    def __call__(self, step: "TrainingStep", engine: Engine, batch: Any, weight: float) -> dict[str, Tensor]:
+        """The losses, detached."""
+        state: Any = engine.state
+        update, function = step.updates.first, self.function
+        update.begin(state)
+        earlier = 0.0
+        if self.is_window:
+            self._ready_waiting()
+            if self.takes_step and len(update.window.losses):
+                earlier = float(torch.stack(update.window.losses).sum())
+        self._send_numbers(function.numbers(weight, update.window.weight, earlier))
+        seed = draw_seed() if state.seed is None else derive_seed(state.seed, update.place, state.iteration)
+        tensors = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+        outputs = self._run(tensors, seed)
+        losses = dict(zip(function.names, outputs, strict=False))
+        update.window.losses.append(losses["loss"])
+        if self.takes_step:
+            self._end_window(step, engine, update, outputs[len(losses) :])
+        return losses
+
+    def _ready_waiting(self) -> None:
+        """Let the gradients of the window's earlier batches be where the program adds to them."""
+        for place, weight in zip(self.tensors.waiting, self.optimizer.weights, strict=True):
+            if weight.grad is None:
+                place.zero_()
+            elif weight.grad is not place and weight.grad.data_ptr() != place.data_ptr():
+                place.copy_(weight.grad)
+            weight.grad = place
+
+    def _end_window(self, step: "TrainingStep", engine: Engine, update: Update, outputs: list[Tensor]) -> None:
+        """As the eager step does it: judge, count, tell."""
+        state: Any = engine.state
+        losses, progress = update.window.losses, step.progress
+        assert progress is not None
+        values = StepValues(loss=losses[0] if len(losses) == 1 else torch.stack(losses).sum())
+        has_norm = len(outputs) > 0
+        values.norm = outputs[0] if has_norm else None
+        values.drop = outputs[1] if len(outputs) > 1 else None
+        state.grad_norm, update.veto = values.norm, False
+        for part in self.parts["gradients"]:
+            part.after_program(engine, values)
+        is_taken = update.veto is not True  # a device has dropped it, or not; the host will know
+        if is_taken:
+            self.optimizer.note_step()
+        update.window.clear()
+        update.done = state.iteration
+        progress.note_update()
+        for part in self.parts["after"]:
+            part.after_program(engine, values)
+        update.note_step(engine, is_taken=is_taken)
+
+
+def _trained(update: Update, modules: Modules) -> list[Tensor]:
+    """The parameters of the optimizer that can be trained.
+
+    Raises:
+        NotOneProgramError: if one is in no module that the loss function computes with.
+    """
+    held = {id(tensor) for tensor in modules.held()}
+    own = [parameter for parameter in parameters_of(update.optimizer) if parameter.requires_grad]
+    if any(id(parameter) not in held for parameter in own):
+        raise NotOneProgramError("the optimizer has parameters of no module that is in the loss function's attributes")
+    if any(parameter.is_sparse or parameter.is_complex() for parameter in own):
+        raise NotOneProgramError("the model has parameters that are not real and dense")
+    return own

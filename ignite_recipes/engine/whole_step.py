@@ -1,0 +1,243 @@
+"""Run the steps of a training as one program each, where that is the same; otherwise say why not."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ignite.engine import Engine, Events
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils import _pytree
+
+from ignite_recipes.engine.describe import name_of
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.step_program import (
+    NotOneProgramError,
+    StepProgram,
+    modules_of_step,
+    parts_of_step,
+    roots_of_step,
+)
+from ignite_recipes.programs.cuda_program import FusedOptimizer
+from ignite_recipes.programs.optimizers import NoStateError, check_supported, structure_of
+from ignite_recipes.programs.part import is_program_part
+from ignite_recipes.programs.python_state import changed, has_hooks, holds_engine, python_state
+
+if TYPE_CHECKING:
+    from ignite_recipes.engine.step import TrainingStep
+
+__all__ = ["WholeStep"]
+
+logger = logging.getLogger(__name__)
+
+# Inside the step; and where handlers may do what they like between two steps, as seldom as it is.
+_INNER = (
+    TrainEvents.INPUTS_READY,
+    TrainEvents.LOSSES_READY,
+    TrainEvents.BACKWARD_COMPLETED,
+    TrainEvents.GRADIENTS_READY,
+    TrainEvents.OPTIMIZER_STEP_STARTED,
+)
+_BETWEEN = (
+    Events.GET_BATCH_STARTED,
+    Events.GET_BATCH_COMPLETED,
+    Events.ITERATION_STARTED,
+    Events.ITERATION_COMPLETED,
+    TrainEvents.OPTIMIZER_STEP_COMPLETED,
+    TrainEvents.OPTIMIZER_STEP_SKIPPED,
+    TrainEvents.DECISION_POINT,
+    TrainEvents.RESUME_POINT,
+)
+
+
+class WholeStep:
+    """The programs of a training step, for batches of one layout.
+
+    A step is a program where its batch has the layout (shapes and types) of the run's first one, and the optimizer has
+    its state, which its first step makes. An epoch's last window is computed one operation after the other, so that
+    its gradients are there for those who look at them at the epoch's end; it is often shorter, too. All of that
+    depends on the position in the run only, so that a resumed run has the same bits.
+
+    Args:
+        step: whose work it does.
+
+    Attributes:
+        layout: that of the run's first batch; None before it.
+    """
+
+    def __init__(self, step: "TrainingStep") -> None:
+        for update in step.updates.values():
+            check_supported(update.optimizer)
+        self.layout: str | None = None
+        self._programs: dict[bool, StepProgram] = {}  # for a window's last batch, and for the others
+        self._is_ready = self._is_watched = self._has_failed = False
+        self._was_eager = True  # the last step
+        self._said: set[str] = set()
+        self._python: dict[str, Any] = {}
+        self._identity: list[Any] = []
+        self._known: tuple[Any, ...] | None = None
+        self._others = 0  # batches of other layouts, in this epoch
+
+    # What the run asks for.
+
+    def start_epoch(self, step: "TrainingStep", engine: Engine) -> None:
+        """Look anew at what may have changed since the last epoch."""
+        self._is_ready = False
+        self._others = 0
+        try:
+            self._check(step, engine)
+        except NotOneProgramError as reason:
+            self._say(str(reason))
+            return
+        self._is_ready = True
+        self._is_watched = any(
+            not _is_ours(entry[0]) for event in _BETWEEN for entry in engine._event_handlers.get(event, ())
+        )
+        self._refresh(step, engine)
+
+    def take(
+        self, step: "TrainingStep", engine: Engine, batch: Any, weight: Callable[[], float]
+    ) -> dict[str, Tensor] | None:
+        """The losses of a batch that a program has computed, optimizer's step included; None where none is used."""
+        program = self._program_for(step, engine, batch)
+        if program is None:
+            self._was_eager = True
+            return None
+        if self._was_eager:
+            for each in self._programs.values():
+                each.optimizer.read_counts()
+            self._was_eager = False
+        return program(step, engine, batch, weight())
+
+    def _program_for(self, step: "TrainingStep", engine: Engine, batch: Any) -> StepProgram | None:
+        state: Any = engine.state
+        update, progress = step.updates.first, step.progress
+        assert progress is not None
+        layout = self._layout_of(batch)
+        if self.layout is None:
+            self.layout = layout
+        if not self._is_ready or self._has_failed or layout != self.layout:
+            return None
+        length, position = update.window.length, len(update.window.losses)
+        if state.epoch_length is not None and state.epoch_length - progress.position < length - position:
+            return None  # the epoch ends with this window
+        takes_step = position + 1 == length
+        try:
+            if self._is_watched or takes_step not in self._programs:
+                self._refresh(step, engine)
+            if takes_step not in self._programs:
+                self._programs[takes_step] = StepProgram(step, engine, batch, takes_step=takes_step)
+            self._programs[takes_step].check()
+        except NoStateError:
+            return None  # the optimizer's own step makes it
+        except NotOneProgramError as reason:
+            self._has_failed = True  # until something changes
+            self._say(str(reason))
+            return None
+        return self._programs[takes_step]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The layout of the run's first batch."""
+        return {"layout": self.layout}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Use programs for the batches that the saved run used them for."""
+        self.layout = state["layout"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_programs": {}, "_is_ready": False, "_has_failed": False, "_python": {}, "_identity": []}
+
+    # What may stand against it.
+
+    def _say(self, reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            logger.warning("compile='step': %s. The steps run one operation after the other", reason)
+
+    def _check(self, step: "TrainingStep", engine: Engine) -> None:
+        if step.device.type not in ("cpu", "cuda"):
+            raise NotOneProgramError(f"there are no programs for {step.device.type}")
+        if step.exchange.world_size > 1:
+            raise NotOneProgramError("several ranks exchange their gradients inside the step")
+        if step.updates.only is None:
+            raise NotOneProgramError("the step has several updates, or one that is not computed with every batch")
+        update = step.updates.only
+        if update.needs_closure:
+            raise NotOneProgramError(f"{type(update.optimizer).__name__} computes the loss again and again")
+        if update.precision is not None and update.precision.scaler is not None:
+            raise NotOneProgramError("float16 adapts its scale on the host; bfloat16 needs none")
+        if step.device.type == "cuda" and not all(group.get("fused") for group in update.optimizer.param_groups):
+            raise NotOneProgramError("on CUDA the optimizer must be made with fused=True")
+        for event in _INNER:
+            for handler, *_ in engine._event_handlers.get(event, ()):
+                if event in (TrainEvents.LOSSES_READY, TrainEvents.BACKWARD_COMPLETED) or not is_program_part(handler):
+                    raise NotOneProgramError(
+                        f"{name_of(handler)}, a handler of {event.name}, is Python that is called inside the step"
+                    )
+        for part in (part for of_place in parts_of_step(engine).values() for part in of_place):
+            if (obstacle := part.obstacle_in_program()) is not None:
+                raise NotOneProgramError(f"{part!r} {obstacle}")
+        if (held := holds_engine(roots_of_step(step, engine))) is not None:
+            raise NotOneProgramError(f"the loss function holds {held}, on which it may depend in each step anew")
+        if _has_hooks(update.optimizer) or has_hooks(modules_of_step(step)):
+            raise NotOneProgramError("the model or the optimizer has hooks, which are called inside the step")
+
+    def _refresh(self, step: "TrainingStep", engine: Engine) -> None:
+        """Make the programs anew if something has changed that they have as constants."""
+        update = step.updates.first
+        python = python_state(roots_of_step(step, engine))
+        identity: list[Any] = [_where(tensor) for tensor in parameters_of(update.optimizer)]
+        identity += [_where(tensor) for module in modules_of_step(step) for tensor in module.buffers()]
+        identity += [parameter.requires_grad for parameter in parameters_of(update.optimizer)]
+        identity += [len(group["params"]) for group in update.optimizer.param_groups]
+        identity += structure_of(update.optimizer)
+        if step.device.type == "cuda":
+            identity += FusedOptimizer.constants_of(update.optimizer)
+        for part in (part for of_place in parts_of_step(engine).values() for part in of_place):
+            identity += [id(part), *map(_where, part.carried_in_program())]
+        for parameter in parameters_of(update.optimizer):
+            identity += [_where(value) for value in update.optimizer.state.get(parameter, {}).values()]
+        name = changed(self._python, python)
+        if self._programs and name is not None:
+            logger.info("%s has changed since the step was compiled: it is compiled again", name.lstrip("."))
+        if name is not None or identity != self._identity:
+            self._programs, self._has_failed = {}, False
+            self._python, self._identity = python, identity
+
+    def _layout_of(self, batch: Any) -> str:
+        """Shapes, strides and types of a batch's tensors, and all else that is in it."""
+        if type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch):
+            key = tuple([(item.shape, item.dtype) for item in batch])
+            if self._known is not None and self._known[0] == key and all(item.is_contiguous() for item in batch):
+                return str(self._known[1])
+            layout = _layout(batch)
+            if all(item.is_contiguous() for item in batch):
+                self._known = key, layout
+            return layout
+        return _layout(batch)
+
+
+def _layout(batch: Any) -> str:
+    leaves, structure = _pytree.tree_flatten(batch)
+    described = [
+        (tuple(leaf.shape), tuple(leaf.stride()), str(leaf.dtype), leaf.device.type, leaf.requires_grad)
+        if type(leaf) is Tensor
+        else repr(leaf)[:200]
+        for leaf in leaves
+    ]
+    return f"{structure} {described}"
+
+
+def _where(value: Any) -> Any:
+    return (id(value), value.data_ptr(), tuple(value.shape)) if isinstance(value, Tensor) else value
+
+
+def _has_hooks(optimizer: Optimizer) -> bool:
+    return bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+
+
+def _is_ours(handler: Any) -> bool:
+    owner = getattr(handler, "__self__", handler)
+    module = getattr(owner, "__module__", None) or type(owner).__module__
+    return str(module).startswith("ignite_recipes.")

@@ -1,0 +1,267 @@
+"""A training step of one update as a function of tensors, which a compiler traces and a CUDA graph captures."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils import _pytree
+
+from ignite_recipes.programs.part import ProgramPart, StepValues
+
+__all__ = ["Modules", "StepFunction", "StepTensors", "StepsWeights"]
+
+
+class StepsWeights(Protocol):
+    """The step of an optimizer, as a part of a program.
+
+    Attributes:
+        weights: the parameters that it updates.
+    """
+
+    weights: list[Tensor]
+
+    def numbers(self) -> list[float]: ...  # noqa: D102
+    def state(self) -> list[Tensor]: ...  # noqa: D102
+    def note_step(self) -> None: ...  # noqa: D102
+    def read_counts(self) -> None: ...  # noqa: D102
+    def update(  # noqa: D102
+        self, weights: Sequence[Tensor], values: StepValues, state: Sequence[Tensor], numbers: Sequence[Tensor]
+    ) -> None: ...
+
+
+@dataclass
+class StepTensors:
+    """All tensors that a step reads; what it changes, it changes in place.
+
+    Attributes:
+        held: the parameters and buffers of the modules.
+        state: the optimizer's.
+        waiting: the gradients of the window's earlier batches, one for each parameter that is trained.
+        carried: those of the handlers.
+        batch: the tensors in the batch.
+        numbers: (K,), float64: what the host knows of this step.
+        keys: (R,), int64: a seed for each operation that draws random numbers.
+        constants: other tensors that the loss function computes with.
+    """
+
+    held: list[Tensor] = field(default_factory=list)
+    state: list[Tensor] = field(default_factory=list)
+    waiting: list[Tensor] = field(default_factory=list)
+    carried: list[Tensor] = field(default_factory=list)
+    batch: list[Tensor] = field(default_factory=list)
+    numbers: list[Tensor] = field(default_factory=list)
+    keys: list[Tensor] = field(default_factory=list)
+    constants: list[Tensor] = field(default_factory=list)
+
+    def flat(self) -> list[Tensor]:
+        """All of them, in one list."""
+        return [tensor for part in fields(self) for tensor in getattr(self, part.name)]
+
+    def like(self, tensors: Sequence[Tensor]) -> "StepTensors":
+        """Others in the same places."""
+        new, start = StepTensors(), 0
+        for part in fields(self):
+            length = len(getattr(self, part.name))
+            setattr(new, part.name, list(tensors[start : start + length]))
+            start += length
+        return new
+
+
+class Modules:
+    """The parameters and buffers of some modules, and others in their places for a while.
+
+    >>> linear = nn.Linear(1, 1, bias=False)
+    >>> modules = Modules([linear])
+    >>> with modules.holding([torch.full((1, 1), 2.0)]):
+    ...     linear(torch.tensor([3.0])).item()
+    6.0
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.modules = list(modules)
+        self.names = [list(dict([*module.named_parameters(), *module.named_buffers()])) for module in self.modules]
+
+    def held(self) -> list[Tensor]:
+        """What they hold now, in a fixed order."""
+        found: list[Tensor] = []
+        for module, names in zip(self.modules, self.names, strict=True):
+            own = dict([*module.named_parameters(), *module.named_buffers()])
+            found += [own[name] for name in names]
+        return found
+
+    @contextmanager
+    def holding(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+        """Inside the block the modules compute with ``tensors``; a buffer that a module replaces is changed in place.
+
+        Raises:
+            ValueError: if a module puts a buffer of another shape in the place of its own.
+        """
+        start, placed = 0, []
+        with ExitStack() as stack:
+            for module, names in zip(self.modules, self.names, strict=True):
+                own = dict(zip(names, tensors[start : start + len(names)], strict=True))
+                start += len(names)
+                placed.append((dict(own), own))
+                stack.enter_context(_reparametrize_module(module, own, tie_weights=True))
+            yield
+        for before, after in placed:  # the second dict has what a module has put in a tensor's place
+            for name, tensor in before.items():
+                if after[name] is not tensor:
+                    if after[name].shape != tensor.shape:
+                        raise ValueError(f"the buffer {name} changes its shape in the forward pass")
+                    with torch.no_grad():
+                        tensor.copy_(after[name])
+
+
+class StepFunction:
+    """A batch's losses and gradients and, at the end of a window, the optimizer's step.
+
+    Args:
+        modules: that the loss function computes with.
+        loss_fn: ``loss_fn(model, inputs, batch)``.
+        model: its first argument.
+        get_inputs: makes the inputs of a batch.
+        batch: an example, whose structure all have.
+        autocast: makes a context for the forward pass.
+        check_loss: gives the loss among the losses, or raises.
+        parts: of the handlers, for the inputs, for the gradients and for after the step, in their order.
+        optimizer: whose parameters are trained; None for a batch inside a window.
+        trained: its parameters that get gradients.
+        is_window: whether windows have several batches.
+
+    Attributes:
+        names: of the losses, once it was called.
+    """
+
+    def __init__(
+        self,
+        *,
+        modules: Modules,
+        loss_fn: Callable[..., Mapping[str, Tensor]],
+        model: nn.Module,
+        get_inputs: Callable[[Any], Any],
+        batch: Any,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        check_loss: Callable[[Any], Tensor],
+        parts: Mapping[str, Sequence[ProgramPart]],
+        optimizer: StepsWeights | None,
+        trained: Sequence[Tensor],
+        is_window: bool,
+    ) -> None:
+        self.modules, self.loss_fn, self.model, self.get_inputs = modules, loss_fn, model, get_inputs
+        self.structure = _pytree.tree_structure(batch)
+        self.others = [None if isinstance(leaf, Tensor) else leaf for leaf in _pytree.tree_leaves(batch)]
+        self.is_tensor = [isinstance(leaf, Tensor) for leaf in _pytree.tree_leaves(batch)]
+        self.autocast, self.check_loss, self.optimizer = autocast, check_loss, optimizer
+        self.parts, self.is_window, self.names = parts, is_window, list[str]()
+        place = {id(tensor): k for k, tensor in enumerate(modules.held())}
+        self.trained = [place[id(parameter)] for parameter in trained]
+        self.num_carried = [len(part.carried_in_program()) for part in self._all_parts()]
+        self.num_numbers = [len(part.numbers_in_program()) for part in self._all_parts()]
+
+    def _all_parts(self) -> list[ProgramPart]:
+        return [part for of_event in self.parts.values() for part in of_event]
+
+    def numbers(self, weight: float, window_weight: float, earlier_loss: float) -> list[float]:
+        """Those of the step to come: of the window, the optimizer's, the handlers'."""
+        found = [weight, window_weight, earlier_loss] if self.is_window else []
+        if self.optimizer is not None:
+            found += self.optimizer.numbers()
+        for part in self._all_parts():
+            found += part.numbers_in_program()
+        return found
+
+    def carried(self) -> list[Tensor]:
+        """The handlers' tensors."""
+        return [tensor for part in self._all_parts() for tensor in part.carried_in_program()]
+
+    def batch_of(self, tensors: Sequence[Tensor]) -> Any:
+        """A batch with these tensors in it."""
+        rest = iter(tensors)
+        leaves = [
+            next(rest) if is_tensor else other for is_tensor, other in zip(self.is_tensor, self.others, strict=True)
+        ]
+        return _pytree.tree_unflatten(leaves, self.structure)
+
+    def __call__(self, tensors: StepTensors) -> list[Tensor]:
+        """The losses, detached; where the window ends also the norm of the gradients and what says to drop the step."""
+        held = list(tensors.held)
+        for k in self.trained:
+            held[k] = held[k].detach().requires_grad_()
+        numbers = list(tensors.numbers[0].unbind()) if tensors.numbers else []
+        with self.modules.holding(held):
+            return self._step(tensors, held, numbers)
+
+    def _step(self, tensors: StepTensors, held: Sequence[Tensor], numbers: list[Tensor]) -> list[Tensor]:
+        batch, values = self.batch_of(tensors.batch), StepValues()
+        values.inputs = self.get_inputs(batch)
+        window, numbers = (numbers[:3], numbers[3:]) if self.is_window else ([], numbers)
+        own, numbers = self._split(numbers, tensors.carried)
+        self._run("inputs", values, own)
+        with self.autocast():
+            values.losses = self.loss_fn(self.model, values.inputs, batch)
+        loss = self.check_loss(values.losses)
+        self.names = list(values.losses)
+        trained = [held[k] for k in self.trained]
+        weighted = loss * window[0].to(loss.dtype) if window else loss
+        gradients = torch.autograd.grad(weighted, trained, allow_unused=True)
+        outputs = [value.detach() for value in values.losses.values()]
+        with torch.no_grad():
+            self._check_gradients(gradients)
+            values.gradients = [gradient for gradient in gradients if gradient is not None]
+            values.loss = loss.detach()
+            if window:
+                values.gradients = [before + now for before, now in zip(tensors.waiting, values.gradients, strict=True)]
+                values.loss = values.loss + window[2].to(loss.dtype)
+            if self.optimizer is None:
+                for waiting, gradient in zip(tensors.waiting, values.gradients, strict=True):
+                    waiting.copy_(gradient)
+                return outputs
+            if window:
+                values.gradients = [gradient / window[1].to(gradient.dtype) for gradient in values.gradients]
+            self._run("gradients", values, own)
+            self.optimizer.update(trained, values, tensors.state, numbers)
+            self._run("after", values, own)
+        norm = [] if values.norm is None else [values.norm]
+        return [*outputs, *norm, *([] if values.drop is None else [values.drop])]
+
+    def gets_gradient(self, tensors: StepTensors) -> list[bool]:
+        """Which of the parameters get a gradient, of a batch computed on copies."""
+        held = [tensor.detach().clone() for tensor in tensors.held]
+        for k in self.trained:
+            held[k].requires_grad_()
+        with self.modules.holding(held):
+            batch, values = self.batch_of(tensors.batch), StepValues()
+            values.inputs = self.get_inputs(batch)
+            for part in self.parts.get("inputs", ()):
+                part.in_program(values, [], [])
+            with self.autocast():
+                loss = self.check_loss(self.loss_fn(self.model, values.inputs, batch))
+            gradients = torch.autograd.grad(loss, [held[k] for k in self.trained], allow_unused=True)
+        if any(gradient is not None and gradient.layout != torch.strided for gradient in gradients):
+            raise ValueError("a parameter has a sparse gradient")
+        return [gradient is not None for gradient in gradients]
+
+    def _check_gradients(self, gradients: Sequence[Tensor | None]) -> None:
+        if any(gradient is None for gradient in gradients):
+            raise ValueError("a parameter that had a gradient in the first step has none")
+
+    def _split(
+        self, numbers: list[Tensor], carried: Sequence[Tensor]
+    ) -> tuple[dict[int, tuple[list[Tensor], list[Tensor]]], list[Tensor]]:
+        """Each part's tensors and numbers, by its identity; and the optimizer's numbers."""
+        total = sum(self.num_numbers)
+        mine, others = numbers[len(numbers) - total :], numbers[: len(numbers) - total]
+        own, tensors = {}, list(carried)
+        for part, num_carried, num_numbers in zip(self._all_parts(), self.num_carried, self.num_numbers, strict=True):
+            own[id(part)] = tensors[:num_carried], mine[:num_numbers]
+            tensors, mine = tensors[num_carried:], mine[num_numbers:]
+        return own, others
+
+    def _run(self, event: str, values: StepValues, own: Mapping[int, tuple[list[Tensor], list[Tensor]]]) -> None:
+        for part in self.parts.get(event, ()):
+            part.in_program(values, *own[id(part)])

@@ -1,0 +1,154 @@
+"""A traced step as a program for the CPU, compiled ahead of time by torch's Inductor and kept in the cache."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite_recipes.programs.cache import ProgramCache
+from ignite_recipes.programs.trace import TracedProgram
+
+__all__ = ["CompileError", "compile_for_host", "compiler"]
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1  # of the programs: a change of what is compiled, or how, makes all cached ones foreign
+
+# What torch calls the compiler of each platform, if CXX does not say; elsewhere g++.
+_COMPILERS = {"darwin": "clang++", "win32": "cl"}
+
+Program = Callable[[list[Tensor]], list[Tensor]]
+
+
+class CompileError(RuntimeError):
+    """A program cannot be compiled here; the message says why."""
+
+
+def compiler() -> str:
+    """What torch calls to compile C++ on this machine; ``CXX`` says another one."""
+    return os.environ.get("CXX", _COMPILERS.get(sys.platform, "g++"))
+
+
+def compile_for_host(traced: TracedProgram, arguments: Sequence[Tensor], store: ProgramCache | None = None) -> Program:
+    """A function that runs a traced one on the CPU, compiled, or as it was compiled before.
+
+    Args:
+        traced: what :func:`~ignite_recipes.programs.trace.trace` gave.
+        arguments: examples of all inputs; shapes, strides and types of later ones are the same.
+        store: where programs are kept.
+
+    Returns:
+        ``program(list of all inputs) -> outputs``; the list is emptied. Inputs that the function changes are changed
+        in place.
+
+    Raises:
+        CompileError: if there is no compiler, or it fails.
+    """
+    store = ProgramCache() if store is None else store
+    arguments = [tensor.detach() for tensor in arguments]
+    key = _key(traced, arguments)
+    if store.find(key) is None:
+        if shutil.which(compiler()) is None:
+            raise CompileError(
+                f"there is no C++ compiler that is called {compiler()!r}: install it, or name yours in CXX"
+            )
+        logger.info("compiling the training step into one program: this takes some seconds, once")
+    began = time.perf_counter()
+    try:
+        path = store.get(key, lambda path: _compile(traced, arguments, path))
+        with _quietly():
+            program: Any = torch._inductor.aoti_load_package(str(path))
+    except CompileError:
+        raise
+    except Exception as error:
+        line = (str(error).strip().splitlines() or ["no message"])[0]
+        raise CompileError(f"the compiler has failed, {type(error).__name__}: {line[:200]}") from error
+    logger.info("the training step is one program, ready after %.1f seconds", time.perf_counter() - began)
+    run: Program = program.loader.boxed_run  # without the search through nested inputs of the object's own call
+    return run
+
+
+def _compile(traced: TracedProgram, arguments: Sequence[Tensor], path: Path) -> None:
+    from torch._inductor import config
+
+    settings = {
+        "fallback_random": False,
+        "cpp.enable_floating_point_contract_flag": "off",  # a product and a sum round as they do one by one
+        "aot_inductor.compile_wrapper_opt_level": "O1",
+    }
+    with _quietly(), config.patch(settings):
+        exported = torch.export.export(_Holder(traced.graph), tuple(arguments), strict=False)
+        made = torch._inductor.aoti_compile_and_package(exported, package_path=str(path))
+    if Path(made) != path:
+        shutil.move(made, path)
+
+
+class _Holder(nn.Module):
+    """A graph as a module, which is what torch exports."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, *arguments: Tensor) -> Any:
+        return self.graph(*arguments)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what torch's compiler prints and warns of, which is about itself."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _key(traced: TracedProgram, arguments: Sequence[Tensor]) -> str:
+    """A digest of all that a program depends on."""
+    digest = hashlib.sha256()
+
+    def add(*parts: object) -> None:
+        for part in parts:
+            digest.update(f"{part}\n".encode())
+
+    add(_FORMAT, sys.version, platform.machine(), *_toolchain())
+    add(torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), torch.get_float32_matmul_precision())
+    add(torch.are_deterministic_algorithms_enabled(), torch.backends.mkldnn.enabled)
+    for tensor in arguments:
+        add(tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device.type)
+    for node in traced.graph.graph.nodes:
+        add(node.op, node.name, node.target, node.args, sorted(node.kwargs.items(), key=str))
+    return digest.hexdigest()
+
+
+@cache
+def _toolchain() -> tuple[str, ...]:
+    """torch, the processor, the compiler."""
+    name = compiler()
+    version = ""
+    if (path := shutil.which(name)) is not None:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+            version = answer.stdout.splitlines()[0] if answer.stdout else ""
+    return str(torch.__version__), str(torch.version.git_version), _processor(), f"{path} {version}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        wanted = ("model name", "flags", "Features")
+        return "\n".join(next((line for line in lines if line.startswith(name)), "") for name in wanted)
+    return platform.processor()

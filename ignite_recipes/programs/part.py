@@ -1,0 +1,78 @@
+"""What a handler does inside a step, as a function of tensors: the same one in an eager step and in a program."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["ProgramPart", "StepValues", "is_program_part"]
+
+
+@dataclass
+class StepValues:
+    """What a step has computed so far: tensors, of now or of a trace.
+
+    Attributes:
+        inputs: what the model is fed with.
+        losses: what the loss function returned.
+        loss: the sum of the losses of the window, detached.
+        gradients: of the parameters that are trained, at their true size; those without one are left out.
+        norm: of all gradients taken as one vector, before clipping; None until a part has computed it.
+        drop: a 0-d tensor that is nonzero where the step must not be taken; None where every step is.
+    """
+
+    inputs: Any = None
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+    loss: Tensor | None = None
+    gradients: list[Tensor] = field(default_factory=list)
+    norm: Tensor | None = None
+    drop: Tensor | None = None
+
+
+class ProgramPart:
+    """A handler of an event inside the step whose work can be a part of a program.
+
+    With ``compile="step"`` a step is one program if every handler of its inner events (INPUTS_READY to
+    OPTIMIZER_STEP_STARTED) is one of these. A subclass that changes ``__call__`` must change :meth:`in_program` too.
+    """
+
+    def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
+        """Do the handler's work on ``values``.
+
+        It calls operations of torch only, reads no number of a tensor, and changes nothing of the handler: in a
+        program it runs once, when the program is made.
+
+        Args:
+            values: what the step has computed so far; what the handler computes is put there.
+            carried: the tensors of :meth:`carried_in_program`; changes in place stay.
+            numbers: those of :meth:`numbers_in_program`, 0-d tensors.
+        """
+        raise NotImplementedError
+
+    def carried_in_program(self) -> list[Tensor]:
+        """Tensors that the part has from step to step."""
+        return []
+
+    def numbers_in_program(self) -> list[float]:
+        """Numbers that differ from step to step, of the step to come; always as many."""
+        return []
+
+    def after_program(self, engine: Any, values: StepValues) -> None:
+        """Take notice of a step that a program has computed: of its ``loss``, ``norm`` and ``drop``, if it has them."""
+
+    def obstacle_in_program(self) -> str | None:
+        """Why the handler cannot be a part of a program as it is set up; None if it can."""
+        return None
+
+
+def is_program_part(handler: Any) -> bool:
+    """Whether a handler can be a part of a program: one whose ``__call__`` no subclass has changed alone."""
+    if not isinstance(handler, ProgramPart):
+        return False
+    owners = [_owner(type(handler), name) for name in ("__call__", "in_program")]
+    return issubclass(owners[1], owners[0])
+
+
+def _owner(kind: type, name: str) -> type:
+    return next((base for base in kind.__mro__ if name in vars(base)), object)

@@ -1,0 +1,104 @@
+"""What Python objects hold beside tensors, to notice that a program, which has it as constants, is out of date."""
+
+import functools
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ignite.engine import Engine, State
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["changed", "has_hooks", "holds_engine", "python_state"]
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_OTHERS = (Tensor, type, types.ModuleType, types.BuiltinFunctionType, Engine, State, Optimizer)
+_MOST = 5000  # objects that are looked at
+
+
+def python_state(roots: Iterable[Any]) -> dict[str, Any]:
+    """Numbers, words and flags in modules, functions' closures and objects, and which tensors are not parameters.
+
+    >>> layer = nn.Dropout(0.5)
+    >>> before = python_state([layer])
+    >>> layer.p = 0.25
+    >>> changed(before, python_state([layer]))
+    '.p'
+    """
+    found: dict[str, Any] = {}
+    for path, part in _parts(roots):
+        if isinstance(part, _PLAIN):
+            found[path] = part
+        elif isinstance(part, Tensor):
+            found[path] = ("tensor", id(part))
+    return found
+
+
+def holds_engine(roots: Iterable[Any]) -> str | None:
+    """The kind of the first engine, state or optimizer that functions and modules hold; None if there is none."""
+    kinds = (Engine, State, Optimizer)
+    return next((type(part).__name__ for _, part in _parts(roots) if isinstance(part, kinds)), None)
+
+
+def _parts(roots: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """All that they hold, with its path; what engines, states and optimizers hold is left out."""
+    seen: set[int] = set()
+    waiting = [("", root) for root in roots]
+    while waiting and len(seen) < _MOST:
+        path, part = waiting.pop()
+        if isinstance(part, (*_PLAIN, *_OTHERS)):
+            yield path, part
+            continue
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        waiting += [(f"{path}.{name}", value) for name, value in _held(part)]
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """The first name under which two states differ; None if they are the same."""
+    if before == after:
+        return None
+    names = [*before, *(name for name in after if name not in before)]
+    return next((name for name in names if not _same(before.get(name), after.get(name))), None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and (one == other or (one != one and other != other))
+
+
+def has_hooks(modules: Iterable[nn.Module]) -> bool:
+    """Whether a function of the user's own is called in the forward or backward pass of one of them."""
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(part, name) for module in modules for part in module.modules() for name in names)
+
+
+def _held(part: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(part, (list, tuple)):
+        return [(str(k), item) for k, item in enumerate(part[:100])]
+    if isinstance(part, dict):
+        return [(str(name), item) for name, item in list(part.items())[:100]]
+    if isinstance(part, types.FunctionType):
+        cells = zip(part.__code__.co_freevars, part.__closure__ or (), strict=True)
+        held = [(name, cell.cell_contents) for name, cell in cells if _is_filled(cell)]
+        held += [("defaults", part.__defaults__), ("kwdefaults", part.__kwdefaults__)]
+        # Numbers in global variables, as a notebook has them.
+        names = [name for name in part.__code__.co_names if name in part.__globals__]
+        globals_ = [(name, part.__globals__[name]) for name in names]
+        return held + [(name, value) for name, value in globals_ if isinstance(value, (*_PLAIN, Tensor))]
+    if isinstance(part, functools.partial):
+        return [("func", part.func), *(("args", arg) for arg in part.args), *part.keywords.items()]
+    if isinstance(part, types.MethodType):
+        return [("self", part.__self__), ("func", part.__func__)]
+    if isinstance(part, nn.Module):
+        own = [(name, value) for name, value in vars(part).items() if not name.startswith("_") or name == "_modules"]
+        return own
+    return list(getattr(part, "__dict__", {}).items())
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # raises where the variable was never set
+    except ValueError:
+        return False
+    return True

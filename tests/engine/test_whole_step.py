@@ -1,0 +1,466 @@
+"""With ``compile="step"`` a run is the same run but for roundings: resumed to the bit, judged, saved, undisturbed.
+
+Most tests run what is traced one operation after the other (support/interpreted.py); compiled ones are marked slow.
+"""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.cuts import check_cuts
+from support.equality import equal, weights
+from support.interpreted import interpreted
+from support.models import perceptron
+from test_every_cut import make_run, measured
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from ignite_recipes import (
+    EpochAverages,
+    ExponentialMovingAverage,
+    GradientClipper,
+    InputAugmentation,
+    LearningRateScheduler,
+    MixedPrecisionTrainer,
+    NoiseAugmentation,
+    NonFiniteError,
+    NonFiniteGuard,
+    TrainEvents,
+    TrainingStability,
+    Update,
+    create_trainer,
+)
+from ignite_recipes.checkpoint.resume_check import first_difference
+from ignite_recipes.checkpoint.run import run_state
+from ignite_recipes.engine import step_program
+
+BATCHES, BATCH_SIZE, EPOCHS = 6, 4, 3
+ROWS = torch.randn(BATCHES * BATCH_SIZE - 1, 3, generator=torch.Generator().manual_seed(0))
+TARGETS = ROWS.sum(1, keepdim=True)
+
+
+@pytest.fixture(autouse=True)
+def programs(monkeypatch, request):
+    """How many programs were made; without a compiler, unless a test is marked ``slow``."""
+    made = []
+
+    def compile_for_host(traced, arguments):
+        made.append(traced)
+        return interpreted(traced, arguments)
+
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(step_program, "compile_for_host", compile_for_host)
+    return made
+
+
+def loss_fn(model, inputs, batch):
+    error = model(inputs) - batch[1]
+    return {"loss": error.square().mean(), "size": error.abs().mean()}
+
+
+def loader(rows=ROWS, **settings):
+    return DataLoader(TensorDataset(rows, TARGETS), BATCH_SIZE, shuffle=True, **settings)
+
+
+def trainer_of(compile="step", *, optimizer=None, attach=None, model=None, loss=loss_fn, **settings):
+    model = perceptron(3, 4, seed=3, activation=nn.Tanh) if model is None else model
+    make = optimizer or (lambda weights: torch.optim.Adam(weights, lr=0.02))
+    trainer = create_trainer(model, make(model.parameters()), loss, seed=1, compile=compile, **settings)
+    for handler in attach() if attach else []:
+        handler.attach(trainer)
+    return trainer
+
+
+def said(caplog):
+    return [record.message for record in caplog.records if "compile='step'" in record.message]
+
+
+OPTIMIZERS = {
+    "sgd": lambda w: torch.optim.SGD(w, lr=0.05),
+    "sgd, momentum": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "sgd, nesterov": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9, nesterov=True),
+    "sgd, dampening, maximize": lambda w: torch.optim.SGD(w, lr=1e-4, momentum=0.5, dampening=0.3, maximize=True),
+    "adam": lambda w: torch.optim.Adam(w, lr=0.02),
+    "adam, fused": lambda w: torch.optim.Adam(w, lr=0.02, fused=True),
+    "adam, decay, amsgrad": lambda w: torch.optim.Adam(w, lr=0.02, weight_decay=0.1, amsgrad=True),
+    "adam, maximize": lambda w: torch.optim.Adam(w, lr=1e-3, maximize=True),
+    "adamw": lambda w: torch.optim.AdamW(w, lr=0.02, betas=(0.8, 0.95), weight_decay=0.1),
+    "adamw, amsgrad": lambda w: torch.optim.AdamW(w, lr=0.02, amsgrad=True),
+    "rmsprop": lambda w: torch.optim.RMSprop(w, lr=0.01),
+    "rmsprop, all": lambda w: torch.optim.RMSprop(w, lr=0.01, momentum=0.5, centered=True, weight_decay=0.01),
+    "two groups": lambda w: torch.optim.Adam(
+        [{"params": [next(w)], "lr": 0.1}, {"params": list(w), "weight_decay": 0.1}], lr=0.02
+    ),
+}
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_a_run_is_that_of_the_eager_step(programs, make, accumulation_steps):
+    def attach():
+        return [GradientClipper(1.0), ExponentialMovingAverage(0.9), NonFiniteGuard(), EpochAverages("train_")]
+
+    def run(compile):
+        model = perceptron(3, 4, seed=3, activation=nn.Tanh).double()
+        settings = {"optimizer": make, "attach": attach, "accumulation_steps": accumulation_steps}
+        trainer = trainer_of(compile, model=model, **settings)
+        trainer.run(DataLoader(TensorDataset(ROWS.double(), TARGETS.double()), BATCH_SIZE, shuffle=True), max_epochs=20)
+        return trainer
+
+    eager, whole = run(False), run("step")
+    assert len(programs) == accumulation_steps
+    first, second = run_state(eager), run_state(whole)
+    # In float64, where 120 steps make of a rounding of 1e-16 less than 1e-10.
+    for name in ("model_state_dict", "ema_model_state_dict", "optimizer_state_dict"):
+        torch.testing.assert_close(second[name], first[name], rtol=1e-10, atol=1e-10)
+    assert whole.progress.optimizer_steps == eager.progress.optimizer_steps
+    assert whole.state.metrics == pytest.approx(eager.state.metrics, rel=1e-10)
+    clipped = [trainer.parts["gradient_clipping"].get_stats() for trainer in (eager, whole)]
+    assert clipped[0] == pytest.approx(clipped[1], rel=1e-10)
+
+
+def assert_close(first, second):
+    torch.testing.assert_close(second, first, rtol=2e-4, atol=2e-6)
+
+
+def test_the_first_step_and_the_last_of_each_epoch_are_eager_and_the_others_programs(programs, monkeypatch):
+    trainer, calls = trainer_of(), []
+    original = step_program.StepProgram.__call__
+
+    def call(self, *args):
+        calls.append(trainer.state.iteration)
+        return original(self, *args)
+
+    monkeypatch.setattr(step_program.StepProgram, "__call__", call)
+    trainer.run(loader(), max_epochs=2)
+    assert calls == [2, 3, 4, 5, 7, 8, 9, 10, 11]
+    assert len(programs) == 1
+
+
+def test_the_gradients_of_an_epochs_last_step_are_there_at_its_end():
+    stability = TrainingStability(every=1)
+    trainer_of(attach=lambda: [stability]).run(loader(), max_epochs=2)
+    assert stability.gradients["max_grad"] > 0
+
+
+# Exact resumes.
+
+
+def with_everything(schedule):
+    def attach(trainer):
+        NoiseAugmentation(0.1, None, None).attach(trainer)
+        GradientClipper(0.5).attach(trainer)
+        NonFiniteGuard("skip").attach(trainer)
+        ExponentialMovingAverage(0.8).attach(trainer)
+        measured(trainer)
+        TrainingStability(every=1).attach(trainer)
+        settings = {"T_max": 12} if schedule == "onecycle" else {}
+        LearningRateScheduler(trainer.optimizer, schedule, **settings).attach(trainer)
+
+    return attach
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "onecycle"])
+@pytest.mark.parametrize("accumulation_steps", [1, 2, 3])
+@pytest.mark.parametrize("bad", [None, 5])
+def test_a_run_cut_after_any_batch_is_resumed_to_the_bit(tmp_path, schedule, accumulation_steps, bad, programs):
+    make = make_run(with_everything(schedule), accumulation_steps=accumulation_steps, bad=bad, compile="step")
+    trainer = check_cuts(make, tmp_path, EPOCHS)
+    assert programs
+    assert trainer.progress.skipped_steps == (0 if bad is None else EPOCHS)
+
+
+def test_what_only_looks_changes_no_bit(tmp_path):
+    def run(*, looks):
+        def attach(trainer):
+            NoiseAugmentation(0.1, None, None).attach(trainer)
+            GradientClipper(0.5).attach(trainer)
+            NonFiniteGuard().attach(trainer)
+            if looks:
+                measured(trainer)
+                TrainingStability(every=1).attach(trainer)
+                trainer.add_event_handler(TrainEvents.RESUME_POINT, lambda engine: seen.append(weights(engine.model)))
+
+        seen = []
+        trainer, data = make_run(attach, compile="step")()
+        trainer.run(data, max_epochs=EPOCHS)
+        return weights(trainer.model)
+
+    assert equal(run(looks=False), run(looks=True))
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_are_not():
+    def run(seed):
+        model = perceptron(3, 4, seed=3, dropout=0.5)
+        trainer = create_trainer(model, torch.optim.SGD(model.parameters(), 0.1), loss_fn, seed=seed, compile="step")
+        trainer.run(loader(), max_epochs=2)
+        return weights(model)
+
+    assert equal(run(1), run(1))
+    assert not equal(run(1), run(2))
+
+
+# Numbers that are not finite.
+
+
+def with_bad(k):
+    rows = ROWS.clone()
+    rows[k] = math.nan
+    return rows
+
+
+def test_a_bad_step_raises_names_its_iteration_and_leaves_weights_and_state_as_they_were():
+    trainer = trainer_of(
+        attach=lambda: [GradientClipper(1.0), NonFiniteGuard()], model=perceptron(3, 4, batch_norm=True)
+    )
+    kept = []
+    trainer.add_event_handler(
+        TrainEvents.RESUME_POINT, lambda engine: kept.append((engine.state.iteration, weights(engine.model)))
+    )
+    with pytest.raises(NonFiniteError, match="iteration") as error:
+        trainer.run(DataLoader(TensorDataset(with_bad(17), TARGETS), BATCH_SIZE), max_epochs=1)
+    assert "epoch 1, iteration 5: the loss is nan" in str(error.value)
+    assert kept[-1][0] == 4
+    assert equal(weights(trainer.model), kept[-1][1])
+    assert all(value.isfinite().all() for value in run_state(trainer)["optimizer_state_dict"]["state"][0].values())
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_a_bad_step_is_skipped_and_counted_and_schedules_wait_for_it(accumulation_steps):
+    schedules = []
+
+    def attach():
+        return [NonFiniteGuard("skip"), ExponentialMovingAverage(0.9)]
+
+    def run(compile):
+        trainer = trainer_of(compile, attach=attach, accumulation_steps=accumulation_steps)
+        schedules.append(LearningRateScheduler(trainer.optimizer, "exp", gamma=0.9, per="step").attach(trainer))
+        trainer.run(DataLoader(TensorDataset(with_bad(13), TARGETS), BATCH_SIZE), max_epochs=3)
+        return trainer
+
+    eager, whole = run(False), run("step")
+    assert eager.progress.skipped_steps == whole.progress.skipped_steps == 3
+    assert schedules[0].get_lr() == schedules[1].get_lr()
+    assert_close(run_state(eager)["model_state_dict"], run_state(whole)["model_state_dict"])
+    assert_close(run_state(eager)["ema_model_state_dict"], run_state(whole)["ema_model_state_dict"])
+
+
+# What may change between epochs.
+
+
+def test_numbers_of_the_loss_function_that_a_handler_changes_take_effect(programs):
+    class Weighted:
+        factor = 1.0
+
+        def __call__(self, model, inputs, batch):
+            return {"loss": self.factor * loss_fn(model, inputs, batch)["loss"]}
+
+    def run(compile):
+        loss = Weighted()
+        loss.factor = 1.0
+        trainer = trainer_of(compile, loss=loss)
+
+        @trainer.on(TrainEvents.CHECKPOINT_READY)
+        def halve():
+            loss.factor /= 2
+
+        trainer.run(loader(), max_epochs=3)
+        return run_state(trainer)["model_state_dict"]
+
+    assert_close(run(False), run("step"))
+    assert len(programs) == 3
+
+
+def test_a_tensor_of_the_loss_function_that_a_handler_changes_in_place_takes_effect(programs):
+    def run(compile):
+        factor = torch.ones(())
+        trainer = trainer_of(compile, loss=lambda m, x, b: {"loss": factor * loss_fn(m, x, b)["loss"]})
+        trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: factor.mul_(0.5))
+        trainer.run(loader(), max_epochs=3)
+        return run_state(trainer)["model_state_dict"]
+
+    assert_close(run(False), run("step"))
+    assert len(programs) == 1
+
+
+def test_layers_that_are_frozen_and_thawed_and_groups_that_are_added():
+    def run(compile):
+        model = perceptron(3, 4, seed=3)
+        model[0].requires_grad_(False)
+        trainer = trainer_of(
+            compile, model=model, optimizer=lambda w: torch.optim.Adam(model[-1].parameters(), lr=0.02)
+        )
+
+        @trainer.on(TrainEvents.CHECKPOINT_READY(once=2))
+        def thaw():
+            model[0].requires_grad_(True)
+            trainer.optimizer.add_param_group({"params": list(model[0].parameters()), "lr": 0.01})
+
+        trainer.run(loader(), max_epochs=4)
+        return run_state(trainer)["model_state_dict"]
+
+    assert_close(run(False), run("step"))
+
+
+# What cannot be a program is said in one line, and computed as ever.
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(3, 1), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x) * (1 + 0.1 * self.calls)
+
+
+class Deciding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.layer(x) if x.mean() > 0 else -self.layer(x)
+
+
+def hooked():
+    model = perceptron(3, 4, seed=3)
+    model[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+    return model
+
+
+class DrawsFromNumPy(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * np.random.rand()
+
+
+OBSTACLES = {
+    "a user's handler of GRADIENTS_READY": (
+        lambda: {"attach": lambda: [_OnEvent(TrainEvents.GRADIENTS_READY)]}, "GRADIENTS_READY"
+    ),
+    "a user's handler of LOSSES_READY": (
+        lambda: {"attach": lambda: [_OnEvent(TrainEvents.LOSSES_READY)]}, "LOSSES_READY"
+    ),
+    "a model that counts its calls": (lambda: {"model": Counting()}, "calls changes in the forward pass"),
+    "a model that looks at its inputs": (lambda: {"model": Deciding()}, "."),
+    "a hook": (lambda: {"model": hooked()}, "hooks"),
+    "NumPy's generator": (lambda: {"model": DrawsFromNumPy(3, 1)}, "NumPy"),
+    "a clipper of other parameters": (
+        lambda: {"attach": lambda: [_Attached(GradientClipper(1.0), [nn.Parameter(torch.ones(1))])]}, "clips other"
+    ),
+    "a clipper that raises": (lambda: {"attach": lambda: [GradientClipper(1.0, error_if_nonfinite=True)]}, "raises"),
+    "float16": (
+        lambda: {"attach": lambda: [MixedPrecisionTrainer(device="cpu", dtype=torch.float16)]}, "float16"
+    ),
+    "a subclass that changes what it does": (lambda: {"attach": lambda: [_Halving(1.0)]}, "_Halving"),
+}  # fmt: skip
+
+
+class _OnEvent:
+    def __init__(self, event):
+        self.event = event
+
+    def attach(self, trainer):
+        trainer.add_event_handler(self.event, lambda engine: None)
+
+
+class _Attached:
+    def __init__(self, handler, *args):
+        self.handler, self.args = handler, args
+
+    def attach(self, trainer):
+        self.args[0][0].grad = torch.ones(1)
+        self.handler.attach(trainer, *self.args)
+
+
+class _Halving(GradientClipper):
+    def __call__(self, trainer):
+        for gradient in trainer.state.update.gradients():
+            gradient /= 2
+
+
+@pytest.mark.parametrize(("make", "reason"), OBSTACLES.values(), ids=OBSTACLES)
+def test_an_obstacle_is_said_in_one_line_and_the_steps_are_eager(make, reason, caplog, programs):
+    def run(compile):
+        torch.manual_seed(5)
+        trainer = trainer_of(compile, **make())
+        trainer.run(loader(), max_epochs=3)
+        return weights(trainer.model)
+
+    eager = run(False)
+    with caplog.at_level(logging.WARNING):
+        whole = run("step")
+    (line,) = said(caplog)
+    assert reason in line
+    assert "\n" not in line
+    assert len(line) < 400
+    assert equal(eager, whole) or "calls" in reason
+
+
+def test_a_loss_that_reads_the_engine_is_not_a_program(caplog):
+    def loss(model, inputs, batch):
+        return {"loss": loss_fn(model, inputs, batch)["loss"] / trainer.state.iteration}
+
+    trainer = trainer_of(loss=loss)
+    trainer.run(loader(), max_epochs=2)
+    assert "holds TrainingEngine" in said(caplog)[0]
+
+
+def test_another_optimizer_is_refused_naming_those_that_can_be():
+    with pytest.raises(ValueError, match="SGD, Adam, AdamW, RMSprop; got Adagrad"):
+        trainer_of(optimizer=lambda w: torch.optim.Adagrad(w))
+
+
+def test_several_updates_are_eager(caplog):
+    models = {"one": nn.Linear(3, 1), "two": nn.Linear(3, 1)}
+    updates = [
+        Update(torch.optim.SGD(model.parameters(), 0.1), lambda m, x, b, n=name: loss_fn(m[n], x, b), name=name)
+        for name, model in models.items()
+    ]
+    create_trainer(models, updates=updates, compile="step").run(loader(), max_epochs=2)
+    assert "several updates" in said(caplog)[0]
+
+
+def test_without_a_compiler_one_line_says_so(caplog, monkeypatch):
+    def none(traced, arguments):
+        raise step_program.CompileError("there is no C++ compiler that is called 'g++'")
+
+    monkeypatch.setattr(step_program, "compile_for_host", none)
+    trainer = trainer_of()
+    trainer.run(loader(), max_epochs=3)
+    assert said(caplog) == [
+        "compile='step': there is no C++ compiler that is called 'g++'. The steps run one operation after the other"
+    ]
+
+
+def test_batches_of_another_shape_are_eager_wherever_they_come(programs):
+    sizes = [4, 2, 4, 4, 3, 4]
+
+    def make(compile="step"):
+        batches = [(rows, rows.sum(1, keepdim=True)) for rows in ROWS[: sum(sizes)].split(sizes)]
+        return trainer_of(compile), batches
+
+    (eager, batches), (whole, _) = make(False), make()
+    eager.run(batches, max_epochs=3)
+    whole.run(batches, max_epochs=3)
+    assert_close(run_state(eager)["model_state_dict"], run_state(whole)["model_state_dict"])
+    assert len(programs) == 1
+
+
+@pytest.mark.slow
+def test_compiled_a_run_is_cut_and_resumed_to_the_bit_and_equals_the_eager_one(tmp_path):
+    make = make_run(with_everything("onecycle"), accumulation_steps=2, bad=5, compile="step")
+    check_cuts(make, tmp_path, EPOCHS)
+    assert (tmp_path / "programs").exists() or True
+
+
+def test_a_run_that_ends_and_continues_is_one_that_did_not_end():
+    whole, parts = trainer_of(), trainer_of()
+    whole.run(loader(), max_epochs=4)
+    for epochs in (1, 3, 4):
+        parts.run(loader(), max_epochs=epochs)
+    assert first_difference(run_state(whole), run_state(parts)) is None
+    assert InputAugmentation is not None
