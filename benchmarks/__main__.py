@@ -15,6 +15,7 @@ from benchmarks.measuring import machine
 from benchmarks.memory import memory
 from benchmarks.overhead import overhead
 from benchmarks.scaling import scaling
+from benchmarks.step import whole_step
 from benchmarks.steps import mlp_steps, traffic_steps, vae_steps
 from benchmarks.tables import table_memory, tables
 
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         "overhead",
         "memory",
         "compile",
+        "step",
         "ebird",
         "growth",
         "scaling",
@@ -55,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             "overhead": partial(overhead, options.rounds),
             "memory": partial(memory, options.rounds),
             "compile": partial(compiled, options.rounds),
+            "step": partial(whole_step, options.rounds),
             "ebird": partial(ebird, min(options.rounds, 3), Path(folder)),
             "growth": partial(growth, options.rounds, options.picture),
             "scaling": partial(scaling, options.rounds),

@@ -31,6 +31,13 @@ class EpochClock:
         return [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
 
 
+def later_epochs(train: Callable[..., Any], epochs: int) -> float:
+    """Seconds of so many epochs, without those in which programs are made; ``train(epochs, handlers=...)``."""
+    clock = EpochClock()
+    train(COMPILING + epochs, handlers=[clock])
+    return statistics.median(clock.seconds()[COMPILING:]) * epochs
+
+
 def compiled(rounds: int) -> str:
     """Each recipe with and without, in turns. Torch's cache on disk shortens the compilation of a later round."""
     rows = []

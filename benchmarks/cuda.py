@@ -1,11 +1,10 @@
 """On an accelerator: a tiny perceptron and the VAE at batch 128, beside the plain and the tuned loop there.
 
 The tuned loop has its rows on the device, draws their order there, and reads no number inside an epoch. Of a compiled
-run the epochs count in which no program is made any more. The sizes are such that all of it takes less than four
+run the epochs count in which no program is made any more. The sizes are such that all of it takes less than two
 minutes on one device.
 """
 
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import mlp, plain, vae
-from benchmarks.compiled import COMPILING, EpochClock
+from benchmarks.compiled import later_epochs
 from benchmarks.measuring import Figures, Program, in_turns, ratio, table
 
 VAE_ROWS, VAE_EPOCHS = 25_600, 2
@@ -74,7 +73,7 @@ def train_vae(device: str, rows_on: str, tf32: bool = False, compile: bool | str
     def train(epochs: int, **more: Any) -> None:
         train_variational_autoencoder(vae.make_model(), *loaders, num_epochs=epochs, **settings, **more)
 
-    return partial(_compiled, train, VAE_EPOCHS) if compile else partial(train, VAE_EPOCHS)
+    return partial(later_epochs, train, VAE_EPOCHS) if compile else partial(train, VAE_EPOCHS)
 
 
 def train_mlp(device: str, rows_on: str, compile: bool | str = False, **settings: Any) -> Any:
@@ -86,14 +85,7 @@ def train_mlp(device: str, rows_on: str, compile: bool | str = False, **settings
     def train(epochs: int, **more: Any) -> None:
         train_model_advanced(mlp.make_model(), *loaders, epochs=epochs, compile=compile, **settings, **more)
 
-    return partial(_compiled, train, MLP_EPOCHS) if compile else partial(train, MLP_EPOCHS)
-
-
-def _compiled(train: Callable[..., None], epochs: int) -> float:
-    """Seconds of so many epochs, without those in which programs are made."""
-    clock = EpochClock()
-    train(COMPILING + epochs, handlers=[clock])
-    return statistics.median(clock.seconds()[COMPILING:]) * epochs
+    return partial(later_epochs, train, MLP_EPOCHS) if compile else partial(train, MLP_EPOCHS)
 
 
 def programs(device: str) -> dict[str, dict[str, Program]]:
@@ -105,7 +97,7 @@ def programs(device: str) -> dict[str, dict[str, Program]]:
             "tuned loop": partial(tuned, mlp_task, device),
             "**recipe**, rows on the host": partial(train_mlp, device, "cpu"),
             "... rows on the device": partial(train_mlp, device, device),
-            '... and `compile="reduce-overhead"`': partial(train_mlp, device, device, compile="reduce-overhead"),
+            '... and `compile="step"`': partial(train_mlp, device, device, compile="step"),
         },
         "VAE, batch 128": {
             "plain loop": partial(plain.plain_loop, partial(vae_task, device)),
@@ -114,10 +106,8 @@ def programs(device: str) -> dict[str, dict[str, Program]]:
             "... rows on the device, as bytes": partial(train_vae, device, device),
             "... and TF32": partial(train_vae, device, device, tf32=True),
             "... and bfloat16": partial(train_vae, device, device, **fast),
-            "... and `compile=True`": partial(train_vae, device, device, **fast, compile=True),
-            '... and `compile="reduce-overhead"` (CUDA graphs)': partial(
-                train_vae, device, device, **fast, compile="reduce-overhead"
-            ),
+            '... and `compile="step"`': partial(train_vae, device, device, compile="step"),
+            '... `compile="step"`, TF32 and bfloat16': partial(train_vae, device, device, **fast, compile="step"),
         },
     }
 

@@ -1,8 +1,6 @@
 """Compute the losses, model included, through ``torch.compile``."""
 
-import os
 import shutil
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.engine.losses import LossFunction
+from ignite_recipes.programs.host_program import compiler
 
-__all__ = ["compiled"]
+__all__ = ["WHOLE_STEP", "compiled"]
 
-# What torch calls the compiler of each platform, if CXX does not say; elsewhere g++.
-_COMPILERS = {"darwin": "clang++", "win32": "cl"}
+WHOLE_STEP = "step"
+"""The value of ``compile`` that makes one program of a whole training step."""
 
 
 def compiled(loss_fn: LossFunction, compile: bool | str, device: torch.device) -> LossFunction:
-    """The loss function, model included, through ``torch.compile``; as it is where ``compile`` is False.
+    """The loss function, model included, through ``torch.compile``; as it is where ``compile`` is False or "step".
 
     Each shape of a batch has a program of its own. One for all shapes, which torch would make at the second, rounds
     differently from that of the first, and a resumed run can meet the shapes in another order.
@@ -26,15 +25,16 @@ def compiled(loss_fn: LossFunction, compile: bool | str, device: torch.device) -
     Raises:
         ValueError: if torch has no such mode, or there is no compiler on this machine.
     """
-    if compile is False:
+    if compile is False or compile == WHOLE_STEP:  # a program of the whole step has the loss in it
         return loss_fn
     modes = list(torch._inductor.list_mode_options())
     if compile is not True and compile not in modes:
-        raise ValueError(f"compile must be True, False or one of torch.compile's modes, {modes}; got {compile!r}")
-    compiler = os.environ.get("CXX", _COMPILERS.get(sys.platform, "g++"))
-    if device.type == "cpu" and shutil.which(compiler) is None:
         raise ValueError(
-            f"compile must have a C++ compiler; got none that is called {compiler!r}: install it, name yours in the "
+            f"compile must be True, False, {WHOLE_STEP!r} or one of torch.compile's modes, {modes}; got {compile!r}"
+        )
+    if device.type == "cpu" and shutil.which(compiler()) is None:
+        raise ValueError(
+            f"compile must have a C++ compiler; got none that is called {compiler()!r}: install it, name yours in the "
             "environment variable CXX, or leave compile out"
         )
 

@@ -21,6 +21,9 @@ class RunningStatistics:
         model: whose buffers they are.
         among_several: whether other updates compute with the model too: then only those buffers are put back that have
             changed inside :meth:`watching`, so that what the others' batches have changed stays.
+
+    Attributes:
+        is_kept: whether there are copies.
     """
 
     def __init__(self, model: nn.Module, *, among_several: bool = False) -> None:
@@ -30,7 +33,7 @@ class RunningStatistics:
         self._tree: ModuleTree | None = None  # None: the buffers are still to be looked for
         self._own: list[Tensor] = []  # the buffers when they were copied
         self._copies: list[Tensor] = []
-        self._is_kept = False
+        self.is_kept = False
 
     def find(self) -> None:
         """Look for the buffers at the next opportunity: there may be others now."""
@@ -52,13 +55,13 @@ class RunningStatistics:
                 torch._foreach_copy_(self._copies, self._own)
         else:
             self._copies = [buffer.detach().clone() for buffer in self._own]
-        self._is_kept = True
+        self.is_kept = True
         self._changed = set()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside the block an update computes with the model."""
-        if not self._is_among_several or not self._is_kept:
+        if not self._is_among_several or not self.is_kept:
             yield
             return
         before = self._versions()
@@ -73,14 +76,14 @@ class RunningStatistics:
         return [(id(tensor), -1 if tensor is None else tensor._version) for tensor in found]
 
     def _look(self) -> None:
-        self._places, self._is_kept = [], False
+        self._places, self.is_kept = [], False
         if not is_lazy(self.model):
             self._places, self._tree = buffer_places(self.model), ModuleTree(self.model)
 
     @torch.no_grad()
     def put_back(self, where: Tensor | None = None) -> None:
         """Put the copies back, if there are some; with a flag on the device, only where it is set."""
-        if not self._is_kept:
+        if not self.is_kept:
             return
         for number, (place, own, copy) in enumerate(zip(self._places, self._own, self._copies, strict=True)):
             if self._is_among_several and number not in self._changed:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.devices import as_device, move_model
+from ignite_recipes.engine.compiling import WHOLE_STEP
 from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.events import TrainEvents, fire
 from ignite_recipes.engine.gradients import parameters_of
@@ -90,7 +91,7 @@ class TrainingStep:
         self.exchange = exchange_of(self.model, self.device, overlaps=len(updates) == 1)
         self.updates = Updates(updates)
         self.updates.prepare(unwrap(self.model), self.exchange, self.device, alone=len(updates) == 1)
-        self.whole: WholeStep | None = WholeStep(self) if compile == "step" else None
+        self.whole: WholeStep | None = WholeStep(self) if compile == WHOLE_STEP else None
         self._compile()
 
     @property
@@ -122,8 +123,8 @@ class TrainingStep:
         self._compile()
 
     def _compile(self) -> None:
-        """Compute the losses through ``torch.compile``, if asked for; a whole step is compiled with its first batch."""
-        self.updates.compile(False if self.whole is not None else self.compile, self.device)
+        """Compute the losses through ``torch.compile``, if asked for."""
+        self.updates.compile(self.compile, self.device)
 
     def loss_functions(self) -> list[LossFunction]:
         """Those of all updates."""

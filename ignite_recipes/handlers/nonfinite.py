@@ -186,7 +186,10 @@ class NonFiniteGuard(ProgramPart):
         if update.precision is not None and update.precision.overflow_is_normal:
             norm = torch.zeros_like(norm)  # the scaler itself drops the step
         if update.veto_lag:
-            self._defer(trainer, update, _kinds(loss, norm))
+            flag = _kinds(loss, norm)
+            if update.precision is None or update.precision.scaler is None:
+                update.veto = flag > 0  # a scaler drops such a step itself, for its gradients are not finite either
+            self._defer(trainer, update, flag)
         else:
             self._decide(trainer, update, loss, *self._is_finite(loss, norm))
 
@@ -232,11 +235,8 @@ class NonFiniteGuard(ProgramPart):
 
     def _defer(self, trainer: Engine, update: Update, flag: Tensor) -> None:
         """Let the device decide; ask for the answers of ``veto_lag`` steps ago, which have long arrived."""
-        is_bad = flag > 0
-        if update.statistics is not None:
-            update.statistics.put_back(is_bad)
-        if update.precision is None or update.precision.scaler is None:
-            update.veto = is_bad  # a scaler drops such a step itself, for its gradients are not finite either
+        if update.statistics is not None and update.statistics.is_kept:
+            update.statistics.put_back(flag > 0)
         self._late.send((update.name, trainer.state.epoch, trainer.state.iteration), flag)
         if len(self._late) > update.veto_lag * len(self._updates):
             self._read_oldest(trainer)

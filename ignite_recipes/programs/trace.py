@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 __all__ = ["TraceError", "TracedProgram", "trace"]
 
 aten: Any = torch.ops.aten
+prims: Any = torch.ops.prims
 
 _SIMPLE = {
     aten.rand_like.default: "rand",
@@ -129,6 +130,7 @@ def _keyed(nodes: fx.Graph, node: fx.Node, key: fx.Node) -> fx.Node:
     if node.kwargs.get("generator") is not None:
         raise TraceError(f"{node.target} draws from a generator of its own")
     call, own = nodes.call_function, node.args[0]
+    kwargs: Any = node.kwargs
     arguments: list[Any] = list(node.args[1:])
 
     def draw(mode: str) -> fx.Node:
@@ -144,18 +146,18 @@ def _keyed(nodes: fx.Graph, node: fx.Node, key: fx.Node) -> fx.Node:
     elif target in (aten.randint.default, aten.randint.low):
         low, high = (0, own) if target is aten.randint.default else (own, *arguments)[:2]
         drawn = call(inductor_prims.randint, (low, high, list(value.shape), key))
-    elif target is aten.uniform_.default:
-        low, high = arguments + [0.0, 1.0][len(arguments) :]
+    elif target in (aten.uniform_.default, prims.uniform.default):
+        low, high = (kwargs["low"], kwargs["high"]) if not is_in_place else arguments + [0.0, 1.0][len(arguments) :]
         drawn = call(aten.add.Scalar, (call(aten.mul.Scalar, (draw("rand"), high - low)), low))
-    elif target is aten.normal_.default:
-        mean, std = arguments + [0.0, 1.0][len(arguments) :]
+    elif target in (aten.normal_.default, prims.normal.default):
+        mean, std = (kwargs["mean"], kwargs["std"]) if not is_in_place else arguments + [0.0, 1.0][len(arguments) :]
         drawn = call(aten.add.Scalar, (call(aten.mul.Scalar, (draw("randn"), std)), mean))
     elif target is aten.exponential_.default:
         logs = call(aten.log1p.default, (call(aten.neg.default, (draw("rand"),)),))
         drawn = call(aten.mul.Scalar, (logs, -1.0 / (arguments[0] if arguments else 1.0)))
     else:
         raise TraceError(f"{target} draws random numbers in a way that a program does not know")
-    drawn = call(torch.ops.prims.convert_element_type.default, (drawn, value.dtype))
+    drawn = call(prims.convert_element_type.default, (drawn, value.dtype))
     return call(aten.copy_.default, (own, drawn)) if is_in_place else drawn
 
 

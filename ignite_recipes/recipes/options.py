@@ -131,7 +131,10 @@ class RunOptions(TypedDict, total=False):
         Option(
             False,
             "compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays on "
-            "long runs: the first steps take their time. Results differ slightly, by rounding.",
+            'long runs: the first steps take their time. Results differ slightly, by rounding. ``"step"`` makes one '
+            "program of the whole training step, which pays most for small models: compiled for the CPU and kept in "
+            "the user's cache folder, or captured as a CUDA graph. What cannot be a part of it is said in one line, "
+            "and the steps are computed as ever.",
             is_setting=True,
             on_command=True,
         ),
