@@ -83,7 +83,7 @@ from ignite_recipes.handlers import (
     clip_grad_norm,
 )
 from ignite_recipes.loading.randomness import set_seed
-from ignite_recipes.metrics import MetricsTracker
+from ignite_recipes.metrics import MetricsTracker, named_metric
 from ignite_recipes.models import (
     LeNet,
     ModelRegistry,
@@ -200,6 +200,7 @@ __all__ = [
     "make_resumable",
     "make_traffic_windows",
     "multilayer_perceptron",
+    "named_metric",
     "parts_of",
     "plot_history",
     "plot_latent",
