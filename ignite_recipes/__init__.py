@@ -41,6 +41,7 @@ from ignite_recipes.data import (
 from ignite_recipes.devices import get_device
 from ignite_recipes.engine import (
     EvaluationEngine,
+    MetricSet,
     TrainEvents,
     TrainingEngine,
     TrainingStep,
@@ -142,6 +143,7 @@ __all__ = [
     "InputAugmentation",
     "LeNet",
     "LearningRateScheduler",
+    "MetricSet",
     "MetricsTracker",
     "MixedPrecisionTrainer",
     "ModelRegistry",

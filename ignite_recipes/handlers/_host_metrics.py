@@ -10,6 +10,7 @@ from ignite_recipes.engine.describe import is_filtered
 from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
+from ignite_recipes.handlers._numbers import numbers_of
 from ignite_recipes.handlers._run_end import MissingMetrics
 
 __all__ = ["HostMetrics", "Metric"]
@@ -103,6 +104,12 @@ class HostMetrics:
         """The metrics of this epoch, without those of an earlier one; all there are on another Engine."""
         metrics = self.engine.state.metrics
         return metrics.new() if isinstance(metrics, EpochMetrics) else dict(metrics)
+
+    def numbers(self, names: Iterable[str] | None = None, *, of_earlier_epochs: bool = False) -> dict[str, float]:
+        """Those of this epoch that are numbers, of ``names`` or all; of the others a warning says so, once in a run."""
+        known = self.engine.state.metrics if of_earlier_epochs else self.new()
+        said: set[str] = vars(self.engine).setdefault("no_numbers", set())
+        return numbers_of(known if names is None else {name: known[name] for name in names if name in known}, said)
 
     @property
     def _measures_now_and_then(self) -> bool:
