@@ -12,10 +12,10 @@ from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function, modules_of
-from ignite_recipes.engine.measures import Predictions, detached
 from ignite_recipes.engine.metric_set import Metrics, MetricSet
 from ignite_recipes.engine.models import Models, as_module
 from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.engine.predictions import Predictions, detached
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks, rank
 from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device

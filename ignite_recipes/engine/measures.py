@@ -2,33 +2,19 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
-from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from torch import Tensor, nn
 
+from ignite_recipes.engine.ignite_measure import OfIgnite
+from ignite_recipes.engine.predictions import Predictions
 from ignite_recipes.exchange.ranks import all_gather, all_reduce_sum, world_size
 from ignite_recipes.metrics import NamedMetric, SampleMeans
 from ignite_recipes.metrics.statistics import Statistic, exact_dtype, fold
 
-__all__ = ["Measure", "Predictions", "detached", "measure_of", "rounded"]
-
-
-class Predictions(NamedTuple):
-    """What a batch has come to, for metrics.
-
-    Attributes:
-        outputs, targets: of this rank's part of the batch, on the device, detached.
-        num_samples: of this part; 0 where the whole batch has none.
-        counts: whether this rank counts it: of a batch too small to be shared all ranks have all samples.
-    """
-
-    outputs: Any
-    targets: Any
-    num_samples: int
-    counts: bool = True
+__all__ = ["Measure", "measure_of", "rounded"]
 
 
 class Measure(Protocol):
@@ -146,41 +132,6 @@ class PerSample:
         return rounded(total / count) if count else math.nan
 
 
-class OfIgnite:
-    """A metric of Ignite's, attached to an engine of its own, so that composed ones work and none meets another."""
-
-    fixes = ""
-
-    def __init__(self, metric: Metric) -> None:
-        self.metric = metric
-        self.mode: str | None = None
-        self._engine = Engine(_nothing)
-        metric.attach(self._engine, _NAME)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"metric": self.metric}  # handlers know their engine: a copy has one of its own
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["metric"])  # type: ignore[misc]
-
-    def start(self) -> None:
-        """Empty it."""
-        self._engine.state.metrics = {}
-        self._engine.fire_event(Events.EPOCH_STARTED)
-
-    def add(self, batch: Predictions) -> None:
-        """Give it ``(outputs, targets)``, which its ``output_transform`` may change."""
-        state: Any = self._engine.state
-        state.output = (batch.outputs, batch.targets)
-        self._engine.fire_event(Events.ITERATION_COMPLETED)
-        state.output = None
-
-    def value(self) -> Any:
-        """What it computes, with the other ranks where it does so itself."""
-        self._engine.fire_event(Events.EPOCH_COMPLETED)
-        return self._engine.state.metrics[_NAME]
-
-
 class OfObject:
     """An object with ``reset()``, ``update(outputs, targets)`` and ``compute()``, such as torchmetrics'."""
 
@@ -206,25 +157,9 @@ class OfObject:
         return self.metric.compute()
 
 
-_NAME = "metric"
 _OTHERWISE = "for a value of all samples together, give an object, e.g. ignite.metrics.EpochMetric(function)"
-
-
-def _nothing(engine: Engine, batch: Any) -> None:
-    """The update function of an engine that never runs."""
 
 
 def rounded(value: float) -> float:
     """To 14 digits, so that samples that are batched otherwise come to the same number."""
     return float(f"{value:.14g}")
-
-
-def detached(value: Any) -> Any:
-    """Tensors, in tuples and dicts too, without their graph."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(map(detached, value))
-    if type(value) in (list, tuple):
-        return type(value)(map(detached, value))
-    return {name: detached(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -10,7 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from ignite_recipes.engine.measures import Measure, Predictions, measure_of
+from ignite_recipes.engine.measures import Measure, measure_of
+from ignite_recipes.engine.predictions import Predictions
 from ignite_recipes.exchange.ranks import all_reduce_max, on_rank_zero
 from ignite_recipes.loading.batches import count_samples
 from ignite_recipes.metrics import NamedMetric, named_metric
