@@ -18,7 +18,14 @@ from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import default_options
 
-__all__ = ["best_checkpoint", "checkpoint_to_resume", "experiment_handlers", "monitored", "run_handlers"]
+__all__ = [
+    "best_checkpoint",
+    "checkpoint_to_resume",
+    "experiment_handlers",
+    "monitored",
+    "require_best",
+    "run_handlers",
+]
 
 
 class _KeepSettings:
@@ -78,6 +85,15 @@ def monitored(settings: dict[str, Any], result: Mapping[str, Any]) -> str:
     """What the best epoch's monitored metric was, for the last line; empty if it is one that the line has anyway."""
     value = result.get(f"best_{settings['monitor']}")
     return "" if value is None else f" ({settings['monitor']} {value:.4g})"
+
+
+def require_best(experiment: ExperimentManager, settings: dict[str, Any], epoch: int | None) -> None:
+    """Raise ValueError if no epoch was the best, since what decides was never a finite number."""
+    if not epoch:
+        raise ValueError(
+            f"no epoch of {experiment.experiment_dir} had a finite {settings['monitor'] or 'validation loss'}, so "
+            "there is no best one: see its log; its last epoch is in checkpoints/latest_checkpoint.pt"
+        )
 
 
 def run_handlers(experiment: ExperimentManager, settings: dict[str, Any]) -> list[Any]:

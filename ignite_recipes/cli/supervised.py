@@ -7,7 +7,13 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ignite_recipes.cli.attachments import best_checkpoint, checkpoint_to_resume, experiment_handlers, monitored
+from ignite_recipes.cli.attachments import (
+    best_checkpoint,
+    checkpoint_to_resume,
+    experiment_handlers,
+    monitored,
+    require_best,
+)
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
@@ -101,6 +107,7 @@ def _train(
     model = multilayer_perceptron(64, 10, **network)
     result = train_model_advanced(model, train_loader, val_loader, **arguments)
     history, epoch = result["history"], result["best_epoch"]
+    require_best(experiment, settings, epoch)
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""

@@ -6,7 +6,13 @@ from typing import Any, get_type_hints
 import torch
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.attachments import best_checkpoint, checkpoint_to_resume, experiment_handlers, monitored
+from ignite_recipes.cli.attachments import (
+    best_checkpoint,
+    checkpoint_to_resume,
+    experiment_handlers,
+    monitored,
+    require_best,
+)
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
@@ -14,7 +20,7 @@ from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.models import predict_traffic
 from ignite_recipes.recipes import TrafficParameters, getDefaultModelParams, trainModel
-from ignite_recipes.recipes.traffic import MODES, VIEWS
+from ignite_recipes.recipes.traffic_results import MODES, VIEWS
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -91,6 +97,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
         **run_options(settings, trainModel),
     )
+    require_best(experiment, settings, info["best_epoch"])
     reports = {"model": traffic_report(predict_traffic(model, val), val), **baseline_reports(train, val)}
     for name, report in reports.items():
         print_line("  ".join([f"{name:<15}", *(f"{key} {value:.3f}" for key, value in report.items())]))

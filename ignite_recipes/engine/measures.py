@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from ignite.metrics import Metric
 from torch import Tensor, nn
@@ -110,9 +111,11 @@ class PerSample:
             TypeError: if the function gives something else than a number, or one for each sample.
         """
         value = self.function(batch.outputs, batch.targets)
-        if not isinstance(value, (Tensor, int, float)):
+        if not isinstance(value, (Tensor, int, float, np.ndarray, np.generic)):
             raise TypeError(f"a function must give a number or a tensor; got {type(value).__name__}: {_OTHERWISE}")
         value = torch.as_tensor(value).detach()
+        if value.is_complex():
+            raise TypeError(f"a function must give real numbers; got {value.dtype}")
         if value.dim() > 1 or value.numel() not in (1, batch.num_samples):
             raise TypeError(
                 f"a function must give one number, or one for each of the {batch.num_samples} samples; got shape "

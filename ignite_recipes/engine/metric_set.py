@@ -14,7 +14,7 @@ from ignite_recipes.engine.measures import Measure, measure_of
 from ignite_recipes.engine.predictions import Predictions
 from ignite_recipes.exchange.ranks import all_reduce_max, on_rank_zero
 from ignite_recipes.loading.batches import count_samples
-from ignite_recipes.metrics import NamedMetric, named_metric
+from ignite_recipes.metrics import NamedMetric, canonical, named_metric
 
 __all__ = ["MetricSet", "Metrics", "View"]
 
@@ -82,8 +82,10 @@ class MetricSet:
         views, self._prepare = views or {}, prepare
         self._measures: dict[str, Measure] = {}
         self._views: dict[str, View] = {}
+        given: dict[str, Any] = {}
         for name, metric in _by_name(metrics).items():
             _check_name(name)
+            metric = canonical(metric) if isinstance(metric, str) else metric
             view = _beginning(views, metric if isinstance(metric, str) else name)
             if isinstance(metric, str):
                 own = metric if view is None else metric.removeprefix(f"{view}_")
@@ -97,6 +99,9 @@ class MetricSet:
                 raise ValueError(
                     f"a metric must not be named {name!r}: the history has that already; name it otherwise"
                 )
+            if hasattr(metric, "reset") and any(metric is other for other in given.values()):
+                raise ValueError(f"each metric must be an object of its own; got one for {name!r} and another name")
+            given[name] = metric
             self._measures[name] = measure_of(metric)
         self._failures: dict[str, str] = {}
         self._said: set[str] = set()
@@ -193,9 +198,10 @@ def _by_name(metrics: Metrics) -> Mapping[str, Any]:
             "metrics must be a dict, {'f1': ...}, or a list of names of known metrics, ['f1', 'accuracy']; got "
             f"{metrics!r}: give others names of their own, in a dict"
         )
-    if len(set(metrics)) < len(metrics):
+    names = [canonical(name) for name in metrics]
+    if len(set(names)) < len(names):
         raise ValueError(f"each metric must be named once; got {', '.join(metrics)}")
-    return {name: name for name in metrics}
+    return {name: name for name in names}
 
 
 def _beginning(views: Mapping[str, View], name: str) -> str | None:

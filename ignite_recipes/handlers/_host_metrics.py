@@ -1,5 +1,6 @@
 """What an engine has measured, as its handlers read it: the metrics of this epoch, with one value on all ranks."""
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,8 +13,11 @@ from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.handlers._numbers import numbers_of
 from ignite_recipes.handlers._run_end import MissingMetrics
+from ignite_recipes.metrics import known_mode
 
-__all__ = ["HostMetrics", "Metric"]
+__all__ = ["HostMetrics", "Metric", "say_other_direction"]
+
+logger = logging.getLogger(__name__)
 
 Metric = str | Callable[[Any], float | Tensor]
 """A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
@@ -42,6 +46,7 @@ class HostMetrics:
             ValueError: if another handler watches something else: a plateau schedule and early stopping that
                 disagree about what is better work against each other.
         """
+        say_other_direction(metric, mode)
         if self.trainer is None or independent:
             return
         if self.trainer.watched not in (None, (metric, mode)):
@@ -132,6 +137,16 @@ class HostMetrics:
                 "Attach what computes it (Validation, EpochAverages) to this trainer, or name another metric"
             )
         return float(metrics[name])
+
+
+def say_other_direction(metric: Metric, mode: str) -> None:
+    """Warn of a metric that is known to be better the other way: where ``mode`` is left out, it is ``"min"``."""
+    name = metric.removeprefix("val_").removeprefix("train_") if isinstance(metric, str) else ""
+    known = known_mode(name)
+    if known not in (None, mode):
+        logger.warning(
+            "the metric %r should be watched with mode=%r, if it is what its name says; got %r", metric, known, mode
+        )
 
 
 def begin_epoch(engine: Engine) -> None:

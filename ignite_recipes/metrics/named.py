@@ -12,7 +12,7 @@ from ignite_recipes.metrics.errors import absolute_errors, mean_absolute_error_o
 from ignite_recipes.metrics.ranking import auroc_of, scores_and_labels
 from ignite_recipes.metrics.statistics import Statistic
 
-__all__ = ["IGNORED_LABEL", "NamedMetric", "known_mode", "metric_names", "named_metric"]
+__all__ = ["IGNORED_LABEL", "NamedMetric", "canonical", "known_mode", "metric_names", "named_metric"]
 
 IGNORED_LABEL = -100  # torch's label for "does not count"
 
@@ -102,7 +102,7 @@ def named_metric(name: str, *, threshold: float = 0.0, ignore_index: int = IGNOR
       means over the labels, without those of which they are not defined.
 
     Args:
-        name: of the metric or an alias.
+        name: of the metric or an alias; capitals, spaces and hyphens do not matter.
         threshold: of one output, or of several labels: 0 for logits; 0.5 for probabilities.
         ignore_index: samples whose target is this one do not count.
 
@@ -116,12 +116,21 @@ def named_metric(name: str, *, threshold: float = 0.0, ignore_index: int = IGNOR
     >>> named_metric("mae").mode
     'min'
     """
-    known = _KNOWN.get(_ALIASES.get(name, name))
+    known = _known(name)
     if known is None:
-        near = get_close_matches(name, [*_KNOWN, *_ALIASES], n=1)
+        near = get_close_matches(canonical(name), [*_KNOWN, *_ALIASES], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"a metric that is given by its name must be one of {', '.join(_KNOWN)}; got {name!r}{hint}")
     return known._replace(statistic=partial(known.statistic, threshold=threshold, ignore_index=ignore_index))
+
+
+def canonical(name: str) -> str:
+    """A name in the spelling of ours: small letters, with underscores.
+
+    >>> canonical("Balanced accuracy"), canonical("F1")
+    ('balanced_accuracy', 'f1')
+    """
+    return "_".join(name.lower().replace("-", " ").split())
 
 
 def known_mode(name: str) -> str | None:
@@ -130,5 +139,10 @@ def known_mode(name: str) -> str | None:
     >>> known_mode("roc_auc"), known_mode("mae"), known_mode("my_metric")
     ('max', 'min', None)
     """
-    known = _KNOWN.get(_ALIASES.get(name, name))
+    known = _known(name)
     return None if known is None else known.mode
+
+
+def _known(name: str) -> NamedMetric | None:
+    own = canonical(name)
+    return _KNOWN.get(_ALIASES.get(own, own))

@@ -1,8 +1,7 @@
 """Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +20,6 @@ from ignite_recipes.handlers import (
     EarlyStopping,
     EpochAverages,
     History,
-    LearningRateScheduler,
 )
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
@@ -35,7 +33,14 @@ from ignite_recipes.recipes.assembly import (
     recorders,
 )
 from ignite_recipes.recipes.checks import check_saves
-from ignite_recipes.recipes.classification_settings import begin_run, check_arguments, checked_epochs, rates
+from ignite_recipes.recipes.classification_settings import (
+    attach_schedule,
+    begin_run,
+    check_arguments,
+    checked_epochs,
+    note_best,
+    rates,
+)
 from ignite_recipes.recipes.manager_saves import savers_through
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
@@ -166,7 +171,7 @@ class Trainer:
         self._stopping.attach(self.engine, measuring.monitor)
         if scheduler is not None:
             watched = None if options["monitor"] is None else measuring
-            _attach_schedule(self.engine, scheduler, watched, stretch=options["stretch_schedule"])
+            attach_schedule(self.engine, scheduler, watched, stretch=options["stretch_schedule"])
         self._history = History(METRICS, optional=[*measuring.names, *COUNTS], prefixes=measuring.prefixes)
         self._report = attach_records(
             self.engine,
@@ -299,32 +304,8 @@ class Trainer:
         metrics = [name for name in self._measuring.names if name in log]
         self._history.load_state_dict({"epochs": {name: log.get(name, []) for name in (*METRICS, *metrics)}})
         epochs = log.get("epoch", [])
-        _note_best(self._stopping, epochs, log.get(self._measuring.monitor, []))
+        note_best(self._stopping, epochs, log.get(self._measuring.monitor, []))
         return int(epochs[-1]) if epochs else 0
-
-
-def _attach_schedule(engine: TrainingEngine, scheduler: Any, measuring: Measuring | None, *, stretch: bool) -> None:
-    """Let a plateau schedule watch what decides, where that was said; otherwise what its own direction is of."""
-    if not isinstance(scheduler, LearningRateScheduler):
-        scheduler = LearningRateScheduler(engine.optimizer, scheduler)
-    scheduler.stretch = scheduler.stretch or stretch
-    watched = "val_accuracy" if scheduler.mode == "max" else "val_loss"
-    if measuring is not None and scheduler.is_plateau:
-        watched = measuring.monitor
-        if scheduler.mode != measuring.mode:
-            raise ValueError(
-                f"the plateau schedule must have the direction of monitor={watched!r}, mode={measuring.mode!r}; got "
-                f"{scheduler.mode!r}"
-            )
-    scheduler.attach(engine, watched)
-
-
-def _note_best(stopping: EarlyStopping, epochs: Sequence[float], values: Sequence[float]) -> None:
-    known = [k for k, value in enumerate(values) if math.isfinite(value)]
-    if known:
-        best = (max if stopping.mode == "max" else min)(known, key=values.__getitem__)
-        stopping.best_loss, stopping.best_epoch = values[best], int(epochs[best])
-        stopping.wait = int(epochs[-1] - epochs[best])
 
 
 def reapply_transforms(engine: TrainingEngine, dataset: RandomlyTransformed) -> None:

@@ -49,12 +49,12 @@ class Measuring:
         self.prefixes = [f"{name}_" for name in self.names]
         known = {**losses, **{f"val_{name}": self.metrics.mode(name) for name in self.metrics}}
         self.monitor = default if options["monitor"] is None else options["monitor"]
-        if options["monitor"] is not None:
-            others = [h.prefix for h in options["handlers"] if isinstance(h, Validation)]
+        is_given = options["monitor"] is not None
+        if is_given:
+            handlers = options["handlers"] if isinstance(options["handlers"], (list, tuple)) else ()
+            others = [handler.prefix for handler in handlers if isinstance(handler, Validation)]
             self._check_measured(known, validates, (*others, *self.prefixes))
-        self.mode = _mode(
-            self.monitor, options["mode"], known.get(self.monitor), is_given=options["monitor"] is not None
-        )
+        self.mode = _mode(self.monitor, options["mode"], known.get(self.monitor), is_given=is_given)
 
     def loss_of_evaluator(self, loss_fn: Callable[..., Any]) -> LossFunction:
         """A recipe's loss function, such that it gives what metrics need, if there are any."""

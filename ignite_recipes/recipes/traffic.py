@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,8 @@ from ignite_recipes.handlers import (
     History,
     LearningRateScheduler,
 )
-from ignite_recipes.handlers._report import Report
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_generators
-from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor, traffic_losses
+from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
@@ -44,6 +42,7 @@ from ignite_recipes.recipes.checks import check_saves
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, default_options, takes_run_options
 from ignite_recipes.recipes.traffic_parameters import complete_parameters, getDefaultModelParams
+from ignite_recipes.recipes.traffic_results import COMPONENTS, MODES, VIEWS, histories_of, info_of, line_of, truth
 
 __all__ = [
     "trainModel",
@@ -52,11 +51,9 @@ __all__ = [
     "validate_model",
 ]
 
-COMPONENTS = ("traffic", "classification", "transmission", "context")
 LAMBDAS = ("lambda_traffic_class", "lambda_transmission", "lambda_context")
 SIZES = ("input_size", "output_size", "num_classes", "hidden_size", "num_layers", "dropout_rate", "dt", "degree")
 KEPT_CHECKPOINTS = 3
-MODES = dict.fromkeys([f"{part}_{name}" for part in ("train", "val") for name in ("loss", *COMPONENTS)], "min")
 
 
 def trainModelByDefaultSetting(
@@ -167,7 +164,7 @@ def trainModel(
         )
     stopping = EarlyStopping(p["early_stop_patience"], 0.0, verbose=False, mode=measuring.mode)
     stopping.attach(trainer, measuring.monitor)
-    line = partial(_line, stopping)
+    line = partial(line_of, stopping)
     report = attach_records(
         trainer, history, line, options, print_every=1 if verbose else None, metrics=measuring.shown, stopping=stopping
     )
@@ -175,7 +172,7 @@ def trainModel(
 
     with _high_precision_matmul():
         train_to(p["num_epochs"], trainer, _loader(train_set, p, shuffle=True), options, settings)
-    return model.eval(), _histories(history, measuring), _info(stopping, history, measuring, report)
+    return model.eval(), histories_of(history, measuring), info_of(stopping, history, measuring, report)
 
 
 def train_one_epoch(
@@ -296,24 +293,7 @@ def _weighted_losses(
 ) -> dict[str, Any]:
     outputs = model(*inputs)
     losses = traffic_losses(outputs, batch, **weights)  # which has the defaults
-    return {**losses, "outputs": outputs, "targets": _truth(batch)} if give_outputs else losses
-
-
-def _truth(batch: tuple[Tensor, ...]) -> TrafficPrediction:
-    """What the model's outputs should have been."""
-    _, targets, _, _, traffic, traffic_class, transmissions, _ = batch
-    return TrafficPrediction(targets, traffic, traffic_class.long().flatten(), transmissions)
-
-
-def _output(number: int, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    return outputs[number], targets[number]
-
-
-VIEWS = {
-    name: partial(_output, TrafficPrediction._fields.index(field))
-    for name, field in zip(COMPONENTS, ("traffic", "class_logits", "transmission_logits", "path"), strict=True)
-}
-"""What a metric is given whose name begins so."""
+    return {**losses, "outputs": outputs, "targets": truth(batch)} if give_outputs else losses
 
 
 def _savers(p: Mapping[str, Any], measuring: Measuring, save_every_iterations: int | None) -> list[Attachable]:
@@ -334,33 +314,3 @@ def _high_precision_matmul() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _line(stopping: EarlyStopping, metrics: Mapping[str, float]) -> str:
-    best = " ⭐" if stopping.wait == 0 else ""
-    patience = "" if stopping.patience is None else f" | patience {stopping.wait}/{stopping.patience}"
-    return (
-        f"{datetime.now():%Y-%m-%d %H:%M:%S} | train {metrics['train_loss']:.4f} | val {metrics['val_loss']:.4f}{best}"
-        f"{patience} | learning rate {metrics['learning_rate']:.3g}"
-    )
-
-
-def _histories(history: History, measuring: Measuring) -> dict[str, Any]:
-    epochs = history.epochs
-    known = {*measuring.names, *(name for name in epochs if name.startswith(tuple(measuring.prefixes)))}
-    named = {name: epochs[name] for name in ("train_loss", "val_loss", "learning_rate")}
-    others = {name: epochs[name] for name in epochs if name in known or name in COUNTS}
-    return {**named, **others, "loss_components": {name: epochs[f"val_{name}"] for name in COMPONENTS}}
-
-
-def _info(stopping: EarlyStopping, history: History, measuring: Measuring, report: Report) -> dict[str, Any]:
-    best = measuring.best(history, stopping.best_epoch, "val_loss")
-    if measuring.monitor == "val_loss":
-        best["best_val_loss"] = stopping.best_loss
-    return {
-        "best_epoch": stopping.best_epoch,
-        **best,
-        "total_epochs_trained": len(history.epochs["train_loss"]),
-        "stopped_early": stopping.stopped_epoch is not None,
-        **({"report": report.contents} if report.contents else {}),
-    }

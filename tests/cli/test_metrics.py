@@ -62,3 +62,18 @@ def test_a_table_in_its_own_units(capsys):
     words = ["supervised", "table.csv", "--target", "size", "--metrics", "mae", "--monitor", "val_mae", "--epochs", "2"]
     assert main([*words, "--device", "cpu"]) == 0
     assert "(val_mae " in capsys.readouterr().out
+
+
+def test_a_monitor_that_is_never_a_number_is_told_and_the_run_is_kept(capsys):
+    words = ["supervised", "--hidden-dimension", "8", "--epochs", "1", "--metrics", "r2", "--monitor", "val_r2"]
+    assert main([*words, "--device", "cpu"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("ignite-recipes: no epoch of runs/exp1 had a finite val_r2, so there is no best one")
+    assert read_checkpoint("runs/exp1/checkpoints/latest_checkpoint.pt")["epoch"] == 1
+
+
+def test_a_configuration_may_list_them(tmp_path, capsys):
+    (tmp_path / "some.yaml").write_text("metrics: [r2, mae]\nmonitor: val_mae\nepochs: 1\nhidden_dimension: 8\n")
+    assert main(["vae", "--config", "some.yaml", "--device", "cpu"]) == 0
+    assert {"val_r2", "val_mae"} <= read_training_log("runs/exp1/training_log.csv").keys()
+    assert "Best val_mae" in capsys.readouterr().out

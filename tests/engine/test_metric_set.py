@@ -81,6 +81,7 @@ def kinds():
         "per_batch": lambda outputs, targets: (outputs.argmax(1) == targets).double().mean(),
         "per_sample": lambda outputs, targets: outputs.argmax(1) == targets,
         "in_python": lambda outputs, targets: float((outputs.argmax(1) == targets).double().mean()),
+        "of_numpy": lambda outputs, targets: (outputs.argmax(1) == targets).numpy(),
         "as_a_module": nn.CrossEntropyLoss(),
         "own": Counter(),
     }
@@ -89,7 +90,7 @@ def kinds():
 F1 = f1_score(Y, GUESSES, average="macro")
 EXPECTED = {
     **dict.fromkeys(["f1", "again", "by_function", "composed", "whole", "other"], F1),
-    **dict.fromkeys(["share", "per_batch", "per_sample", "in_python"], SHARE),
+    **dict.fromkeys(["share", "per_batch", "per_sample", "in_python", "of_numpy"], SHARE),
     "as_a_module": cross_entropy(SCORES, Y).item(),
     "own": 40,
 }
@@ -158,6 +159,10 @@ class Bad:
         *((Bad(where), f"RuntimeError: no {where} today") for where in ("reset", "update", "compute")),
         (lambda outputs, targets: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda outputs, targets: outputs, r"TypeError: a function must give one number, or one for each of the 13 sa"),
+        (
+            lambda outputs, targets: torch.tensor(1j),
+            "TypeError: a function must give real numbers; got torch.co",
+        ),
         (lambda outputs, targets: "good", "TypeError: a function must give a number or a tensor; got str"),
         (lambda outputs: 1.0, "TypeError: .*positional argument"),
         ("r2", r"ValueError: outputs and targets must be numbers of one shape.*got \(13, 3\) and \(13,\)"),
@@ -254,6 +259,8 @@ def test_a_view_is_what_metrics_of_its_name_are_given():
     ("metrics", "error", "message"),
     [
         (["f1", "f1"], ValueError, "each metric must be named once; got f1, f1"),
+        ("f1,F1", ValueError, "each metric must be named once; got f1, F1"),
+        (dict.fromkeys("ab", Accuracy()), ValueError, "must be an object of its own; got one for 'b' and another name"),
         ("f1,arcuracy", ValueError, "got 'arcuracy'; did you mean 'accuracy'"),
         ([Accuracy()], TypeError, "metrics must be a dict, .* or a list of names of known metrics"),
         (Accuracy(), TypeError, "metrics must be a dict"),
@@ -298,3 +305,8 @@ def test_numbers_of_numpy_are_numbers():
     assert found["a"] == 0.5
     assert isinstance(found["a"], float)
     assert found["b"].shape == (2, 2)
+
+
+def test_how_a_name_is_spelled_does_not_matter():
+    assert list(MetricSet("F1, Balanced accuracy,AUROC")) == ["f1", "balanced_accuracy", "auroc"]
+    assert list(MetricSet({"F1": "F1", "R2": "r2"})) == ["F1", "R2"]

@@ -151,3 +151,14 @@ def test_the_recipes_without_validation_say_nothing(task, said):
     model = VariationalAutoencoder(8, 2, 4)
     train_variational_autoencoder(model, [torch.rand(4, 8)], None, num_epochs=1)
     assert [message for message in said() if "never came" in message] == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "said"), [("val_f1", "min", 2), ("val_f1", "max", 0), ("val_mae", "max", 2)]
+)
+def test_a_known_metric_that_is_watched_the_other_way_is_said(task, tmp_path, caplog, metric, mode, said):
+    trainer = task.trainer()
+    EarlyStopping(3, verbose=False, mode=mode).attach(trainer, metric)
+    BestCheckpoint(tmp_path / "best.pt", metric, mode=mode).attach(trainer)
+    expected = f"the metric {metric!r} should be watched with mode={'min' if mode == 'max' else 'max'!r}"
+    assert [text.startswith(expected) for text in caplog.messages] == [True] * said

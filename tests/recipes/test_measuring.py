@@ -275,6 +275,11 @@ def test_what_cannot_decide_is_refused_before_anything_is_trained(settings, mess
     assert not Path("kept").exists()
 
 
+def test_handlers_that_are_no_list_are_refused_in_their_own_words():
+    with pytest.raises(TypeError, match="handlers must be a list of handlers; got None"):
+        supervised(1, monitor="val_loss", handlers=None)
+
+
 def test_accuracy_is_no_monitor_where_targets_are_numbers():
     numbers = TensorDataset(X, X[:, :1])
     with pytest.raises(ValueError, match="monitor='val_accuracy' is measured where targets are classes"):
