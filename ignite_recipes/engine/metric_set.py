@@ -82,27 +82,18 @@ class MetricSet:
         views, self._prepare = views or {}, prepare
         self._measures: dict[str, Measure] = {}
         self._views: dict[str, View] = {}
-        given: dict[str, Any] = {}
+        given: list[Any] = []
         for name, metric in _by_name(metrics).items():
             _check_name(name)
-            metric = canonical(metric) if isinstance(metric, str) else metric
-            view = _beginning(views, metric if isinstance(metric, str) else name)
+            view = _beginning(views, canonical(metric) if isinstance(metric, str) else name)
             if isinstance(metric, str):
-                own = metric if view is None else metric.removeprefix(f"{view}_")
+                own = _own_name(metric, view, views)
                 metric = named_metric(own, threshold=threshold, ignore_index=ignore_index)
-                if views and view is None:
-                    choices = ", ".join(f"{view}_{own}" for view in views)
-                    raise ValueError(f"a metric that is given by its name is of one output: {choices}; got {own!r}")
+            _check_free(name, metric, taken, given)
+            given.append(metric)
+            self._measures[name] = measure_of(metric)
             if view is not None:
                 self._views[name] = views[view]
-            if name in taken and not (isinstance(metric, NamedMetric) and metric.name == name == "accuracy"):
-                raise ValueError(
-                    f"a metric must not be named {name!r}: the history has that already; name it otherwise"
-                )
-            if hasattr(metric, "reset") and any(metric is other for other in given.values()):
-                raise ValueError(f"each metric must be an object of its own; got one for {name!r} and another name")
-            given[name] = metric
-            self._measures[name] = measure_of(metric)
         self._failures: dict[str, str] = {}
         self._said: set[str] = set()
 
@@ -207,6 +198,24 @@ def _by_name(metrics: Metrics) -> Mapping[str, Any]:
 def _beginning(views: Mapping[str, View], name: str) -> str | None:
     """The view that a name begins with."""
     return next((view for view in views if name.startswith(f"{view}_")), None)
+
+
+def _own_name(name: str, view: str | None, views: Mapping[str, View]) -> str:
+    """The name of a known metric without that of its view, which it must have where there are views."""
+    name = canonical(name)
+    if views and view is None:
+        choices = ", ".join(f"{view}_{name}" for view in views)
+        raise ValueError(f"a metric that is given by its name is of one output: {choices}; got {name!r}")
+    return name if view is None else name.removeprefix(f"{view}_")
+
+
+def _check_free(name: str, metric: Any, taken: Sequence[str], given: Sequence[Any]) -> None:
+    """Refuse a name that the losses have, and an object that has another name already: it would count twice."""
+    is_the_same = isinstance(metric, NamedMetric) and metric.name == name == "accuracy"
+    if name in taken and not is_the_same:
+        raise ValueError(f"a metric must not be named {name!r}: the history has that already; name it otherwise")
+    if hasattr(metric, "reset") and any(metric is other for other in given):
+        raise ValueError(f"each metric must be an object of its own; got one for {name!r} and another name")
 
 
 def _check_name(name: Any) -> None:
