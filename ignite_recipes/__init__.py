@@ -41,6 +41,7 @@ from ignite_recipes.data import (
 from ignite_recipes.devices import get_device
 from ignite_recipes.engine import (
     EvaluationEngine,
+    MetricSet,
     TrainEvents,
     TrainingEngine,
     TrainingStep,
@@ -83,7 +84,7 @@ from ignite_recipes.handlers import (
     clip_grad_norm,
 )
 from ignite_recipes.loading.randomness import set_seed
-from ignite_recipes.metrics import MetricsTracker
+from ignite_recipes.metrics import MetricsTracker, named_metric
 from ignite_recipes.models import (
     LeNet,
     ModelRegistry,
@@ -142,6 +143,7 @@ __all__ = [
     "InputAugmentation",
     "LeNet",
     "LearningRateScheduler",
+    "MetricSet",
     "MetricsTracker",
     "MixedPrecisionTrainer",
     "ModelRegistry",
@@ -200,6 +202,7 @@ __all__ = [
     "make_resumable",
     "make_traffic_windows",
     "multilayer_perceptron",
+    "named_metric",
     "parts_of",
     "plot_history",
     "plot_latent",

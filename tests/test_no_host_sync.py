@@ -273,6 +273,16 @@ def train_classifier(accelerator, folder, *, scheduler="plateau", **settings):
     trainer.train(EPOCHS)
 
 
+METRICS = {
+    "f1": "f1",
+    "auroc": "auroc",
+    "balanced_accuracy": "balanced_accuracy",
+    "per_sample": lambda outputs, targets: outputs.float().sum(1),
+    "per_batch": lambda outputs, targets: outputs.float().mean(),
+}
+"""In a step of an evaluation, too, nothing is read; those that do not fit a recipe are not computed to their end."""
+
+
 def recorders(folder):
     return [handlers.TrainingLog(folder / "log.csv"), handlers.TensorBoardLog(folder)]
 
@@ -287,6 +297,9 @@ RECIPES = {
     "supervised, classes on the device": (train_supervised, {"classes": True, "on_device": True}),
     "supervised, classes, skip": (train_supervised, {"classes": True, "non_finite": "skip"}),
     "supervised, bfloat16, onecycle": (train_supervised, {"precision": "bfloat16", "scheduler_type": "onecycle"}),
+    "vae, metrics": (train_vae, {"on_device": True, "metrics": METRICS}),
+    "supervised, metrics": (train_supervised, {"on_device": True, "metrics": {**METRICS, "mae": "mae", "r2": "r2"}}),
+    "classification, metrics": (train_classifier, {"metrics": {**METRICS, "f1": "f1"}, "monitor": "val_f1"}),
     "traffic": (train_traffic, {}),
     "classification": (train_classifier, {}),
     "classification, bfloat16, accumulation": (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from ignite.metrics import Accuracy
 from support.equality import equal
 from torch import nn
 from torch.optim import SGD
@@ -135,6 +136,7 @@ ADDED = {
     },
     "the recipe's checkpoints": lambda folder: {"checkpoint_dir": folder / "kept"},
     "the recipe's inside": lambda folder: {"checkpoint_dir": folder / "kept", "save_every_iterations": 2},
+    "metrics": lambda folder: {"metrics": {"drawn": lambda outputs, targets: torch.rand(()), "none": Accuracy()}},
     "an average": lambda folder: {"handlers": [ExponentialMovingAverage(0.9, validate=False)]},
     "an average that is validated": lambda folder: {"handlers": [ExponentialMovingAverage(0.9)]},
     "the recipe's average": lambda folder: {"ema_decay": 0.9},

@@ -147,10 +147,13 @@ class CheckpointManager:
         path = self._path(f"epoch_{operator.index(epoch)}.pt")
         self.save_checkpoint(model, optimizer, epoch, loss, accuracy, path, additional_info)
 
-    def write_epoch(self, contents: Mapping[str, Any]) -> None:
-        """Write an epoch's files, each with ``contents``, among which are those of ``classifier_entries``."""
+    def write_epoch(self, contents: Mapping[str, Any], *, is_best: bool | None = None) -> None:
+        """Write an epoch's files, each with ``contents``, among which are those of ``classifier_entries``.
+
+        ``is_best`` says whether the epoch is the best so far; None: if its accuracy is.
+        """
         accuracy, epoch = contents["accuracy"], contents["epoch"]
-        if accuracy > self.best_accuracy:
+        if accuracy > self.best_accuracy if is_best is None else is_best:
             write_checkpoint(contents, self._path(BEST))
             self.best_accuracy = accuracy
         if self.should_save_epoch(epoch):

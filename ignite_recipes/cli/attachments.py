@@ -1,6 +1,7 @@
 """What a command attaches to its recipe so that the run is an experiment: settings, log, curves and checkpoints."""
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,17 @@ from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal
 from ignite_recipes.recipes.assembly import recorders
 from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
+from ignite_recipes.recipes.measuring import Measuring
+from ignite_recipes.recipes.options import default_options
 
-__all__ = ["checkpoint_to_resume", "experiment_handlers", "run_handlers"]
+__all__ = [
+    "best_checkpoint",
+    "checkpoint_to_resume",
+    "experiment_handlers",
+    "monitored",
+    "require_best",
+    "run_handlers",
+]
 
 
 class _KeepSettings:
@@ -53,6 +63,37 @@ class _InitialWeights:
 
     def attach(self, trainer: TrainingEngine) -> None:
         load_checkpoint(self.path, trainer.model, averaged=None)
+
+
+def best_checkpoint(
+    experiment: ExperimentManager, settings: dict[str, Any], losses: Mapping[str, str], **of_metrics: Any
+) -> BestCheckpoint:
+    """What saves the epoch that is best by the command's ``--monitor``, without one by the validation loss.
+
+    Args:
+        experiment: whose folder gets the file.
+        settings: of the command.
+        losses: what the recipe measures anyway, and which way it is better.
+        of_metrics: how the recipe reads the names of metrics, as for ``Measuring``.
+    """
+    options = default_options(**{name: settings[name] for name in ("metrics", "monitor", "mode")})
+    measuring = Measuring(options, losses, "val_loss", validates=True, **of_metrics)
+    return BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt", measuring.monitor, mode=measuring.mode)
+
+
+def monitored(settings: dict[str, Any], result: Mapping[str, Any]) -> str:
+    """What the best epoch's monitored metric was, for the last line; empty if it is one that the line has anyway."""
+    value = result.get(f"best_{settings['monitor']}")
+    return "" if value is None else f" ({settings['monitor']} {value:.4g})"
+
+
+def require_best(experiment: ExperimentManager, settings: dict[str, Any], epoch: int | None) -> None:
+    """Raise ValueError if no epoch was the best, since what decides was never a finite number."""
+    if not epoch:
+        raise ValueError(
+            f"no epoch of {experiment.experiment_dir} had a finite {settings['monitor'] or 'validation loss'}, so "
+            "there is no best one: see its log; its last epoch is in checkpoints/latest_checkpoint.pt"
+        )
 
 
 def run_handlers(experiment: ExperimentManager, settings: dict[str, Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from ignite_recipes.checkpoint.manager import CheckpointManager
-from ignite_recipes.cli.attachments import run_handlers
+from ignite_recipes.cli.attachments import monitored, require_best, run_handlers
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import BaseDataset, DatasetRegistry
@@ -141,9 +141,10 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
         **run_options(settings, Trainer),
     )
     results = trainer.train(settings["epochs"])
+    require_best(experiment, settings, results["best_epoch"])
     trained = len(results["history"]["val_accuracy"])
     early = ", stopped early" if results["stopped_early"] else ""
     return (
-        f"Best validation accuracy {results['best_accuracy']:.2f}%, at epoch {results['best_epoch']} of "
-        f"{trained}{early}; log, curves and checkpoints are in {results['experiment_dir']}"
+        f"Best validation accuracy {results['best_accuracy']:.2f}%{monitored(settings, results)}, at epoch "
+        f"{results['best_epoch']} of {trained}{early}; log, curves and checkpoints are in {results['experiment_dir']}"
     )

@@ -1,23 +1,28 @@
 """``ignite-recipes supervised``: train a network on a table of yours, or a classifier of the digits."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ignite_recipes.cli.attachments import checkpoint_to_resume, experiment_handlers
+from ignite_recipes.cli.attachments import (
+    best_checkpoint,
+    checkpoint_to_resume,
+    experiment_handlers,
+    monitored,
+    require_best,
+)
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
 from ignite_recipes.data import create_dataloaders, load_digits_matrix
 from ignite_recipes.experiments.manager import ExperimentManager
-from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.recipes import train_model_advanced
+from ignite_recipes.recipes.supervised import MODES
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -79,7 +84,7 @@ def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset, Tenso
 def _train(
     experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset, Tensor] | None
 ) -> str:
-    best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
+    best = best_checkpoint(experiment, settings, MODES)
     unit = "cross-entropy, nats" if data is not None else "loss"
     arguments = {
         "epochs": settings["epochs"],
@@ -102,11 +107,13 @@ def _train(
     model = multilayer_perceptron(64, 10, **network)
     result = train_model_advanced(model, train_loader, val_loader, **arguments)
     history, epoch = result["history"], result["best_epoch"]
+    require_best(experiment, settings, epoch)
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""
     return (
-        f"Validation accuracy {accuracy:.2f}% at epoch {epoch} of {result['epochs_trained']}{early}, {verdict} than "
+        f"Validation accuracy {accuracy:.2f}%{monitored(settings, result)} at epoch {epoch} of "
+        f"{result['epochs_trained']}{early}, {verdict} than "
         f"the {guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
         f"{experiment.experiment_dir}"
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from ignite_recipes.cli.attachments import monitored, require_best
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.recipes import train_on_table
@@ -61,19 +62,20 @@ def train_table(experiment: ExperimentManager, settings: dict[str, Any], argumen
     """
     of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers")}
     result = train_on_table(settings["file"], **of_table, **arguments)
+    require_best(experiment, settings, result["best_epoch"])
     metrics, baseline = result["metrics"], result["baseline"]
     early = " (stopped early)" if result["stopped_early"] else ""
     place = f"at epoch {result['best_epoch']} of {result['epochs_trained']}{early}"
     folder = experiment.experiment_dir
     if "accuracy" in metrics:
         is_better = metrics["accuracy"] > baseline["accuracy"]
-        reached = (
-            f"Validation accuracy {metrics['accuracy']:.2f}% (balanced {metrics['balanced_accuracy']:.2f}%) {place}"
-        )
+        balanced = f"(balanced {metrics['balanced_accuracy']:.2f}%)"
+        reached = f"Validation accuracy {metrics['accuracy']:.2f}% {balanced}{monitored(settings, result)} {place}"
         guess = f"the {baseline['accuracy']:.2f}% of always guessing the most frequent class"
     else:
         is_better = metrics["rmse"] < baseline["rmse"]
-        reached = f"Validation RMSE {metrics['rmse']:.4g} (R2 {metrics['r2']:.3f}) {place}"
+        r2 = f"(R2 {metrics['r2']:.3f})"
+        reached = f"Validation RMSE {metrics['rmse']:.4g} {r2}{monitored(settings, result)} {place}"
         guess = f"the {baseline['rmse']:.4g} of always guessing the mean"
     return (
         f"{reached}, {'better' if is_better else 'no better'} than {guess}; curves and checkpoints are in {folder}, "

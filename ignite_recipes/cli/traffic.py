@@ -1,21 +1,26 @@
 """``ignite-recipes traffic``: train a traffic predictor on the CO2 series, or on a CSV file."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.attachments import checkpoint_to_resume, experiment_handlers
+from ignite_recipes.cli.attachments import (
+    best_checkpoint,
+    checkpoint_to_resume,
+    experiment_handlers,
+    monitored,
+    require_best,
+)
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
 from ignite_recipes.experiments.manager import ExperimentManager
-from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.models import predict_traffic
 from ignite_recipes.recipes import TrafficParameters, getDefaultModelParams, trainModel
+from ignite_recipes.recipes.traffic_results import MODES, VIEWS
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -81,7 +86,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     parameters = getDefaultModelParams(settings["len_source"], settings["len_target"], train)
     parameters |= {name: settings[name] for name in (*_parameters(), "seed")}
     parameters |= {"num_epochs": settings["epochs"], "early_stop_patience": settings["patience"]}
-    best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
+    best = best_checkpoint(experiment, settings, MODES, views=VIEWS)
     model, _, info = trainModel(
         parameters | {"save_checkpoints": False},
         train,
@@ -92,19 +97,20 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
         **run_options(settings, trainModel),
     )
+    require_best(experiment, settings, info["best_epoch"])
     reports = {"model": traffic_report(predict_traffic(model, val), val), **baseline_reports(train, val)}
     for name, report in reports.items():
         print_line("  ".join([f"{name:<15}", *(f"{key} {value:.3f}" for key, value in report.items())]))
-    return _verdict(reports, info, experiment.experiment_dir)
+    return _verdict(reports, info, experiment.experiment_dir, monitored(settings, info))
 
 
-def _verdict(reports: dict[str, dict[str, float]], info: dict[str, Any], folder: str) -> str:
+def _verdict(reports: dict[str, dict[str, float]], info: dict[str, Any], folder: str, monitored: str) -> str:
     model, *baselines = reports.values()
     best_mse = min(report["traffic_mse"] for report in baselines)
     best_kappa = max(report["kappa"] for report in baselines)
     beats = model["traffic_mse"] < best_mse and model["kappa"] > best_kappa
     return (
-        f"Traffic: mean squared error {model['traffic_mse']:.4f} and kappa {model['kappa']:.3f} at epoch "
+        f"Traffic: mean squared error {model['traffic_mse']:.4f} and kappa {model['kappa']:.3f}{monitored} at epoch "
         f"{info['best_epoch']} of {info['total_epochs_trained']}, {'better' if beats else 'no better'} than the "
         f"baselines ({best_mse:.4f}, {best_kappa:.3f}); curves and checkpoints are in {folder}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.checkpoint.model_file import load_checkpoint
-from ignite_recipes.cli.attachments import checkpoint_to_resume, experiment_handlers
+from ignite_recipes.cli.attachments import best_checkpoint, checkpoint_to_resume, experiment_handlers
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import (
@@ -19,10 +19,10 @@ from ignite_recipes.data import (
 )
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.experiments.manager import ExperimentManager
-from ignite_recipes.handlers import BestCheckpoint
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import VariationalAutoencoder, save_for_inference
 from ignite_recipes.recipes import train_variational_autoencoder
+from ignite_recipes.recipes.vae import MODES
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -74,7 +74,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
     model = VariationalAutoencoder(train.num_features, settings["latent_dimension"], settings["hidden_dimension"])
-    best = BestCheckpoint(Path(experiment.checkpoints_dir) / "best_model.pt")
+    best = best_checkpoint(experiment, settings, MODES)
     history = train_variational_autoencoder(
         model,
         train_loader,
@@ -90,12 +90,15 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         **run_options(settings, train_variational_autoencoder),
     )
     if best.best is None or not best.path.is_file():
-        raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite validation loss: nothing was exported")
+        raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite {best.metric}: nothing was exported")
     load_checkpoint(best.path, model, averaged=None)
     on_rank_zero(lambda: save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names))
     trained = len(history["val_loss"])
     early = ", stopped early" if trained < settings["epochs"] else ""
+    reached = f"validation loss {best.best:.3f} nats per vector"
+    if best.metric != "val_loss":
+        reached = f"{best.metric} {best.best:.4g}"
     return (
-        f"Best validation loss {best.best:.3f} nats per vector, at epoch {best.best_epoch} of {trained}{early}; "
+        f"Best {reached}, at epoch {best.best_epoch} of {trained}{early}; "
         f"model, curves and checkpoints are in {experiment.experiment_dir}"
     )

@@ -4,6 +4,7 @@ from ignite_recipes.engine.create import create_trainer
 from ignite_recipes.engine.describe import describe
 from ignite_recipes.engine.evaluator import EvaluationEngine, create_evaluator
 from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.metric_set import MetricSet
 from ignite_recipes.engine.parts import keep_state, parts_of
 from ignite_recipes.engine.resumable import make_resumable
 from ignite_recipes.engine.step import TrainingStep
@@ -12,6 +13,7 @@ from ignite_recipes.engine.update import Update
 
 __all__ = [
     "EvaluationEngine",
+    "MetricSet",
     "TrainEvents",
     "TrainingEngine",
     "TrainingStep",

@@ -1,6 +1,6 @@
 """The evaluator: a model's losses on data that it is not trained on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,10 +12,12 @@ from ignite_recipes.engine.compiling import compiled
 from ignite_recipes.engine.copies import state_of_step
 from ignite_recipes.engine.keyed_engine import KeyedEngine
 from ignite_recipes.engine.losses import LossFunction, check_loss, check_loss_function, modules_of
+from ignite_recipes.engine.metric_set import Metrics, MetricSet
 from ignite_recipes.engine.models import Models, as_module
 from ignite_recipes.engine.modes import in_evaluation_mode
+from ignite_recipes.engine.predictions import Predictions, detached
 from ignite_recipes.exchange import exchange_of
-from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.exchange.ranks import join_ranks, rank
 from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 
@@ -62,6 +64,7 @@ class EvaluationStep:
         by_length = self.batch_size is count_samples
         state.num_samples, share = self.exchange.count(self.batch_size(batch), part, by_length=by_length)
         if not state.num_samples:
+            state.predictions = Predictions(None, None, 0)
             return {}  # of no sample there is no mean
         try:
             losses = self.losses(self.model, self.get_inputs(batch), batch)
@@ -74,7 +77,16 @@ class EvaluationStep:
             ) from error
         with torch.no_grad():
             check_loss(losses)
+        state.predictions = self._predictions(losses, batch, part)
         return self.exchange.end_average(self.exchange.begin_average(losses, share))
+
+    def _predictions(self, losses: Mapping[str, Any], batch: Any, part: Any) -> Predictions | None:
+        """What metrics are given; None if the loss function gives no outputs and targets."""
+        if not {"outputs", "targets"} <= losses.keys():
+            return None
+        is_one_of_copies = part is not None and part.copies > 1 and rank() > 0
+        outputs, targets = detached(losses["outputs"]), detached(losses["targets"])
+        return Predictions(outputs, targets, self.batch_size(batch), counts=not is_one_of_copies)
 
 
 class EvaluationEngine(KeyedEngine):
@@ -109,8 +121,11 @@ class EvaluationEngine(KeyedEngine):
         """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
         self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
         self.state.metrics = {}
-        with in_evaluation_mode(self.model, *modules_of(self.step.loss_fn)):
-            return super().run(data, max_epochs, max_iters, epoch_length)
+        try:
+            with in_evaluation_mode(self.model, *modules_of(self.step.loss_fn)):
+                return super().run(data, max_epochs, max_iters, epoch_length)
+        finally:
+            self.state.predictions = None
 
 
 def create_evaluator(
@@ -124,13 +139,16 @@ def create_evaluator(
     prepare_batch: Transfer = to_device,
     compile: bool | str = False,
     enable_grad: bool = False,
+    metrics: Metrics | MetricSet = None,
 ) -> EvaluationEngine:
     """An Ignite Engine that computes a model's losses without training it, in float32.
 
-    Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed. Ignite's metrics can be
-    attached to it as to any evaluator.
+    Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed.
 
     Args:
+        metrics: of outputs and targets, measured over all samples: ``{"f1": "f1", "mine": function}``, see
+            :class:`~ignite_recipes.MetricSet`. ``loss_fn`` must give ``"outputs"`` and ``"targets"`` besides
+            ``"loss"`` then; a trainer with the same one leaves them out of its losses.
         enable_grad: for a loss that is made of derivatives, e.g. a gradient penalty or the residual of a differential
             equation: ``torch.autograd.grad`` works in ``loss_fn``. The weights get no gradients.
 
@@ -139,12 +157,24 @@ def create_evaluator(
     >>> _ = EpochAverages().attach(evaluator)
     >>> evaluator.run([torch.tensor([1.0, 1.0, 1.0]), torch.tensor([5.0])]).metrics
     {'loss': 7.0}
+
+    >>> def loss_fn(model, inputs, batch):
+    ...     outputs, targets = model(inputs), batch[1]
+    ...     return {"loss": (outputs - targets).square().mean(), "outputs": outputs, "targets": targets}
+    >>> x, y = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 1.0, 3.5])
+    >>> evaluator = create_evaluator(nn.Identity(), loss_fn, metrics=["mae", "r2"])
+    >>> {name: round(value, 3) for name, value in evaluator.run([(x[:2], y[:2]), (x[2:], y[2:])]).metrics.items()}
+    {'mae': 0.5, 'r2': 0.654}
     """
     check_loss_function(loss_fn)
+    metrics = metrics if isinstance(metrics, MetricSet) else MetricSet(metrics)
     target = as_device(device)
     join_ranks(target)
     moved = move_model(as_module(model), target)
     step = EvaluationStep(
         moved, loss_fn, target, get_inputs, batch_size, prepare_batch, compile=compile, enable_grad=enable_grad
     )
-    return EvaluationEngine(step, seed=seed)
+    evaluator = EvaluationEngine(step, seed=seed)
+    if metrics:
+        metrics.attach(evaluator)
+    return evaluator

@@ -13,6 +13,8 @@ __all__ = ["LossFunction", "check_loss", "check_loss_function", "modules_of"]
 LossFunction = Callable[[Any, Any, Any], Mapping[str, Tensor]]
 """``loss_fn(model, inputs, batch)`` gives a dict of 0-d tensors; the one named ``"loss"`` is minimised.
 
+``"outputs"`` and ``"targets"`` in it, of any kind, are no losses: an evaluator gives them to its metrics.
+
 Its parameters may be annotated as narrowly as they are: the user's own class of model, its inputs, its batches.
 """
 

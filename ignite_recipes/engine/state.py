@@ -72,6 +72,8 @@ class TrainingState(State):
             not say it.
         grad_norm: the total gradient norm before clipping, once a handler has measured it in this step.
         update: the one that is computed, of the step's updates.
+        predictions: of an evaluator, what its metrics are given of the current batch: ``outputs``, ``targets``,
+            ``num_samples``, and whether this rank counts it.
     """
 
     def __init__(self) -> None:
@@ -81,6 +83,7 @@ class TrainingState(State):
         self.num_samples: int | None = 0
         self.grad_norm: Tensor | None = None
         self.update: Any = None
+        self.predictions: Any = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -101,7 +104,7 @@ class TrainingState(State):
         return {name: value for name, value in vars(self).items() if name not in known and _is_plain(value)}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "dataloader": None, "batch": None, "inputs": None, "losses": None}
+        return {**vars(self), "dataloader": None, "batch": None, "inputs": None, "losses": None, "predictions": None}
 
 
 def _is_plain(value: Any) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ignite_recipes.exchange.averaging import losses_in
+
 __all__ = ["Alone"]
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
@@ -37,7 +39,7 @@ class Alone:
 
     def begin_average(self, losses: Mapping[str, Any], share: float) -> Any:
         """The losses themselves."""
-        return losses
+        return losses_in(losses)
 
     def end_average(self, begun: Any) -> dict[str, Tensor]:
         """The losses, detached."""

@@ -9,7 +9,18 @@ from torch import Tensor
 
 from ignite_recipes.exchange.ranks import all_reduce_sum
 
-__all__ = ["LossAverage", "count_over_ranks"]
+__all__ = ["LossAverage", "count_over_ranks", "losses_in"]
+
+_FOR_METRICS = ("outputs", "targets")
+
+
+def losses_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a loss function gave, without ``outputs`` and ``targets``, which are for an evaluator's metrics.
+
+    >>> losses_in({"loss": 0.5, "outputs": [0.1, 0.9]})
+    {'loss': 0.5}
+    """
+    return {name: value for name, value in values.items() if name not in _FOR_METRICS}
 
 
 class LossAverage:
@@ -21,6 +32,7 @@ class LossAverage:
     """
 
     def __init__(self, values: Mapping[str, Any], share: float) -> None:
+        values = losses_in(values)
         self._names = list(values)
         device = next(value.device for value in values.values() if isinstance(value, Tensor))
         exact = torch.float32 if device.type == "mps" else torch.float64

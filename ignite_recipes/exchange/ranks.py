@@ -19,6 +19,7 @@ import torch.distributed as dist
 __all__ = [
     "LostRankError",
     "all_equal",
+    "all_gather",
     "all_reduce_max",
     "all_reduce_sum",
     "join_ranks",
@@ -101,6 +102,24 @@ def all_reduce_max(value: int) -> int:
 def all_equal(value: int) -> bool:
     """Whether all ranks give the same number, of 63 bits."""
     return all_reduce_max(value) == -all_reduce_max(-value)
+
+
+def all_gather(value: _T) -> list[_T]:
+    """What each rank gives, in their order, on all of them: tensors, in lists and tuples, on the CPU."""
+    if world_size() == 1:
+        return [value]
+    found: list[Any] = [None] * world_size()
+    with _lost_rank_told():
+        dist.all_gather_object(found, _on_cpu(value), group=_between_hosts())
+    return found
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.cpu()
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(map(_on_cpu, value))
+    return type(value)(map(_on_cpu, value)) if type(value) in (list, tuple) else value
 
 
 def all_reduce_sum(value: float) -> float:

@@ -1,5 +1,6 @@
 """What an engine has measured, as its handlers read it: the metrics of this epoch, with one value on all ranks."""
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,9 +11,13 @@ from ignite_recipes.engine.describe import is_filtered
 from ignite_recipes.engine.state import EpochMetrics
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
+from ignite_recipes.handlers._numbers import numbers_of
 from ignite_recipes.handlers._run_end import MissingMetrics
+from ignite_recipes.metrics import known_mode
 
-__all__ = ["HostMetrics", "Metric"]
+__all__ = ["HostMetrics", "Metric", "say_other_direction"]
+
+logger = logging.getLogger(__name__)
 
 Metric = str | Callable[[Any], float | Tensor]
 """A name in ``state.metrics``, or a function of the trainer, of whichever class, that gives the number."""
@@ -41,6 +46,7 @@ class HostMetrics:
             ValueError: if another handler watches something else: a plateau schedule and early stopping that
                 disagree about what is better work against each other.
         """
+        say_other_direction(metric, mode)
         if self.trainer is None or independent:
             return
         if self.trainer.watched not in (None, (metric, mode)):
@@ -104,6 +110,12 @@ class HostMetrics:
         metrics = self.engine.state.metrics
         return metrics.new() if isinstance(metrics, EpochMetrics) else dict(metrics)
 
+    def numbers(self, names: Iterable[str] | None = None, *, of_earlier_epochs: bool = False) -> dict[str, float]:
+        """Those of this epoch that are numbers, of ``names`` or all; of the others a warning says so, once in a run."""
+        known = self.engine.state.metrics if of_earlier_epochs else self.new()
+        said: set[str] = vars(self.engine).setdefault("no_numbers", set())
+        return numbers_of(known if names is None else {name: known[name] for name in names if name in known}, said)
+
     @property
     def _measures_now_and_then(self) -> bool:
         """Whether something that may measure is attached to some epochs or iterations only, ``every=2``."""
@@ -125,6 +137,16 @@ class HostMetrics:
                 "Attach what computes it (Validation, EpochAverages) to this trainer, or name another metric"
             )
         return float(metrics[name])
+
+
+def say_other_direction(metric: Metric, mode: str) -> None:
+    """Warn of a metric that is known to be better the other way: where ``mode`` is left out, it is ``"min"``."""
+    name = metric.removeprefix("val_").removeprefix("train_") if isinstance(metric, str) else ""
+    known = known_mode(name)
+    if known not in (None, mode):
+        logger.warning(
+            "the metric %r should be watched with mode=%r, if it is what its name says; got %r", metric, known, mode
+        )
 
 
 def begin_epoch(engine: Engine) -> None:

@@ -28,8 +28,8 @@ def is_better(value: float, than: float, mode: str, least: float = 0.0) -> bool:
     return value < than - least if mode == "min" else value > than + least
 
 
-def numbers_of(metrics: Mapping[str, Any], said: set[str], who: object) -> dict[str, float]:
-    """The metrics that are numbers; of each other one a warning says once that ``who`` leaves it out."""
+def numbers_of(metrics: Mapping[str, Any], said: set[str]) -> dict[str, float]:
+    """The metrics that are numbers; of each other one a warning says, once for ``said``, that it is left out."""
     found = {}
     for name, value in metrics.items():
         number = as_number(value)
@@ -37,5 +37,10 @@ def numbers_of(metrics: Mapping[str, Any], said: set[str], who: object) -> dict[
             found[name] = number
         elif name not in said:
             said.add(name)
-            logger.warning("%r leaves out the metric %r, which is no number but %s", who, name, type(value).__name__)
+            shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+            logger.warning(
+                "the metric %r is no number but a %s%s: history, logs and progress bars leave it out; it is in "
+                "state.metrics, and a recipe's results and checkpoints have it as `report`",
+                name, type(value).__name__, shape,
+            )  # fmt: skip
     return found

@@ -13,7 +13,7 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.handlers._host import host_of
-from ignite_recipes.handlers._host_metrics import Metric
+from ignite_recipes.handlers._host_metrics import Metric, say_other_direction
 from ignite_recipes.handlers._numbers import is_better
 from ignite_recipes.handlers.checkpointing import prepare_folder, require_ours
 from ignite_recipes.handlers.early_stopping import EarlyStopping
@@ -92,6 +92,7 @@ class BestCheckpoint:
         With ``every_validation`` a run without a ``Validation`` inside epochs raises a RuntimeError when it starts.
         """
         require_ours(trainer, self)
+        say_other_direction(self.metric, self.mode)
         prepare_folder(self.path.parent)
         host = host_of(trainer)
         host.keep("best_checkpoint", self)

@@ -7,7 +7,6 @@ from typing import Any
 from ignite.engine import Engine
 
 from ignite_recipes.handlers._host import host_of
-from ignite_recipes.handlers._numbers import numbers_of
 
 __all__ = ["History"]
 
@@ -24,6 +23,7 @@ class History:
         names: of the metrics; each gets a list, which stays empty if there is no such metric.
         optional: of metrics that get a list only when there is one.
         unmeasured: those of ``names`` that this run is known not to measure: their lists stay empty without a warning.
+        prefixes: every metric whose name begins with one of these gets a list, too, when there is one.
 
     >>> trainer = Engine(lambda engine, batch: None)
     >>> history = History(["loss"]).attach(trainer)
@@ -33,15 +33,23 @@ class History:
     {'loss': [0.5, 0.5]}
     """
 
-    def __init__(self, names: Iterable[str], optional: Iterable[str] = (), *, unmeasured: Iterable[str] = ()) -> None:
-        for what, given in (("names", names), ("optional", optional), ("unmeasured", unmeasured)):
+    def __init__(
+        self,
+        names: Iterable[str],
+        optional: Iterable[str] = (),
+        *,
+        unmeasured: Iterable[str] = (),
+        prefixes: Iterable[str] = (),
+    ) -> None:
+        given_names = {"names": names, "optional": optional, "unmeasured": unmeasured, "prefixes": prefixes}
+        for what, given in given_names.items():
             if isinstance(given, str):
                 raise TypeError(f"{what} must be a list of names of metrics; got {given!r}")
         self.epochs: dict[str, list[float]] = {name: [] for name in names}
         self._optional = tuple(optional)
         self._count = 0  # epochs so far
         self._required = set(self.epochs) - set(unmeasured)
-        self._said: set[str] = set()  # metrics that are no numbers
+        self._prefixes = tuple(prefixes)
 
     def __repr__(self) -> str:
         return f"History({', '.join(self.epochs)})"
@@ -55,17 +63,18 @@ class History:
 
     def __call__(self, trainer: Engine) -> None:
         """Take note of the epoch that has just ended."""
-        wanted = [*self.epochs, *(name for name in self._optional if name not in self.epochs)]
         host = host_of(trainer)
         new = host.metrics.new()
+        others = [*self._optional, *(name for name in new if name.startswith(self._prefixes))]
+        wanted = dict.fromkeys([*self.epochs, *others])
         earlier = {name: math.nan for name, values in self.epochs.items() if values and name not in new}
-        numbers = numbers_of({name: new[name] for name in wanted if name in new}, self._said, self)
+        numbers = host.metrics.numbers(wanted)
         before, self._count = self._count, self._count + 1
         for name, number in {**earlier, **numbers}.items():
             values = self.epochs.setdefault(name, [])
             values += [math.nan] * (before - len(values))  # of epochs before the first that measured it
             values.append(number)
-        came = {name for name, values in self.epochs.items() if values} | self._said
+        came = {name for name, values in self.epochs.items() if values} | set(new)
         host.metrics.await_metrics(self, sorted(self._required - came))
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from ignite.engine import Engine, Events
 
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import host_of
-from ignite_recipes.handlers._numbers import numbers_of
 
 __all__ = ["ProgressBar", "print_line"]
 
@@ -39,7 +38,6 @@ class ProgressBar:
         if isinstance(metrics, str):
             raise TypeError(f"metrics must be a tuple of names of metrics; got {metrics!r}")
         self.metrics = metrics
-        self._said: set[str] = set()  # metrics that are no numbers
         self._bar: Any = None
 
     def __repr__(self) -> str:
@@ -72,8 +70,7 @@ class ProgressBar:
         if self._bar is None:
             return
         state = trainer.state
-        known = {name: state.metrics[name] for name in self.metrics if name in state.metrics}
-        numbers = numbers_of(known, self._said, self)
+        numbers = host_of(trainer).metrics.numbers(self.metrics, of_earlier_epochs=True)
         self._bar.set_postfix({name: f"{number:.4g}" for name, number in numbers.items()}, refresh=False)
         self._bar.set_description_str(f"epoch {min(state.epoch + 1, state.max_epochs or 1)}/{state.max_epochs}")
 

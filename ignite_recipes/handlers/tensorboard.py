@@ -11,7 +11,6 @@ from ignite.engine import Engine
 
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import host_of
-from ignite_recipes.handlers._numbers import numbers_of
 
 __all__ = ["TensorBoardLog"]
 
@@ -49,7 +48,6 @@ class TensorBoardLog:
         self.folder = Path(folder)
         self._writer: Any = None
         self._last_epoch: int | None = None
-        self._said: set[str] = set()  # metrics that are no numbers
 
     def __repr__(self) -> str:
         return "TensorBoardLog()"
@@ -77,7 +75,7 @@ class TensorBoardLog:
         self._last_epoch = None  # if a write fails, what it leaves is removed before the next one
         if self._writer is None:
             self._open(epoch)
-        for name, number in numbers_of(host_of(trainer).metrics.new(), self._said, self).items():
+        for name, number in host_of(trainer).metrics.numbers().items():
             event = Event(wall_time=time.time(), step=epoch, summary=scalar(_tag(name), number))
             self._writer.write_event(event)
         self._writer.flush()

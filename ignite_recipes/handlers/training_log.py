@@ -13,7 +13,6 @@ from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, whole_lines
 from ignite_recipes.files import replace_file
 from ignite_recipes.handlers._host import host_of
-from ignite_recipes.handlers._numbers import numbers_of
 
 __all__ = ["TrainingLog"]
 
@@ -52,7 +51,6 @@ class TrainingLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._columns: list[str] = []
-        self._said: set[str] = set()  # metrics that are no numbers
         self._last_epoch: int | None = None  # the newest of our own rows
         self._first_batch = 0  # of the current epoch that was trained by this process
 
@@ -74,7 +72,7 @@ class TrainingLog:
         state: Any = trainer.state
         if self._last_epoch is None or state.epoch <= self._last_epoch:
             self._columns = self._keep_rows_before(state.epoch)
-        metrics = numbers_of(host_of(trainer).metrics.new(), self._said, self)
+        metrics = host_of(trainer).metrics.numbers()
         header = ""
         if not self._columns:
             self._columns = ["epoch", *metrics, *CLOCK_COLUMNS]

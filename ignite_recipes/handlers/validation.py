@@ -8,6 +8,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from ignite_recipes.arguments import whole_number
+from ignite_recipes.engine.metric_set import Metrics, MetricSet
 from ignite_recipes.engine.modes import preserved_modes
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._numbers import as_number
@@ -36,6 +37,8 @@ class Validation:
         every: epochs from one validation to the next; counted from the run's first, so that a resume keeps the rhythm.
         every_iterations: instead, the iterations from one to the next, inside epochs too; with averaged weights where
             ``ExponentialMovingAverage`` validates with them.
+        metrics: of the evaluator's outputs and targets, in addition to its own: a :class:`~ignite_recipes.MetricSet`,
+            or what makes one, e.g. ``["f1", "auroc"]``.
 
     >>> evaluator = Engine(lambda engine, batch: None)
     >>> evaluator.state.metrics = {"loss": 0.5}
@@ -53,6 +56,7 @@ class Validation:
         *,
         every: int = 1,
         every_iterations: int | None = None,
+        metrics: Metrics | MetricSet = None,
     ) -> None:
         if not isinstance(evaluator, Engine):
             raise TypeError(f"evaluator must be an engine, e.g. of create_evaluator(...); got {evaluator!r}")
@@ -65,6 +69,9 @@ class Validation:
         self.every_iterations = None if every_iterations is None else whole_number(every_iterations, "every_iterations")
         if self.every_iterations is not None and self.every != 1:
             raise ValueError("a validation is every so many epochs or iterations; got both: pass one of them")
+        own = metrics if isinstance(metrics, MetricSet) else MetricSet(metrics)
+        if own:
+            own.attach(evaluator)
         self._last = LastMeasured()
 
     def __repr__(self) -> str:

@@ -13,6 +13,11 @@ _TITLES = {
     "recon_loss": "Reconstruction",
     "kl_loss": "KL divergence",
     "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1": "F1",
+    "auroc": "Area under the ROC curve",
+    "mae": "Mean absolute error",
+    "r2": "R2",
     "traffic": "Traffic",
     "classification": "Class of the traffic",
     "transmission": "Transmissions",
@@ -24,6 +29,7 @@ _TITLES = {
 }
 _UNITS = {
     "accuracy": "%",
+    "balanced_accuracy": "%",
     "traffic": "mean squared error",
     "classification": "cross-entropy, nats",
     "transmission": "cross-entropy, nats",
@@ -59,8 +65,8 @@ def title(name: str) -> str:
 
 
 def unit_of(name: str, unit: str) -> str:
-    """The unit of a quantity; ``unit`` is that of the losses."""
-    return _UNITS.get(name, unit)
+    """The unit of a quantity; ``unit`` is that of the losses. Of a metric of the user's own nobody knows it."""
+    return _UNITS.get(name, unit if name == "loss" or name.endswith("_loss") else "")
 
 
 def loss_unit(columns: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree
 
+from ignite_recipes.exchange.averaging import losses_in
 from ignite_recipes.programs.part import ProgramPart, StepValues
 
 __all__ = ["Modules", "StepFunction", "StepTensors", "StepsWeights"]
@@ -203,8 +204,9 @@ class StepFunction:
         own, numbers = self._split(numbers, tensors.carried)
         self._run("inputs", values, own)
         with self.autocast():
-            values.losses = self.loss_fn(self.model, values.inputs, batch)
-        loss = self.check_loss(values.losses)
+            losses = self.loss_fn(self.model, values.inputs, batch)
+        loss = self.check_loss(losses)
+        values.losses = losses_in(losses)
         self.names = list(values.losses)
         trained = [held[k] for k in self.trained]
         weighted = loss * window[0].to(loss.dtype) if window else loss

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.create import create_trainer
 from ignite_recipes.engine.evaluator import EvaluationEngine
 from ignite_recipes.engine.losses import LossFunction
+from ignite_recipes.engine.metric_set import MetricSet
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
     Checkpointing,
     Curves,
+    EarlyStopping,
     EpochAverages,
     ExponentialMovingAverage,
     GradientClipper,
@@ -34,6 +37,9 @@ from ignite_recipes.handlers import (
     Validation,
 )
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._loggers import attach_logger, close_at_end, is_logger
+from ignite_recipes.handlers._numbers import as_number
+from ignite_recipes.handlers._report import Report
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.recipes.checks import PRECISIONS
@@ -132,10 +138,12 @@ def note_count(trainer: TrainingEngine, name: str, handler: Attachable, attribut
     trainer.state.metrics[name] = getattr(handler, attribute)
 
 
-def attach_validation(trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any]) -> EpochAverages:
-    """Validation at the end of every epoch, and its averages."""
+def attach_validation(
+    trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any], metrics: MetricSet
+) -> EpochAverages:
+    """Validation at the end of every epoch, its averages and metrics."""
     averages = EpochAverages().attach(evaluator)
-    Validation(evaluator, val_loader).attach(trainer)
+    Validation(evaluator, val_loader, metrics=metrics).attach(trainer)
     return averages
 
 
@@ -146,17 +154,39 @@ def attach_records(
     options: RunOptions,
     *,
     print_every: int | None,
-) -> None:
-    """Attach what records an epoch: the history, a progress bar, a line that is logged and sometimes printed."""
+    metrics: Sequence[str] = (),
+    stopping: EarlyStopping | None = None,
+) -> Report:
+    """Attach what records an epoch: the history, a progress bar, a line that is logged and sometimes printed.
+
+    Args:
+        trainer: that is recorded.
+        history, line, print_every: of it.
+        options: of the run.
+        metrics: the names of those that the bar and the line show, too.
+        stopping: says which epoch is the best.
+
+    Returns:
+        What keeps metrics that are no numbers.
+    """
     history.attach(trainer)
+    report = Report(stopping).attach(trainer)
     if options["progress"]:
-        ProgressBar().attach(trainer)
-    host_of(trainer).to_decide(report_epoch, line, print_every)
+        ProgressBar(("train_loss", "val_loss", *metrics)).attach(trainer)
+    host_of(trainer).to_decide(report_epoch, line, print_every, tuple(metrics))
+    return report
 
 
-def report_epoch(trainer: TrainingEngine, line: Callable[[Mapping[str, float]], str], print_every: int | None) -> None:
+def report_epoch(
+    trainer: TrainingEngine,
+    line: Callable[[Mapping[str, float]], str],
+    print_every: int | None,
+    metrics: Sequence[str],
+) -> None:
     state = trainer.state
-    text = f"Epoch {state.epoch}/{state.max_epochs} | {line(state.metrics)}"
+    numbers = {name: as_number(state.metrics.get(name)) for name in metrics}
+    shown = [f"{name.replace('_', ' ')} {number:.4g}" for name, number in numbers.items() if number is not None]
+    text = " | ".join([f"Epoch {state.epoch}/{state.max_epochs}", line(state.metrics), *shown])
     logger.info(text)
     is_last = state.epoch == state.max_epochs or trainer.should_terminate
     if print_every is not None and (state.epoch % print_every == 0 or is_last):
@@ -169,16 +199,22 @@ def recorders(experiment: ExperimentManager, unit: str) -> list[Attachable]:
     return [log, TensorBoardLog(experiment.experiment_dir), Curves(experiment.plot_file, log.path, unit)]
 
 
-def attach_last(trainer: TrainingEngine, handlers: Sequence[Attachable], *savers: Attachable) -> None:
-    """The user's own handlers, then those that save."""
+def attach_last(trainer: TrainingEngine, handlers: Sequence[Any], *savers: Attachable) -> None:
+    """The user's own handlers and loggers, then those that save."""
     if not isinstance(handlers, (list, tuple)):
         raise TypeError(f"handlers must be a list of handlers; got {handlers!r}")
     for handler in (*handlers, *savers):
         if isinstance(handler, type):
             raise TypeError(f"a handler must be an object; got the class {handler.__name__}: call it")
-        if not callable(getattr(handler, "attach", None)):
+        if is_logger(handler):
+            attach_logger(trainer, handler)
+        elif isinstance(handler, partial):
+            handler(trainer)
+        elif callable(getattr(handler, "attach", None)):
+            handler.attach(trainer)
+        else:
             raise TypeError(f"a handler must have a method attach(trainer); got {handler!r}")
-        handler.attach(trainer)
+    close_at_end(trainer, handlers)
 
 
 def saves_inside(folder: str | os.PathLike[str], every_iterations: int | None) -> list[Attachable]:

@@ -1,7 +1,7 @@
 """Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +20,6 @@ from ignite_recipes.handlers import (
     EarlyStopping,
     EpochAverages,
     History,
-    LearningRateScheduler,
 )
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
@@ -34,13 +33,22 @@ from ignite_recipes.recipes.assembly import (
     recorders,
 )
 from ignite_recipes.recipes.checks import check_saves
-from ignite_recipes.recipes.classification_settings import begin_run, check_arguments, checked_epochs, rates
+from ignite_recipes.recipes.classification_settings import (
+    attach_schedule,
+    begin_run,
+    check_arguments,
+    checked_epochs,
+    note_best,
+    rates,
+)
 from ignite_recipes.recipes.manager_saves import savers_through
+from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = ["Trainer"]
 
+MODES = {"train_loss": "min", "train_accuracy": "max", "val_loss": "min", "val_accuracy": "max"}
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -54,8 +62,9 @@ class RandomlyTransformed(Protocol):
 class Trainer:
     """Train a classifier on batches of inputs and labels, as an experiment with all its files.
 
-    Best is the highest validation accuracy; early stopping watches it, and :meth:`train` hands the model
-    back with the weights of its best epoch. Losses and accuracies (in percent) are means over samples.
+    Best is the highest validation accuracy, unless ``monitor`` says otherwise; early stopping watches it, and
+    :meth:`train` hands the model back with the weights of its best epoch. Losses and accuracies (in percent) are means
+    over samples. Metrics are given the model's scores (N, C) and the labels (N,).
 
     The experiment gets ``config.yaml`` (unless it was made with settings), ``training_log.csv``,
     ``training_curves.png``, TensorBoard events and ``run.log``; with a checkpoint manager also
@@ -74,7 +83,7 @@ class Trainer:
         scheduler: a torch scheduler, one of timm's, or a :class:`LearningRateScheduler`, which may say ``per="step"``.
             OneCycleLR and CyclicLR advance with every step, torch's others with every epoch. A plateau schedule with
             ``mode="max"`` watches the validation accuracy, with ``mode="min"`` the validation loss, which early
-            stopping would contradict.
+            stopping would contradict. With a ``monitor`` it watches that, in the monitor's direction.
         dataset: draws new random transforms before each epoch, by its ``reapply_transforms(epoch)``; None
             leaves the loaders' data as they are.
         patience: epochs without a better validation accuracy after which to stop; 0 trains to the end.
@@ -137,6 +146,9 @@ class Trainer:
         options["precision"] = chosen_precision(options, self.device)
         self._options = options
         self._loss = SupervisedLoss(criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion)
+        self._measuring = measuring = Measuring(
+            options, MODES, "val_accuracy", validates=True, ignore_index=self._loss.ignore_index
+        )
 
         # One step, in the order in which it happens.
         self.engine, _ = self._new_engine(self.seed)
@@ -147,17 +159,31 @@ class Trainer:
 
         # One epoch: measure, decide, save.
         self._evaluator = create_evaluator(
-            self.model, self._loss, device=self.device, seed=self.seed, compile=options["compile"]
+            self.model,
+            measuring.loss_of_evaluator(self._loss),
+            device=self.device,
+            seed=self.seed,
+            compile=options["compile"],
         )
         self._loss.check_batches_of(self._evaluator)
-        self._validation = attach_validation(self.engine, self._evaluator, val_loader)
-        self._stopping = EarlyStopping(patience or None, 0.0, verbose=False, mode="max")
-        self._stopping.attach(self.engine, "val_accuracy")
+        self._validation = attach_validation(self.engine, self._evaluator, val_loader, measuring.metrics)
+        self._stopping = EarlyStopping(patience or None, 0.0, verbose=False, mode=measuring.mode)
+        self._stopping.attach(self.engine, measuring.monitor)
         if scheduler is not None:
-            _attach_schedule(self.engine, scheduler, stretch=options["stretch_schedule"])
-        self._history = History(METRICS, optional=COUNTS)
-        attach_records(self.engine, self._history, _line, options, print_every=1 if verbose else None)
-        savers = [] if checkpoint_manager is None else savers_through(checkpoint_manager, every_iterations)
+            watched = None if options["monitor"] is None else measuring
+            attach_schedule(self.engine, scheduler, watched, stretch=options["stretch_schedule"])
+        self._history = History(METRICS, optional=[*measuring.names, *COUNTS], prefixes=measuring.prefixes)
+        self._report = attach_records(
+            self.engine,
+            self._history,
+            _line,
+            options,
+            print_every=1 if verbose else None,
+            metrics=measuring.shown,
+            stopping=self._stopping,
+        )
+        judge = None if measuring.monitor == "val_accuracy" else self._stopping
+        savers = [] if checkpoint_manager is None else savers_through(checkpoint_manager, every_iterations, judge)
         attach_last(self.engine, [*recorders(experiment_manager, "nats"), *options["handlers"]], *savers)
 
     def _new_engine(self, seed: int, **changes: Any) -> tuple[TrainingEngine, EpochAverages]:
@@ -169,17 +195,21 @@ class Trainer:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """``train_loss, train_accuracy, val_loss, val_accuracy, learning_rate``, an entry an epoch."""
+        """``train_loss, train_accuracy, val_loss, val_accuracy, learning_rate`` and metrics, an entry an epoch."""
         return {name: list(values) for name, values in self._history.epochs.items()}
 
     @property
     def best_accuracy(self) -> float:
-        """The best validation accuracy so far, in percent; 0 before there is one."""
-        return 0.0 if self._stopping.best_epoch is None else self._stopping.best_loss
+        """The validation accuracy of the best epoch so far, in percent; 0 before there is one."""
+        if self._stopping.best_epoch is None:
+            return 0.0
+        if self._measuring.monitor == "val_accuracy":
+            return self._stopping.best_loss
+        return self._measuring.best(self._history, self.best_epoch, "val_accuracy")["best_val_accuracy"]
 
     @property
     def best_epoch(self) -> int:
-        """The epoch of the best validation accuracy, from 1; 0 before there is one."""
+        """The epoch of the best validation accuracy, or of the best ``monitor``, from 1; 0 before there is one."""
         return self._stopping.best_epoch or 0
 
     @property
@@ -200,7 +230,8 @@ class Trainer:
 
         Returns:
             ``epochs_trained`` (by this call), ``best_accuracy`` (percent), ``training_time`` (seconds, of this
-            call), ``history``, ``experiment_dir``, ``stopped_early`` and ``best_epoch`` (from 1).
+            call), ``history``, ``experiment_dir``, ``stopped_early`` and ``best_epoch`` (from 1); of each metric also
+            ``best_val_{name}``, of the best epoch, and in ``report`` those that are no numbers.
 
         Raises:
             ValueError: for numbers of epochs that make no sense, batches or labels that do not fit the model, or
@@ -225,6 +256,8 @@ class Trainer:
             "experiment_dir": self.experiment_manager.experiment_dir,
             "stopped_early": self._stopping.stopped_epoch is not None,
             "best_epoch": self.best_epoch,
+            **self._measuring.best(self._history, self._stopping.best_epoch),
+            **({"report": self._report.contents} if self._report.contents else {}),
         }
 
     def train_epoch(self, epoch: int) -> tuple[dict[str, float], float]:
@@ -247,10 +280,11 @@ class Trainer:
         return _measured(engine, "train_", averages)
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Evaluate the model as it is on the validation data; results as for :meth:`train_epoch`."""
+        """Evaluate the model as it is on the validation data; results as for :meth:`train_epoch`, and the metrics."""
         self._evaluator.state.seed = self.seed
-        self._evaluator.run(self.val_loader)
-        return _measured(self._evaluator, "", self._validation)
+        metrics = self._evaluator.run(self.val_loader).metrics
+        found, speed = _measured(self._evaluator, "", self._validation)
+        return {**metrics, **found}, speed
 
     def load_history_from_log(self) -> int:
         """Take the history over from the experiment's ``training_log.csv``, with its best accuracy and epoch.
@@ -267,24 +301,11 @@ class Trainer:
             log = read_training_log(self.experiment_manager.log_file)
         except FileNotFoundError:
             return 0
-        self._history.load_state_dict({"epochs": {name: log.get(name, []) for name in METRICS}})
+        metrics = [name for name in self._measuring.names if name in log]
+        self._history.load_state_dict({"epochs": {name: log.get(name, []) for name in (*METRICS, *metrics)}})
         epochs = log.get("epoch", [])
-        _note_best(self._stopping, epochs, log.get("val_accuracy", []))
+        note_best(self._stopping, epochs, log.get(self._measuring.monitor, []))
         return int(epochs[-1]) if epochs else 0
-
-
-def _attach_schedule(engine: TrainingEngine, scheduler: Any, *, stretch: bool) -> None:
-    if not isinstance(scheduler, LearningRateScheduler):
-        scheduler = LearningRateScheduler(engine.optimizer, scheduler)
-    scheduler.stretch = scheduler.stretch or stretch
-    scheduler.attach(engine, "val_accuracy" if scheduler.mode == "max" else "val_loss")
-
-
-def _note_best(stopping: EarlyStopping, epochs: Sequence[float], accuracies: Sequence[float]) -> None:
-    if accuracies:
-        best = max(range(len(accuracies)), key=accuracies.__getitem__)
-        stopping.best_loss, stopping.best_epoch = accuracies[best], int(epochs[best])
-        stopping.wait = int(epochs[-1] - epochs[best])
 
 
 def reapply_transforms(engine: TrainingEngine, dataset: RandomlyTransformed) -> None:

@@ -1,17 +1,21 @@
 """What a classifier's training is made of: checks of its parts, and how its experiment describes them and begins."""
 
-from collections.abc import Mapping, Sized
+import math
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 from torch.optim import Optimizer
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.checkpoint.manager import CheckpointManager
+from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.handlers import EarlyStopping, LearningRateScheduler
 from ignite_recipes.recipes.experiment_start import keep_settings, start_run
+from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import RunOptions, run_settings
 
-__all__ = ["begin_run", "check_arguments", "checked_epochs", "rates"]
+__all__ = ["attach_schedule", "begin_run", "check_arguments", "checked_epochs", "note_best", "rates"]
 
 
 def check_arguments(
@@ -110,3 +114,28 @@ def begin_run(
         seed=seed,
     )
     return int(trainer.engine.state.seed or 0)
+
+
+def attach_schedule(engine: TrainingEngine, scheduler: Any, measuring: Measuring | None, *, stretch: bool) -> None:
+    """Let a plateau schedule watch what decides, where that was said; otherwise what its own direction is of."""
+    if not isinstance(scheduler, LearningRateScheduler):
+        scheduler = LearningRateScheduler(engine.optimizer, scheduler)
+    scheduler.stretch = scheduler.stretch or stretch
+    watched = "val_accuracy" if scheduler.mode == "max" else "val_loss"
+    if measuring is not None and scheduler.is_plateau:
+        watched = measuring.monitor
+        if scheduler.mode != measuring.mode:
+            raise ValueError(
+                f"the plateau schedule must have the direction of monitor={watched!r}, mode={measuring.mode!r}; got "
+                f"{scheduler.mode!r}"
+            )
+    scheduler.attach(engine, watched)
+
+
+def note_best(stopping: EarlyStopping, epochs: Sequence[float], values: Sequence[float]) -> None:
+    """Let early stopping know the best of a history that was read."""
+    known = [k for k, value in enumerate(values) if math.isfinite(value)]
+    if known:
+        best = (max if stopping.mode == "max" else min)(known, key=values.__getitem__)
+        stopping.best_loss, stopping.best_epoch = values[best], int(epochs[best])
+        stopping.wait = int(epochs[-1] - epochs[best])

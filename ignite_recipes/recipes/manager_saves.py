@@ -9,15 +9,20 @@ from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
-from ignite_recipes.handlers import SaveInside, StopOnSignal
+from ignite_recipes.handlers import EarlyStopping, SaveInside, StopOnSignal
 from ignite_recipes.recipes.options import Attachable
 
 __all__ = ["savers_through"]
 
 
-def savers_through(manager: CheckpointManager, every_iterations: int | None) -> list[Attachable]:
-    """What saves a run through ``manager``: after its epochs, inside them where that is asked for, and at a signal."""
-    saver = SaveThrough(manager)
+def savers_through(
+    manager: CheckpointManager, every_iterations: int | None, judge: EarlyStopping | None = None
+) -> list[Attachable]:
+    """What saves a run through ``manager``: after its epochs, inside them where that is asked for, and at a signal.
+
+    ``judge`` knows the best epoch; without one the manager does, by the accuracy.
+    """
+    saver = SaveThrough(manager, judge)
     inside = [] if every_iterations is None else [SaveInside(every_iterations, saver.save_latest)]
     return [saver, *inside, StopOnSignal(saver.save_latest)]
 
@@ -28,8 +33,8 @@ class SaveThrough:
     Runs: trainer, CHECKPOINT_READY. Keeps: nothing; the manager reads its best from its folder.
     """
 
-    def __init__(self, manager: CheckpointManager) -> None:
-        self.manager = manager
+    def __init__(self, manager: CheckpointManager, judge: EarlyStopping | None = None) -> None:
+        self.manager, self.judge = manager, judge
 
     def __repr__(self) -> str:
         return "CheckpointManager"
@@ -41,7 +46,8 @@ class SaveThrough:
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save the epoch that has just ended."""
         contents = _contents(trainer)
-        on_rank_zero(lambda: self.manager.write_epoch(contents))
+        is_best = None if self.judge is None else self.judge.best_epoch == trainer.state.epoch
+        on_rank_zero(lambda: self.manager.write_epoch(contents, is_best=is_best))
 
     def save_latest(self, trainer: TrainingEngine) -> Path:
         """Save the run as it is, inside an epoch too; the path of the file."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, NamedTuple, Protocol, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
+from ignite.handlers.base_logger import BaseLogger
+
 from ignite_recipes.recipes.checks import POLICIES, PRECISIONS, check_choice
 
 if sys.version_info >= (3, 11):
@@ -155,16 +157,50 @@ class RunOptions(TypedDict, total=False):
             "those of that run.",
         ),
     ]
+    metrics: Annotated[
+        str | Sequence[str] | Mapping[str, Any] | None,
+        Option(
+            None,
+            "of the validation data, besides the losses; the history has each as ``val_{name}``. Names of known ones, "
+            '``["f1", "accuracy"]`` or ``"f1,accuracy"`` (accuracy, balanced_accuracy, f1, auroc, mae, r2), or a dict '
+            "of names and what ``MetricSet`` takes: objects of Ignite's or torchmetrics', functions of outputs and "
+            "targets. What is no number, e.g. a confusion matrix, is in the result's ``report``.",
+            on_command=True,
+        ),
+    ]
+    monitor: Annotated[
+        str | None,
+        Option(
+            None,
+            "what decides for early stopping, best weights and a plateau schedule: a name in the history, e.g. "
+            '``"val_f1"``. None is what the recipe says.',
+            is_setting=True,
+            on_command=True,
+        ),
+    ]
+    mode: Annotated[
+        str | None,
+        Option(
+            None,
+            'which way ``monitor`` is better, ``"min"`` or ``"max"``; None where it is known: of losses and of '
+            "metrics that are given by their names.",
+            _among(None, "min", "max"),
+            is_setting=True,
+            on_command=True,
+        ),
+    ]
     metadata: Annotated[
         Mapping[str, Any] | None,
         Option(None, "plain values to be kept in the checkpoints, in addition to the recipe's own."),
     ]
     progress: Annotated[bool, Option(False, "show a progress bar on standard error.")]
     handlers: Annotated[
-        Sequence[Attachable],
+        Sequence[Attachable | functools.partial[Any] | BaseLogger],
         Option(
             (),
-            "more handlers, attached to the trainer after the recipe's own; objects with ``attach(trainer)``.",
+            "more handlers, attached to the trainer after the recipe's own: objects with ``attach(trainer)``; loggers "
+            "of Ignite's, which log each epoch's numbers; a ``functools.partial``, which is called with the trainer, "
+            "e.g. of a logger's ``attach_output_handler``. Loggers are closed when the run ends, or fails.",
         ),
     ]
 

@@ -35,6 +35,7 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.checks import check_count, check_positive, check_saves
+from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
@@ -76,6 +77,9 @@ MEMORY_CONSTRAINED_TRAINING: dict[str, Any] = {
 }
 """For little memory on the accelerator."""
 
+MODES = {"train_loss": "min", "val_loss": "min", "train_accuracy": "max", "val_accuracy": "max"}
+"""What is measured anyway, and which way it is better."""
+
 AUGMENTATION_NOISE = 0.05  # standard deviation on vectors, in the units of the inputs
 STABILITY_EVERY = 10  # epochs
 
@@ -103,9 +107,11 @@ def train_model_advanced(
 ) -> dict[str, Any]:
     """Train with Adam on batches of inputs and targets; the model ends with its best weights.
 
-    Best is the lowest validation loss, or without a validation set the lowest training loss; a plateau
-    schedule and early stopping watch the same. Losses are means over samples. Integer targets are classes,
-    and their accuracy, in percent, is reported too.
+    Best is the lowest validation loss, or without a validation set the lowest training loss, unless ``monitor`` says
+    otherwise; a plateau schedule and early stopping watch the same. Losses are means over samples. Integer targets are
+    classes, and their accuracy, in percent, is reported too. Metrics are given the model's outputs as they are, and the
+    targets. Known ones take single outputs, and several labels that are yes or no, as logits, or as probabilities if
+    ``criterion`` is a ``BCELoss``.
 
     Args:
         model: ``model(inputs)`` gives the outputs.
@@ -136,8 +142,9 @@ def train_model_advanced(
     Returns:
         ``best_val_loss`` (of training without a validation set), ``best_epoch`` (from 1), ``epochs_trained``
         (since the first), ``stopped_early``, ``training_time`` in seconds (of this call), and ``history``:
-        ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, an entry
-        an epoch. A learning rate is that of the epoch's first step.
+        ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, and the metrics,
+        an entry an epoch. A learning rate is that of the epoch's first step. Of each metric also
+        ``best_val_{name}``, of the best epoch, and in ``report`` those that are no numbers.
 
     Raises:
         ValueError: for a setting out of its range, an empty loader, batches, targets or labels that do not
@@ -168,14 +175,21 @@ def train_model_advanced(
         "augmentation": bool(use_augmentation),
         "early_stop_patience": early_stop_patience,
     }
+    loss = SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
+    validates, watched = val_loader is not None, "train_loss" if val_loader is None else "val_loss"
+    measuring = Measuring(
+        options, MODES, watched, validates=validates, threshold=loss.threshold, ignore_index=loss.ignore_index
+    )
+    if val_loader is not None and measuring.monitor == "val_accuracy" and "accuracy" not in measuring.metrics:
+        loss.require_classes(val_loader)
     model = move_model(model, device)
     optimizer = fused_adam(model, device, learning_rate)
-    loss = SupervisedLoss(criterion.to(device) if isinstance(criterion, nn.Module) else criterion)
     trainer = new_trainer(model, optimizer, loss, options, device=device, settings=settings)
     history = History(
         ["train_loss", "val_loss", "learning_rate"],
-        optional=["train_accuracy", "val_accuracy", *COUNTS],
+        optional=["train_accuracy", "val_accuracy", *measuring.names, *COUNTS],
         unmeasured=[] if val_loader is not None else ["val_loss"],
+        prefixes=measuring.prefixes,
     )
 
     # One step, in the order in which it happens.
@@ -186,33 +200,43 @@ def train_model_advanced(
     attach_step_handlers(trainer, options)
 
     # One epoch: measure, decide, save.
-    watched = "train_loss"
     if val_loader is not None:
-        evaluator = create_evaluator(model, loss, device=device, compile=options["compile"])
+        evaluator = create_evaluator(
+            model,
+            measuring.loss_of_evaluator(loss),
+            device=device,
+            compile=options["compile"],
+        )
         loss.check_batches_of(evaluator)
-        attach_validation(trainer, evaluator, val_loader)
-        watched = "val_loss"
+        attach_validation(trainer, evaluator, val_loader, measuring.metrics)
     if check_stability:
         TrainingStability(every=STABILITY_EVERY).attach(trainer)
     if use_scheduler:
         length = _cycle_length(scheduler_type, train_loader, epochs, options["accumulation_steps"])
-        LearningRateScheduler(optimizer, scheduler_type, T_max=length, stretch=options["stretch_schedule"]).attach(
-            trainer, watched
+        schedule = LearningRateScheduler(
+            optimizer, scheduler_type, T_max=length, stretch=options["stretch_schedule"], mode=measuring.mode
         )
-    best = EarlyStopping(early_stop_patience, 0.0, verbose=False).attach(trainer, watched)
-    attach_records(trainer, history, _line, options, print_every=1 if verbose else None)
-    savers = _savers(checkpoint_dir, model_name, watched, options["save_every_iterations"])
+        schedule.attach(trainer, measuring.monitor)
+    best = EarlyStopping(early_stop_patience, 0.0, verbose=False, mode=measuring.mode)
+    best.attach(trainer, measuring.monitor)
+    report = attach_records(
+        trainer, history, _line, options, print_every=1 if verbose else None, metrics=measuring.shown, stopping=best
+    )
+    savers = _savers(checkpoint_dir, model_name, measuring, options["save_every_iterations"])
     attach_last(trainer, options["handlers"], *savers)
 
     began = time.monotonic()
     train_to(epochs, trainer, train_loader, options, settings)
+    best_values = measuring.best(history, best.best_epoch, watched)
     return {
-        "best_val_loss": best.best_loss,
+        "best_val_loss": best.best_loss if measuring.monitor == watched else best_values[f"best_{watched}"],
         "best_epoch": best.best_epoch,
         "epochs_trained": len(history.epochs["train_loss"]),
         "stopped_early": best.stopped_epoch is not None,
         "training_time": time.monotonic() - began,
         "history": history.epochs,
+        **{name: value for name, value in best_values.items() if name != f"best_{watched}"},
+        **({"report": report.contents} if report.contents else {}),
     }
 
 
@@ -232,11 +256,11 @@ def _cycle_length(scheduler_type: str, loader: Any, epochs: int, accumulation_st
 
 
 def _savers(
-    folder: str | os.PathLike[str] | None, name: str, watched: str, every_iterations: int | None
+    folder: str | os.PathLike[str] | None, name: str, measuring: Measuring, every_iterations: int | None
 ) -> list[Attachable]:
     if folder is None:
         return []
-    best = BestCheckpoint(Path(folder) / f"{name}_best.pt", watched)
+    best = BestCheckpoint(Path(folder) / f"{name}_best.pt", measuring.monitor, mode=measuring.mode)
     latest = Checkpointing(folder, f"{name}_latest.pt", every_iterations=every_iterations)
     return [best, latest, StopOnSignal(latest.save)]
 

@@ -1,7 +1,7 @@
 """The loss of inputs and targets, with their checks, and the accuracy where targets are classes."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from ignite_recipes.engine.parts import keep_state
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange.ranks import world_size
+from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.metrics import accuracy
 
@@ -40,8 +41,8 @@ class SupervisedLoss:
         self._was_tried = False
         self._said: set[str] = set()
 
-    def __call__(self, model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
-        """``loss``, and for classes ``accuracy`` in percent."""
+    def __call__(self, model: nn.Module, inputs: Any, batch: Any, *, give_outputs: bool = False) -> dict[str, Any]:
+        """``loss``, and for classes ``accuracy`` in percent; ``outputs`` and ``targets`` if metrics need them."""
         outputs = model(self._as_the_weights(model, inputs))
         targets = self._as_the_outputs(outputs, batch[1])
         is_classes = isinstance(targets, Tensor) and not targets.is_floating_point()
@@ -53,9 +54,10 @@ class SupervisedLoss:
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise TypeError(f"criterion must give a single number, a mean over the samples; got {got}")
+        found = {"outputs": outputs, "targets": targets} if give_outputs else {}
         if self._num_classes is None or targets.dim() != outputs.dim() - 1:
-            return {"loss": loss}
-        return {"loss": loss, "accuracy": accuracy(outputs, targets, self._ignore_index)}
+            return {"loss": loss, **found}
+        return {"loss": loss, "accuracy": accuracy(outputs, targets, self.ignore_index), **found}
 
     def _as_the_weights(self, model: nn.Module, inputs: Any) -> Any:
         """float64 vectors, as NumPy and pandas have them, in the precision of a float32 model."""
@@ -89,7 +91,13 @@ class SupervisedLoss:
             logger.warning(text)
 
     @property
-    def _ignore_index(self) -> int:
+    def threshold(self) -> float:
+        """Above which one output, or one of several labels, is a yes: outputs are logits, unless the loss says else."""
+        return 0.5 if isinstance(self.criterion, nn.BCELoss) else 0.0
+
+    @property
+    def ignore_index(self) -> int:
+        """The label that does not count."""
         return int(getattr(self.criterion, "ignore_index", IGNORED_CLASS))
 
     def _loss(self, outputs: Any, targets: Tensor, is_classes: bool) -> Tensor:
@@ -137,6 +145,17 @@ class SupervisedLoss:
             trainer.optimizer.add_param_group({"params": own})
         keep_state(trainer, "criterion", criterion)
 
+    def require_classes(self, loader: Iterable[Any]) -> None:
+        """Look at a first batch before anything is trained: raise ValueError unless its targets are classes."""
+        with preserve_generators():
+            batch = next(iter(KeyedLoader(loader, 0, "validation")), None)
+        targets = batch[1] if isinstance(batch, (list, tuple)) and len(batch) > 1 else None
+        if isinstance(targets, Tensor) and targets.is_floating_point():
+            raise ValueError(
+                "monitor='val_accuracy' is measured where targets are classes, integers; got floats: if they are 0 and "
+                "1, measure it by metrics=['accuracy']"
+            )
+
     def check_batches_of(self, engine: Engine) -> None:
         """Refuse a batch that is no pair, or has labels that the model has no output for."""
         engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
@@ -160,7 +179,7 @@ class SupervisedLoss:
         self._was_tried = True
 
     def _check_labels(self, labels: Tensor) -> None:
-        known = labels[labels != self._ignore_index]
+        known = labels[labels != self.ignore_index]
         if len(known) and not (known.min() >= 0 and known.max() < (self._num_classes or 0)):
             raise ValueError(
                 f"class labels must be from 0 to {(self._num_classes or 0) - 1}, the model's outputs less one; got "

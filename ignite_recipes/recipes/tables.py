@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from torch.nn.functional import cross_entropy
 from ignite_recipes.checkpoint.file import read_checkpoint
 from ignite_recipes.checkpoint.run import check_same
 from ignite_recipes.data.loaders import create_dataloaders
-from ignite_recipes.data.table_target import CLASSIFICATION
+from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
+from ignite_recipes.engine.metric_set import MetricSet
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_torch
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.table_predictor import TablePredictor, table_state
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
-from ignite_recipes.recipes.supervised import train_model_advanced
+from ignite_recipes.recipes.supervised import MODES, train_model_advanced
 from ignite_recipes.recipes.table_data import PreparedTable, class_weighting, prepare_table
 
 __all__ = ["train_on_table"]
@@ -69,7 +71,8 @@ def train_on_table(
     and categories are learnt from the rows to train on only, see :class:`TablePreprocessor`, and are in every
     checkpoint. Rows without a target are left out, which is logged. What was decided is logged, and printed if
     ``verbose``. The training is that of :func:`train_model_advanced`; numbers are predicted, and their losses measured,
-    in units of their standard deviation.
+    in units of their standard deviation. ``metrics`` are given numbers (N, 1), predicted and true, in the target's own
+    units, or scores (N, classes) and the numbers of classes (N,).
 
     Args:
         data: the rows: the name of a CSV file (.csv, .csv.gz, .tsv), Parquet or Feather file; a frame of pandas or
@@ -169,6 +172,7 @@ def train_on_table(
     }
     if batch_size is None:
         batch_size = _batch_size(len(table.train))
+    options["metrics"] = _in_units(options["metrics"], table.target)  # type: ignore[typeddict-item]
     train_loader, val_loader = create_dataloaders(table.train, table.val, batch_size, num_workers)
     results = train_model_advanced(
         net,
@@ -207,6 +211,19 @@ class WeightedCrossEntropy(nn.Module):
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """(N, classes) and (N,) -> ()."""
         return (cross_entropy(outputs, labels, reduction="none") * self.weight[labels]).mean()
+
+
+def _in_units(metrics: Any, target: TableTarget) -> MetricSet:
+    """The metrics, such that numbers reach them in the target's own units."""
+    taken = [name.removeprefix("val_") for name in MODES if name.startswith("val_")]
+    is_scaled = target.task != CLASSIFICATION
+    prepare = partial(_unscaled, target.scale, target.mean) if is_scaled else None
+    return MetricSet(metrics, taken=taken, prepare=prepare)
+
+
+def _unscaled(scale: float, mean: float, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    exact = torch.float32 if outputs.device.type == "mps" else torch.float64
+    return outputs.to(exact) * scale + mean, targets.to(exact) * scale + mean
 
 
 def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:

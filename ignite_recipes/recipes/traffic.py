@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,10 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.checks import check_saves
+from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, default_options, takes_run_options
 from ignite_recipes.recipes.traffic_parameters import complete_parameters, getDefaultModelParams
+from ignite_recipes.recipes.traffic_results import COMPONENTS, MODES, VIEWS, histories_of, info_of, line_of, truth
 
 __all__ = [
     "trainModel",
@@ -50,7 +51,6 @@ __all__ = [
     "validate_model",
 ]
 
-COMPONENTS = ("traffic", "classification", "transmission", "context")
 LAMBDAS = ("lambda_traffic_class", "lambda_transmission", "lambda_context")
 SIZES = ("input_size", "output_size", "num_classes", "hidden_size", "num_layers", "dropout_rate", "dt", "degree")
 KEPT_CHECKPOINTS = 3
@@ -88,7 +88,11 @@ def trainModel(
 ) -> tuple[TrafficPredictor, dict[str, Any], dict[str, Any]]:
     """Train a :class:`TrafficPredictor` with Adam; it is returned with the weights of its best epoch.
 
-    Best is the lowest validation loss, which early stopping watches too. Losses are means over windows.
+    Best is the lowest validation loss, unless ``monitor`` says otherwise; early stopping watches it too. Losses are
+    means over windows. A metric whose name begins with that of an output, ``traffic_``, ``classification_``,
+    ``transmission_`` or ``context_``, is given this output and its truth: of the class and of the transmissions logits
+    (N, classes) and (N, T). Known ones must have such names, e.g. ``["classification_f1", "traffic_r2"]``. Any other
+    metric is given all four, outputs and targets each a tuple (path, traffic, class_logits, transmission_logits).
 
     Args:
         parameters: as of :func:`getDefaultModelParams`; those that are left out have its values.
@@ -101,7 +105,9 @@ def trainModel(
     Returns:
         The model, in evaluation mode; ``histories`` with ``train_loss, val_loss, learning_rate`` and
         ``loss_components`` (``traffic, classification, transmission, context``, of the validation data), an entry an
-        epoch; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss, total_epochs_trained, stopped_early``.
+        epoch, and of each metric ``val_{name}``; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss,
+        total_epochs_trained, stopped_early``, of each metric ``best_val_{name}``, of the best epoch, and ``report``
+        with those that are no numbers.
         ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``.
 
     Raises:
@@ -128,30 +134,45 @@ def trainModel(
     options["precision"] = chosen_precision(options, target, p["use_mixed_precision"])
     options["max_grad_norm"], options["seed"] = p["gradient_clip"], p["seed"]
     settings = {name: value for name, value in p.items() if name not in _FREE_ON_RESUME}
+    measuring = Measuring(options, MODES, "val_loss", validates=True, views=VIEWS)
     model = _new_model(p).to(target)
     loss = _loss(p)
     optimizer = fused_adam(model, target, p["learning_rate"], p["weight_decay"])
     trainer = new_trainer(model, optimizer, loss, options, device=target, get_inputs=_inputs, settings=settings)
     components = [f"val_{name}" for name in COMPONENTS]
-    history = History(["train_loss", "val_loss", "learning_rate", *components], optional=COUNTS)
+    history = History(
+        ["train_loss", "val_loss", "learning_rate", *components],
+        optional=[*measuring.names, *COUNTS],
+        prefixes=measuring.prefixes,
+    )
 
     # One step, in the order in which it happens.
     attach_step_handlers(trainer, options)
 
     # One epoch: measure, decide, save.
-    evaluator = create_evaluator(model, loss, device=target, get_inputs=_inputs, compile=options["compile"])
-    attach_validation(trainer, evaluator, _loader(val_set, p, shuffle=False))
+    evaluator = create_evaluator(
+        model,
+        measuring.loss_of_evaluator(loss),
+        device=target,
+        get_inputs=_inputs,
+        compile=options["compile"],
+    )
+    attach_validation(trainer, evaluator, _loader(val_set, p, shuffle=False), measuring.metrics)
     if p["use_scheduler"]:
         LearningRateScheduler(optimizer, "step", gamma=p["scheduler_gamma"], step_size=p["scheduler_step_size"]).attach(
             trainer
         )
-    stopping = EarlyStopping(p["early_stop_patience"], 0.0, verbose=False).attach(trainer)
-    attach_records(trainer, history, partial(_line, stopping), options, print_every=1 if verbose else None)
-    attach_last(trainer, options["handlers"], *_savers(p, options["save_every_iterations"]))
+    stopping = EarlyStopping(p["early_stop_patience"], 0.0, verbose=False, mode=measuring.mode)
+    stopping.attach(trainer, measuring.monitor)
+    line = partial(line_of, stopping)
+    report = attach_records(
+        trainer, history, line, options, print_every=1 if verbose else None, metrics=measuring.shown, stopping=stopping
+    )
+    attach_last(trainer, options["handlers"], *_savers(p, measuring, options["save_every_iterations"]))
 
     with _high_precision_matmul():
         train_to(p["num_epochs"], trainer, _loader(train_set, p, shuffle=True), options, settings)
-    return model.eval(), _histories(history), _info(stopping, history)
+    return model.eval(), histories_of(history, measuring), info_of(stopping, history, measuring, report)
 
 
 def train_one_epoch(
@@ -267,16 +288,21 @@ def _loss(p: Mapping[str, Any]) -> LossFunction:
     return partial(_weighted_losses, {name: p[name] for name in LAMBDAS if name in p})
 
 
-def _weighted_losses(weights: dict[str, float], model: nn.Module, inputs: Any, batch: Any) -> dict[str, Tensor]:
-    return traffic_losses(model(*inputs), batch, **weights)  # which has the defaults
+def _weighted_losses(
+    weights: dict[str, float], model: nn.Module, inputs: Any, batch: Any, *, give_outputs: bool = False
+) -> dict[str, Any]:
+    outputs = model(*inputs)
+    losses = traffic_losses(outputs, batch, **weights)  # which has the defaults
+    return {**losses, "outputs": outputs, "targets": truth(batch)} if give_outputs else losses
 
 
-def _savers(p: Mapping[str, Any], save_every_iterations: int | None) -> list[Attachable]:
+def _savers(p: Mapping[str, Any], measuring: Measuring, save_every_iterations: int | None) -> list[Attachable]:
     if not p["save_checkpoints"]:
         return []
     folder = Path(p["checkpoint_dir"])
     kept = Checkpointing(folder, keep=KEPT_CHECKPOINTS)
-    return [BestCheckpoint(folder / "best_model.pt"), kept, *saves_inside(folder, save_every_iterations)]
+    best = BestCheckpoint(folder / "best_model.pt", measuring.monitor, mode=measuring.mode)
+    return [best, kept, *saves_inside(folder, save_every_iterations)]
 
 
 @contextmanager
@@ -288,28 +314,3 @@ def _high_precision_matmul() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _line(stopping: EarlyStopping, metrics: Mapping[str, float]) -> str:
-    best = " ⭐" if stopping.wait == 0 else ""
-    patience = "" if stopping.patience is None else f" | patience {stopping.wait}/{stopping.patience}"
-    return (
-        f"{datetime.now():%Y-%m-%d %H:%M:%S} | train {metrics['train_loss']:.4f} | val {metrics['val_loss']:.4f}{best}"
-        f"{patience} | learning rate {metrics['learning_rate']:.3g}"
-    )
-
-
-def _histories(history: History) -> dict[str, Any]:
-    epochs = history.epochs
-    named = {name: epochs[name] for name in ("train_loss", "val_loss", "learning_rate")}
-    counts = {name: epochs[name] for name in COUNTS if name in epochs}
-    return {**named, **counts, "loss_components": {name: epochs[f"val_{name}"] for name in COMPONENTS}}
-
-
-def _info(stopping: EarlyStopping, history: History) -> dict[str, Any]:
-    return {
-        "best_epoch": stopping.best_epoch,
-        "best_val_loss": stopping.best_loss,
-        "total_epochs_trained": len(history.epochs["train_loss"]),
-        "stopped_early": stopping.stopped_epoch is not None,
-    }

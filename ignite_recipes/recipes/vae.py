@@ -30,12 +30,15 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.checks import check_count, check_positive, check_saves
+from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 
 __all__ = ["train_variational_autoencoder"]
 logger = logging.getLogger(__name__)
 
 HISTORY = [f"{part}_{name}" for part in ("train", "val") for name in ("loss", "recon_loss", "kl_loss")]
+MODES = dict.fromkeys(HISTORY, "min")
+PROBABILITY = 0.5  # of a feature, above which it counts as there for the metrics that are given by their names
 
 
 @takes_run_options()
@@ -58,7 +61,9 @@ def train_variational_autoencoder(
 
     Losses are in nats per vector: binary cross-entropy summed over the features, plus the KL divergence
     summed over the latent dimensions, averaged over the vectors. Training sees noisy inputs, validation
-    clean ones. The model ends with its last weights, or, if ``patience`` is given, with its best ones.
+    clean ones. The model ends with its last weights, or, if ``patience`` is given, with its best ones. Metrics are
+    given the reconstructions (N, D), probabilities, and the clean vectors. For known ones that are of classes vectors
+    must be 0 or 1, and a feature is there above 0.5. What is no number is in the checkpoints' ``report``.
     Training vectors that are all equal, such as those of a matrix without absences, are warned of: a low
     loss then says nothing.
 
@@ -75,12 +80,13 @@ def train_variational_autoencoder(
         print_every: epochs between two printed lines; None prints none.
         checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing.
         save_every: epochs between two checkpoints; the last epoch is always written.
-        patience: epochs without a lower validation loss after which to stop; None trains to the end.
+        patience: epochs without a lower validation loss, or a better ``monitor``, after which to stop; None trains to
+            the end.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
         ``train_loss, train_recon_loss, train_kl_loss, val_loss, val_recon_loss, val_kl_loss``, a float an
-        epoch; the ``val_`` lists are empty without a validation set.
+        epoch; the ``val_`` lists are empty without a validation set. Of each metric ``val_{name}``.
 
     Raises:
         ValueError: for a setting out of its range; an empty loader; data outside [0, 1], NaN included, or
@@ -114,13 +120,15 @@ def train_variational_autoencoder(
         "learning_rate": learning_rate,
         "patience": patience,
     }
+    default = "train_loss" if val_loader is None else "val_loss"
+    measuring = Measuring(options, MODES, default, validates=val_loader is not None, threshold=PROBABILITY)
     model = move_model(model, device)
     optimizer = fused_adam(model, device, learning_rate)
     trainer = new_trainer(
         model, optimizer, _denoising_loss, options, device=device, get_inputs=_vectors, settings=settings
     )
     unmeasured = [] if val_loader is not None else [name for name in HISTORY if name.startswith("val_")]
-    history = History(HISTORY, optional=COUNTS, unmeasured=unmeasured)
+    history = History(HISTORY, optional=[*measuring.names, *COUNTS], unmeasured=unmeasured, prefixes=measuring.prefixes)
 
     # One step, in the order in which it happens.
     _InputCheck(model).attach(trainer)
@@ -132,14 +140,18 @@ def train_variational_autoencoder(
     # One epoch: measure, decide, save.
     if val_loader is not None:
         evaluator = create_evaluator(
-            model, _denoising_loss, device=device, get_inputs=_vectors, compile=options["compile"]
+            model,
+            measuring.loss_of_evaluator(_denoising_loss),
+            device=device,
+            get_inputs=_vectors,
+            compile=options["compile"],
         )
         _InputCheck(model).attach(evaluator)
-        attach_validation(trainer, evaluator, val_loader)
+        attach_validation(trainer, evaluator, val_loader, measuring.metrics)
     if patience is not None:
-        watched = "train_loss" if val_loader is None else "val_loss"
-        EarlyStopping(patience, min_delta=0.0, verbose=False).attach(trainer, watched)
-    attach_records(trainer, history, _line, options, print_every=print_every)
+        stopping = EarlyStopping(patience, min_delta=0.0, verbose=False, mode=measuring.mode)
+        stopping.attach(trainer, measuring.monitor)
+    attach_records(trainer, history, _line, options, print_every=print_every, metrics=measuring.shown)
     savers: list[Attachable] = []
     if checkpoint_dir is not None:
         inside = saves_inside(checkpoint_dir, options["save_every_iterations"])
@@ -156,11 +168,15 @@ def _vectors(batch: Any) -> Tensor:
     return first_item(batch).float()  # type: ignore[no-any-return]  # loaders of bool, uint8 or float64 are welcome
 
 
-def _denoising_loss(model: nn.Module, inputs: Tensor, batch: Any) -> dict[str, Tensor]:
+def _denoising_loss(model: nn.Module, inputs: Tensor, batch: Any, *, give_outputs: bool = False) -> dict[str, Tensor]:
     """Reconstruct the clean vectors of ``batch`` from the noisy ``inputs``."""
-    if isinstance(unwrap(model), VariationalAutoencoder):
-        return vae_losses(*_with_target(model(inputs, logits=True), batch), logits=True)
-    return vae_losses(*_with_target(model(inputs), batch))
+    gives_logits = isinstance(unwrap(model), VariationalAutoencoder)
+    outputs = _with_target(model(inputs, logits=True) if gives_logits else model(inputs), batch)
+    losses = vae_losses(*outputs, logits=gives_logits)
+    if not give_outputs:
+        return losses
+    reconstruction, vectors, *_ = outputs
+    return {**losses, "outputs": reconstruction.sigmoid() if gives_logits else reconstruction, "targets": vectors}
 
 
 def _with_target(outputs: tuple[Tensor, Tensor, Tensor], batch: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -464,3 +464,21 @@ def test_a_run_that_ends_and_continues_is_one_that_did_not_end():
         parts.run(loader(), max_epochs=epochs)
     assert first_difference(run_state(whole), run_state(parts)) is None
     assert InputAugmentation is not None
+
+
+def test_outputs_and_targets_that_are_for_metrics_are_no_losses(programs):
+    def loss_and_outputs(model, inputs, batch):
+        outputs = model(inputs)
+        return {"loss": (outputs - batch[1]).square().mean(), "outputs": outputs, "targets": batch[1]}
+
+    found = []
+    for compile in (False, "step"):
+        model = perceptron(3, 4)
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+        trainer = create_trainer(model, optimizer, loss_and_outputs, seed=0, compile=compile)
+        EpochAverages("train_").attach(trainer)
+        trainer.run(list(zip(ROWS.split(BATCH_SIZE), TARGETS.split(BATCH_SIZE), strict=True)), max_epochs=2)
+        assert list(trainer.state.output) == ["loss"]
+        found.append(trainer.state.metrics["train_loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert programs

@@ -127,7 +127,7 @@ def test_of_a_history_only_names_that_this_run_measures_are_said(task, said):
     trainer.run(task.batches, max_epochs=2)
     assert history.epochs["val_loss"] == []
     assert len(said()) == 1
-    assert "which is no number" in said()[0]
+    assert "is no number" in said()[0]
     with pytest.raises(TypeError, match="unmeasured must be a list of names of metrics; got 'val_loss'"):
         History(names, unmeasured="val_loss")
 
@@ -151,3 +151,14 @@ def test_the_recipes_without_validation_say_nothing(task, said):
     model = VariationalAutoencoder(8, 2, 4)
     train_variational_autoencoder(model, [torch.rand(4, 8)], None, num_epochs=1)
     assert [message for message in said() if "never came" in message] == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "said"), [("val_f1", "min", 2), ("val_f1", "max", 0), ("val_mae", "max", 2)]
+)
+def test_a_known_metric_that_is_watched_the_other_way_is_said(task, tmp_path, caplog, metric, mode, said):
+    trainer = task.trainer()
+    EarlyStopping(3, verbose=False, mode=mode).attach(trainer, metric)
+    BestCheckpoint(tmp_path / "best.pt", metric, mode=mode).attach(trainer)
+    expected = f"the metric {metric!r} should be watched with mode={'min' if mode == 'max' else 'max'!r}"
+    assert [text.startswith(expected) for text in caplog.messages] == [True] * said
