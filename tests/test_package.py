@@ -57,7 +57,7 @@ DOCUMENTED = [
 LAYERS = [
     {"_version", "arguments", "devices", "files", "registry", "metrics"},
     {"exchange"},
-    {"loading"},
+    {"loading", "programs"},
     {"engine", "data"},
     {"checkpoint", "models"},
     {"experiments"},

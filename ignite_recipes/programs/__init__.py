@@ -3,3 +3,5 @@
 Nothing here knows an Engine. :mod:`ignite_recipes.engine.whole_step` decides which steps run as a program, and what
 handlers are told afterwards.
 """
+
+__all__: list[str] = []
