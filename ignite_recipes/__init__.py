@@ -1,6 +1,7 @@
 """Training recipes and handlers for PyTorch on Ignite: visible order, exact resume, no overhead."""
 
 from ignite_recipes._version import __version__
+from ignite_recipes.answers import evaluate, predict
 from ignite_recipes.checkpoint import (
     CheckpointError,
     CheckpointManager,
@@ -85,18 +86,23 @@ from ignite_recipes.handlers import (
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.metrics import MetricsTracker
 from ignite_recipes.models import (
+    ArrayPredictor,
     LeNet,
     ModelRegistry,
     MyNet,
     TablePredictor,
     TrafficPredictor,
     VariationalAutoencoder,
+    VectorEmbedder,
+    WindowPredictor,
     count_parameters,
     extract_embeddings,
+    load_model,
     multilayer_perceptron,
     predict_traffic,
     print_model_summary,
     save_for_inference,
+    save_model,
     traffic_losses,
     vae_losses,
 )
@@ -122,6 +128,7 @@ __all__ = [
     "FAST_TRAINING",
     "MEMORY_CONSTRAINED_TRAINING",
     "STABLE_TRAINING",
+    "ArrayPredictor",
     "BaseDataset",
     "BestCheckpoint",
     "CheckpointError",
@@ -174,6 +181,8 @@ __all__ = [
     "Update",
     "Validation",
     "VariationalAutoencoder",
+    "VectorEmbedder",
+    "WindowPredictor",
     "__version__",
     "add_noise",
     "baseline_reports",
@@ -186,6 +195,7 @@ __all__ = [
     "create_species_matrix",
     "create_trainer",
     "describe",
+    "evaluate",
     "extract_embeddings",
     "getDefaultModelParams",
     "get_device",
@@ -196,6 +206,7 @@ __all__ = [
     "load_co2",
     "load_digits_matrix",
     "load_ebird_data",
+    "load_model",
     "load_traffic_csv",
     "make_resumable",
     "make_traffic_windows",
@@ -204,6 +215,7 @@ __all__ = [
     "plot_history",
     "plot_latent",
     "plot_reconstructions",
+    "predict",
     "predict_traffic",
     "preserve_run",
     "print_model_summary",
@@ -214,6 +226,7 @@ __all__ = [
     "run_state",
     "save_checkpoint",
     "save_for_inference",
+    "save_model",
     "send_on_delta",
     "set_seed",
     "split_in_time",

@@ -64,6 +64,7 @@ LAYERS = [
     {"plotting"},
     {"handlers"},
     {"recipes"},
+    {"answers"},
     {"cli"},
 ]
 
