@@ -1,7 +1,7 @@
 """Training recipes and handlers for PyTorch on Ignite: visible order, exact resume, no overhead."""
 
 from ignite_recipes._version import __version__
-from ignite_recipes.answers import evaluate, predict
+from ignite_recipes.answers import evaluate, predict, report
 from ignite_recipes.checkpoint import (
     CheckpointError,
     CheckpointManager,
@@ -96,6 +96,7 @@ from ignite_recipes.models import (
     VectorEmbedder,
     WindowPredictor,
     count_parameters,
+    export_model,
     extract_embeddings,
     load_model,
     multilayer_perceptron,
@@ -196,6 +197,7 @@ __all__ = [
     "create_trainer",
     "describe",
     "evaluate",
+    "export_model",
     "extract_embeddings",
     "getDefaultModelParams",
     "get_device",
@@ -221,6 +223,7 @@ __all__ = [
     "print_model_summary",
     "read_checkpoint",
     "read_training_log",
+    "report",
     "restore_newest",
     "restore_run",
     "run_state",

@@ -2,5 +2,6 @@
 
 from ignite_recipes.answers.evaluating import evaluate
 from ignite_recipes.answers.predicting import predict
+from ignite_recipes.answers.reporting import report
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["evaluate", "predict", "report"]

@@ -10,7 +10,7 @@ from ignite_recipes.models import VectorEmbedder, WindowPredictor
 from ignite_recipes.models.file import Predictor
 from ignite_recipes.models.measures import Measure
 
-__all__ = ["TITLES", "Interval", "bootstrap", "show", "unit_of_measure"]
+__all__ = ["TITLES", "Interval", "bootstrap", "num_resamples", "show", "unit_of_measure"]
 
 TITLES = {
     "accuracy": "accuracy",
@@ -46,6 +46,7 @@ def bootstrap(
     truth: NDArray[Any],
     predicted: NDArray[Any],
     *,
+    block: int = 1,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
@@ -55,6 +56,7 @@ def bootstrap(
     Args:
         measures: of truth and predictions.
         truth, predicted: (N,), and (N,) or (N, K).
+        block: samples in a row that are drawn together, where neighbours are not independent.
         resamples: how often all N are drawn; fewer of more than 50,000 samples, at least 100.
         confidence: of the interval, in (0, 1).
         seed: of the draws; one seed gives one result.
@@ -68,11 +70,12 @@ def bootstrap(
     Reference: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
     count = len(truth)
-    resamples = max(min(resamples, _MOST_DRAWS // max(count, 1)), min(resamples, 100))
+    block = min(block, count)
     generator = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(resamples):
-        rows = generator.integers(count, size=count)
+    for _ in range(num_resamples(count, resamples)):
+        starts = generator.integers(count - block + 1, size=-(-count // block))
+        rows = (starts[:, None] + np.arange(block)).ravel()[:count]
         for name, measure in measures.items():
             drawn[name].append(measure(truth[rows], predicted[rows]))
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -83,6 +86,15 @@ def bootstrap(
         low, high = np.quantile(known, ends) if len(known) else (np.nan, np.nan)
         found[name] = Interval(measure(truth, predicted), float(low), float(high))
     return found
+
+
+def num_resamples(count: int, wanted: int = RESAMPLES) -> int:
+    """How often so many samples are drawn again.
+
+    >>> num_resamples(300), num_resamples(1_000_000)
+    (1000, 100)
+    """
+    return max(min(wanted, _MOST_DRAWS // max(count, 1)), min(wanted, 100))
 
 
 def unit_of_measure(predictor: Predictor, name: str) -> str:

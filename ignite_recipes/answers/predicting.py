@@ -78,6 +78,10 @@ def predict_inputs(
 
     carried = _carried(inputs, id_columns)
     predictor: Any = trained.predictor
+    if what != "embeddings" and not isinstance(predictor, VectorEmbedder):
+        raise ValueError(
+            f"what goes with a variational autoencoder; {trained.name} is of {trained.recipe}: leave it out"
+        )
     if isinstance(predictor, VectorEmbedder):
         found = predictor.predict(inputs.data, what)
     else:
@@ -100,4 +104,4 @@ def _carried(inputs: Inputs, id_columns: Sequence[str] | None) -> "pl.DataFrame 
         raise ValueError(
             f"the data have no column {missing[0]!r} to come along; they have {listed(inputs.rows.columns)}"
         )
-    return inputs.rows.select(id_columns)
+    return inputs.rows.select(list(dict.fromkeys(id_columns)))

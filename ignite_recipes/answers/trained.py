@@ -100,8 +100,7 @@ def find_trained(
     if path.is_file():
         try:
             epoch = (read_description(path).get("trained") or {}).get("epoch")
-            newest = None if best is None else read_checkpoint(best).get("epoch")
-            if newest in (None, epoch):
+            if best is None or read_checkpoint(best).get("epoch") == epoch:
                 return Trained(manager, settings, load_model(path, model, device=place), path, epoch)
         except CheckpointError as error:
             if best is None or "model of your own" in str(error):
@@ -111,7 +110,9 @@ def find_trained(
         raise ValueError(f"{manager.experiment_dir} must have a model to answer with; it has none yet: train it first")
     predictor = _of_checkpoint(best, settings, model)
     predictor.model = move_model(predictor.model, place).eval()
-    return Trained(manager, settings, predictor, best, read_checkpoint(best).get("epoch"))
+    epoch = read_checkpoint(best).get("epoch")
+    predictor.trained = {"recipe": settings.get("recipe"), "epoch": epoch, "experiment": best.parent.parent.name}
+    return Trained(manager, settings, predictor, best, epoch)
 
 
 def image_predictor(model: nn.Module, dataset: BaseDataset) -> ArrayPredictor:

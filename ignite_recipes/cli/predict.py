@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.evaluating import evaluate_inputs
 from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
 from ignite_recipes.answers.predicting import predict_inputs
 from ignite_recipes.answers.trained import Trained
@@ -57,6 +56,8 @@ def main(argv: Sequence[str]) -> str:
         raise ValueError(f"--output must end in {', '.join(_WRITERS)}; got {settings['output']!r}")
     if settings["file"] is not None and output.resolve() == Path(settings["file"]):
         raise ValueError(f"--output must be another file than the one that is predicted; got {settings['output']!r}")
+    if output.is_dir():
+        raise ValueError(f"--output must be a file; {settings['output']!r} is a folder")
     if settings["what"] not in WHAT:
         raise ValueError(f"--what must be one of {', '.join(WHAT)}; got {settings['what']!r}")
     trained = trained_experiment(settings)
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> str:
     write_frame(predictions, output)
     of = f" {trained.predictor.target.name!r} of" if isinstance(trained.predictor, TablePredictor) else ""
     done = f"Predicted{of} {predictions.height} rows with {trained.path}"
-    return f"{done}{_found(trained, inputs)}; the predictions are in {output}"
+    return f"{done}{_found(trained, inputs, predictions)}; the predictions are in {output}"
 
 
 def write_frame(frame: "pl.DataFrame", output: Path) -> None:
@@ -73,18 +74,21 @@ def write_frame(frame: "pl.DataFrame", output: Path) -> None:
     replace_file(output, getattr(frame, _WRITERS[output.suffix]))
 
 
-def _found(trained: Trained, inputs: Inputs) -> str:
+def _found(trained: Trained, inputs: Inputs, predictions: "pl.DataFrame") -> str:
     """How good the predictions of a table are, where the target is known."""
-    predictor: Any = trained.predictor
-    if not isinstance(predictor, TablePredictor) or inputs.targets is None:
+    if not isinstance(trained.predictor, TablePredictor) or inputs.targets is None:
         return ""
+    target = trained.predictor.target
+    truth = inputs.data[target.name]
+    known = truth.is_not_null()
     try:
-        metrics = evaluate_inputs(trained, inputs)
+        right, guess = (target.encode(column.filter(known)) for column in (truth, predictions["prediction"]))
     except ValueError:
         return (
-            f"; what the column {predictor.target.name!r} holds is not what was trained on, so that nothing is "
-            "compared with it"
+            f"; what the column {target.name!r} holds is not what was trained on, so that nothing is compared with it"
         )
-    shown = f"accuracy {metrics['accuracy']:.2f}%" if "accuracy" in metrics else f"RMSE {metrics['rmse']:.4g}"
-    count = inputs.data[predictor.target.name].count()
-    return f"; {shown} on the {count} of them whose target is known"
+    if target.classes:
+        shown = f"accuracy {100 * (right == guess).double().mean().item():.2f}%"
+    else:
+        shown = f"RMSE {(right - guess).double().square().mean().sqrt().item() * target.scale:.4g}"
+    return f"; {shown} on the {len(right)} of them whose target is known"

@@ -1,6 +1,7 @@
 """Models, and what can be said about any model."""
 
 from ignite_recipes.models.array_predictor import ArrayPredictor
+from ignite_recipes.models.export import export_model
 from ignite_recipes.models.file import load_model, save_model
 from ignite_recipes.models.images import LeNet, ModelRegistry, MyNet
 from ignite_recipes.models.inference import extract_embeddings, predict_traffic, save_for_inference
@@ -23,6 +24,7 @@ __all__ = [
     "VectorEmbedder",
     "WindowPredictor",
     "count_parameters",
+    "export_model",
     "extract_embeddings",
     "load_model",
     "multilayer_perceptron",

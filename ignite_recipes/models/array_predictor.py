@@ -52,6 +52,7 @@ class ArrayPredictor:
         self.input_shape = None if input_shape is None else tuple(int(size) for size in input_shape)
         width = self.input_shape[0] if self.input_shape is not None and len(self.input_shape) == 1 else None
         self.feature_names, self.units = checked_features(feature_names, width), checked_units(units)
+        self.trained: dict[str, Any] = {}
 
     def predict(self, data: Any) -> "pl.DataFrame":
         """The predictions for each sample, in their order.

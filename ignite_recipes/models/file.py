@@ -52,7 +52,7 @@ _TEXT, _DIGEST = "ignite_recipes", "sha256"
 
 
 class Predictor(Protocol):
-    """What :func:`load_model` gives: a model with all that it needs of new data.
+    """What :func:`~ignite_recipes.load_model` gives: a model with all that it needs of new data.
 
     Attributes:
         kind: in the file.
@@ -60,11 +60,13 @@ class Predictor(Protocol):
         class_names: of its outputs, if they are classes.
         feature_names: of its inputs, if they have names.
         units: of columns and of the ``prediction``, by name.
+        trained: what a file says of the training.
     """
 
     kind: ClassVar[str]
     model: nn.Module
     units: dict[str, str]
+    trained: dict[str, Any]
 
     @property
     def class_names(self) -> list[Any] | None:
@@ -151,7 +153,7 @@ def save_model(
         "feature_names": predictor.feature_names,
         "units": predictor.units,
         **predictor.description(),
-        "trained": _finite(dict(trained or {})),
+        "trained": _finite({**predictor.trained, **(trained or {})}),
     }
     try:
         text = json.dumps(description, allow_nan=False)
@@ -205,7 +207,7 @@ def load_model(
         raise CheckpointError(f"{name!r} does not describe a model that can be used here: {said:.300}") from error
     with unchanged_on_error(name, made):
         load_weights(made, weights, name)
-    predictor.model = move_model(made, place).eval()
+    predictor.model, predictor.trained = move_model(made, place).eval(), dict(description.get("trained") or {})
     return predictor
 
 

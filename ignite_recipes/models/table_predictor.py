@@ -56,6 +56,7 @@ class TablePredictor:
         units: Mapping[str, str] | None = None,
     ) -> None:
         self.model, self.preprocessor, self.target, self.units = model, preprocessor, target, checked_units(units)
+        self.trained: dict[str, Any] = {}
 
     @property
     def class_names(self) -> list[Any] | None:
@@ -64,7 +65,7 @@ class TablePredictor:
 
     @property
     def feature_names(self) -> list[str]:
-        """What the network sees, in its order: of categories and dates more than the table's columns."""
+        """The names of what the network sees, in its order, which are more than the table's columns."""
         return self.preprocessor.feature_names
 
     def predict(self, data: Any) -> Any:

@@ -47,6 +47,7 @@ class VectorEmbedder:
         self, model: nn.Module, *, feature_names: Sequence[str] | None = None, units: Mapping[str, str] | None = None
     ) -> None:
         self.model, self.units = model, checked_units(units)
+        self.trained: dict[str, Any] = {}
         self.feature_names = checked_features(feature_names, getattr(unwrap(model), "input_dimension", None))
 
     def vectors(self, data: Any) -> Tensor:

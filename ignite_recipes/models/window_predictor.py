@@ -61,6 +61,7 @@ class WindowPredictor:
         units: Mapping[str, str] | None = None,
     ) -> None:
         self.model, self.units = model, checked_units(units)
+        self.trained: dict[str, Any] = {}
         plain: Any = unwrap(model)
         self.feature_names = checked_features(feature_names, getattr(plain, "input_size", None))
         self.limits = None if limits is None else tuple(np.asarray(end, dtype=np.float64).tolist() for end in limits)
@@ -88,7 +89,7 @@ class WindowPredictor:
         """The windows of a series or of a CSV file, scaled as for the training; those of arrays as they are.
 
         Args:
-            data: the eight arrays, a :class:`TrafficSeries`, or a CSV file.
+            data: the eight arrays, a :class:`~ignite_recipes.data.traffic_series.TrafficSeries`, or a CSV file.
             to_come: also those whose target is not known yet; the arrays of the targets are then of no use.
 
         Raises:
@@ -179,4 +180,16 @@ class WindowPredictor:
         model: Any = unwrap(self.model)
         sources = torch.rand(2, model.len_source, model.input_size)
         inputs = (sources, torch.rand(2, 1, model.input_size), torch.rand(2, 1))
-        return model, inputs, [*TrafficPrediction._fields]
+        return _Outputs(model), inputs, [*TrafficPrediction._fields]
+
+
+class _Outputs(nn.Module):
+    """The model's outputs as a plain tuple, which other tools know."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sources: Tensor, last_transmitted: Tensor, source_traffic: Tensor) -> tuple[Tensor, ...]:
+        """As of :class:`TrafficPredictor`."""
+        return tuple(self.model(sources, last_transmitted, source_traffic))

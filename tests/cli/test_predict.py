@@ -53,7 +53,7 @@ def test_columns_that_were_not_used_come_first_then_the_prediction_and_the_proba
 
 
 def test_the_columns_that_come_along_can_be_chosen(capsys):
-    assert predict(capsys, "exp1", "new.csv", "--id", "city", "size")[0] == 0
+    assert predict(capsys, "exp1", "new.csv", "--id", "city", "size", "city")[0] == 0
     assert pl.read_csv("predictions.csv").columns == ["city", "size", "prediction", "p_large", "p_small"]
 
 
@@ -132,6 +132,8 @@ MISTAKES = {
     "without weights": (["exp3", "new.csv"], "must have a model to answer with; it has none yet"),
     "without settings": (["exp4", "new.csv"], "must hold the settings of an experiment"),
     "an id that is no column": (["exp1", "new.csv", "--id", "nme"], "the data have no column 'nme' to come along"),
+    "a folder to write to": (["exp1", "new.csv", "--output", "folder.csv"], "--output must be a file; 'folder.csv'"),
+    "what of a table": (["exp1", "new.csv", "--what", "both"], "goes with a variational autoencoder; exp1 is of"),
     "another what": (["exp1", "new.csv", "--what", "nothing"], "--what must be one of"),
     "no such file": (["exp1", "none.csv"], "there is none at"),
     "a column missing": (["exp1", "narrow.csv"], "missing: 'city'"),
@@ -148,6 +150,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(capsys, name, trained):
         (trained / "runs" / folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (trained / "runs" / "exp3" / "config.yaml").write_text("recipe: supervised\n")
     inputs = NEW.drop("kind")
+    Path("folder.csv").mkdir()
     inputs.drop("city").write_csv("narrow.csv")
     inputs.with_columns(size=pl.lit("big")).write_csv("text.csv")
     before = sorted(path.name for path in Path().iterdir())

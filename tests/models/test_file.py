@@ -149,6 +149,12 @@ def test_weights_that_are_shared_are_saved(tmp_path):
     assert torch.equal(other[0].weight, model[0].weight)
 
 
+def test_a_file_that_is_written_again_says_the_same_of_the_training(tmp_path):
+    first = load_model(save_model(tmp_path / "1.safetensors", PREDICTORS["numbers"]()[0], trained={"epoch": 3}))
+    second = load_model(save_model(tmp_path / "2.safetensors", first, trained={"loss": float("nan")}))
+    assert second.trained == {"epoch": 3, "loss": None}
+
+
 def test_no_generator_is_moved_by_saving_and_loading(tmp_path):
     predictor = PREDICTORS["vectors"]()[0]
     before = torch.get_rng_state()
