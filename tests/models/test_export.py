@@ -53,7 +53,7 @@ def test_a_program_of_torch_gives_the_models_outputs_and_says_what_they_are(name
     assert len(names) == len(pairs)
 
 
-@pytest.mark.parametrize("name", ["vectors", "windows"])
+@pytest.mark.parametrize("name", ["vectors", pytest.param("windows", marks=pytest.mark.slow)])
 def test_a_program_of_onnx_gives_them_too(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
