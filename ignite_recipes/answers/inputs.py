@@ -1,14 +1,13 @@
 """What an experiment predicts from: a file, a folder or data of one's own, and what comes along with its rows."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ignite_recipes.answers.pictures import find_pictures, read_pictures
 from ignite_recipes.answers.run_data import (
     digits_sides,
     image_dataset,
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Inputs", "read_inputs", "read_validation_data"]
-
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 class Inputs(NamedTuple):
@@ -184,31 +181,10 @@ def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
     """The pictures of a folder and of its folders, by their names in order, or a single one."""
     import polars as pl
 
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES) if path.is_dir() else [path]
-    if not files:
-        raise ValueError(f"{path} must hold images ({', '.join(PICTURES)}); got none")
-    shape: Any = predictor.input_shape
-    images = torch.stack([_read_picture(file, shape) for file in files])
+    files = find_pictures(path)
+    images = read_pictures(files, predictor.input_shape or ())
     names = [os.fspath(file.relative_to(path)) if path.is_dir() else file.name for file in files]
     return Inputs(images, pl.DataFrame({"file": names}), ["file"])
-
-
-def _read_picture(path: Path, shape: Sequence[int]) -> Tensor:
-    """(C, H, W) in [0, 1], grey or colour and of the size that the model was trained on."""
-    from PIL import Image, UnidentifiedImageError
-
-    channels, height, width = shape
-    if channels not in (1, 3):
-        raise ValueError(f"a picture has 1 or 3 channels, and the model takes {channels}: predict in Python")
-    try:
-        with Image.open(path) as picture:
-            pixels = picture.convert("L" if channels == 1 else "RGB")
-            if pixels.size != (width, height):
-                pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
-            array = np.asarray(pixels, dtype=np.float32) / 255
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path} must be an image; it cannot be read ({error}): take it out, or mend it") from error
-    return torch.from_numpy(array).reshape(height, width, channels).permute(2, 0, 1).contiguous()
 
 
 def _row_numbers(numbers: Any) -> "pl.DataFrame":

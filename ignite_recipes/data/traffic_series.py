@@ -204,6 +204,7 @@ def split_in_time(
     Raises:
         ValueError: if a side is shorter than a window, or as :func:`~ignite_recipes.make_traffic_windows`.
 
+    >>> import torch
     >>> train, val = split_in_time(torch.rand(20, 2), torch.ones(20), 3, 2, num_train=12)
     >>> len(train.sources), len(val.sources)
     (8, 4)

@@ -161,7 +161,10 @@ def save_model(
         raise TypeError(f"names, units and trained must be plain values, of JSON's types; {error}") from error
     from safetensors.torch import save
 
-    contents = save(weights, {_TEXT: text, _DIGEST: _digest(text, weights)})
+    try:
+        contents = save(weights, {_TEXT: text, _DIGEST: _digest(text, weights)})
+    except KeyError as error:  # safetensors names nothing but the type
+        raise TypeError(f"a model's state must be of types that safetensors knows; got {error}") from error
     return replace_file(path, lambda file: file.write(contents))
 
 

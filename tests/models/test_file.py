@@ -201,6 +201,11 @@ WRONG = {
         TypeError,
         "must be plain values",
     ),
+    "a type that the format lacks": (
+        lambda p: (p / "m.safetensors", nn.Linear(2, 1, dtype=torch.complex128), {}),
+        TypeError,
+        "of types that safetensors knows; got torch.complex128",
+    ),
     "classes for what predicts": (
         lambda p: (p / "m.safetensors", ArrayPredictor(own_model()), {"class_names": ["a", "b"]}),
         ValueError,
