@@ -64,6 +64,7 @@ LAYERS = [
     {"plotting"},
     {"handlers"},
     {"recipes"},
+    {"answers"},
     {"cli"},
 ]
 
@@ -125,6 +126,7 @@ print(json.dumps({
 
 def test_the_package_loads_nothing_that_a_training_loop_does_not_need(imported):
     heavy = {"pandas", "polars", "matplotlib", "sklearn", "scipy", "tensorboardX", "tqdm", "jsonargparse", "yaml"}
+    heavy |= {"jinja2", "safetensors", "PIL", "onnx"}
     assert heavy.isdisjoint(imported["modules"])
     assert "ignite_recipes" in imported["modules"]
 

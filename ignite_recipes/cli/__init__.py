@@ -10,7 +10,18 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ignite_recipes._version import __version__
 from ignite_recipes.checkpoint.file import CheckpointError
-from ignite_recipes.cli import classify, listing, predict, resume_check, supervised, traffic, vae
+from ignite_recipes.cli import (
+    classify,
+    evaluate,
+    export,
+    listing,
+    predict,
+    report,
+    resume_check,
+    supervised,
+    traffic,
+    vae,
+)
 from ignite_recipes.cli.resume_check import NotExactError
 from ignite_recipes.exchange.ranks import LostRankError, lost_rank, rank
 from ignite_recipes.experiments.manager import ExperimentBusyError
@@ -25,6 +36,9 @@ _COMMANDS = {
     "supervised": supervised,
     "traffic": traffic,
     "predict": predict,
+    "evaluate": evaluate,
+    "report": report,
+    "export": export,
     "list": listing,
     "resume-check": resume_check,
 }

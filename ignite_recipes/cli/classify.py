@@ -1,7 +1,6 @@
 """``ignite-recipes classify``: train an image classifier on the digits, or on another registered data set."""
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +11,9 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
+from ignite_recipes.answers.model_files import write_model_file
+from ignite_recipes.answers.run_data import image_dataset
+from ignite_recipes.answers.trained import image_predictor
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.cli.attachments import monitored, require_best, run_handlers
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
@@ -23,7 +25,7 @@ from ignite_recipes.models import ModelRegistry
 from ignite_recipes.recipes import Trainer
 from ignite_recipes.recipes.checks import check_count
 
-__all__ = ["HELP", "main", "parser"]
+__all__ = ["HELP", "import_file", "main", "parser"]
 
 HELP = "train an image classifier on the digits, on MNIST and its kin, or on IDX files of your own"
 
@@ -69,24 +71,12 @@ def _load(settings: dict[str, Any]) -> BaseDataset:
     if settings["save_every"] is not None:
         check_count(save_every=settings["save_every"])
     if settings["module"] is not None:
-        _import(Path(settings["module"]))
+        import_file(Path(settings["module"]))
     ModelRegistry.get(settings["model"])  # a mistake there costs no download
-    root = {} if settings["data_root"] is None else {"root": settings["data_root"]}
-    if root and "root" not in inspect.signature(DatasetRegistry.get(settings["dataset"])).parameters:
-        raise ValueError(
-            f"--data-root is for a data set that is read from files, e.g. mnist; {settings['dataset']!r} takes no "
-            "root: leave it out"
-        )
-    try:
-        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"], **root)
-    except TypeError as error:  # a mistake in a data set of the user's own
-        raise ValueError(f"data set {settings['dataset']!r}: {error}") from error
-    if not isinstance(dataset, BaseDataset):
-        raise ValueError(f"data set {settings['dataset']!r} must make a BaseDataset; got {type(dataset).__name__}")
-    return dataset
+    return image_dataset(settings)
 
 
-def _import(path: Path) -> None:
+def import_file(path: Path) -> None:
     """Import a user's file for what it registers.
 
     By its own name and from its own folder, so that a loader's workers, where they start afresh, can import it too.
@@ -142,6 +132,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
     )
     results = trainer.train(settings["epochs"])
     require_best(experiment, settings, results["best_epoch"])
+    write_model_file(experiment, "classify", image_predictor(model, dataset), results["best_epoch"])
     trained = len(results["history"]["val_accuracy"])
     early = ", stopped early" if results["stopped_early"] else ""
     return (

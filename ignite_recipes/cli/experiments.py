@@ -15,8 +15,9 @@ from ignite_recipes.cli.config_files import check_config_files
 from ignite_recipes.cli.options import add_options, new_parser, parse_settings, speak_of_options
 from ignite_recipes.cli.settings import as_config, open_new, reopen
 from ignite_recipes.devices import as_device
-from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.provenance import note_start
 from ignite_recipes.handlers import Stopped
 from ignite_recipes.recipes.options import command_options
 
@@ -90,6 +91,9 @@ def run_experiment(
         data = load(settings)
     try:
         with experiment.lock(), experiment.log_to_file():
+            on_rank_zero(
+                lambda: note_start(experiment.experiment_dir, ["ignite-recipes", command, *argv], _file(settings))
+            )
             return train(experiment, settings, data)
     except Exception as error:
         if is_new:
@@ -110,3 +114,9 @@ def run_experiment(
         where = "" if folder == "runs" else f" --runs-dir {shlex.quote(folder)}"
         message = f"stopped; resume with: ignite-recipes {command} --resume {name}{where}"
         raise Stopped(message, signum) from None
+
+
+def _file(settings: dict[str, Any]) -> str | None:
+    """The file that is trained on, if there is one; one that is missing is said where it is read."""
+    path = settings.get("file")
+    return path if path is not None and Path(path).is_file() else None

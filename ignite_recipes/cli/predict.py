@@ -1,44 +1,50 @@
-"""``ignite-recipes predict``: predict the rows of a table with a trained experiment."""
+"""``ignite-recipes predict``: predict new samples with a trained experiment."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
-from torch import Tensor
 
-from ignite_recipes.checkpoint.newest import best_weights
-from ignite_recipes.cli.options import new_parser, parse_settings
-from ignite_recipes.data.tables import read_table
-from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
+from ignite_recipes.answers.predicting import predict_inputs
+from ignite_recipes.answers.trained import Trained
+from ignite_recipes.cli.answering import answer_parser, trained_experiment
+from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.files import replace_file
 from ignite_recipes.models import TablePredictor
+from ignite_recipes.models.vector_embedder import WHAT
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["HELP", "main", "parser"]
 
-HELP = "predict a table with a trained experiment: predict exp1 NEW.csv --output predictions.csv"
+HELP = "predict new data with a trained experiment: predict exp1 NEW.csv --output predictions.csv"
 
 _WRITERS = {".csv": "write_csv", ".parquet": "write_parquet", ".feather": "write_ipc"}
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
-    options = new_parser(
+    options = answer_parser(
         "predict",
-        "Predict the rows of a table with an experiment of ignite-recipes supervised FILE --target COLUMN. The columns "
-        "are found by their names; they are written again with the prediction, and of classes the probability of each.",
+        "Predict new samples with the best weights of an experiment, in their order: the rows of a table, the windows "
+        "of a series, the images of a folder; of a variational autoencoder their embeddings. Columns that the model "
+        "did not use come first, then the prediction, and of classes the probability of each.",
     )
-    options.add_argument("experiment", type=str, help="e.g. exp1, or runs/exp1")
-    options.add_argument("file", type=str, help="a table: .csv, .csv.gz, .tsv, .parquet or .feather")
+    options.add_argument(
+        "file", nargs="?", type=str | None, help="a table, an eBird file or a folder; by default the validation data"
+    )
     options.add_argument(
         "--output", type=str, default="predictions.csv", help="the file to write: .csv, .parquet, .feather"
     )
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
-    options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
+    options.add_argument(
+        "--id", type=str, nargs="*", help="the columns that come along, instead of all that the model did not use"
+    )
+    options.add_argument(
+        "--what", type=str, default="embeddings", help=f"of a variational autoencoder: {', '.join(WHAT)}"
+    )
     return options
 
 
@@ -48,41 +54,41 @@ def main(argv: Sequence[str]) -> str:
     output = Path(settings["output"]).expanduser()
     if output.suffix not in _WRITERS:
         raise ValueError(f"--output must end in {', '.join(_WRITERS)}; got {settings['output']!r}")
-    if output.resolve() == Path(settings["file"]):
+    if settings["file"] is not None and output.resolve() == Path(settings["file"]):
         raise ValueError(f"--output must be another file than the one that is predicted; got {settings['output']!r}")
-    folder = _folder(settings)
-    path = best_weights(folder / "checkpoints")
-    if path is None:
-        raise ValueError(f"{folder} must have a checkpoint to predict with; it has none yet: train it first")
-    predictor = TablePredictor.from_checkpoint(path, device=settings["device"])
-    table = read_table(settings["file"], predictor.text_columns)
-    outputs = predictor.outputs(table)
-    _write(table.with_columns(**predictor.target.decode(outputs)), output)
-    done = f"Predicted {predictor.target.name!r} of {table.height} rows with {path}"
-    return f"{done}{_found(predictor, table, outputs)}; the predictions are in {output}"
+    if output.is_dir():
+        raise ValueError(f"--output must be a file; {settings['output']!r} is a folder")
+    if settings["what"] not in WHAT:
+        raise ValueError(f"--what must be one of {', '.join(WHAT)}; got {settings['what']!r}")
+    trained = trained_experiment(settings)
+    inputs = read_validation_data(trained) if settings["file"] is None else read_inputs(trained, settings["file"])
+    predictions = predict_inputs(trained, inputs, settings["id"], settings["what"])
+    write_frame(predictions, output)
+    of = f" {trained.predictor.target.name!r} of" if isinstance(trained.predictor, TablePredictor) else ""
+    done = f"Predicted{of} {predictions.height} rows with {trained.path}"
+    return f"{done}{_found(trained, inputs, predictions)}; the predictions are in {output}"
 
 
-def _folder(settings: dict[str, Any]) -> Path:
-    base, name = os.path.split(os.path.normpath(settings["experiment"]))
-    return Path(ExperimentManager(base or settings["runs_dir"], resume_exp=name).experiment_dir)
+def write_frame(frame: "pl.DataFrame", output: Path) -> None:
+    """Write a frame as its file's ending says, at once or not at all."""
+    replace_file(output, getattr(frame, _WRITERS[output.suffix]))
 
 
-def _write(table: "pl.DataFrame", output: Path) -> None:
-    replace_file(output, getattr(table, _WRITERS[output.suffix]))
-
-
-def _found(predictor: TablePredictor, table: "pl.DataFrame", outputs: Tensor) -> str:
-    """How good they are, where the target is known."""
-    target = predictor.target
-    if target.name not in table.columns or not (count := table[target.name].count()):
+def _found(trained: Trained, inputs: Inputs, predictions: "pl.DataFrame") -> str:
+    """How good the predictions of a table are, where the target is known."""
+    if not isinstance(trained.predictor, TablePredictor) or inputs.targets is None:
         return ""
-    known = table[target.name].is_not_null()
+    target = trained.predictor.target
+    truth = inputs.data[target.name]
+    known = truth.is_not_null()
     try:
-        targets = target.encode(table[target.name].filter(known))
+        right, guess = (target.encode(column.filter(known)) for column in (truth, predictions["prediction"]))
     except ValueError:
         return (
             f"; what the column {target.name!r} holds is not what was trained on, so that nothing is compared with it"
         )
-    metrics = predictor.metrics(outputs[known.to_numpy()], targets)
-    shown = f"accuracy {metrics['accuracy']:.2f}%" if "accuracy" in metrics else f"RMSE {metrics['rmse']:.4g}"
-    return f"; {shown} on the {count} of them whose target is known"
+    if target.classes:
+        shown = f"accuracy {100 * (right == guess).double().mean().item():.2f}%"
+    else:
+        shown = f"RMSE {(right - guess).double().square().mean().sqrt().item() * target.scale:.4g}"
+    return f"; {shown} on the {len(right)} of them whose target is known"

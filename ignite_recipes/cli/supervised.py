@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser
-from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from ignite_recipes.answers.model_files import write_model_file
+from ignite_recipes.answers.run_data import digits_sides
+from ignite_recipes.answers.trained import DIGITS
 from ignite_recipes.cli.attachments import (
     best_checkpoint,
     checkpoint_to_resume,
@@ -17,9 +19,10 @@ from ignite_recipes.cli.attachments import (
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
-from ignite_recipes.data import create_dataloaders, load_digits_matrix
+from ignite_recipes.data import create_dataloaders
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.loading.randomness import set_seed
+from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.recipes import train_model_advanced
 from ignite_recipes.recipes.supervised import MODES
@@ -68,21 +71,14 @@ def main(argv: Sequence[str]) -> str:
     return run_experiment("supervised", parser(), argv, _load, _train)
 
 
-def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset, Tensor] | None:
-    """The digits to train on and those to validate on, and the latters' labels; None for a table, read later."""
+def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset] | None:
+    """The digits to train on and those to validate on; None for a table, read later."""
     check_table_options(settings)
-    if settings["file"] is not None:
-        return None
-    from sklearn.model_selection import train_test_split
-
-    images, labels = load_digits_matrix()
-    parts = train_test_split(range(len(labels)), test_size=0.2, stratify=labels, random_state=settings["seed"])
-    train, val = (TensorDataset(images[part], labels[part]) for part in parts)
-    return train, val, labels[parts[1]]
+    return None if settings["file"] is not None else digits_sides(settings)
 
 
 def _train(
-    experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset, Tensor] | None
+    experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset] | None
 ) -> str:
     best = best_checkpoint(experiment, settings, MODES)
     unit = "cross-entropy, nats" if data is not None else "loss"
@@ -100,7 +96,8 @@ def _train(
     network = {name: settings[name] for name in _NETWORK}
     if data is None:
         return train_table(experiment, settings, {**arguments, **network})
-    train, val, labels = data
+    train, val = data
+    labels = val.tensors[1]
     batch_size = _BATCH_SIZE if settings["batch_size"] is None else settings["batch_size"]
     train_loader, val_loader = create_dataloaders(train, val, batch_size, settings["num_workers"])
     set_seed(settings["seed"])
@@ -108,6 +105,7 @@ def _train(
     result = train_model_advanced(model, train_loader, val_loader, **arguments)
     history, epoch = result["history"], result["best_epoch"]
     require_best(experiment, settings, epoch)
+    write_model_file(experiment, "supervised", ArrayPredictor(model, class_names=DIGITS, input_shape=[64]), epoch)
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""

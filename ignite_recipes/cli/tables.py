@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.cli.attachments import monitored, require_best
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -63,6 +64,7 @@ def train_table(experiment: ExperimentManager, settings: dict[str, Any], argumen
     of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers")}
     result = train_on_table(settings["file"], **of_table, **arguments)
     require_best(experiment, settings, result["best_epoch"])
+    write_model_file(experiment, "supervised", result["predictor"], result["best_epoch"])
     metrics, baseline = result["metrics"], result["baseline"]
     early = " (stopped early)" if result["stopped_early"] else ""
     place = f"at epoch {result['best_epoch']} of {result['epochs_trained']}{early}"

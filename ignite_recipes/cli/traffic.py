@@ -6,6 +6,9 @@ from typing import Any, get_type_hints
 import torch
 from jsonargparse import ArgumentParser
 
+from ignite_recipes.answers.model_files import write_model_file
+from ignite_recipes.answers.run_data import traffic_sides
+from ignite_recipes.answers.trained import window_predictor
 from ignite_recipes.cli.attachments import (
     best_checkpoint,
     checkpoint_to_resume,
@@ -16,6 +19,7 @@ from ignite_recipes.cli.attachments import (
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
+from ignite_recipes.data.deadband import Limits
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.models import predict_traffic
@@ -61,28 +65,15 @@ def _parameters() -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> str:
     """Train; what was reached, as one line."""
-    return run_experiment("traffic", parser(), argv, _load, _train)
+    return run_experiment("traffic", parser(), argv, traffic_sides, _train)
 
 
-def _load(settings: dict[str, Any]) -> tuple[TrafficArrays, TrafficArrays]:
-    sizes = settings["len_source"], settings["len_target"]
-    if settings["file"] is None:
-        train, val, _ = load_co2(*sizes, settings["deadband"], settings["val_size"])
-        return train, val
-    has_flag = settings["flag_column"] is not None
-    train, val, _ = load_traffic_csv(
-        settings["file"],
-        *sizes,
-        deadband=None if has_flag else settings["deadband"],
-        flag_column=settings["flag_column"],
-        time_column=settings["time_column"],
-        val_size=settings["val_size"],
-    )
-    return train, val
-
-
-def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TrafficArrays, TrafficArrays]) -> str:
-    train, val = data
+def _train(
+    experiment: ExperimentManager,
+    settings: dict[str, Any],
+    data: tuple[TrafficArrays, TrafficArrays, Limits, list[str]],
+) -> str:
+    train, val, limits, names = data
     parameters = getDefaultModelParams(settings["len_source"], settings["len_target"], train)
     parameters |= {name: settings[name] for name in (*_parameters(), "seed")}
     parameters |= {"num_epochs": settings["epochs"], "early_stop_patience": settings["patience"]}
@@ -98,6 +89,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         **run_options(settings, trainModel),
     )
     require_best(experiment, settings, info["best_epoch"])
+    write_model_file(experiment, "traffic", window_predictor(model, settings, limits, names), info["best_epoch"])
     reports = {"model": traffic_report(predict_traffic(model, val), val), **baseline_reports(train, val)}
     for name, report in reports.items():
         print_line("  ".join([f"{name:<15}", *(f"{key} {value:.3f}" for key, value in report.items())]))

@@ -6,21 +6,17 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from ignite_recipes.answers.model_files import write_model_file
+from ignite_recipes.answers.run_data import vae_matrix, vae_sides
 from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.cli.attachments import best_checkpoint, checkpoint_to_resume, experiment_handlers
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
-from ignite_recipes.data import (
-    create_dataloaders,
-    create_species_matrix,
-    load_digits_matrix,
-    load_ebird_data,
-    split_train_val,
-)
+from ignite_recipes.data import create_dataloaders, create_species_matrix, load_ebird_data, split_train_val
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.loading.randomness import set_seed
-from ignite_recipes.models import VariationalAutoencoder, save_for_inference
+from ignite_recipes.models import VariationalAutoencoder, VectorEmbedder, save_for_inference
 from ignite_recipes.recipes import train_variational_autoencoder
 from ignite_recipes.recipes.vae import MODES
 
@@ -57,20 +53,12 @@ def parser() -> ArgumentParser:
 
 def main(argv: Sequence[str]) -> str:
     """Train; what was reached, as one line."""
-    return run_experiment("vae", parser(), argv, _load, _train)
-
-
-def _load(settings: dict[str, Any]) -> tuple[Any, list[str] | None]:
-    """Vectors in [0, 1] and the names of their features."""
-    if settings["file"] is None:
-        return load_digits_matrix()[0], None
-    observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
-    return create_species_matrix(observations, settings["min_species_observations"], settings["min_checklist_species"])
+    return run_experiment("vae", parser(), argv, vae_matrix, _train)
 
 
 def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[Any, list[str] | None]) -> str:
     matrix, names = data
-    train, val = split_train_val(matrix, names, settings["val_size"], settings["seed"])
+    train, val = vae_sides(matrix, names, settings)
     train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
     model = VariationalAutoencoder(train.num_features, settings["latent_dimension"], settings["hidden_dimension"])
@@ -93,6 +81,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
         raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite {best.metric}: nothing was exported")
     load_checkpoint(best.path, model, averaged=None)
     on_rank_zero(lambda: save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names))
+    write_model_file(experiment, "vae", VectorEmbedder(model, feature_names=names), best.best_epoch)
     trained = len(history["val_loss"])
     early = ", stopped early" if trained < settings["epochs"] else ""
     reached = f"validation loss {best.best:.3f} nats per vector"

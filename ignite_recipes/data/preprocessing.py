@@ -143,10 +143,17 @@ class TablePreprocessor:
         return {"max_categories": self.max_categories, "use": use.state_dict(), **self._numbers}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Be what ``state_dict`` was taken of."""
-        self.max_categories, self.use = state["max_categories"], ColumnUse(**state["use"])
-        self._numbers = {name: state[name] for name in ("medians", "means", "scales")}
-        self._transformer = _assembled(self.use, self._numbers)
+        """Be what ``state_dict`` was taken of.
+
+        Raises:
+            ValueError: if it has not a number for each column of numbers.
+        """
+        use = ColumnUse(**state["use"])
+        numbers = {name: state[name] for name in ("medians", "means", "scales")}
+        if any(value.shape != (len(use.number_names),) for value in numbers.values()):
+            raise ValueError(f"a preprocessor must have a median, mean and scale of each of {listed(use.number_names)}")
+        self._transformer = _assembled(use, numbers)
+        self.max_categories, self.use, self._numbers = state["max_categories"], use, numbers
 
     def _fitted(self) -> ColumnUse:
         if self.use is None:

@@ -122,7 +122,16 @@ class TableTarget:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "TableTarget":
-        """The target that ``state_dict`` was taken of."""
+        """The target that ``state_dict`` was taken of.
+
+        Raises:
+            ValueError: if it is no such state.
+        """
+        kinds = {"name": str, "task": str, "classes": list, "mean": float, "scale": float}
+        if set(state) != set(kinds) or not all(isinstance(state[name], kind) for name, kind in kinds.items()):
+            raise ValueError(f"the state of a target must have {', '.join(kinds)}; got {dict(state)!r:.200}")
+        if state["task"] not in TASKS or (state["task"] == CLASSIFICATION) != (len(state["classes"]) > 1):
+            raise ValueError(f"a target must be of numbers or of two classes at least; got {dict(state)!r:.200}")
         target = cls.__new__(cls)
         vars(target).update(state)
         return target

@@ -2,26 +2,57 @@
 
 import logging
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
+from torch import Tensor
 
-from ignite_recipes.data.deadband import learn_limits, scale_context, send_on_delta
+from ignite_recipes.data.deadband import Limits, learn_limits, scale_context, send_on_delta
 from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows, to_tensor
 from ignite_recipes.data.traffic_columns import as_times, assign_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["load_co2", "load_traffic_csv", "split_in_time"]
+__all__ = [
+    "TrafficSeries",
+    "load_co2",
+    "load_traffic_csv",
+    "read_co2",
+    "read_traffic_csv",
+    "split_in_time",
+    "split_series",
+]
 
 logger = logging.getLogger(__name__)
 
 WEEKS = 52
 FILTER = 4
+
+
+class TrafficSeries(NamedTuple):
+    """A series of L samples as it was measured, before it is scaled.
+
+    >>> series = TrafficSeries(np.zeros((3, 1)), None, ["temperature"], ["8:00", "9:00", "10:00"])
+    >>> len(series.context), series.names
+    (3, ['temperature'])
+    """
+
+    context: Any
+    """(L, F)."""
+    flags: Any
+    """(L,), 1 where a sample was transmitted; None where that is told by a deadband."""
+    names: list[str]
+    """Of the F features."""
+    times: list[Any] | None
+    """(L,), as they are written in the file."""
+
+    def scaled(self, limits: Limits, deadband: float | None) -> tuple[Tensor, Tensor]:
+        """The context (L, F) in [0, 1] and the flags (L,), by the deadband where there is one."""
+        if deadband is not None:
+            return send_on_delta(self.context, deadband, limits, feature_names=self.names)
+        return scale_context(self.context, limits, feature_names=self.names), to_tensor("flags", self.flags)
 
 
 def load_traffic_csv(
@@ -69,15 +100,22 @@ def load_traffic_csv(
     >>> len(train.sources), len(val.sources), names
     (66, 6, ['temperature'])
     """
-    import pandas as pd
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path must be a CSV file; there is none at {path}")
-    if (deadband is None) == (flag_column is None):
+    if (deadband is None) == (flag_column is None) and Path(path).is_file():
         raise ValueError(
             "exactly one of deadband and flag_column must be given; "
             f"got deadband={deadband!r} and flag_column={flag_column!r}: name the column of flags if there is one"
         )
+    series = read_traffic_csv(path, flag_column, time_column)
+    train, val, _ = split_series(series, len_source, len_target, deadband, val_size)
+    return train, val, series.names
+
+
+def read_traffic_csv(path: str | Path, flag_column: str | None = None, time_column: str | None = None) -> TrafficSeries:
+    """The samples of a CSV file, as :func:`load_traffic_csv` reads them."""
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path must be a CSV file; there is none at {path}")
     try:
         frame = pd.read_csv(path)
     except ValueError as error:  # of pandas' parser, or for text in another encoding
@@ -90,14 +128,13 @@ def load_traffic_csv(
     values = _numbers(frame, [*names, *([] if flag_column is None else [flag_column])], path)
     if flag_column is not None:
         _check_flags(values[:, -1], flag_column, path)
+    times = None
     if columns.time is not None:
-        values = values[_last_of_equal_times(frame[columns.time], path)]
+        kept = _last_of_equal_times(frame[columns.time], path)
+        values, times = values[kept], frame[columns.time][kept].tolist()
     is_told = columns.time == time_column and (flag_column is not None or not columns.might_be_flags)
     logger.log(logging.INFO if is_told else logging.WARNING, "%s: %s", path, columns)
-    context = values[:, : len(names)]
-    flags = None if flag_column is None else values[:, -1]
-    train, val = _scaled_and_split(context, flags, names, len_source, len_target, deadband, val_size)
-    return train, val, names
+    return TrafficSeries(values[:, : len(names)], None if flag_column is None else values[:, -1], names, times)
 
 
 def load_co2(
@@ -127,6 +164,13 @@ def load_co2(
     >>> tuple(train.sources.shape), tuple(val.sources.shape), names
     ((1770, 10, 2), (432, 10, 2), ['seasonal', 'change'])
     """
+    series = read_co2()
+    train, val, _ = split_series(series, len_source, len_target, deadband, val_size)
+    return train, val, series.names
+
+
+def read_co2() -> TrafficSeries:
+    """The two features of the weekly CO2, as :func:`load_co2` makes them."""
     try:
         from statsmodels.datasets import co2
     except ModuleNotFoundError as error:
@@ -139,11 +183,8 @@ def load_co2(
     weekly = co2.load_pandas().data["co2"].interpolate("time")
     features = {"seasonal": weekly - weekly.rolling(WEEKS).mean(), "change": weekly.diff(13)}
     context = pd.DataFrame(features).rolling(FILTER).mean().dropna()
-    names = list(features)
-    return (
-        *_scaled_and_split(context.to_numpy(), None, names, len_source, len_target, deadband, val_size),
-        names,
-    )
+    weeks = [str(time.date()) for time in pd.DatetimeIndex(context.index)]
+    return TrafficSeries(context.to_numpy(), None, list(features), weeks)
 
 
 def split_in_time(
@@ -163,6 +204,7 @@ def split_in_time(
     Raises:
         ValueError: if a side is shorter than a window, or as :func:`~ignite_recipes.make_traffic_windows`.
 
+    >>> import torch
     >>> train, val = split_in_time(torch.rand(20, 2), torch.ones(20), 3, 2, num_train=12)
     >>> len(train.sources), len(val.sources)
     (8, 4)
@@ -179,26 +221,16 @@ def split_in_time(
     return train, val
 
 
-def _scaled_and_split(
-    context: Any,
-    flags: Any,
-    names: Sequence[str],
-    len_source: int,
-    len_target: int,
-    deadband: float | None,
-    val_size: float,
-) -> tuple[TrafficArrays, TrafficArrays]:
-    """The windows of both sides, by the given flags or else by send-on-delta."""
+def split_series(
+    series: TrafficSeries, len_source: int, len_target: int, deadband: float | None, val_size: float
+) -> tuple[TrafficArrays, TrafficArrays, Limits]:
+    """The windows to train on, those to validate on, and the limits, learnt of the first, that scale both."""
     if not 0 < val_size < 1:
         raise ValueError(f"val_size must be a part of the samples, in (0, 1); got {val_size!r}")
-    num_train = len(context) - round(val_size * len(context))
-    limits = learn_limits(context[: max(num_train, 1)])
-    scaled: torch.Tensor
-    if deadband is not None:
-        scaled, flags = send_on_delta(context, deadband, limits, feature_names=names)
-    else:
-        scaled = scale_context(context, limits, feature_names=names)
-    return split_in_time(scaled, to_tensor("flags", flags), len_source, len_target, num_train)
+    num_train = len(series.context) - round(val_size * len(series.context))
+    limits = learn_limits(series.context[: max(num_train, 1)])
+    scaled, flags = series.scaled(limits, deadband)
+    return *split_in_time(scaled, flags, len_source, len_target, num_train), limits
 
 
 def _last_of_equal_times(column: "pd.Series[Any]", path: str | Path) -> Any:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _package_logger = logging.getLogger("ignite_recipes")
 # What is in an experiment's folder before a run has left a result.
-_WITHOUT_RESULTS = {"checkpoints", "config.yaml", "initial_weights.pt", ".lock", "run.log"}
+_WITHOUT_RESULTS = {"checkpoints", "config.yaml", "initial_weights.pt", ".lock", "provenance.json", "run.log"}
 
 
 class ExperimentBusyError(RuntimeError):

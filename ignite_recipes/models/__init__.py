@@ -1,5 +1,8 @@
 """Models, and what can be said about any model."""
 
+from ignite_recipes.models.array_predictor import ArrayPredictor
+from ignite_recipes.models.export import export_model
+from ignite_recipes.models.file import load_model, save_model
 from ignite_recipes.models.images import LeNet, ModelRegistry, MyNet
 from ignite_recipes.models.inference import extract_embeddings, predict_traffic, save_for_inference
 from ignite_recipes.models.mlp import multilayer_perceptron
@@ -7,20 +10,28 @@ from ignite_recipes.models.summary import count_parameters, print_model_summary
 from ignite_recipes.models.table_predictor import TablePredictor
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
+from ignite_recipes.models.vector_embedder import VectorEmbedder
+from ignite_recipes.models.window_predictor import WindowPredictor
 
 __all__ = [
+    "ArrayPredictor",
     "LeNet",
     "ModelRegistry",
     "MyNet",
     "TablePredictor",
     "TrafficPredictor",
     "VariationalAutoencoder",
+    "VectorEmbedder",
+    "WindowPredictor",
     "count_parameters",
+    "export_model",
     "extract_embeddings",
+    "load_model",
     "multilayer_perceptron",
     "predict_traffic",
     "print_model_summary",
     "save_for_inference",
+    "save_model",
     "traffic_losses",
     "vae_losses",
 ]

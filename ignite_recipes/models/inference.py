@@ -18,7 +18,7 @@ from ignite_recipes.files import replace_file
 from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
 
-__all__ = ["extract_embeddings", "predict_traffic", "save_for_inference"]
+__all__ = ["InferenceProgram", "extract_embeddings", "predict_traffic", "save_for_inference"]
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def predict_traffic(
     return TrafficPrediction(*map(torch.cat, zip(*parts, strict=True)))
 
 
-class _Inference(nn.Module):
+class InferenceProgram(nn.Module):
     """The deterministic part of a VAE: vectors in, embeddings and reconstructions out."""
 
     def __init__(self, model: VariationalAutoencoder) -> None:
@@ -153,7 +153,7 @@ def save_for_inference(
     copied = copy.deepcopy(plain).cpu().requires_grad_(False)
     rows = torch.export.Dim.DYNAMIC
     example = torch.zeros(2, plain.input_dimension)
-    program = torch.export.export(_Inference(copied).eval(), (example,), dynamic_shapes=({0: rows},))
+    program = torch.export.export(InferenceProgram(copied).eval(), (example,), dynamic_shapes=({0: rows},))
     return replace_file(
         path, lambda file: torch.export.save(program, file, extra_files={"features.json": json.dumps(names)})
     )

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
@@ -16,7 +16,9 @@ from ignite_recipes.data.tables import as_column, read_table
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.models.measures import NUMBER_MEASURES, class_measures, measured
 from ignite_recipes.models.mlp import multilayer_perceptron
+from ignite_recipes.models.names import checked_units
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +35,7 @@ class TablePredictor:
         model: vectors (N, D) to outputs (N, classes), or (N, 1) for numbers.
         preprocessor: fitted; makes the vectors.
         target: what the outputs mean.
+        units: of columns and of the ``prediction``, by name.
 
     >>> import pandas as pd
     >>> from ignite_recipes import train_on_table
@@ -43,8 +46,27 @@ class TablePredictor:
     ['small', 'large']
     """
 
-    def __init__(self, model: nn.Module, preprocessor: TablePreprocessor, target: TableTarget) -> None:
-        self.model, self.preprocessor, self.target = model, preprocessor, target
+    kind: ClassVar[str] = "table"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocessor: TablePreprocessor,
+        target: TableTarget,
+        units: Mapping[str, str] | None = None,
+    ) -> None:
+        self.model, self.preprocessor, self.target, self.units = model, preprocessor, target, checked_units(units)
+        self.trained: dict[str, Any] = {}
+
+    @property
+    def class_names(self) -> list[Any] | None:
+        """The classes, in the order of the outputs; None for numbers."""
+        return self.target.classes or None
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The names of what the network sees, in its order, which are more than the table's columns."""
+        return self.preprocessor.feature_names
 
     def predict(self, data: Any) -> Any:
         """The predictions for each row, in their order.
@@ -112,25 +134,46 @@ class TablePredictor:
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """How good outputs of the network are for encoded targets."""
-        from sklearn import metrics
+        truth, predicted = self.comparable(outputs, targets)
+        of_kind = class_measures(predicted.shape[1]) if self.target.classes else NUMBER_MEASURES
+        return measured(of_kind, truth, predicted)
 
-        if self.target.task != CLASSIFICATION:
-            truth, guess = (x[:, 0].double().numpy() * self.target.scale for x in (targets, outputs))
-            return {
-                "rmse": float(metrics.root_mean_squared_error(truth, guess)),
-                "mae": float(metrics.mean_absolute_error(truth, guess)),
-                "r2": float(metrics.r2_score(truth, guess)) if len(truth) > 1 else float("nan"),
-            }
-        chances, truth = outputs.double().softmax(1).numpy(), targets.numpy()
-        chosen = chances.argmax(1)
-        found = {
-            "accuracy": 100 * float((chosen == truth).mean()),
-            "balanced_accuracy": 100 * float(np.mean([(chosen == k)[truth == k].mean() for k in np.unique(truth)])),
-            "log_loss": float(metrics.log_loss(truth, chances, labels=range(chances.shape[1]))),
+    def comparable(self, outputs: Tensor, targets: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Targets (N,) and predictions in their units: the numbers, or the chances (N, classes)."""
+        if self.target.task == CLASSIFICATION:
+            return targets.numpy(), outputs.double().softmax(1).numpy()
+        truth, guess = (x[:, 0].double().numpy() * self.target.scale + self.target.mean for x in (targets, outputs))
+        return truth, guess
+
+    def description(self) -> dict[str, Any]:
+        """What a model file needs to make it again: the fitted numbers and names, as data."""
+        state = self.preprocessor.state_dict()
+        lists = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in state.items()}
+        return {"preprocessor": lists, "target": self.target.state_dict()}
+
+    @classmethod
+    def from_description(cls, model: nn.Module, description: Mapping[str, Any]) -> "TablePredictor":
+        """Made again of a model file.
+
+        Raises:
+            ValueError, KeyError, TypeError: if the description is not one, or is of a network of other sizes.
+        """
+        state = {
+            name: torch.tensor(value, dtype=torch.float64) if name in ("medians", "means", "scales") else value
+            for name, value in description["preprocessor"].items()
         }
-        if chances.shape[1] == 2 and 0 < truth.mean() < 1:
-            found["roc_auc"] = float(metrics.roc_auc_score(truth, chances[:, 1]))
-        return found
+        preprocessor = TablePreprocessor()
+        preprocessor.load_state_dict(state)
+        target = TableTarget.from_state(description["target"])
+        sizes = (description["architecture"] or {}).get("arguments", {})
+        for name, wanted in {"input": len(preprocessor.feature_names), "output": target.num_outputs}.items():
+            if sizes.get(f"{name}_dimension", wanted) != wanted:
+                raise ValueError(f"the network must have the {name}_dimension {wanted} of its table; got {sizes}")
+        return cls(model, preprocessor, target, description["units"])
+
+    def program(self) -> tuple[nn.Module, tuple[Tensor, ...], list[str]]:
+        """The network, two vectors of the preprocessor, and what its outputs are."""
+        return unwrap(self.model), (torch.randn(2, len(self.feature_names)),), ["outputs"]
 
     @classmethod
     def from_checkpoint(

@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "LINES", "MARKERS", "curve_legend", "draw_curve", "epoch_axis", "new_figure"]
+__all__ = ["COLORS", "LINES", "MARKERS", "as_png", "curve_legend", "draw_curve", "epoch_axis", "new_figure"]
 
 # Okabe and Ito's palette, distinct for the colour-blind, without its yellow, which is too pale for a white page; then
 # three of Tol's, for the ten digits.
@@ -43,12 +44,12 @@ def new_figure(width: float, height: float, *, compress: bool = False) -> "Figur
 def _display(figure: "Figure") -> None:
     from IPython.display import display
 
-    picture, size = _png(figure)
+    picture, size = as_png(figure)
     data = {"image/png": base64.b64encode(picture).decode(), "text/plain": repr(figure)}
     display(data, raw=True, metadata={"image/png": size})  # type: ignore[no-untyped-call]
 
 
-def _png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
+def as_png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
     """The picture, and the size in pixels to show it in: sharp on screens of any resolution.
 
     A palette of 256 colours makes notebooks a third of the size, and nobody sees the difference.
@@ -56,7 +57,9 @@ def _png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
     from PIL import Image
 
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
+    with warnings.catch_warnings():  # of letters that the font lacks: a box stands for them
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(drawn, format="png")
     Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     width, height = (round(100 * inches) for inches in figure.get_size_inches())
     return small.getvalue(), {"width": width, "height": height}

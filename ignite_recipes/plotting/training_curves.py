@@ -18,7 +18,11 @@ __all__ = ["plot_history"]
 
 
 def plot_history(
-    history: Mapping[str, Any] | Experiment, unit: str | None = None, *, runs_dir: str | os.PathLike[str] = "runs"
+    history: Mapping[str, Any] | Experiment,
+    unit: str | None = None,
+    *,
+    best_epoch: int | None = None,
+    runs_dir: str | os.PathLike[str] = "runs",
 ) -> "Figure":
     """Draw the curves of a training, one panel for each quantity, training and validation together.
 
@@ -31,6 +35,7 @@ def plot_history(
             log is drawn, or without one the history in its newest checkpoint.
         unit: of the losses; by default the recipe's, as far as the history tells which one it was. Accuracies
             are in percent.
+        best_epoch: is marked in every panel.
         runs_dir: where an experiment is looked for by its name.
 
     Returns:
@@ -65,6 +70,8 @@ def plot_history(
         _panel(axes, quantity, columns)
         axes.set_title(title(quantity))
         axes.set_ylabel(unit_of(quantity, loss_unit(columns) if unit is None else unit))
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color="0.4", linestyle=":", label=f"best epoch ({best_epoch})", zorder=0)
     for axes in figure.axes[len(names) :]:
         axes.remove()
     if name:

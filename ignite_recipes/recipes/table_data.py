@@ -24,7 +24,7 @@ from ignite_recipes.data.tables import as_column, file_identity, is_path, read_t
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["PreparedTable", "TableRows", "class_weighting", "prepare_table"]
+__all__ = ["PreparedTable", "TableRows", "class_weighting", "prepare_table", "validation_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,32 @@ def prepare_table(
         preprocessor.check(val.inputs)
     first, second = (TableRows(preprocessor.vectors(side.inputs), known.encode(side.target)) for side in (train, val))
     return PreparedTable(first, second, preprocessor, known, source)
+
+
+def validation_rows(
+    settings: Mapping[str, Any], texts: Sequence[str], target: TableTarget, source: Mapping[str, Any] | None
+) -> "pl.DataFrame":
+    """The rows of a file that a command's run was validated on, with their target.
+
+    Args:
+        settings: of the command.
+        texts: the columns of categories.
+        target: as it was trained.
+        source: by what the file is known again; None if that was not kept.
+
+    Returns:
+        All columns of the file; the first, ``row``, is added: the number of the row in the file, from 0.
+
+    Raises:
+        FileNotFoundError, ValueError: if the file is gone, or is not the one that was trained on.
+    """
+    data = settings["file"]
+    _source(data, {"source": source})
+    table = read_table(data, texts)
+    number = "row" if "row" not in table.columns else "row of the file"
+    rows = _rows(table.with_row_index(number), settings["target"], settings["group"], settings["time"])
+    val = _split(rows, target, settings["val_size"], settings["seed"])[1]
+    return val.inputs.with_columns(val.target.alias(target.name))
 
 
 class _Rows(NamedTuple):

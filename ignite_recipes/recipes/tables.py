@@ -106,10 +106,10 @@ def train_on_table(
 
     Returns:
         What :func:`train_model_advanced` returns, and ``predictor``, a :class:`TablePredictor` with the best weights;
-        ``model``, its network; ``metrics`` of the rows to validate on: for classes ``accuracy`` and
-        ``balanced_accuracy`` in percent, ``log_loss`` in nats and of two classes ``roc_auc``; for numbers ``rmse`` and
-        ``mae`` in the target's units and ``r2``; ``baseline``, the ``accuracy`` or ``rmse`` of always predicting the
-        most frequent class or the mean of the rows to train on.
+        ``model``, its network; ``metrics`` of the rows to validate on: for classes ``accuracy``,
+        ``balanced_accuracy`` and ``f1`` in percent, ``log_loss`` in nats and of two classes ``roc_auc``; for numbers
+        ``rmse`` and ``mae`` in the target's units and ``r2``; NaN where one is not defined; ``baseline``, the
+        ``accuracy`` or ``rmse`` of always predicting the most frequent class or the mean of the rows to train on.
 
     Raises:
         ValueError: for a table that cannot be trained on: no such column, a constant target, no usable input, a class

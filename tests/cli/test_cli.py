@@ -54,6 +54,8 @@ def test_without_arguments_of_its_own_it_trains_on_the_digits_and_says_what_was_
         "checkpoints/best_model.pt",
         "checkpoints/latest_checkpoint.pt",
         "training_curves.png",
+        "model.safetensors",
+        "provenance.json",
         "vae.pt2",
     }
     settings = settings_of("exp1")

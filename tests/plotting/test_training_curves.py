@@ -264,3 +264,11 @@ def test_a_damaged_log_and_hostile_checkpoints_are_refused_by_name(experiment, t
     (tmp_path / "exp1" / "checkpoints" / "latest_checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
         plot_history(other)
+
+
+def test_the_best_epoch_is_marked_in_every_panel_and_once_in_the_legend():
+    history = {"train_loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 1.0, 2.0], "learning_rate": [0.1, 0.1, 0.1]}
+    figure = plot_history(history, best_epoch=2)
+    for axes in figure.axes:
+        assert [list(line.get_xdata()) for line in axes.lines if line.get_label() == "best epoch (2)"] == [[2, 2]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()].count("best epoch (2)") == 1

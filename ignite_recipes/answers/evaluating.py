@@ -1,0 +1,72 @@
+"""How good an experiment's model is on data whose truth is known."""
+
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
+from ignite_recipes.answers.trained import Trained, find_trained
+from ignite_recipes.models import ArrayPredictor, TablePredictor
+from ignite_recipes.plotting.histories import Experiment
+
+__all__ = ["evaluate", "evaluate_inputs"]
+
+
+def evaluate(
+    experiment: Experiment,
+    data: Any = None,
+    targets: Any = None,
+    *,
+    model: nn.Module | None = None,
+    runs_dir: str | os.PathLike[str] = "runs",
+    device: str | torch.device | None = "auto",
+) -> dict[str, float]:
+    """How good the best weights of an experiment are, in evaluation mode.
+
+    Args:
+        experiment, model, runs_dir, device: as of :func:`predict`.
+        data: as of :func:`predict`, with what is true: the target's column of a table; without data those that the run
+            was validated on.
+        targets: the true classes' numbers or the true numbers (N,), of data that do not hold them.
+
+    Returns:
+        Of classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (a mean over the classes) in percent, ``log_loss`` in
+        nats and of two classes ``roc_auc``; of numbers ``rmse`` and ``mae`` in the target's units and ``r2``; of a
+        traffic predictor what :func:`traffic_report` says; of a variational autoencoder ``loss, recon_loss, kl_loss``
+        in nats per vector.
+
+    Raises:
+        ValueError: if the truth is not known, or the data are not like those of the training.
+        FileNotFoundError, CheckpointError: as :func:`predict`.
+
+    >>> import tempfile
+    >>> from ignite_recipes.cli import main
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = main(["supervised", "--epochs", "1", "--device", "cpu", "--runs-dir", folder])
+    ...     measures = evaluate("exp1", runs_dir=folder, device="cpu")
+    Epoch 1/1 | ...
+    >>> list(measures)
+    ['accuracy', 'balanced_accuracy', 'f1', 'log_loss']
+    """
+    trained = find_trained(experiment, runs_dir=runs_dir, model=model, device=device)
+    inputs = read_validation_data(trained) if data is None else read_inputs(trained, data)
+    return evaluate_inputs(trained, inputs if targets is None else inputs._replace(targets=targets))
+
+
+def evaluate_inputs(trained: Trained, inputs: Inputs) -> dict[str, float]:
+    """The measures of samples that were read."""
+    predictor = trained.predictor
+    if isinstance(predictor, TablePredictor):
+        name = predictor.target.name
+        if inputs.targets is None:
+            raise ValueError(f"the data must have the target's column {name!r} to evaluate with")
+        if name not in inputs.data.columns:
+            return predictor.evaluate(inputs.data, inputs.targets)
+        return predictor.evaluate(inputs.data)
+    if isinstance(predictor, ArrayPredictor):
+        if inputs.targets is None and hasattr(inputs.data, "shape"):
+            raise ValueError("what is true must be known to evaluate: pass targets=, or evaluate the validation data")
+        return predictor.evaluate(inputs.data, inputs.targets)
+    return predictor.evaluate(inputs.data)

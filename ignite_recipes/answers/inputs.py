@@ -1,0 +1,193 @@
+"""What an experiment predicts from: a file, a folder or data of one's own, and what comes along with its rows."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ignite_recipes.answers.pictures import find_pictures, read_pictures
+from ignite_recipes.answers.run_data import (
+    digits_sides,
+    image_dataset,
+    traffic_series,
+    traffic_sides,
+    vae_matrix,
+    vae_sides,
+)
+from ignite_recipes.answers.trained import Trained
+from ignite_recipes.arguments import listed
+from ignite_recipes.data import RowDataset, create_species_matrix, load_ebird_data
+from ignite_recipes.data.frames import as_pandas, is_frame
+from ignite_recipes.data.split import CHECKLIST
+from ignite_recipes.data.tables import is_path, read_table
+from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
+from ignite_recipes.recipes.table_data import validation_rows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Inputs", "read_inputs", "read_validation_data"]
+
+
+class Inputs(NamedTuple):
+    """N samples to predict, in the order in which they were given."""
+
+    data: Any
+    """As the predictor takes them: a frame, vectors, images, or windows."""
+    rows: "pl.DataFrame | None"
+    """What is known of each sample, by which its row is recognised; None where there is nothing."""
+    unused: list[str]
+    """Those of these columns that the model does not use."""
+    targets: Any = None
+    """What is true, if it is known."""
+
+
+def read_inputs(trained: Trained, data: Any) -> Inputs:
+    """The samples of ``data`` as the experiment's predictor takes them.
+
+    Args:
+        trained: what predicts.
+        data: a file, a folder of images, or data as the predictor takes them.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: if they cannot be read, or are not like those of the training.
+    """
+    predictor = trained.predictor
+    path = Path(data).expanduser() if is_path(data) else None
+    if isinstance(predictor, TablePredictor):
+        return _table_inputs(predictor, data)
+    if isinstance(predictor, WindowPredictor):
+        return Inputs(data if path is None else predictor.read(path), None, [])
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"data must be a file or a folder; there is none at {path}")
+    if isinstance(predictor, VectorEmbedder):
+        return _vector_inputs(predictor, data if path is None else _read_vectors(path))
+    if not isinstance(predictor, ArrayPredictor) or (path is None and not is_frame(data)):
+        return Inputs(data, None, [])
+    if path is not None and len(predictor.input_shape or ()) == 3:
+        return _image_inputs(path, predictor)
+    return _numbers_inputs(predictor, data if path is None else read_table(path))
+
+
+def read_validation_data(trained: Trained) -> Inputs:
+    """The samples that the run validated on, with what is true of them.
+
+    Raises:
+        ValueError: if the run was not started by a command, so that its data are not known, or its file has changed.
+        FileNotFoundError: if the file is gone.
+    """
+    try:
+        found = _validation_data(trained, trained.settings)
+    except KeyError as error:
+        raise ValueError(
+            f"{trained.experiment.config_file} must hold the settings of a command; {error} is missing: pass the data"
+        ) from error
+    if found is None:
+        raise ValueError(
+            f"{trained.experiment.experiment_dir} was not trained by a command, so its validation data are not known: "
+            "pass the data"
+        )
+    return found
+
+
+def _validation_data(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
+    predictor, recipe = trained.predictor, trained.recipe
+    if isinstance(predictor, TablePredictor):
+        if settings.get("file") is None:
+            return None
+        rows = validation_rows(settings, predictor.text_columns, predictor.target, trained.data_file())
+        return _table_inputs(predictor, rows)
+    if recipe == "vae":
+        vectors = vae_sides(*vae_matrix(settings), settings)[1]
+        return Inputs(vectors, _row_numbers(vectors.indices), ["row"])
+    if recipe == "traffic":
+        windows, samples = traffic_sides(settings)[1], len(traffic_series(settings)[0].context)
+        count = len(windows.sources)
+        last = samples - settings["len_target"] - count  # of the first source
+        return Inputs(windows, _row_numbers(np.arange(count) + last), ["row"])
+    if recipe == "classify":
+        dataset = image_dataset(settings).val
+        images, labels = dataset.__getitems__(list(range(len(dataset))))
+    elif recipe == "supervised":
+        images, labels = digits_sides(settings)[1].tensors
+    else:
+        return None
+    return Inputs(images, _row_numbers(np.arange(len(labels))), ["row"], labels)
+
+
+def _table_inputs(predictor: TablePredictor, data: Any) -> Inputs:
+    table = read_table(data, predictor.text_columns)
+    used = set(predictor.preprocessor._fitted().columns)
+    name, targets = predictor.target.name, None
+    if name in table.columns and table[name].null_count() < table.height:
+        targets = table[name]
+    return Inputs(table, table, [column for column in table.columns if column not in used], targets)
+
+
+def _read_vectors(path: Path) -> Any:
+    """A table with a column for each feature, or an eBird file."""
+    if path.suffix == ".txt" or path.name.endswith(".txt.gz"):
+        return create_species_matrix(load_ebird_data(path))[0]
+    return read_table(path)
+
+
+def _vector_inputs(predictor: VectorEmbedder, data: Any) -> Inputs:
+    """The model's features by their names; a species of a checklist file that is not in it was not seen."""
+    import polars as pl
+
+    if not is_frame(data):
+        return Inputs(data, None, [])
+    is_checklists = CHECKLIST in data.columns
+    names = predictor.feature_names
+    if names is None:
+        frame = as_pandas(data)
+        width = int(getattr(predictor.model, "input_dimension", frame.shape[1]))
+        numbers = [name for name in frame.columns if np.issubdtype(np.asarray(frame[name]).dtype, np.number)]
+        if len(numbers) < width:
+            raise ValueError(f"the table must have the model's {width} columns of numbers; got {len(numbers)}")
+        names = numbers[-width:]
+    known = [name for name in names if name in data.columns]
+    if len(known) < len(names) and not (is_checklists and known):
+        missing = listed([name for name in names if name not in data.columns])
+        raise ValueError(f"the table must have the model's columns; missing: {missing}")
+    others = [name for name in data.columns if name not in set(names)]
+    frame = as_pandas(data)
+    if is_checklists:
+        others = [CHECKLIST]
+    rows = pl.DataFrame({str(name): frame[name].to_list() for name in others}) if others else None
+    matrix = np.zeros((len(frame), len(names)), dtype=np.float32)
+    places = [names.index(name) for name in known]
+    matrix[:, places] = frame[known].to_numpy(dtype=np.float32)
+    return Inputs(RowDataset(matrix, names), rows, [str(name) for name in others])
+
+
+def _numbers_inputs(predictor: ArrayPredictor, data: Any) -> Inputs:
+    """Columns of numbers, by their names where the model has some, else the last ones of a frame."""
+    frame = read_table(data)
+    (width,) = predictor.input_shape or (frame.width,)
+    numbers = [name for name in frame.columns if frame[name].dtype.is_numeric()]
+    names = predictor.feature_names or numbers[-width:]
+    if missing := [name for name in names if name not in frame.columns]:
+        raise ValueError(f"the table must have the model's columns; missing: {listed(missing)}")
+    if len(names) != width:
+        raise ValueError(f"the table must have the model's {width} columns of numbers; got {len(numbers)}")
+    vectors = torch.from_numpy(frame.select(names).to_numpy().astype(np.float32))
+    return Inputs(vectors, frame, [name for name in frame.columns if name not in set(names)])
+
+
+def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
+    """The pictures of a folder and of its folders, by their names in order, or a single one."""
+    import polars as pl
+
+    files = find_pictures(path)
+    images = read_pictures(files, predictor.input_shape or ())
+    names = [os.fspath(file.relative_to(path)) if path.is_dir() else file.name for file in files]
+    return Inputs(images, pl.DataFrame({"file": names}), ["file"])
+
+
+def _row_numbers(numbers: Any) -> "pl.DataFrame":
+    import polars as pl
+
+    return pl.DataFrame({"row": np.asarray(numbers)})

@@ -1,0 +1,147 @@
+"""A report of an experiment, as one page that opens without a network."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
+from ignite_recipes.answers.report_classes import class_sections
+from ignite_recipes.answers.report_numbers import number_sections
+from ignite_recipes.answers.report_page import Section, write_page
+from ignite_recipes.answers.report_run import curves_section, run_section, settings_section
+from ignite_recipes.answers.report_vectors import vector_sections
+from ignite_recipes.answers.report_windows import window_sections
+from ignite_recipes.answers.run_data import traffic_sides
+from ignite_recipes.answers.trained import Trained, find_trained
+from ignite_recipes.files import replace_file
+from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
+from ignite_recipes.plotting.histories import Experiment
+
+__all__ = ["report", "write_report"]
+
+_DIGIT = (8, 8)
+
+
+def report(
+    experiment: Experiment,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    data: Any = None,
+    targets: Any = None,
+    model: nn.Module | None = None,
+    runs_dir: str | os.PathLike[str] = "runs",
+    device: str | torch.device | None = "auto",
+) -> Path:
+    """Write one HTML page on an experiment; its pictures are in it, and it opens without a network.
+
+    What was trained on what (the data file's hash, versions, the commit, the command), the curves with the best epoch,
+    measures with their bootstrap intervals, and for classes confusions, each class, calibration and the worst
+    examples; for numbers residuals and the worst rows; for a variational autoencoder reconstructions, a map and what
+    each dimension tells; for a traffic predictor its flags against the baselines.
+
+    Args:
+        experiment, model, runs_dir, device: as of :func:`predict`.
+        output: the file to write; None is ``report.html`` in the experiment's folder.
+        data, targets: to measure on, as of :func:`evaluate`; None are the data that the run was validated on. Where
+            these are gone, the report says so and holds the rest.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError, ValueError, CheckpointError: as :func:`evaluate`.
+
+    >>> import tempfile
+    >>> from ignite_recipes.cli import main
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = main(["supervised", "--epochs", "1", "--device", "cpu", "--runs-dir", folder])
+    ...     page = report("exp1", runs_dir=folder, device="cpu").read_text(encoding="utf-8")
+    Epoch 1/1 | ...
+    >>> "Confusion matrix" in page, "http://" in page
+    (True, False)
+    """
+    trained = find_trained(experiment, runs_dir=runs_dir, model=model, device=device)
+    inputs = None if data is None else read_inputs(trained, data)
+    if inputs is not None and targets is not None:
+        inputs = inputs._replace(targets=targets)
+    return write_report(trained, inputs, output)
+
+
+def write_report(trained: Trained, inputs: Inputs | None = None, output: str | os.PathLike[str] | None = None) -> Path:
+    """The report of what was found and read; without inputs on the validation data, as far as they are there."""
+    path = Path(trained.experiment.experiment_dir, "report.html") if output is None else Path(output).expanduser()
+    if path.suffix not in (".html", ".htm"):
+        raise ValueError(f"a report must be written to a file that ends in .html; got {path.name!r}")
+    if inputs is None:
+        try:
+            headline, answers = _answers(trained, read_validation_data(trained))
+        except (ValueError, FileNotFoundError) as error:
+            headline, answers = "", [Section("Measures", [f"Nothing was measured: {error}"])]
+    else:
+        headline, answers = _answers(trained, inputs)
+    curves = curves_section(trained)
+    sections = [*answers, *([] if curves is None else [curves]), run_section(trained), settings_section(trained)]
+    subtitle = f"{trained.recipe}, best epoch {trained.epoch}, in {trained.experiment.experiment_dir}"
+    page = write_page(f"Report on {trained.name}", subtitle, headline, sections)
+    return replace_file(path, lambda file: file.write(page.encode()))
+
+
+def _answers(trained: Trained, inputs: Inputs) -> tuple[str, list[Section]]:
+    """What the model says of the inputs, and how good that is."""
+    predictor = trained.predictor
+    if isinstance(predictor, TablePredictor):
+        return _of_table(predictor, inputs)
+    if isinstance(predictor, VectorEmbedder):
+        is_digits = trained.settings.get("file") is None and trained.recipe == "vae"
+        return vector_sections(predictor, inputs, _DIGIT if is_digits else None, _digits(inputs) if is_digits else None)
+    if isinstance(predictor, WindowPredictor):
+        windows = predictor.windows(inputs.data)
+        train = traffic_sides(trained.settings)[0] if trained.recipe == "traffic" else windows
+        return window_sections(predictor, windows, train)
+    if not isinstance(predictor, ArrayPredictor) or inputs.targets is None:
+        raise ValueError("what is true must be known to report on it: pass targets=")
+    outputs, truth = predictor.outputs(inputs.data), np.asarray(torch.as_tensor(inputs.targets))
+    predictor.metrics(outputs, truth)  # which checks them
+    if predictor.class_names is None:
+        return number_sections(predictor, inputs, truth.reshape(-1), outputs[:, 0].double().numpy(), "target")
+    chances = outputs.double().softmax(1).numpy()
+    return class_sections(predictor, inputs, truth, chances, _as_images(trained, inputs.data))
+
+
+def _of_table(predictor: TablePredictor, inputs: Inputs) -> tuple[str, list[Section]]:
+    target = predictor.target
+    if inputs.targets is None:
+        raise ValueError(f"the data must have the target's column {target.name!r} to report on it")
+    known = inputs.data[target.name].is_not_null()
+    frame = inputs.data.filter(known)
+    outputs = predictor.outputs(frame)
+    truth, found = predictor.comparable(outputs, target.encode(frame[target.name]))
+    rows = inputs._replace(data=frame, rows=frame.drop(target.name))  # which stands first anyway
+    if target.classes:
+        return class_sections(predictor, rows, truth, found, None)
+    return number_sections(predictor, rows, truth, found, target.name)
+
+
+def _as_images(trained: Trained, data: Any) -> NDArray[Any] | None:
+    """(N, H, W) or (N, H, W, 3), if the samples are images."""
+    if not isinstance(data, torch.Tensor):
+        return None
+    if trained.recipe == "supervised" and data.shape[1:] == (64,):
+        data = data.reshape(-1, 1, *_DIGIT)
+    if data.dim() != 4 or data.shape[1] not in (1, 3):
+        return None
+    images: NDArray[Any] = data.permute(0, 2, 3, 1).float().clamp(0, 1).numpy()
+    return images[..., 0] if images.shape[-1] == 1 else images
+
+
+def _digits(inputs: Inputs) -> Any:
+    """The digit that each vector shows, where they are the digits that the run was validated on."""
+    from ignite_recipes.data import load_digits_matrix
+
+    indices = getattr(inputs.data, "indices", None)
+    return None if indices is None else load_digits_matrix()[1][torch.as_tensor(indices)].numpy()

@@ -1,0 +1,90 @@
+"""The data of a command's run, made of its settings: what it trains on, and what its answers are checked with."""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from ignite_recipes.data import (
+    BaseDataset,
+    DatasetRegistry,
+    RowDataset,
+    TrafficArrays,
+    create_species_matrix,
+    load_digits_matrix,
+    load_ebird_data,
+    split_train_val,
+)
+from ignite_recipes.data.deadband import Limits
+from ignite_recipes.data.traffic_series import TrafficSeries, read_co2, read_traffic_csv, split_series
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["digits_sides", "image_dataset", "traffic_series", "traffic_sides", "vae_matrix", "vae_sides"]
+
+
+def vae_matrix(settings: Mapping[str, Any]) -> "tuple[Tensor | pd.DataFrame, list[str] | None]":
+    """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits."""
+    if settings["file"] is None:
+        return load_digits_matrix()[0], None
+    observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
+    return create_species_matrix(observations, settings["min_species_observations"], settings["min_checklist_species"])
+
+
+def vae_sides(
+    matrix: "Tensor | pd.DataFrame", names: list[str] | None, settings: Mapping[str, Any]
+) -> tuple[RowDataset, RowDataset]:
+    """The vectors to train on and those to validate on."""
+    return split_train_val(matrix, names, settings["val_size"], settings["seed"])
+
+
+def traffic_series(settings: Mapping[str, Any]) -> tuple[TrafficSeries, float | None]:
+    """The series of a CSV file or the CO2 series, and its deadband; None where the file has a column of flags."""
+    if settings["file"] is None:
+        return read_co2(), settings["deadband"]
+    flags = settings["flag_column"]
+    if flags is None and settings["deadband"] is None:
+        raise ValueError("--flag-column or --deadband must say which samples are transmitted; got neither")
+    series = read_traffic_csv(settings["file"], flags, settings["time_column"])
+    return series, settings["deadband"] if flags is None else None
+
+
+def traffic_sides(settings: Mapping[str, Any]) -> tuple[TrafficArrays, TrafficArrays, Limits, list[str]]:
+    """The windows to train on, those to validate on, the limits that both are scaled by, and the features' names."""
+    series, deadband = traffic_series(settings)
+    sizes = settings["len_source"], settings["len_target"]
+    return *split_series(series, *sizes, deadband, settings["val_size"]), series.names
+
+
+def digits_sides(settings: Mapping[str, Any]) -> tuple[TensorDataset, TensorDataset]:
+    """The digits to train on and a stratified fifth of them to validate on, each with its label."""
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits_matrix()
+    parts = train_test_split(range(len(labels)), test_size=0.2, stratify=labels, random_state=settings["seed"])
+    train, val = (TensorDataset(images[part], labels[part]) for part in parts)
+    return train, val
+
+
+def image_dataset(settings: Mapping[str, Any]) -> BaseDataset:
+    """The data set of labelled images, made by the registry.
+
+    Raises:
+        ValueError: if it takes no root and one is given, or what is registered makes no data set.
+    """
+    root = {} if settings["data_root"] is None else {"root": settings["data_root"]}
+    if root and "root" not in inspect.signature(DatasetRegistry.get(settings["dataset"])).parameters:
+        raise ValueError(
+            f"--data-root is for a data set that is read from files, e.g. mnist; {settings['dataset']!r} takes no "
+            "root: leave it out"
+        )
+    try:
+        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"], **root)
+    except TypeError as error:  # a mistake in a data set of the user's own
+        raise ValueError(f"data set {settings['dataset']!r}: {error}") from error
+    if not isinstance(dataset, BaseDataset):
+        raise ValueError(f"data set {settings['dataset']!r} must make a BaseDataset; got {type(dataset).__name__}")
+    return dataset

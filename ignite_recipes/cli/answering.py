@@ -1,0 +1,47 @@
+"""What the commands that ask an experiment share: its name, where it is, and how it is found."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from ignite_recipes.answers.trained import Trained, find_trained
+from ignite_recipes.cli.classify import import_file
+from ignite_recipes.cli.options import new_parser
+from ignite_recipes.experiments.manager import ExperimentManager
+
+__all__ = ["answer_parser", "named_experiment", "trained_experiment"]
+
+
+def answer_parser(command: str, description: str) -> ArgumentParser:
+    """A parser with the options that every such command has."""
+    options = new_parser(command, description)
+    options.add_argument("experiment", type=str, help="e.g. exp1, or runs/exp1")
+    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
+    options.add_argument(
+        "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
+    )
+    return options
+
+
+def named_experiment(settings: dict[str, Any]) -> ExperimentManager:
+    """The experiment of exp1, or of runs/exp1.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    base, name = os.path.split(os.path.normpath(os.path.expanduser(settings["experiment"])))
+    return ExperimentManager(base or settings["runs_dir"], resume_exp=name)
+
+
+def trained_experiment(settings: dict[str, Any]) -> Trained:
+    """What the experiment predicts with.
+
+    Raises:
+        FileNotFoundError, ValueError, CheckpointError: as :func:`find_trained`.
+    """
+    if settings["module"] is not None:
+        import_file(Path(settings["module"]))
+    return find_trained(named_experiment(settings), device=settings["device"])

@@ -1,0 +1,44 @@
+"""``ignite-recipes evaluate``: how good a trained experiment is on data whose truth is known."""
+
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from ignite_recipes.answers.evaluating import evaluate_inputs
+from ignite_recipes.answers.inputs import read_inputs, read_validation_data
+from ignite_recipes.answers.measured import show, unit_of_measure
+from ignite_recipes.cli.answering import answer_parser, trained_experiment
+from ignite_recipes.cli.options import parse_settings
+
+__all__ = ["HELP", "main", "parser"]
+
+HELP = "measure how good a trained experiment is, on a file or on its validation data: evaluate exp1 [FILE]"
+
+
+def parser() -> ArgumentParser:
+    """The command's options."""
+    options = answer_parser(
+        "evaluate",
+        "Measure how good the best weights of an experiment are on data whose truth is known.",
+    )
+    options.add_argument(
+        "file",
+        nargs="?",
+        type=str | None,
+        help="with the truth, e.g. the target's column; by default the validation data",
+    )
+    return options
+
+
+def main(argv: Sequence[str]) -> str:
+    """Measure; a line for each measure."""
+    settings = parse_settings(parser(), argv)
+    trained = trained_experiment(settings)
+    inputs = read_validation_data(trained) if settings["file"] is None else read_inputs(trained, settings["file"])
+    measures = evaluate_inputs(trained, inputs)
+    width = max(map(len, measures))
+    lines = [
+        f"{name:<{width}}  {show(value)}{unit_of_measure(trained.predictor, name)}" for name, value in measures.items()
+    ]
+    on = "the data it was validated on" if settings["file"] is None else settings["file"]
+    return "\n".join([*lines, f"{trained.name} on {on}, with the weights of {trained.path}"])
