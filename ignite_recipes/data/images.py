@@ -1,21 +1,21 @@
 """Data sets of labelled images, and random transforms of those that are trained on."""
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.digits import load_digits_matrix
 from ignite_recipes.data.loaders import create_dataloader
 from ignite_recipes.data.transforms import Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
+from ignite_recipes.loading.row_sets import BatchDataset, take_rows
 from ignite_recipes.registry import Registry
 
 __all__ = ["BaseDataset", "DatasetRegistry"]
 
 
-class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
+class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
     """Labelled images; a list of them is fetched by one indexing operation, and only then becomes float.
 
     Args:
@@ -55,13 +55,12 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """The images of one batch, (B, C, H, W) float32 in [0, 1], and their labels, (B,) int64."""
-        rows = torch.from_numpy(np.asarray(indices, dtype=np.int64))  # quicker than torch reads a list
-        images = self.images[rows].float()
+        images = take_rows(self.images, indices).float()
         if self.images.dtype == torch.uint8:
             images /= 255
         if self.transform is not None:
-            images = self.transform(images, self.draws[rows])
-        return images, self.labels[rows]
+            images = self.transform(images, take_rows(self.draws, indices))
+        return images, take_rows(self.labels, indices)
 
 
 class BaseDataset:

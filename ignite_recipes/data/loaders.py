@@ -3,14 +3,14 @@
 from collections.abc import Sized
 from typing import Any
 
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.frames import is_frame
-from ignite_recipes.data.rows import RowDataset, can_pin
+from ignite_recipes.data.rows import RowDataset
+from ignite_recipes.loading.row_sets import can_pin, collate_rows
 
-__all__ = ["collate_rows", "create_dataloader", "create_dataloaders"]
+__all__ = ["create_dataloader", "create_dataloaders"]
 
 _NEXT_STEP = {"train": "check the filters that made it", "val": "pass None to train without validation"}
 
@@ -70,11 +70,6 @@ def create_dataloader(
         collate_fn=collate_rows,
         pin_memory=pin_memory and not on_device and can_pin(),
     )
-
-
-def collate_rows(batch: Any) -> Any:
-    """A batch that was fetched at once, a tensor or a tuple of them, as it is; a list of samples as torch does."""
-    return batch if isinstance(batch, (Tensor, tuple)) else default_collate(batch)
 
 
 def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:

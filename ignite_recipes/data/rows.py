@@ -7,19 +7,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+
+from ignite_recipes.loading.row_sets import BatchDataset, take_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array, csr_matrix
 
     Rows: TypeAlias = Tensor | NDArray[Any] | csr_matrix[Any] | csr_array[Any]
 
-__all__ = ["RowDataset", "can_pin"]
+__all__ = ["RowDataset"]
 
 REAL_KINDS = "buif"  # numpy's letters for booleans, unsigned and signed integers, and floats
 
 
-class RowDataset(Dataset[Tensor]):
+class RowDataset(BatchDataset[Tensor]):
     """The rows of a matrix, each a float32 tensor (D,); a list of rows is fetched by one indexing operation.
 
     The matrix is kept as it is, and only what is fetched becomes dense and float32: a sparse matrix of a
@@ -82,19 +83,8 @@ class RowDataset(Dataset[Tensor]):
     def __getitems__(self, indices: list[int]) -> Tensor:
         """The rows of one batch, (len(indices), D): what a torch ``DataLoader`` calls."""
         if isinstance(self.rows, Tensor):
-            # A list would take torch longer to read than the rows take to fetch.
-            numbers = torch.from_numpy(np.asarray(indices, dtype=np.int64))
-            if self.device.type != "cpu":  # from pinned memory nobody waits for the copy
-                pinned = torch.empty(len(numbers), dtype=torch.int64, pin_memory=can_pin()).copy_(numbers)
-                numbers = pinned.to(self.device, non_blocking=True)
-            return self.rows[numbers].float()
+            return take_rows(self.rows, indices).float()
         return torch.from_numpy(self.rows[indices].toarray()).float()
-
-
-def can_pin() -> bool:
-    """Where this is false, torch would warn and pin nothing."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator is not None and accelerator.type != "mps"
 
 
 def _checked_rows(rows: Any) -> Any:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from ignite_recipes.data.traffic_units import check_traffic_units, warn_of_another_measure
+from ignite_recipes.loading.row_sets import BatchDataset
 
 __all__ = ["TrafficArrays", "TrafficDataset", "collate_traffic", "make_traffic_windows", "to_tensor"]
 
@@ -118,7 +119,7 @@ def make_traffic_windows(
     )
 
 
-class TrafficDataset(Dataset[TrafficArrays]):
+class TrafficDataset(BatchDataset[TrafficArrays]):
     """The eight arrays of windows as a data set whose batches are eight tensors, float32 but the int64 class.
 
     Windows stay the views they are; a batch is fetched by one indexing operation per array. Loaders need

@@ -19,10 +19,10 @@ from torch.utils.data import (
 )
 
 from ignite_recipes.data.frames import frame_rows, is_frame
-from ignite_recipes.data.loaders import collate_rows
 from ignite_recipes.data.rows import RowDataset
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.randomness import preserve_generators
+from ignite_recipes.loading.row_sets import collate_rows
 
 __all__ = ["feature_names_of", "read_vectors", "unchanged", "vector_batches"]
 logger = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import torch
 
 from ignite_recipes.exchange.ranks import rank, world_size
 from ignite_recipes.loading.batches import digest, versions
+from ignite_recipes.loading.fetching import fetched_at_once
 from ignite_recipes.loading.generators import is_generator, reachable, seed_generator
 from ignite_recipes.loading.randomness import derive_seed, seed_generators
 from ignite_recipes.loading.shares import Part, Shares
@@ -63,6 +64,7 @@ class KeyedLoader:
                 "them once: pass a DataLoader, or list(...) of the batches"
             )
         self.rank = rank()
+        loader = fetched_at_once(loader, purpose)
         if world_size() > 1:
             loader = Shares(loader, self.rank, world_size())
             logger.log(logging.INFO if purpose == "train" else logging.DEBUG, "%s: %r", purpose, loader)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ignite_recipes.arguments import listed
 from ignite_recipes.data.preprocessing import TablePreprocessor
@@ -20,6 +19,7 @@ from ignite_recipes.data.table_dates import date_format, read_dates
 from ignite_recipes.data.table_split import split_rows
 from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
 from ignite_recipes.data.tables import as_column, file_identity, is_path, read_table
+from ignite_recipes.loading.row_sets import BatchDataset, take_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +29,7 @@ __all__ = ["PreparedTable", "TableRows", "class_weighting", "prepare_table", "va
 logger = logging.getLogger(__name__)
 
 
-class TableRows(Dataset[tuple[Tensor, Tensor]]):
+class TableRows(BatchDataset[tuple[Tensor, Tensor]]):
     """Vectors (N, D) and their targets; a list of rows is fetched by one indexing operation."""
 
     def __init__(self, vectors: Tensor, targets: Tensor) -> None:
@@ -43,8 +43,7 @@ class TableRows(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """The rows of one batch: what a torch ``DataLoader`` calls."""
-        numbers = torch.from_numpy(np.asarray(indices, dtype=np.int64))
-        return self.vectors[numbers], self.targets[numbers]
+        return take_rows(self.vectors, indices), take_rows(self.targets, indices)
 
 
 @dataclass
