@@ -33,6 +33,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
 from ignite_recipes.checkpoint.fit import (
     check_fits,
@@ -301,7 +302,7 @@ def check_trainer(trainer: Any) -> None:
 def check_same(settings: Mapping[str, Any], saved: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Raise ValueError if settings differ from those of a run, under the same names."""
     changed = [
-        f"{name} is {value!r}, the run's is {saved[name]!r}"
+        f"{name} is {shown(value)}, the run's is {shown(saved[name])}"
         for name, value in settings.items()
         if name in saved and saved[name] != value
     ]

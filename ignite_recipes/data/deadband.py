@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic import to_tensor
 
 __all__ = ["Limits", "learn_limits", "scale_context", "send_on_delta"]
@@ -48,7 +49,7 @@ def send_on_delta(
     [1.0, 0.0, 1.0, 0.0, 1.0]
     """
     if not 0 < deadband < 1:
-        raise ValueError(f"deadband must be a part of the scaled range, above 0 and below 1; got {deadband!r}")
+        raise ValueError(f"deadband must be a part of the scaled range, above 0 and below 1; got {shown(deadband)}")
     limits = learn_limits(context) if limits is None else limits
     scaled = scale_context(context, limits, feature_names=feature_names)
     flags = torch.zeros(len(scaled))
@@ -83,7 +84,7 @@ def learn_limits(training_part: Any, margin: float = 0.1) -> tuple[NDArray[np.fl
     """
     values = _context(training_part)
     if not 0 <= margin < float("inf"):
-        raise ValueError(f"margin must be a part of the range, at least 0; got {margin!r}")
+        raise ValueError(f"margin must be a part of the range, at least 0; got {shown(margin)}")
     low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
     if (constant := np.flatnonzero(low == high)).size:
         raise ValueError(
@@ -132,7 +133,7 @@ def _ends(limits: Limits, values: NDArray[Any]) -> Limits:
     shapes = ((), (1,), (values.shape[1],))
     if len(limits) != 2 or any(np.shape(end) not in shapes for end in limits):
         raise ValueError(
-            f"limits must be (low, high), each a number or one per feature ({values.shape[1]}); got {limits!r}"
+            f"limits must be (low, high), each a number or one per feature ({values.shape[1]}); got {shown(limits)}"
         )
     return limits
 

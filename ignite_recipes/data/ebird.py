@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.ebird_file import read_columns, read_header
 from ignite_recipes.data.ebird_species import is_named, roll_up_to_species, rows_with
 from ignite_recipes.data.split import CHECKLIST, GROUP
@@ -174,7 +175,7 @@ def create_species_matrix(
 
 def _choose_columns(path: Path, header: list[str], columns: Sequence[str] | None) -> list[str]:
     if isinstance(columns, str) or (columns is not None and not columns):
-        raise ValueError(f"columns must be a list of one or more column names, or None; got {columns!r}")
+        raise ValueError(f"columns must be a list of one or more column names, or None; got {shown(columns)}")
     protocol = next((name for name in PROTOCOLS if name in header), PROTOCOLS[0])
     needed = [CHECKLIST, GROUP, SPECIES, *([SCIENTIFIC] if SCIENTIFIC in header else []), CATEGORY, protocol, COMPLETE]
     wanted = needed if columns is None else list(columns)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.kerala_birds import BIRDS, PLACES
 from ignite_recipes.files import replace_file
 
@@ -103,7 +104,7 @@ def write_example_ebd(
     if num_checklists < 1:
         raise ValueError(f"num_checklists must be at least 1; got {num_checklists}")
     if release not in ("current", "older"):
-        raise ValueError(f"release must be 'current' or 'older'; got {release!r}")
+        raise ValueError(f"release must be 'current' or 'older'; got {shown(release)}")
     rng = np.random.default_rng(seed)
     checklists = _draw_checklists(rng, num_checklists)
     found = _draw_species(rng, checklists)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.rows import RowDataset
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def frame_rows(frame: Any, species: Sequence[str] | None = None) -> RowDataset:
     if species is None and not names:
         raise ValueError(f"the frame must have at least one column of numbers; got {list(is_number)}: convert them")
     if isinstance(species, str) or not names:
-        raise ValueError(f"species must name at least one column of numbers; got {species!r}: pass a list of them")
+        raise ValueError(f"species must name at least one column of numbers; got {shown(species)}: pass a list of them")
     if wrong := [name for name in names if not is_number.get(name)]:
         raise ValueError(f"species must be columns of numbers in the matrix; got {wrong}: leave them out")
     chosen = frame[names]

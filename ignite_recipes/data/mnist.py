@@ -4,6 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.download import fetch
 from ignite_recipes.data.idx_folder import find_idx_file, list_prefixes, read_idx_images
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
@@ -143,7 +144,7 @@ def emnist(
     places = [place for place in (folder, folder / "gzip") if place.is_dir()]
     found = {name: place for place in reversed(places) for name in _EMNIST if _prefix(name) in list_prefixes(place)}
     if split is not None and split not in _EMNIST:
-        raise ValueError(f"split must be one of {', '.join(_EMNIST)}; got {split!r}")
+        raise ValueError(f"split must be one of {', '.join(_EMNIST)}; got {shown(split)}")
     if split is None and len(found) > 1:
         splits = ", ".join(sorted(found))
         raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ignite_recipes.loading.arrays import REAL_KINDS, share_memory
 from ignite_recipes.loading.row_sets import BatchDataset, take_rows
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     Rows: TypeAlias = Tensor | NDArray[Any] | csr_matrix[Any] | csr_array[Any]
 
 __all__ = ["RowDataset"]
-
-REAL_KINDS = "buif"  # numpy's letters for booleans, unsigned and signed integers, and floats
 
 
 class RowDataset(BatchDataset[Tensor]):
@@ -90,7 +89,7 @@ class RowDataset(BatchDataset[Tensor]):
 def _checked_rows(rows: Any) -> Any:
     """The rows as a tensor or a CSR matrix, copied only where torch cannot share them."""
     if isinstance(rows, np.ndarray) and rows.dtype.kind in REAL_KINDS:
-        rows = _to_tensor(rows)
+        rows = share_memory(rows)
     is_dense = isinstance(rows, Tensor) and rows.layout == torch.strided and not rows.is_complex()
     if not is_dense and not _is_csr(rows):
         kind = f"{type(rows).__name__} of {getattr(rows, 'dtype', 'no dtype')}"
@@ -98,12 +97,6 @@ def _checked_rows(rows: Any) -> Any:
     if rows.ndim != 2:
         raise ValueError(f"rows must be 2-D, (rows, features); got shape {tuple(rows.shape)}: reshape them")
     return rows.detach() if isinstance(rows, Tensor) else rows
-
-
-def _to_tensor(array: NDArray[Any]) -> Tensor:
-    # torch shares no memory that is read-only (as pandas' is), runs backwards or has another byte order.
-    native = array.astype(array.dtype.newbyteorder("="), copy=not array.flags.writeable)
-    return torch.from_numpy(np.ascontiguousarray(native))
 
 
 def _is_csr(rows: Any) -> bool:

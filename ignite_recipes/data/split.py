@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.frames import as_pandas, frame_rows, is_frame
 from ignite_recipes.data.rows import RowDataset
 
@@ -107,7 +108,7 @@ def _wanted_rows(val_size: float, n: int) -> int:
     if not (1 <= val_size < n if is_count else 0 < val_size < 1):
         raise ValueError(
             f"val_size must be a fraction in (0, 1), or a number of rows from 1 to {n - 1} that leaves some "
-            f"of the {n} rows to train on; got {val_size!r}"
+            f"of the {n} rows to train on; got {shown(val_size)}"
         )
     return int(val_size) if is_count else max(1, round(val_size * n))
 

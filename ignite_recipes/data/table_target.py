@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.table_columns import as_numbers
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class TableTarget:
 
     def __init__(self, column: "pl.Series", task: str | None = None) -> None:
         if task is not None and task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(TASKS)}, or None to find it; got {task!r}")
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, or None to find it; got {shown(task)}")
         self.name = column.name
         column = _plain(column)
         values = column.drop_nulls().unique().sort().to_list()
@@ -153,7 +154,7 @@ def _numbers(column: "pl.Series") -> NDArray[np.float64]:
     if numbers.null_count():
         got = column.filter(numbers.is_null())[0]
         raise ValueError(
-            f"target {column.name!r} must hold numbers for regression; got {got!r}: mend it, or predict classes"
+            f"target {column.name!r} must hold numbers for regression; got {shown(got)}: mend it, or predict classes"
         )
     return numbers.to_numpy()
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic_units import check_traffic_units, warn_of_another_measure
 from ignite_recipes.loading.row_sets import BatchDataset
 
@@ -307,7 +308,7 @@ def _length(name: str, value: int) -> int:
     except TypeError:
         number = 0
     if number < 1:
-        raise ValueError(f"{name} must be a whole number of samples, at least 1; got {value!r}")
+        raise ValueError(f"{name} must be a whole number of samples, at least 1; got {shown(value)}")
     return number
 
 

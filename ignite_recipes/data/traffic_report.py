@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic import TrafficArrays
 from ignite_recipes.data.traffic_units import check_traffic_units
 
@@ -39,7 +40,7 @@ def traffic_report(
     {'traffic_mse': 0.125, 'accuracy': 1.0, 'kappa': 1.0, 'precision': 0.5, 'recall': 1.0, 'f1': 0.666...}
     """
     if not 0 < threshold < 1:
-        raise ValueError(f"threshold must be a probability, in (0, 1); got {threshold!r}")
+        raise ValueError(f"threshold must be a probability, in (0, 1); got {shown(threshold)}")
     _, traffic, class_logits, transmission_logits = outputs
     flags = transmission_logits > math.log(threshold / (1 - threshold))
     return _report(traffic, class_logits.argmax(1, keepdim=True), flags, arrays)

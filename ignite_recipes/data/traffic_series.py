@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.deadband import Limits, learn_limits, scale_context, send_on_delta
 from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows, to_tensor
 from ignite_recipes.data.traffic_columns import as_times, assign_columns
@@ -122,7 +123,7 @@ def read_traffic_csv(path: str | Path, flag_column: str | None = None, time_colu
         raise ValueError(f"path must be a CSV file with a line of column names; got {path}: {error}") from error
     for role, column in (("flag_column", flag_column), ("time_column", time_column)):
         if column is not None and column not in frame:
-            raise ValueError(f"{role} must be a column of {path}; got {column!r}, and the file has {list(frame)}")
+            raise ValueError(f"{role} must be a column of {path}; got {shown(column)}, and the file has {list(frame)}")
     columns = assign_columns(frame, flag_column, time_column)
     names = list(columns.context)
     values = _numbers(frame, [*names, *([] if flag_column is None else [flag_column])], path)
@@ -226,7 +227,7 @@ def split_series(
 ) -> tuple[TrafficArrays, TrafficArrays, Limits]:
     """The windows to train on, those to validate on, and the limits, learnt of the first, that scale both."""
     if not 0 < val_size < 1:
-        raise ValueError(f"val_size must be a part of the samples, in (0, 1); got {val_size!r}")
+        raise ValueError(f"val_size must be a part of the samples, in (0, 1); got {shown(val_size)}")
     num_train = len(series.context) - round(val_size * len(series.context))
     limits = learn_limits(series.context[: max(num_train, 1)])
     scaled, flags = series.scaled(limits, deadband)

@@ -21,8 +21,9 @@ from torch.utils.data import (
 from ignite_recipes.data.frames import frame_rows, is_frame
 from ignite_recipes.data.rows import RowDataset
 from ignite_recipes.loading.batches import first_item
+from ignite_recipes.loading.given import as_loader
 from ignite_recipes.loading.randomness import preserve_generators
-from ignite_recipes.loading.row_sets import collate_rows
+from ignite_recipes.loading.row_sets import BatchDataset, collate_rows
 
 __all__ = ["feature_names_of", "read_vectors", "unchanged", "vector_batches"]
 logger = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ def _batches(data: Any, any_order: bool) -> Iterable[Any]:
         return _ordered(data, any_order)
     if isinstance(data, Dataset):
         return DataLoader(data, _BATCH, collate_fn=collate_rows)
+    if isinstance(data, tuple):
+        return as_loader(data, shuffle=False, name="data", of="vectors")  # type: ignore[no-any-return]
     if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
         raise TypeError(
             f"data must be a tensor, an array, a data set or a loader of vectors; got {type(data).__name__}"
@@ -129,8 +132,8 @@ def _ordered(loader: DataLoader[Any], any_order: bool) -> DataLoader[Any]:
     in_order = type(sampler) is SequentialSampler and len(sampler) == len(dataset)
     shuffles = type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(dataset)
     drops = type(batches) is BatchSampler and batches.drop_last and len(dataset) % batches.batch_size != 0
-    # A RowDataset fetches a batch at once, which torch's own function cannot put together.
-    is_whole = isinstance(dataset, RowDataset) and loader.collate_fn is default_collate
+    # A data set of ours fetches a batch at once, which torch's own function cannot put together.
+    is_whole = isinstance(dataset, BatchDataset) and loader.collate_fn is default_collate
     collate = collate_rows if is_whole else loader.collate_fn
     if in_order and not drops:
         return DataLoader(dataset, loader.batch_size, collate_fn=collate) if is_whole else loader

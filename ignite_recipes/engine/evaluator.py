@@ -19,6 +19,7 @@ from ignite_recipes.engine.predictions import Predictions, detached
 from ignite_recipes.exchange import exchange_of
 from ignite_recipes.exchange.ranks import join_ranks, rank
 from ignite_recipes.loading.batches import Transfer, count_samples, first_item, to_device
+from ignite_recipes.loading.given import as_loader
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 
 __all__ = ["EvaluationEngine", "create_evaluator"]
@@ -117,8 +118,15 @@ class EvaluationEngine(KeyedEngine):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
+        *,
+        batch_size: int | None = None,
     ) -> State:
-        """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards."""
+        """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards.
+
+        A data set's rows are fetched in batches of ``batch_size``, as for ``TrainingEngine.run``, and in order.
+        """
+        if data is not None:
+            data = as_loader(data, batch_size, shuffle=False, name="data")
         self.state.max_epochs = self.state.max_iters = None  # every evaluation is a new one
         self.state.metrics = {}
         try:

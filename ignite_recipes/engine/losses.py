@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.loading.generators import held_by
 
 __all__ = ["LossFunction", "check_loss", "check_loss_function", "modules_of"]
@@ -22,7 +23,7 @@ Its parameters may be annotated as narrowly as they are: the user's own class of
 def check_loss_function(loss_fn: Any) -> None:
     """Raise TypeError unless it can be called."""
     if not callable(loss_fn):
-        raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {loss_fn!r}")
+        raise TypeError(f"loss_fn must be called as loss_fn(model, inputs, batch); got {shown(loss_fn)}")
 
 
 def check_loss(losses: Any) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.create import agreed_seed
 from ignite_recipes.engine.inexact import NameInexact
@@ -129,7 +130,7 @@ def _check_engine(engine: Any) -> None:
 def _sorted(parts: Mapping[str, Any]) -> tuple[dict[str, nn.Module], dict[str, Optimizer], dict[str, Update], Any]:
     """The models, the optimizers, the updates, and what else has a state."""
     if not isinstance(parts, Mapping):
-        raise TypeError(f"parts must be named, {{'model': model, 'optimizer': optimizer, ...}}; got {parts!r}")
+        raise TypeError(f"parts must be named, {{'model': model, 'optimizer': optimizer, ...}}; got {shown(parts)}")
     models = {name: part for name, part in parts.items() if isinstance(part, nn.Module) and not _is_metric(part)}
     optimizers = {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
     for name, part in parts.items():

@@ -24,6 +24,7 @@ from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.updates import Updates
 from ignite_recipes.engine.weights import WeightSwap, unwrap
 from ignite_recipes.exchange.ranks import all_reduce_max, lost_rank
+from ignite_recipes.loading.given import as_loader
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_torch
 
@@ -92,14 +93,19 @@ class TrainingEngine(KeyedEngine):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
+        *,
+        batch_size: int | None = None,
     ) -> State:
         """Train on ``data`` until ``max_epochs``, from where the state stands.
 
         Unlike Ignite's: a run that has reached its end goes straight to COMPLETED instead of starting
         anew on the trained weights (``state.max_epochs = None`` asks for that), one that was stopped inside
         an epoch continues with the next batch of that epoch, and an exception always reaches the caller, unless a
-        handler can recover from it.
+        handler can recover from it. A data set's rows are shuffled and fetched in batches of ``batch_size``; with
+        it given, a tensor's or an array's rows too, and those of a tuple of such.
         """
+        if data is not None:
+            data = as_loader(data, batch_size, shuffle=True, name="data")
         self.is_recovering = False
         while True:
             try:

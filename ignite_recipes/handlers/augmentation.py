@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.programs.part import ProgramPart, StepValues
@@ -49,7 +50,7 @@ def add_noise(
 
 def _check_level(name: str, value: float) -> None:
     if not isinstance(value, (float, Real)) or not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must not be negative or infinite, it is a standard deviation; got {value!r}")
+        raise ValueError(f"{name} must not be negative or infinite, it is a standard deviation; got {shown(value)}")
 
 
 def _check_float(data: Tensor) -> None:
@@ -78,7 +79,7 @@ class InputAugmentation(ProgramPart):
 
     def __init__(self, augment: Callable[[Any], Any], *, name: str | None = None) -> None:
         if not callable(augment):
-            raise TypeError(f"augment must be a function of the inputs; got {augment!r}")
+            raise TypeError(f"augment must be a function of the inputs; got {shown(augment)}")
         self.augment, self.name = augment, name
 
     def __repr__(self) -> str:
@@ -223,7 +224,7 @@ class DataAugmentation:
         """
         kinds = ("audio_features", "emotion_embedding", "note_probabilities")
         if kind not in kinds:
-            raise ValueError(f"kind must be one of {', '.join(kinds)}; got {kind!r}")
+            raise ValueError(f"kind must be one of {', '.join(kinds)}; got {shown(kind)}")
         InputAugmentation(partial(getattr(self, f"augment_{kind}"), **settings)).attach(trainer)
         return self
 

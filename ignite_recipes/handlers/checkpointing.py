@@ -7,7 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ignite_recipes.arguments import whole_number
+from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.checkpoint.file import write_checkpoint
 from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine.events import TrainEvents
@@ -64,7 +64,7 @@ class Checkpointing:
         try:
             filename.format(epoch=1)
         except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"filename may hold {{epoch}} and no other field; got {filename!r}") from error
+            raise ValueError(f"filename may hold {{epoch}} and no other field; got {shown(filename)}") from error
         if keep is not None and keep < 1:
             raise ValueError(f"keep must be at least one file, or None for all; got {keep}")
         self.folder, self.filename, self.every, self.keep = Path(folder).expanduser(), filename, every, keep
@@ -177,7 +177,7 @@ class SaveInside:
     def __init__(self, every: int, save: Callable[[TrainingEngine], Any]) -> None:
         every = whole_number(every, "every_iterations")
         if not callable(save):
-            raise TypeError(f"save must be called with the trainer; got {save!r}")
+            raise TypeError(f"save must be called with the trainer; got {shown(save)}")
         self.every, self.save = every, save
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import gradients_of, scale_in_place, total_norm
 from ignite_recipes.engine.update import Update
@@ -87,7 +88,7 @@ def _factor(norm: Tensor, max_norm: float) -> Tensor:
 def _check_norms(max_norm: float, norm_type: float) -> None:
     norm_type = float(norm_type)  # torch takes "inf" too
     if not isinstance(max_norm, (float, Real)) or not max_norm > 0:
-        raise ValueError(f"max_norm must be positive, in the units of the gradient norm; got {max_norm!r}")
+        raise ValueError(f"max_norm must be positive, in the units of the gradient norm; got {shown(max_norm)}")
     if not norm_type > 0:
         raise ValueError(f"norm_type must be positive, e.g. 1, 2 or inf; got {norm_type}")
 

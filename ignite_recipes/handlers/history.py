@@ -6,6 +6,7 @@ from typing import Any
 
 from ignite.engine import Engine
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.handlers._host import host_of
 
 __all__ = ["History"]
@@ -44,7 +45,7 @@ class History:
         given_names = {"names": names, "optional": optional, "unmeasured": unmeasured, "prefixes": prefixes}
         for what, given in given_names.items():
             if isinstance(given, str):
-                raise TypeError(f"{what} must be a list of names of metrics; got {given!r}")
+                raise TypeError(f"{what} must be a list of names of metrics; got {shown(given)}")
         self.epochs: dict[str, list[float]] = {name: [] for name in names}
         self._optional = tuple(optional)
         self._count = 0  # epochs so far

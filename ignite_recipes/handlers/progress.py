@@ -7,6 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import host_of
 
@@ -36,7 +37,7 @@ class ProgressBar:
 
     def __init__(self, metrics: Sequence[str] = ("train_loss", "val_loss")) -> None:
         if isinstance(metrics, str):
-            raise TypeError(f"metrics must be a tuple of names of metrics; got {metrics!r}")
+            raise TypeError(f"metrics must be a tuple of names of metrics; got {shown(metrics)}")
         self.metrics = metrics
         self._bar: Any = None
 

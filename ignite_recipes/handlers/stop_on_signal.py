@@ -7,6 +7,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import all_reduce_max
 from ignite_recipes.handlers._host import host_of
@@ -59,7 +60,7 @@ class StopOnSignal:
 
     def __init__(self, save: Callable[[TrainingEngine], Any] | None = None) -> None:
         if save is not None and not callable(save):
-            raise TypeError(f"save must be called with the trainer, or be None; got {save!r}")
+            raise TypeError(f"save must be called with the trainer, or be None; got {shown(save)}")
         self.save = save
         self._received: int | None = None
         self._before: dict[int, Any] = {}

@@ -1,6 +1,6 @@
 """Evaluate the model while it is trained: at the ends of epochs, or inside them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from operator import length_hint
 from typing import Any
@@ -13,6 +13,7 @@ from ignite_recipes.engine.modes import preserved_modes
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._numbers import as_number
 from ignite_recipes.handlers.ema import ExponentialMovingAverage
+from ignite_recipes.loading.given import as_loader
 
 __all__ = ["LastMeasured", "Validation"]
 
@@ -32,13 +33,14 @@ class Validation:
 
     Args:
         evaluator: of :func:`ignite_recipes.create_evaluator`, or any Engine with metrics.
-        loader: the validation data.
+        loader: the validation data: a loader or a data set; with ``batch_size`` also an array or a tuple of arrays.
         prefix: of the names.
         every: epochs from one validation to the next; counted from the run's first, so that a resume keeps the rhythm.
         every_iterations: instead, the iterations from one to the next, inside epochs too; with averaged weights where
             ``ExponentialMovingAverage`` validates with them.
         metrics: of the evaluator's outputs and targets, in addition to its own: a :class:`~ignite_recipes.MetricSet`,
             or what makes one, e.g. ``["f1", "auroc"]``.
+        batch_size: of a data set, or of arrays, in the loader's place.
 
     >>> evaluator = Engine(lambda engine, batch: None)
     >>> evaluator.state.metrics = {"loss": 0.5}
@@ -51,17 +53,17 @@ class Validation:
     def __init__(
         self,
         evaluator: Engine,
-        loader: Iterable[Any],
+        loader: Any,
         prefix: str = "val_",
         *,
         every: int = 1,
         every_iterations: int | None = None,
         metrics: Metrics | MetricSet = None,
+        batch_size: int | None = None,
     ) -> None:
         if not isinstance(evaluator, Engine):
             raise TypeError(f"evaluator must be an engine, e.g. of create_evaluator(...); got {evaluator!r}")
-        if loader is None:
-            raise TypeError("loader must be a loader or another iterable of batches; got None")
+        loader = as_loader(loader, batch_size, shuffle=False, name="loader")
         if length_hint(loader, 1) == 0:
             raise ValueError("the loader must yield at least one batch; got an empty one: check its data set")
         self.evaluator, self.loader, self.prefix = evaluator, loader, prefix

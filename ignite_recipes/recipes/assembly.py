@@ -11,6 +11,7 @@ from ignite.engine import Events
 from torch import nn
 from torch.optim import Adam, Optimizer
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.create import create_trainer
@@ -202,7 +203,7 @@ def recorders(experiment: ExperimentManager, unit: str) -> list[Attachable]:
 def attach_last(trainer: TrainingEngine, handlers: Sequence[Any], *savers: Attachable) -> None:
     """The user's own handlers and loggers, then those that save."""
     if not isinstance(handlers, (list, tuple)):
-        raise TypeError(f"handlers must be a list of handlers; got {handlers!r}")
+        raise TypeError(f"handlers must be a list of handlers; got {shown(handlers)}")
     for handler in (*handlers, *savers):
         if isinstance(handler, type):
             raise TypeError(f"a handler must be an object; got the class {handler.__name__}: call it")
@@ -213,7 +214,7 @@ def attach_last(trainer: TrainingEngine, handlers: Sequence[Any], *savers: Attac
         elif callable(getattr(handler, "attach", None)):
             handler.attach(trainer)
         else:
-            raise TypeError(f"a handler must have a method attach(trainer); got {handler!r}")
+            raise TypeError(f"a handler must have a method attach(trainer); got {shown(handler)}")
     close_at_end(trainer, handlers)
 
 
@@ -227,8 +228,6 @@ def train_to(
     num_epochs: int, trainer: TrainingEngine, loader: Iterable[Any], options: RunOptions, settings: Mapping[str, Any]
 ) -> None:
     """Train to the end of epoch ``num_epochs``, from the start or from where a checkpoint is."""
-    if loader is None:
-        raise TypeError("train_loader must be a loader or another iterable of batches; got None")
     if options["resume_from"] is not None:
         restore_run(
             trainer,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ignite_recipes.arguments import whole_number
+from ignite_recipes.arguments import shown, whole_number
 
 __all__ = ["POLICIES", "PRECISIONS", "check_choice", "check_count", "check_positive", "check_saves"]
 
@@ -31,7 +31,7 @@ def check_positive(**settings: float) -> None:
     """Raise ValueError unless each setting is a positive, finite number."""
     for name, value in settings.items():
         if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a positive number; got {value!r}")
+            raise ValueError(f"{name} must be a positive number; got {shown(value)}")
 
 
 def check_saves(save_every_iterations: int | None, *, has_place: bool, place: str) -> None:
@@ -44,4 +44,4 @@ def check_choice(**settings: tuple[str, Any]) -> None:
     """Raise ValueError unless each setting's value is among its choices."""
     for name, (value, choices) in settings.items():
         if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}")

@@ -21,6 +21,8 @@ from ignite_recipes.handlers import (
     EpochAverages,
     History,
 )
+from ignite_recipes.loading.arrays import Labels
+from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
     COUNTS,
@@ -72,7 +74,8 @@ class Trainer:
 
     Args:
         model: ``model(inputs)`` gives (N, C) scores of C classes.
-        train_loader: batches ``(inputs, labels)``, labels (N,) integers from 0 to C - 1.
+        train_loader: batches ``(inputs, labels)``, labels (N,) integers from 0 to C - 1; or a data set of such pairs,
+            or a tuple of two arrays or tensors, whose labels may also be names: checkpoints then have ``class_names``.
         val_loader: the same, for validation.
         criterion: ``criterion(outputs, labels)`` gives a single number, a mean over the samples.
         optimizer: of the model, and of the criterion's parameters if it has some.
@@ -88,9 +91,11 @@ class Trainer:
             leaves the loaders' data as they are.
         patience: epochs without a better validation accuracy after which to stop; 0 trains to the end.
         verbose: print a line an epoch.
+        batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
+            number of rows. They are shuffled for training, in order for validation.
         **options: those of every recipe, :class:`RunOptions`.
 
-    The first arguments, to ``patience``, are attributes of the same names.
+    The first arguments, to ``patience``, are attributes of the same names; data are made into loaders.
 
     Attributes:
         engine: the Ignite engine that trains; ``describe(trainer.engine)`` prints what runs when.
@@ -130,9 +135,13 @@ class Trainer:
         patience: int = 0,
         *,
         verbose: bool = False,
+        batch_size: int | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
-        check_arguments(train_loader, val_loader, criterion, experiment_manager, checkpoint_manager, dataset, patience)
+        check_arguments(val_loader, criterion, experiment_manager, checkpoint_manager, dataset, patience)
+        labels = Labels()
+        train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="pairs", labels=labels)
+        options["metadata"] = {**(options["metadata"] or {}), **labels.settings()}
         every_iterations = options["save_every_iterations"]
         check_saves(every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
         self.device = as_device(device)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from ignite_recipes.arguments import whole_number
+from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -19,7 +19,6 @@ __all__ = ["attach_schedule", "begin_run", "check_arguments", "checked_epochs", 
 
 
 def check_arguments(
-    train_loader: Any,
     val_loader: Any,
     criterion: Any,
     experiment_manager: Any,
@@ -30,16 +29,15 @@ def check_arguments(
     """Raise TypeError or ValueError for what is of another kind than it must be."""
     whole_number(patience, "patience", "epochs", at_least=0)
     if not callable(criterion):
-        raise TypeError(f"criterion must be called with outputs and labels; got {criterion!r}")
+        raise TypeError(f"criterion must be called with outputs and labels; got {shown(criterion)}")
     if dataset is not None and not callable(getattr(dataset, "reapply_transforms", None)):
         raise TypeError(f"dataset must have reapply_transforms(epoch), or be None; got {type(dataset).__name__}")
-    for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
-        if loader is None:
-            raise TypeError(f"{name} must be a loader or another iterable of batches; got None")
+    if val_loader is None:
+        raise TypeError("val_loader must be a loader or another iterable of batches; got None")
     if not isinstance(experiment_manager, ExperimentManager):
-        raise TypeError(f"experiment_manager must be an ExperimentManager; got {experiment_manager!r}")
+        raise TypeError(f"experiment_manager must be an ExperimentManager; got {shown(experiment_manager)}")
     if checkpoint_manager is not None and not isinstance(checkpoint_manager, CheckpointManager):
-        raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {checkpoint_manager!r}")
+        raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {shown(checkpoint_manager)}")
 
 
 def checked_epochs(epochs: int, start_epoch: int, reached: int) -> tuple[int, int]:

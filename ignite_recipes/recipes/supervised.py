@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from ignite_recipes.handlers import (
     TrainingStability,
     add_noise,
 )
+from ignite_recipes.loading.arrays import Labels
+from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
@@ -87,8 +89,8 @@ STABILITY_EVERY = 10  # epochs
 @takes_run_options(max_grad_norm="gradient_clip")
 def train_model_advanced(
     model: nn.Module,
-    train_loader: Iterable[Any],
-    val_loader: Iterable[Any] | None = None,
+    train_loader: Any,
+    val_loader: Any = None,
     criterion: Callable[[Any, Any], Tensor] | None = None,
     epochs: int = 100,
     learning_rate: float = 0.001,
@@ -103,6 +105,8 @@ def train_model_advanced(
     early_stop_patience: int | None = 10,
     check_stability: bool = False,
     verbose: bool = True,
+    *,
+    batch_size: int | None = None,
     **options: Unpack[RunOptions],
 ) -> dict[str, Any]:
     """Train with Adam on batches of inputs and targets; the model ends with its best weights.
@@ -115,8 +119,9 @@ def train_model_advanced(
 
     Args:
         model: ``model(inputs)`` gives the outputs.
-        train_loader: batches ``(inputs, targets)``; float64 inputs of a float32 model, and targets (N, 1) beside (N,),
-            are taken as what they mean, which is logged once.
+        train_loader: batches ``(inputs, targets)``; or a data set of such pairs, or a tuple of two arrays, frames or
+            tensors. float64 or integer inputs of a float32 model, targets (N, 1) beside (N,), boolean targets and, in a
+            tuple, names of classes are taken as what they mean, which is logged once.
         val_loader: the same, for validation; None trains without validation.
         criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; parameters of its own
             are trained too, and its state is in the checkpoints. None is the mean squared error for float targets and
@@ -137,6 +142,8 @@ def train_model_advanced(
         early_stop_patience: epochs without improvement after which to stop; None trains to the end.
         check_stability: log the size of gradients and weights every 10 epochs.
         verbose: print a line an epoch.
+        batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
+            number of rows. They are shuffled for training, in order for validation.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
@@ -144,7 +151,8 @@ def train_model_advanced(
         (since the first), ``stopped_early``, ``training_time`` in seconds (of this call), and ``history``:
         ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, and the metrics,
         an entry an epoch. A learning rate is that of the epoch's first step. Of each metric also
-        ``best_val_{name}``, of the best epoch, and in ``report`` those that are no numbers.
+        ``best_val_{name}``, of the best epoch, and in ``report`` those that are no numbers. Where the
+        targets were names, ``class_names``, in the order of the outputs, which the checkpoints have too.
 
     Raises:
         ValueError: for a setting out of its range, an empty loader, batches, targets or labels that do not
@@ -168,7 +176,10 @@ def train_model_advanced(
     device = as_device(device)
     options["precision"] = chosen_precision(options, device, use_mixed_precision)
     options["max_grad_norm"] = gradient_clip
+    labels = Labels()
+    train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="pairs", labels=labels)
     settings = {
+        **labels.settings(),
         "learning_rate": learning_rate,
         "scheduler": scheduler_type if use_scheduler else None,
         "gradient_clip": gradient_clip,
@@ -237,6 +248,7 @@ def train_model_advanced(
         "history": history.epochs,
         **{name: value for name, value in best_values.items() if name != f"best_{watched}"},
         **({"report": report.contents} if report.contents else {}),
+        **labels.settings(),
     }
 
 

@@ -1,6 +1,5 @@
 """The loss of inputs and targets, with their checks, and the accuracy where targets are classes."""
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,6 +8,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from ignite_recipes.arguments import kind_of, shown
 from ignite_recipes.devices import without_autocast
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import modules_of
@@ -20,10 +20,9 @@ from ignite_recipes.exchange.ranks import world_size
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.metrics import accuracy
+from ignite_recipes.recipes.as_meant import AsMeant
 
 __all__ = ["SupervisedLoss"]
-
-logger = logging.getLogger(__name__)
 
 IGNORED_CLASS = -100  # torch's label for "does not count"
 
@@ -34,17 +33,17 @@ class SupervisedLoss:
     def __init__(self, criterion: Callable[[Any, Any], Tensor] | None) -> None:
         if criterion is not None and (isinstance(criterion, type) or not callable(criterion)):
             raise TypeError(
-                f"criterion must be called with outputs and labels; got {criterion!r}: make it, e.g. nn.MSELoss()"
+                f"criterion must be called with outputs and labels; got {shown(criterion)}: make it, e.g. nn.MSELoss()"
             )
         self.criterion = criterion
         self._num_classes: int | None = None
         self._was_tried = False
-        self._said: set[str] = set()
+        self._as_meant = AsMeant(criterion)
 
     def __call__(self, model: nn.Module, inputs: Any, batch: Any, *, give_outputs: bool = False) -> dict[str, Any]:
         """``loss``, and for classes ``accuracy`` in percent; ``outputs`` and ``targets`` if metrics need them."""
-        outputs = model(self._as_the_weights(model, inputs))
-        targets = self._as_the_outputs(outputs, batch[1])
+        outputs = model(self._as_meant.inputs(model, inputs))
+        outputs, targets = self._as_meant.outputs_and_targets(outputs, batch[1])
         is_classes = isinstance(targets, Tensor) and not targets.is_floating_point()
         if is_classes and isinstance(outputs, Tensor) and outputs.dim() > 1 and self._num_classes is None:
             self._num_classes = outputs.shape[1]
@@ -58,37 +57,6 @@ class SupervisedLoss:
         if self._num_classes is None or targets.dim() != outputs.dim() - 1:
             return {"loss": loss, **found}
         return {"loss": loss, "accuracy": accuracy(outputs, targets, self.ignore_index), **found}
-
-    def _as_the_weights(self, model: nn.Module, inputs: Any) -> Any:
-        """float64 vectors, as NumPy and pandas have them, in the precision of a float32 model."""
-        if not isinstance(inputs, Tensor) or inputs.dtype != torch.float64:
-            return inputs
-        weight = next(model.parameters(), None)
-        if weight is None or weight.dtype != torch.float32:
-            return inputs
-        self._say("the inputs are float64 and the model is float32: they are converted in each step")
-        return inputs.float()
-
-    def _as_the_outputs(self, outputs: Any, targets: Any) -> Any:
-        """Targets (N, 1) where the outputs are (N,), and the reverse; labels (N, 1) of outputs (N, C)."""
-        if self.criterion is not None or not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
-            return targets
-        shape, wanted = targets.shape, outputs.shape
-        if not targets.is_floating_point():
-            if len(wanted) == 2 and wanted[1] > 1 and shape == (wanted[0], 1):
-                self._say("the labels are a column (N, 1): they are taken as (N,)")
-                return targets[:, 0]
-        elif len(shape) + len(wanted) == 3 and shape[0] == wanted[0] and (*shape[1:], *wanted[1:]) == (1,):
-            self._say(
-                f"the targets are {_letters(shape)} and the outputs {_letters(wanted)}: they are compared row by row"
-            )
-            return targets.reshape(wanted)
-        return targets
-
-    def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            logger.warning(text)
 
     @property
     def threshold(self) -> float:
@@ -164,7 +132,7 @@ class SupervisedLoss:
         trainer: Any = engine
         batch = trainer.state.batch
         if not isinstance(batch, (list, tuple)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
-            raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {type(batch).__name__}")
+            raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {_kind_of_batch(batch)}")
         if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
             self._check_labels(batch[1])
         if trainer.step.compile and not self._was_tried:
@@ -190,5 +158,11 @@ class SupervisedLoss:
         return "check of batches and labels"
 
 
-def _letters(shape: torch.Size) -> str:
-    return "(N,)" if len(shape) == 1 else "(N, 1)"
+def _kind_of_batch(batch: Any) -> str:
+    """What it is, and what to do about it."""
+    if not isinstance(batch, (list, tuple)) or len(batch) < 2:
+        return f"{kind_of(batch)}: pass a tuple (inputs, targets) of arrays, or batches that are such"
+    targets = batch[1]
+    if isinstance(targets, (list, tuple)) and targets and isinstance(targets[0], str):
+        return f"names like {shown(targets[0])}: number the classes, or pass (inputs, names) as a tuple of arrays"
+    return f"{kind_of(targets)} as targets: torch.as_tensor makes one"

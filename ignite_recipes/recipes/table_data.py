@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ignite_recipes.arguments import listed
+from ignite_recipes.arguments import listed, shown
 from ignite_recipes.data.preprocessing import TablePreprocessor
 from ignite_recipes.data.table_dates import date_format, read_dates
 from ignite_recipes.data.table_split import split_rows
@@ -199,11 +199,13 @@ def class_weighting(weights: str | Mapping[Any, float] | None, target: TableTarg
     if weights is None:
         return None
     if target.task != CLASSIFICATION:
-        raise ValueError(f"class_weights must be None for a target of numbers, as {target.name!r} is; got {weights!r}")
+        raise ValueError(
+            f"class_weights must be None for a target of numbers, as {target.name!r} is; got {shown(weights)}"
+        )
     counts = labels.bincount(minlength=len(target.classes)).double()
     if isinstance(weights, str):
         if weights != "balanced":
-            raise ValueError(f"class_weights must be 'balanced', or a weight for each class; got {weights!r}")
+            raise ValueError(f"class_weights must be 'balanced', or a weight for each class; got {shown(weights)}")
         found = 1 / counts
     else:
         named = {str(name): weight for name, weight in weights.items()}
@@ -235,7 +237,7 @@ def _column(frame: "pl.DataFrame", values: Any, role: str) -> "pl.Series":
         if values not in frame.columns:
             near = get_close_matches(values, frame.columns, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the table has {listed(frame.columns)}"
-            raise ValueError(f"{role} must be a column of the table; got {values!r}: {hint}")
+            raise ValueError(f"{role} must be a column of the table; got {shown(values)}: {hint}")
         return frame[values]
     named = getattr(values, "name", None)
     column = as_column(values, named if named and isinstance(named, str) else role)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -17,6 +16,7 @@ from ignite_recipes.data.loaders import create_dataloaders
 from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
 from ignite_recipes.engine.metric_set import MetricSet
 from ignite_recipes.handlers.progress import print_line
+from ignite_recipes.loading.given import batch_size_for
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_torch
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.table_predictor import TablePredictor, table_state
@@ -27,8 +27,6 @@ from ignite_recipes.recipes.table_data import PreparedTable, class_weighting, pr
 __all__ = ["train_on_table"]
 
 logger = logging.getLogger(__name__)
-
-BATCHES = 50  # an epoch, about, if the batch size is not given; of 32 to 1024 rows
 
 
 @takes_run_options(max_grad_norm="gradient_clip")
@@ -171,7 +169,7 @@ def train_on_table(
         "fingerprint": fingerprint,
     }
     if batch_size is None:
-        batch_size = _batch_size(len(table.train))
+        batch_size = batch_size_for(len(table.train))
     options["metrics"] = _in_units(options["metrics"], table.target)  # type: ignore[typeddict-item]
     train_loader, val_loader = create_dataloaders(table.train, table.val, batch_size, num_workers)
     results = train_model_advanced(
@@ -264,10 +262,6 @@ def _network(
     with preserve_generators():
         seed_torch(derive_seed(seed, "weights"))
         return make(*sizes, **sized)
-
-
-def _batch_size(num_rows: int) -> int:
-    return int(2 ** np.clip(round(np.log2(max(num_rows / BATCHES, 1))), 5, 10))
 
 
 def _baseline(table: PreparedTable) -> dict[str, float]:

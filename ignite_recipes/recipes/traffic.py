@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from ignite_recipes.data.traffic import TrafficDataset, collate_traffic
+from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, collate_traffic
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.create import create_trainer
 from ignite_recipes.engine.evaluator import create_evaluator
@@ -188,7 +188,7 @@ def train_one_epoch(
 
     Args:
         model: a :class:`TrafficPredictor`.
-        loader: batches of the eight arrays.
+        loader: batches of the eight arrays; or windows, a :class:`TrafficDataset`.
         optimizer: of the model.
         device: where to.
         parameters: of the losses' weights, ``gradient_clip`` and ``use_mixed_precision``, as in
@@ -215,7 +215,7 @@ def train_one_epoch(
     options = default_options(max_grad_norm=p["gradient_clip"])
     options["precision"] = chosen_precision(options, trainer.device, p["use_mixed_precision"])
     attach_step_handlers(trainer, options)
-    trainer.run(loader, max_epochs=1)
+    trainer.run(_batches(loader), max_epochs=1)
     return {name: trainer.state.metrics[f"train_{name}"] for name in ("loss", *COMPONENTS)}
 
 
@@ -238,7 +238,7 @@ def validate_model(
     """
     evaluator = create_evaluator(model, _loss(parameters or {}), device=device, get_inputs=_inputs)
     EpochAverages().attach(evaluator)
-    return dict(evaluator.run(loader).metrics)
+    return dict(evaluator.run(_batches(loader)).metrics)
 
 
 # What a resume may change: where it ends, how it is fetched and where it is kept.
@@ -247,6 +247,11 @@ _FREE_ON_RESUME = ("num_epochs", "num_workers", "pin_memory", "save_checkpoints"
 
 def _dataset(data: Sequence[Any] | TrafficDataset) -> TrafficDataset:
     return data if isinstance(data, TrafficDataset) else TrafficDataset(data)
+
+
+def _batches(loader: Any) -> Any:
+    """A loader as it is; windows as a data set of theirs."""
+    return TrafficDataset(loader) if isinstance(loader, TrafficArrays) else loader
 
 
 def _check_sizes(train_set: TrafficDataset, val_set: TrafficDataset) -> None:

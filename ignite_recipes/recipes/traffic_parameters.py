@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic import TrafficDataset
 from ignite_recipes.recipes.checks import check_count, check_positive
 
@@ -146,7 +147,7 @@ def getDefaultModelParams(
 def complete_parameters(parameters: Mapping[str, Any], dataset: TrafficDataset) -> dict[str, Any]:
     """The parameters with defaults for those that are left out, checked by name and value."""
     if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameters must be a dict, e.g. of getDefaultModelParams(...); got {parameters!r}")
+        raise TypeError(f"parameters must be a dict, e.g. of getDefaultModelParams(...); got {shown(parameters)}")
     length = parameters.get("len_source", dataset.len_source), parameters.get("len_target", dataset.len_target)
     defaults = getDefaultModelParams(*length, dataset)
     for name in parameters:

@@ -14,6 +14,7 @@ from ignite_recipes.engine.evaluator import create_evaluator
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.handlers import Checkpointing, EarlyStopping, History, NoiseAugmentation
 from ignite_recipes.loading.batches import first_item
+from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
@@ -44,8 +45,8 @@ PROBABILITY = 0.5  # of a feature, above which it counts as there for the metric
 @takes_run_options()
 def train_variational_autoencoder(
     model: nn.Module,
-    train_loader: Iterable[Any],
-    val_loader: Iterable[Any] | None,
+    train_loader: Any,
+    val_loader: Any,
     num_epochs: int = 50,
     learning_rate: float = 1e-3,
     noise_std: float = 0.1,
@@ -55,6 +56,7 @@ def train_variational_autoencoder(
     save_every: int = 10,
     *,
     patience: int | None = None,
+    batch_size: int | None = None,
     **options: Unpack[RunOptions],
 ) -> dict[str, list[float]]:
     """Maximise the evidence lower bound of clean vectors, reconstructed from noisy ones, with Adam.
@@ -70,7 +72,8 @@ def train_variational_autoencoder(
     Args:
         model: a :class:`VariationalAutoencoder`, or any module whose forward pass gives
             ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
-        train_loader: batches (N, D) of vectors in [0, 1], or tuples or lists whose first item is one.
+        train_loader: batches (N, D) of vectors in [0, 1], or tuples or lists whose first item is one; or a data set, an
+            array (N, D), a frame of numbers or a CSR matrix, see ``batch_size``.
         val_loader: the same, for validation; None trains without validation.
         num_epochs: the epoch to train to, counted from 1, also on a resume, whose history starts at epoch 1 too.
         learning_rate: of Adam.
@@ -82,6 +85,8 @@ def train_variational_autoencoder(
         save_every: epochs between two checkpoints; the last epoch is always written.
         patience: epochs without a lower validation loss, or a better ``monitor``, after which to stop; None trains to
             the end.
+        batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
+            number of rows. They are shuffled for training, in order for validation.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
@@ -110,6 +115,7 @@ def train_variational_autoencoder(
         check_count(print_every=print_every)
     check_positive(learning_rate=learning_rate)
     check_saves(options["save_every_iterations"], has_place=checkpoint_dir is not None, place="checkpoint_dir")
+    train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="vectors")
     noise = NoiseAugmentation(noise_std)  # a level that makes no sense is refused here
     device = as_device(device)
     options["precision"] = chosen_precision(options, device)

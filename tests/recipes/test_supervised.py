@@ -420,14 +420,15 @@ BROUGHT = {
     "targets without a last axis": (net, (X, Y[:, 0]), r"the targets are (N,) and the outputs (N, 1)"),
     "targets with one more": (Flat, (X, Y), r"the targets are (N, 1) and the outputs (N,)"),
     "labels in a column": (lambda: net(2), (X, CLASSES[:, None]), "the labels are a column (N, 1)"),
-    "labels that are booleans": (lambda: net(2), (X, CLASSES.bool()), None),
+    "labels that are booleans": (lambda: net(2), (X, CLASSES.bool()), "False is class 0, True is class 1"),
+    "labels of few bits": (lambda: net(2), (X, CLASSES.to(torch.uint8)), None),
 }
 
 
 @pytest.mark.parametrize(("make", "batch", "said"), BROUGHT.values(), ids=BROUGHT)
 @pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_people_bring_is_trained_on_as_what_it_means_and_it_is_said_once(make, batch, said, compile, caplog):
-    plain = (X, CLASSES if batch[1].dtype in (torch.int64, torch.bool) else Y)
+    plain = (X, CLASSES if not batch[1].is_floating_point() else Y)
     models = make(), net(2) if plain[1].dtype == torch.int64 else net()
     results = [
         train(model, [data, data], data, epochs=2, compile=compile)[1]
