@@ -18,6 +18,9 @@ class Registry(Generic[T]):
         kind: what they make, in the words of an error: "data set", "model".
         on_create: called with everything that is made, the name and the settings it was made with.
 
+    Attributes:
+        otherwise: asked for what is no name: what makes something of it, or None.
+
     >>> shapes = Registry("shape")
     >>> @shapes.register("square")
     ... def square(side=1):
@@ -32,6 +35,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, on_create: Callable[[T, str, Mapping[str, Any]], None] | None = None) -> None:
         self.kind, self._on_create = kind, on_create
         self._entries: dict[str, Callable[..., T]] = {}
+        self.otherwise: Callable[[str], Callable[..., T] | None] | None = None
 
     def register(self, name: str) -> Callable[[F], F]:
         """A decorator that enters a class or function under ``name`` and hands it back as it is.
@@ -67,6 +71,8 @@ class Registry(Generic[T]):
         """
         if name in self:
             return self._entries[name]
+        if self.otherwise is not None and isinstance(name, str) and (entry := self.otherwise(name)) is not None:
+            return entry
         known = ", ".join(self.names()) or "none yet"
         close = difflib.get_close_matches(str(name), self.names(), n=1)
         guess = f"did you mean {close[0]!r}?" if close else 'enter your own with @register("name")'

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["digits_sides", "image_dataset", "traffic_series", "traffic_sides", "vae_matrix", "vae_sides"]
 
+_OF_SOME = {"root": "data_root", "image_size": "image_size"}  # settings of some data sets -> the options
+_FOR = {"root": "that is read from files, e.g. mnist", "image_size": "in a folder of images"}
+
 
 def vae_matrix(settings: Mapping[str, Any]) -> "tuple[Tensor | pd.DataFrame, list[str] | None]":
     """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits."""
@@ -75,14 +78,16 @@ def image_dataset(settings: Mapping[str, Any]) -> BaseDataset:
     Raises:
         ValueError: if it takes no root and one is given, or what is registered makes no data set.
     """
-    root = {} if settings["data_root"] is None else {"root": settings["data_root"]}
-    if root and "root" not in inspect.signature(DatasetRegistry.get(settings["dataset"])).parameters:
-        raise ValueError(
-            f"--data-root is for a data set that is read from files, e.g. mnist; {settings['dataset']!r} takes no "
-            "root: leave it out"
-        )
+    given = {name: settings[of] for name, of in _OF_SOME.items() if settings.get(of) is not None}
+    taken = inspect.signature(DatasetRegistry.get(settings["dataset"])).parameters
+    for name in given:
+        if name not in taken:
+            option = _OF_SOME[name].replace("_", "-")
+            raise ValueError(
+                f"--{option} is for a data set {_FOR[name]}; {settings['dataset']!r} takes no {name}: leave it out"
+            )
     try:
-        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"], **root)
+        dataset = DatasetRegistry.create(settings["dataset"], seed=settings["seed"], **given)
     except TypeError as error:  # a mistake in a data set of the user's own
         raise ValueError(f"data set {settings['dataset']!r}: {error}") from error
     if not isinstance(dataset, BaseDataset):

@@ -1,6 +1,7 @@
 """``ignite-recipes classify``: train an image classifier on the digits, or on another registered data set."""
 
 import importlib
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from ignite_recipes.cli.experiments import experiment_parser, run_experiment, ru
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import ModelRegistry
 from ignite_recipes.recipes import Trainer
@@ -27,7 +29,9 @@ from ignite_recipes.recipes.checks import check_count
 
 __all__ = ["HELP", "import_file", "main", "parser"]
 
-HELP = "train an image classifier on the digits, on MNIST and its kin, or on IDX files of your own"
+logger = logging.getLogger(__name__)
+
+HELP = "train an image classifier on the digits, on MNIST and its kin, or on a folder of your own images"
 
 
 def parser() -> ArgumentParser:
@@ -38,7 +42,17 @@ def parser() -> ArgumentParser:
         "stratified fifth of them for validation.",
         Trainer,
     )
-    options.add_argument("--dataset", type=str, default="digits", help=", ".join(DatasetRegistry.names()))
+    options.add_argument(
+        "--dataset",
+        type=str,
+        default="digits",
+        help=f"{', '.join(DatasetRegistry.names())}; or a folder with one of images for each class",
+    )
+    options.add_argument(
+        "--image-size",
+        type=int | None,
+        help="of a folder: pixels of each side, to which images are resized; by default as they are, if all are alike",
+    )
     options.add_argument(
         "--data-root",
         type=str | None,
@@ -73,6 +87,8 @@ def _load(settings: dict[str, Any]) -> BaseDataset:
     if settings["module"] is not None:
         import_file(Path(settings["module"]))
     ModelRegistry.get(settings["model"])  # a mistake there costs no download
+    if settings["dataset"] not in DatasetRegistry and Path(settings["dataset"]).expanduser().exists():
+        settings["dataset"] = str(Path(settings["dataset"]).expanduser().resolve())  # to be found from anywhere
     return image_dataset(settings)
 
 
@@ -102,6 +118,10 @@ def import_file(path: Path) -> None:
 
 def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: BaseDataset) -> str:
     train_loader, val_loader = dataset.get_dataloaders(settings["batch_size"], settings["num_workers"])
+    for line in dataset.decisions:
+        logger.info(line)
+    for line in dataset.decisions[-1:]:
+        print_line(line)
     set_seed(settings["seed"])
     sizes = {"num_classes": dataset.num_classes, "input_shape": dataset.input_shape}
     try:

@@ -1,6 +1,7 @@
 """Data for the recipes: eBird checklists, their simulated example, digits, and loaders of rows."""
 
 import ignite_recipes.data.idx_folder  # enters its data set in the registry
+import ignite_recipes.data.image_folder  # and its
 import ignite_recipes.data.mnist  # noqa: F401  # and its
 from ignite_recipes.data.deadband import learn_limits, send_on_delta
 from ignite_recipes.data.digits import load_digits_matrix

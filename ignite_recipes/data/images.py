@@ -1,13 +1,17 @@
 """Data sets of labelled images, and random transforms of those that are trained on."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.digits import load_digits_matrix
+from ignite_recipes.data.image_decoding import ImagesOnDisk
 from ignite_recipes.data.loaders import create_dataloader
-from ignite_recipes.data.transforms import Transform, checked_transform
+from ignite_recipes.data.transforms import EachImage, Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.loading.row_sets import BatchDataset, take_rows
 from ignite_recipes.registry import Registry
@@ -19,7 +23,7 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
     """Labelled images; a list of them is fetched by one indexing operation, and only then becomes float.
 
     Args:
-        images: (N, C, H, W), bytes, or floats in [0, 1].
+        images: (N, C, H, W), bytes, or floats in [0, 1]; or files, which are decoded when they are fetched.
         labels: (N,), whole numbers from 0.
         transform: of the images that are fetched; see :class:`BaseDataset`.
         seed: of the transform's random draws.
@@ -33,18 +37,30 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
     (torch.Size([2, 1, 2, 2]), tensor([0.2000]), tensor([2, 1]))
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, transform: Transform | str | None = None, seed: int = 0) -> None:
-        self.images, self.labels = _checked_images(images), _checked_labels(labels, len(images))
+    def __init__(
+        self,
+        images: Tensor | ImagesOnDisk,
+        labels: Tensor,
+        transform: Transform | Callable[[Tensor], Any] | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.images = images if isinstance(images, ImagesOnDisk) else _checked_images(images)
+        self.labels = _checked_labels(labels, len(images))
         self.transform, self.seed = checked_transform(transform), seed
         self.reapply_transforms(0)
 
     def reapply_transforms(self, epoch: int) -> None:
         """Draw new numbers for the transform, a function of (seed, epoch) only, one row per image."""
-        epoch = whole_number(epoch, "epoch", at_least=0)
-        num_draws = 0 if self.transform is None else self.transform.num_draws
+        self.epoch = whole_number(epoch, "epoch", at_least=0)
+        num_draws = getattr(self.transform, "num_draws", 0)
         # A generator of its own, so that neither prefetching nor what else is drawn can change them.
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "transforms", epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "transforms", self.epoch))
         self.draws = torch.rand(len(self), num_draws, generator=generator)  # (N, K)
+
+    @property
+    def shape(self) -> torch.Size:
+        """(C, H, W) of an image, as it is fetched."""
+        return self[0][0].shape if isinstance(self.transform, EachImage) else self.images.shape[1:]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,10 +71,16 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """The images of one batch, (B, C, H, W) float32 in [0, 1], and their labels, (B,) int64."""
-        images = take_rows(self.images, indices).float()
-        if self.images.dtype == torch.uint8:
+        fetched = (
+            self.images.take(indices) if isinstance(self.images, ImagesOnDisk) else take_rows(self.images, indices)
+        )
+        images = fetched.float()
+        if fetched.dtype == torch.uint8:
             images /= 255
-        if self.transform is not None:
+        if isinstance(self.transform, EachImage):
+            keys = [derive_seed(self.seed, "transform", self.epoch, int(index)) for index in indices]
+            images = self.transform(images, keys)
+        elif self.transform is not None:
             images = self.transform(images, take_rows(self.draws, indices))
         return images, take_rows(self.labels, indices)
 
@@ -75,9 +97,17 @@ class BaseDataset:
         train_labels, val_labels: (N,), the class of each image, from 0.
         name: of the data set, for logs.
         num_classes: by default one more than the highest label.
-        transform: of training images: None, ``"affine"`` for :class:`RandomAffine` with its own strengths, or a
-            function of images (B, C, H, W) and draws (B, K) in [0, 1) that has its K as attribute ``num_draws``.
-        seed: of the transform's random draws.
+        class_names: of the classes, in the order of their numbers; they are in the checkpoints of a run.
+        transform: of training images: None, ``"affine"`` for :class:`RandomAffine` with its own strengths; a function
+            of an image (C, H, W), float32 in [0, 1], e.g. any of torchvision's v2, which may draw from the generators
+            of torch, NumPy and Python; or a function of images (B, C, H, W) and draws (B, K) in [0, 1) that has its K
+            as attribute ``num_draws``, which is quicker.
+        val_transform: of the images to validate on, e.g. without randomness what ``transform`` does to sizes.
+        seed: of the transforms' random draws.
+        settings: plain values that the checkpoints of a run say of the data, and a resumed run must have as they were.
+
+    Attributes:
+        decisions: what was decided about the data, in a line each.
 
     Raises:
         TypeError, ValueError: if images, labels and classes do not go together, or the transform is none.
@@ -93,30 +123,41 @@ class BaseDataset:
 
     def __init__(
         self,
-        train_images: Tensor,
+        train_images: Tensor | ImagesOnDisk,
         train_labels: Tensor,
-        val_images: Tensor,
+        val_images: Tensor | ImagesOnDisk,
         val_labels: Tensor,
         *,
         name: str,
         num_classes: int | None = None,
-        transform: Transform | str | None = "affine",
+        class_names: Sequence[str] | None = None,
+        transform: Transform | Callable[[Tensor], Any] | str | None = "affine",
+        val_transform: Transform | Callable[[Tensor], Any] | str | None = None,
         seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.train = ImageDataset(train_images, train_labels, transform, seed)
-        self.val = ImageDataset(val_images, val_labels)
+        self.val = ImageDataset(val_images, val_labels, val_transform, seed)
         self.name = name
-        channels, height, width = self.train.images.shape[1:]
+        self.decisions: list[str] = []
+        self.class_names = None if class_names is None else list(class_names)
+        if self.class_names is not None and num_classes is None:
+            num_classes = len(self.class_names)
+        named = {} if self.class_names is None else {"class_names": self.class_names}
+        self.train.settings = self.val.settings = {**(settings or {}), **named}
+        channels, height, width = self.train.shape
         self.input_shape: tuple[int, int, int] = (channels, height, width)
         highest = int(max(self.train.labels.max(), self.val.labels.max()))
         self.num_classes = highest + 1 if num_classes is None else num_classes
-        if self.train.images.shape[1:] != self.val.images.shape[1:]:
+        if self.train.shape != self.val.shape:
             raise ValueError(
                 f"training and validation images must be of one shape (C, H, W); got {self.input_shape} and "
-                f"{tuple(self.val.images.shape[1:])} in {name}: resize them"
+                f"{tuple(self.val.shape)} in {name}: resize them, by val_transform if transform changes the size"
             )
         if self.num_classes <= highest:
             raise ValueError(f"labels must be below num_classes, {num_classes}; got {highest} in {name}")
+        if self.class_names is not None and len(self.class_names) != self.num_classes:
+            raise ValueError(f"class_names must name each of {self.num_classes} classes; got {len(self.class_names)}")
 
     def get_dataloaders(
         self, batch_size: int = 64, num_workers: int = 0, pin_memory: bool = False

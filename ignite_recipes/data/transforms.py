@@ -1,13 +1,19 @@
 """Random transforms of images, each a function of the image and of numbers drawn elsewhere."""
 
+import inspect
 import math
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-__all__ = ["RandomAffine", "Transform", "checked_transform"]
+from ignite_recipes.arguments import kind_of, shown
+from ignite_recipes.loading.generators import is_generator, reachable, seed_generator
+from ignite_recipes.loading.randomness import preserve_generators, seed_generators
+
+__all__ = ["EachImage", "RandomAffine", "Transform", "checked_transform"]
 
 
 class Transform(Protocol):
@@ -72,17 +78,79 @@ class RandomAffine:
 _TRANSFORMS = {"affine": RandomAffine}
 
 
-def checked_transform(transform: Transform | str | None) -> Transform | None:
-    """The transform itself, or the one of that name; ValueError for what is neither."""
+class EachImage:
+    """An ordinary transform, given one image at a time, whose random numbers are a function of a key.
+
+    Before each image torch's, NumPy's and Python's generators are seeded by its key, and those that the transform holds
+    in attributes; the global ones are put back afterwards. So what an image becomes does not depend on the batch, the
+    worker or the order it is fetched in.
+
+    Args:
+        transform: a function of an image (C, H, W), float32 in [0, 1], to another one; torchvision's v2 are such.
+
+    >>> noise = EachImage(lambda image: image + torch.rand(()))
+    >>> images = torch.zeros(2, 1, 2, 2)
+    >>> torch.equal(noise(images, [7, 8])[1:], noise(images[1:], [8]))
+    True
+    """
+
+    def __init__(self, transform: Callable[[Tensor], Any]) -> None:
+        self.transform = transform
+        self._generators = [part for part in reachable([transform]) if is_generator(part)]
+
+    def __call__(self, images: Tensor, keys: Sequence[int]) -> Tensor:
+        """Transform each image (B, C, H, W) under its own key (B,)."""
+        with preserve_generators():
+            return torch.stack([self._transformed(*pair) for pair in zip(images, keys, strict=True)])
+
+    def _transformed(self, image: Tensor, key: int) -> Tensor:
+        seed_generators(key)
+        for generator in self._generators:
+            seed_generator(generator, key)
+        result = self.transform(image)
+        if not isinstance(result, Tensor) or result.dim() != 3:
+            raise TypeError(
+                f"transform must make an image (C, H, W), a tensor, of one; got {kind_of(result)}: transforms of "
+                "Pillow's images need torchvision's ToPILImage before and ToTensor after them"
+            )
+        return result.float() / 255 if result.dtype == torch.uint8 else result.float()
+
+    def __repr__(self) -> str:
+        return f"EachImage({self.transform!r})"
+
+
+def checked_transform(transform: Any) -> Any:
+    """The transform itself, the one of that name, or an ordinary one made into a transform of batches.
+
+    Returns:
+        A :class:`Transform`, an :class:`EachImage` or None.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for what cannot be called.
+    """
     if isinstance(transform, str):
         if transform not in _TRANSFORMS:
             raise ValueError(
                 f"transform must be None, a function or one of {', '.join(_TRANSFORMS)}; got {transform!r}"
             )
         return _TRANSFORMS[transform]()
-    if transform is not None and not (callable(transform) and hasattr(transform, "num_draws")):
+    if transform is None or isinstance(transform, EachImage):
+        return transform
+    if isinstance(transform, type) or not callable(transform):
         raise TypeError(
-            "transform must be a function of images and draws with an attribute num_draws, the random numbers it "
-            f"needs for each image; got {transform!r}: set it, e.g. to 0"
+            "transform must be a function of an image (C, H, W), or one of images and draws with an attribute "
+            f"num_draws; got {kind_of(transform) if isinstance(transform, type) else shown(transform)}"
         )
-    return transform
+    if hasattr(transform, "num_draws"):
+        return transform
+    try:
+        inspect.signature(transform).bind(None)
+    except ValueError:  # of some built-in functions, which say nothing of themselves
+        pass
+    except TypeError as error:
+        raise TypeError(
+            "transform must be a function of one image, or of images and draws with an attribute num_draws, the random "
+            f"numbers it needs for each image; got {shown(transform)}: {error}"
+        ) from None
+    return EachImage(transform)

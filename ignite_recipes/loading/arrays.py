@@ -93,6 +93,7 @@ class ArrayDataset(BatchDataset[Any]):
         self._make = None if not isinstance(data, tuple) else getattr(type(data), "_make", tuple)
         given = data if isinstance(data, tuple) else (data,)
         self.columns = [_column(array, name, labels if k else None) for k, array in enumerate(given)]
+        self.settings = labels.settings()
         lengths = [column.shape[0] for column in self.columns]
         if len(set(lengths)) > 1:
             raise ValueError(

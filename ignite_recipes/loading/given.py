@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from ignite_recipes.arguments import kind_of, whole_number
-from ignite_recipes.loading.arrays import ArrayDataset, is_array
+from ignite_recipes.loading.arrays import ArrayDataset, Labels, is_array
 from ignite_recipes.loading.row_sets import BatchDataset, collate_rows
 
-__all__ = ["as_loader", "as_loaders", "batch_size_for"]
+__all__ = ["as_loader", "as_loaders", "batch_size_for", "settings_of"]
 
 BATCHES = 50  # an epoch, about, if the batch size is not given; of 32 to 1024 rows
 
@@ -30,7 +30,7 @@ def as_loader(
     shuffle: bool,
     name: str,
     of: str = "batches",
-    labels: Any = None,
+    labels: Labels | None = None,
 ) -> Any:
     """A loader as it is; of a data set or of arrays a loader that fetches each batch by one index.
 
@@ -44,7 +44,7 @@ def as_loader(
         shuffle: the rows, in every epoch.
         name: of the argument, for errors.
         of: what batches the recipe takes: ``"pairs"`` of inputs and targets, ``"vectors"``, or any ``"batches"``.
-        labels: a :class:`~ignite_recipes.loading.arrays.Labels`, by which targets that are text are numbered.
+        labels: number the targets where they are text.
 
     Raises:
         TypeError: for anything else, in one line.
@@ -83,17 +83,26 @@ def as_loader(
     )
 
 
-def as_loaders(train: Any, val: Any, batch_size: int | None, *, of: str, labels: Any = None) -> tuple[Any, Any]:
+def as_loaders(train: Any, val: Any, batch_size: int | None, *, of: str) -> tuple[Any, Any]:
     """:func:`as_loader` of what is trained on, shuffled, and of what is validated on, if it is not None.
 
     Where only one of them is without batches, ``batch_size`` is of that one.
     """
+    labels = Labels()
     has_batches = [data is None or _has_batches(data, of, batch_size) for data in (train, val)]
     sizes = [None if has and not all(has_batches) else batch_size for has in has_batches]
     train = as_loader(train, sizes[0], shuffle=True, name="train_loader", of=of, labels=labels)
     if val is not None:
         val = as_loader(val, sizes[1], shuffle=False, name="val_loader", of=of, labels=labels)
     return train, val
+
+
+def settings_of(loader: Any) -> dict[str, Any]:
+    """What a loader's data set has to say in checkpoints, e.g. ``class_names``; see :class:`BatchDataset`."""
+    dataset = getattr(loader, "dataset", None)
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dict(dataset.settings) if isinstance(dataset, BatchDataset) else {}
 
 
 def batch_size_for(num_rows: int) -> int:

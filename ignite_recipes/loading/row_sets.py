@@ -1,6 +1,7 @@
 """Data sets that give a whole batch of rows at once, by one index."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,12 @@ class BatchDataset(Dataset[Sample]):
     """A data set whose ``__getitems__(indices)`` gives a whole batch, a tensor or a tuple of tensors, not a list.
 
     A ``DataLoader`` of one needs ``collate_fn=collate_rows``; our trainers and evaluators do without.
+
+    Attributes:
+        settings: what the checkpoints of a run on it say of it, and a resumed run must have as it was.
     """
+
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def __len__(self) -> int:
         raise NotImplementedError

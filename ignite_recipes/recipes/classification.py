@@ -21,7 +21,6 @@ from ignite_recipes.handlers import (
     EpochAverages,
     History,
 )
-from ignite_recipes.loading.arrays import Labels
 from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.recipes.assembly import (
@@ -139,9 +138,7 @@ class Trainer:
         **options: Unpack[RunOptions],
     ) -> None:
         check_arguments(val_loader, criterion, experiment_manager, checkpoint_manager, dataset, patience)
-        labels = Labels()
-        train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="pairs", labels=labels)
-        options["metadata"] = {**(options["metadata"] or {}), **labels.settings()}
+        train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="pairs")
         every_iterations = options["save_every_iterations"]
         check_saves(every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
         self.device = as_device(device)

@@ -11,6 +11,7 @@ from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import EarlyStopping, LearningRateScheduler
+from ignite_recipes.loading.given import settings_of
 from ignite_recipes.recipes.experiment_start import keep_settings, start_run
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import RunOptions, run_settings
@@ -92,6 +93,7 @@ def begin_run(
         epochs, start_epoch, seed: as for :func:`~ignite_recipes.recipes.experiment_start.start_run`.
     """
     settings = {
+        **settings_of(trainer.train_loader),
         **run_settings(options),
         **given_rates,
         "patience": trainer.patience,

@@ -23,8 +23,7 @@ from ignite_recipes.handlers import (
     TrainingStability,
     add_noise,
 )
-from ignite_recipes.loading.arrays import Labels
-from ignite_recipes.loading.given import as_loaders
+from ignite_recipes.loading.given import as_loaders, settings_of
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
@@ -152,7 +151,7 @@ def train_model_advanced(
         ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, and the metrics,
         an entry an epoch. A learning rate is that of the epoch's first step. Of each metric also
         ``best_val_{name}``, of the best epoch, and in ``report`` those that are no numbers. Where the
-        targets were names, ``class_names``, in the order of the outputs, which the checkpoints have too.
+        classes have names, ``class_names``, in the order of the outputs, which the checkpoints have too.
 
     Raises:
         ValueError: for a setting out of its range, an empty loader, batches, targets or labels that do not
@@ -176,10 +175,10 @@ def train_model_advanced(
     device = as_device(device)
     options["precision"] = chosen_precision(options, device, use_mixed_precision)
     options["max_grad_norm"] = gradient_clip
-    labels = Labels()
-    train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="pairs", labels=labels)
+    train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="pairs")
+    data_settings = settings_of(train_loader)
     settings = {
-        **labels.settings(),
+        **data_settings,
         "learning_rate": learning_rate,
         "scheduler": scheduler_type if use_scheduler else None,
         "gradient_clip": gradient_clip,
@@ -248,7 +247,7 @@ def train_model_advanced(
         "history": history.epochs,
         **{name: value for name, value in best_values.items() if name != f"best_{watched}"},
         **({"report": report.contents} if report.contents else {}),
-        **labels.settings(),
+        **{name: data_settings[name] for name in ("class_names",) if name in data_settings},
     }
 
 

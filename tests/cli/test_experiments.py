@@ -112,7 +112,7 @@ def test_list_shows_what_there_is_and_the_best_of_every_experiment(capsys):
     out = run(capsys, "list")[1]
     assert f"recipes      {', '.join(sorted(SMALL))}" in out
     assert "lenet, mlp, mynet" in out
-    assert "fashion_mnist, idx, kmnist, mnist" in out
+    assert "fashion_mnist, folder, idx, kmnist, mnist" in out
     assert "none in 'runs' yet" in out
     train(capsys, "vae", "--epochs", "2")
     train(capsys, "classify", "--epochs", "2")

@@ -32,7 +32,7 @@ from ignite_recipes import (
     validate_model,
 )
 from ignite_recipes.data import TrafficDataset
-from ignite_recipes.loading.arrays import ArrayDataset, Labels
+from ignite_recipes.loading.arrays import ArrayDataset
 from ignite_recipes.loading.given import as_loader, as_loaders
 
 N, D = 90, 4
@@ -232,7 +232,7 @@ def test_what_is_no_data_gets_one_line_of_bounded_length(name):
 
 def test_validation_must_hold_the_classes_that_are_trained_on():
     with pytest.raises(ValueError, match=r"val_loader must hold the classes.*got 'yak' too"):
-        as_loaders((X, NAMES), (X[:2], ["cat", "yak"]), None, of="pairs", labels=Labels())
+        as_loaders((X, NAMES), (X[:2], ["cat", "yak"]), None, of="pairs")
 
 
 @pytest.mark.parametrize("recipe", [train_model_advanced, train_variational_autoencoder, Trainer])
