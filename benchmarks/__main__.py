@@ -11,6 +11,7 @@ from benchmarks.compiled import compiled
 from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
 from benchmarks.growth import growth
+from benchmarks.loaders import loaders
 from benchmarks.measuring import machine
 from benchmarks.memory import memory
 from benchmarks.overhead import overhead
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         "vae",
         "traffic",
         "overhead",
+        "loaders",
         "memory",
         "compile",
         "step",
@@ -55,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             "vae": partial(vae_steps, options.rounds),
             "traffic": partial(traffic_steps, options.rounds),
             "overhead": partial(overhead, options.rounds),
+            "loaders": partial(loaders, options.rounds),
             "memory": partial(memory, options.rounds),
             "compile": partial(compiled, options.rounds),
             "step": partial(whole_step, options.rounds),

@@ -13,7 +13,7 @@ from ignite_recipes.data.image_decoding import ImagesOnDisk
 from ignite_recipes.data.loaders import create_dataloader
 from ignite_recipes.data.transforms import EachImage, Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
-from ignite_recipes.loading.row_sets import BatchDataset, take_rows
+from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
 from ignite_recipes.registry import Registry
 
 __all__ = ["BaseDataset", "DatasetRegistry"]
@@ -71,8 +71,9 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """The images of one batch, (B, C, H, W) float32 in [0, 1], and their labels, (B,) int64."""
+        numbers = row_numbers(indices)
         fetched = (
-            self.images.take(indices) if isinstance(self.images, ImagesOnDisk) else take_rows(self.images, indices)
+            self.images.take(indices) if isinstance(self.images, ImagesOnDisk) else take_rows(self.images, numbers)
         )
         images = fetched.float()
         if fetched.dtype == torch.uint8:
@@ -81,8 +82,8 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
             keys = [derive_seed(self.seed, "transform", self.epoch, int(index)) for index in indices]
             images = self.transform(images, keys)
         elif self.transform is not None:
-            images = self.transform(images, take_rows(self.draws, indices))
-        return images, take_rows(self.labels, indices)
+            images = self.transform(images, take_rows(self.draws, numbers))
+        return images, take_rows(self.labels, numbers)
 
 
 class BaseDataset:

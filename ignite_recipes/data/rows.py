@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ignite_recipes.loading.arrays import REAL_KINDS, share_memory
-from ignite_recipes.loading.row_sets import BatchDataset, take_rows
+from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array, csr_matrix
@@ -82,7 +82,7 @@ class RowDataset(BatchDataset[Tensor]):
     def __getitems__(self, indices: list[int]) -> Tensor:
         """The rows of one batch, (len(indices), D): what a torch ``DataLoader`` calls."""
         if isinstance(self.rows, Tensor):
-            return take_rows(self.rows, indices).float()
+            return take_rows(self.rows, row_numbers(indices)).float()
         return torch.from_numpy(self.rows[indices].toarray()).float()
 
 

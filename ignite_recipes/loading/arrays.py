@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ignite_recipes.arguments import listed
-from ignite_recipes.loading.row_sets import BatchDataset, take_rows
+from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
 
 __all__ = ["REAL_KINDS", "ArrayDataset", "Labels", "is_array", "share_memory"]
 
@@ -109,8 +109,9 @@ class ArrayDataset(BatchDataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """The rows of one batch, in the types that they have."""
+        numbers = row_numbers(indices)
         rows = [
-            take_rows(column, indices) if isinstance(column, Tensor) else torch.from_numpy(column[indices].toarray())
+            take_rows(column, numbers) if isinstance(column, Tensor) else torch.from_numpy(column[numbers].toarray())
             for column in self.columns
         ]
         return rows[0] if self._make is None else self._make(rows)

@@ -6,11 +6,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
 from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
 
-from ignite_recipes.loading.row_sets import BatchDataset, collate_rows, take_rows
+from ignite_recipes.loading.row_sets import BatchDataset, collate_rows, row_numbers, take_rows
 
 __all__ = ["fetched_at_once"]
 
@@ -36,7 +46,7 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
     if reason is None:
         logger.debug("%s: the loader's batches are fetched by one index each", purpose)
         return DataLoader(
-            BatchesOf(loader.dataset),
+            BatchesOf(loader.dataset, has_numbers=_gives_numbers(loader.batch_sampler)),
             batch_sampler=loader.batch_sampler,
             collate_fn=_as_fetched,
             pin_memory=loader.pin_memory,
@@ -47,17 +57,22 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
 
 
 class BatchesOf(BatchDataset[Any]):
-    """The batches that torch's own collate function makes of a data set's rows, fetched by one index."""
+    """The batches that torch's own collate function makes of a data set's rows, fetched by one index.
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    Args:
+        dataset: with the rows.
+        has_numbers: whether it is only ever asked for whole numbers; otherwise each batch is looked at.
+    """
+
+    def __init__(self, dataset: Any, *, has_numbers: bool = False) -> None:
+        self.dataset, self._has_numbers = dataset, has_numbers
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitems__(self, indices: Any) -> Any:
         """A batch; of indices that are no whole numbers it is put together of rows, as ever."""
-        rows = _numbers(indices)
+        rows = indices if self._has_numbers else _numbers(indices)
         batch = None if rows is None else _batch(self.dataset, rows)
         return default_collate([self.dataset[index] for index in indices]) if batch is None else batch
 
@@ -84,6 +99,11 @@ def _why_not(loader: DataLoader[Any]) -> str | None:
     if default_collate_fn_map.get(Tensor) is not collate_tensor_fn:
         return "torch's collate function was changed"
     return _why_no_batch(loader.dataset)
+
+
+def _gives_numbers(batch_sampler: Any) -> bool:
+    """Whether the batches are lists of Python's own whole numbers, as those of torch's samplers are."""
+    return type(batch_sampler) is BatchSampler and type(batch_sampler.sampler) in (RandomSampler, SequentialSampler)
 
 
 def _without_subsets(dataset: Any) -> Any:
@@ -154,32 +174,32 @@ def _batch(dataset: Any, indices: Sequence[int]) -> Any:
     if isinstance(dataset, BatchDataset):
         return dataset.__getitems__(list(indices))
     if type(dataset) is Subset:
-        rows = _numbers([dataset.indices[index] for index in indices])  # read now: they may be changed in between
+        rows = _numbers([*map(dataset.indices.__getitem__, indices)])  # read now: they may be changed in between
         return None if rows is None else _batch(dataset.dataset, rows)
     if type(dataset) is ConcatDataset:
-        return _batch_of_parts(dataset, indices)
-    if max(indices) >= len(dataset) or min(indices) < -len(dataset):
-        return None
-    return [take_rows(tensor, indices) for tensor in dataset.tensors]
+        return _batch_of_parts(dataset, row_numbers(indices))
+    numbers = row_numbers(indices)
+    return [take_rows(tensor, numbers) for tensor in dataset.tensors]
 
 
-def _batch_of_parts(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Any:
-    """The rows of each part by one index, put in the order in which they were asked for."""
-    length = len(dataset)
-    rows = np.asarray(indices)
-    rows = np.where(rows < 0, rows + length, rows)
-    if rows.min() < 0 or rows.max() >= length:
-        return None
-    ends = np.asarray(dataset.cumulative_sizes)
-    of_part = np.searchsorted(ends, rows, side="right")
-    order = np.argsort(of_part, kind="stable")
-    fetched = []
-    for number in np.unique(of_part):
-        part = dataset.datasets[number]
-        first = ends[number] - len(part)
-        fetched.append(_batch(part, (rows[of_part == number] - first).tolist()))
-    if any(batch is None for batch in fetched):
-        return None
-    places = np.empty(len(rows), np.int64)
-    places[order] = np.arange(len(rows))
-    return [take_rows(torch.cat(column), places) for column in zip(*fetched, strict=True)]  # type: ignore[arg-type]
+def _batch_of_parts(dataset: ConcatDataset[Any], numbers: NDArray[np.int64]) -> Any:
+    """The rows of each part by one index, at the places at which they were asked for."""
+    ends = dataset.cumulative_sizes
+    if numbers.min() < 0:
+        numbers = np.where(numbers < 0, numbers + ends[-1], numbers)
+        if numbers.min() < 0:
+            return None
+    of_part = np.searchsorted(ends, numbers, side="right")
+    batch: list[Tensor] = []
+    for part in sorted(set(of_part.tolist())):
+        if part == len(ends):
+            return None
+        first = ends[part - 1] if part else 0
+        places = np.flatnonzero(of_part == part)
+        rows = _batch(dataset.datasets[part], (numbers[places] - first).tolist())
+        if rows is None or len(places) == len(numbers):
+            return rows
+        batch = batch or [tensor.new_empty((len(numbers), *tensor.shape[1:])) for tensor in rows]
+        for tensor, of_it in zip(batch, rows, strict=True):
+            tensor.index_copy_(0, torch.from_numpy(places), of_it)
+    return batch

@@ -1,15 +1,16 @@
 """Data sets that give a whole batch of rows at once, by one index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-__all__ = ["BatchDataset", "can_pin", "collate_rows", "take_rows"]
+__all__ = ["BatchDataset", "can_pin", "collate_rows", "row_numbers", "take_rows"]
 
 Sample = TypeVar("Sample", covariant=True)
 
@@ -38,22 +39,35 @@ def collate_rows(batch: Any) -> Any:
     return batch if isinstance(batch, (Tensor, tuple)) else default_collate(batch)
 
 
-def take_rows(rows: Tensor, indices: Sequence[int]) -> Tensor:
-    """The rows (len(indices), ...) of a tensor (N, ...), contiguous, on its device.
+def row_numbers(indices: Any) -> NDArray[np.int64]:
+    """A sampler's list of rows as an array, from which torch takes the rows sooner than from the list."""
+    return np.asarray(indices, dtype=np.int64)
 
-    Equal to ``torch.stack([rows[index] for index in indices])`` to the last bit; from -N to -1 they count from the end.
-    A list of lists gives a list of batches, one dimension more.
+
+def take_rows(rows: Tensor, numbers: NDArray[np.int64]) -> Tensor:
+    """The rows (B, ...) of a tensor (N, ...), contiguous, on its device.
+
+    Equal to ``torch.stack([rows[number] for number in numbers])`` to the last bit; from -N to -1 they count from the
+    end. Numbers (K, B) give batches (K, B, ...).
+
+    Raises:
+        IndexError: for a number that is none of a row.
     """
-    numbers = np.asarray(indices, dtype=np.int64)  # a list would take torch longer to read than the rows to fetch
-    if len(numbers) and numbers.min() < 0:  # index_select knows none
-        numbers = np.where(numbers < 0, numbers + len(rows), numbers)
+    if rows.device.type != "cpu":
+        return rows[_on_device(numbers, rows.device)]
     index = torch.from_numpy(numbers)
-    if rows.device.type != "cpu":  # from pinned memory nobody waits for the copy
-        pinned = torch.empty(len(index), dtype=torch.int64, pin_memory=can_pin()).copy_(index)
-        index = pinned.to(rows.device, non_blocking=True)
     if index.dim() == 1:
-        return rows.index_select(0, index)
-    return rows.index_select(0, index.flatten()).view(*index.shape, *rows.shape[1:])
+        try:
+            return rows.index_select(0, index)
+        except IndexError:  # it knows no numbers from the end, and this does
+            pass
+    return rows[index].contiguous()
+
+
+def _on_device(numbers: NDArray[np.int64], device: torch.device) -> Tensor:
+    """From pinned memory, so that nobody waits for the copy."""
+    index = torch.from_numpy(numbers)
+    return torch.empty(index.shape, dtype=torch.int64, pin_memory=can_pin()).copy_(index).to(device, non_blocking=True)
 
 
 def can_pin() -> bool:

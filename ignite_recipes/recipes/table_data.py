@@ -19,7 +19,7 @@ from ignite_recipes.data.table_dates import date_format, read_dates
 from ignite_recipes.data.table_split import split_rows
 from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
 from ignite_recipes.data.tables import as_column, file_identity, is_path, read_table
-from ignite_recipes.loading.row_sets import BatchDataset, take_rows
+from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,7 +43,8 @@ class TableRows(BatchDataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """The rows of one batch: what a torch ``DataLoader`` calls."""
-        return take_rows(self.vectors, indices), take_rows(self.targets, indices)
+        numbers = row_numbers(indices)
+        return take_rows(self.vectors, numbers), take_rows(self.targets, numbers)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from torch.utils.data import (
 from ignite_recipes import BaseDataset, RowDataset, create_trainer
 from ignite_recipes.loading.fetching import BatchesOf, fetched_at_once
 from ignite_recipes.loading.keyed_loader import KeyedLoader
-from ignite_recipes.loading.row_sets import collate_rows, take_rows
+from ignite_recipes.loading.row_sets import collate_rows, row_numbers, take_rows
 
 N = 23
 DRAW = torch.Generator().manual_seed(0)
@@ -185,6 +185,6 @@ def test_rows_that_a_handler_chooses_between_two_epochs_are_those_of_the_next():
 @settings(max_examples=50, deadline=None)
 def test_rows_are_those_that_stacking_gives(indices, dims):
     rows = torch.arange(N * 4.0).view(N, 4)[:, : dims + 1] if dims > 1 else torch.arange(float(N))
-    assert torch.equal(take_rows(rows, indices), torch.stack([rows[index] for index in indices]))
+    assert torch.equal(take_rows(rows, row_numbers(indices)), torch.stack([rows[index] for index in indices]))
     pieces = ConcatDataset([TensorDataset(rows[:7]), TensorDataset(rows[7:7]), TensorDataset(rows[7:])])
-    assert torch.equal(BatchesOf(pieces).__getitems__(indices)[0], take_rows(rows, indices))
+    assert torch.equal(BatchesOf(pieces).__getitems__(indices)[0], rows[indices])
