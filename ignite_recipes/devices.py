@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ignite_recipes.arguments import shown
+
 __all__ = ["as_device", "get_device", "move_model", "without_autocast"]
 
 
@@ -33,7 +35,7 @@ def as_device(device: "str | torch.device | None") -> torch.device:
     try:
         found = get_device() if device is None or device == "auto" else torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:1', 'mps' or the like; got {device!r}") from error
+        raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:1', 'mps' or the like; got {shown(device)}") from error
     if found.type == "cuda" and found.index is None and "LOCAL_RANK" in os.environ:
         found = torch.device("cuda", int(os.environ["LOCAL_RANK"]))  # torchrun has started a process for each
     if found.type != "cpu" and not _has(found):

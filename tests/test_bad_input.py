@@ -161,6 +161,7 @@ ADVANCED = {
         r"labels \(N, ...\); got \(12, 1\) and \(12, 1\)",
     ),
     "NaN in the inputs": ({"train_loader": [(INPUTS * NAN, TARGETS)]}, recipes.NonFiniteError, "the loss is nan"),
+    "a device of numbers": ({"device": [0.5] * 20_000}, ValueError, "device must be .*got .0.5, 0.5, 0.5, 0.5, ...."),
     "a criterion's class": ({"criterion": nn.MSELoss}, TypeError, "criterion must be called.*got <class"),
     "a criterion's name": ({"criterion": "mse"}, TypeError, "criterion must be called.*got 'mse'"),
     "a loss a sample": (
@@ -206,6 +207,7 @@ IMAGE = {
     "an optimizer's class": ({"optimizer": SGD}, TypeError, "optimizer must be a torch.optim.Optimizer.*the class SGD"),
     "an optimizer's name": ({"optimizer": "sgd"}, TypeError, "optimizer must be a torch.optim.Optimizer.*got str"),
     "another model's optimizer": ({"optimizer": optimizer()}, ValueError, "must have parameters of the model"),
+    "a device of numbers": ({"device": [0.5] * 20_000}, ValueError, "device must be .*got .0.5, 0.5, 0.5, 0.5, ...."),
     "a criterion's class": ({"criterion": nn.CrossEntropyLoss}, TypeError, "criterion must be called.*got <class"),
     "no loader": ({"train_loader": None}, TypeError, "train_loader must be.*got None"),
     "nothing to validate with": ({"val_loader": None}, TypeError, "val_loader must be.*got None"),

@@ -3,11 +3,14 @@
 from collections.abc import Sized
 from typing import Any
 
+import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.frames import is_frame
 from ignite_recipes.data.rows import RowDataset
+from ignite_recipes.loading.arrays import ArrayDataset
 from ignite_recipes.loading.row_sets import can_pin, collate_rows
 
 __all__ = ["create_dataloader", "create_dataloaders"]
@@ -16,16 +19,17 @@ _NEXT_STEP = {"train": "check the filters that made it", "val": "pass None to tr
 
 
 def create_dataloaders(
-    train: Dataset[Any],
-    val: Dataset[Any] | None,
+    train: Any,
+    val: Any,
     batch_size: int = 128,
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Loaders of (N, D) float32 batches: of all rows, shuffled for training, in order for validation.
+    """Loaders of batches of all rows, shuffled for training, in order for validation; (N, D) float32 of matrices.
 
     Args:
-        train: the rows to train on; other data sets than :class:`RowDataset` are batched as torch does.
+        train: the rows to train on: a data set, a tensor or an array, or a tuple of these; other data sets than ours
+            are batched as torch does.
         val: the rows to validate on, or None for no such loader.
         batch_size: rows per batch; the last batch may be shorter.
         num_workers: processes that fetch batches; with 0 the caller's own does, mostly the quickest here.
@@ -42,6 +46,7 @@ def create_dataloaders(
     >>> [len(batch) for batch in train_loader], [len(batch) for batch in val_loader]
     ([4, 4], [2])
     """
+    train, val = (_dataset(data, name) for data, name in ((train, "train"), (val, "val")))
     _check_datasets(train, val)
     train_loader = create_dataloader(train, batch_size, num_workers, pin_memory, shuffle=True)
     if val is None:
@@ -72,6 +77,14 @@ def create_dataloader(
     )
 
 
+def _dataset(data: Any, name: str) -> Any:
+    """A data set of arrays or tensors; what is one already as it is."""
+    arrays = data if isinstance(data, tuple) else (data,)
+    if arrays and all(isinstance(array, (Tensor, np.ndarray)) for array in arrays):
+        return ArrayDataset(data, name=name)
+    return data
+
+
 def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:
     for name, dataset in (("train", train), ("val", val)):
         if is_frame(dataset) or isinstance(dataset, str) or train is None:
@@ -79,6 +92,13 @@ def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:
             raise TypeError(f"{name} must be a data set; got {got}: split_train_val(matrix) makes two of a matrix")
         if isinstance(dataset, Sized) and not len(dataset):
             raise ValueError(f"{name} must hold at least one row; got none: {_NEXT_STEP[name]}")
+    if isinstance(train, ArrayDataset) and isinstance(val, ArrayDataset):
+        shapes = [[tuple(column.shape[1:]) for column in side.columns] for side in (train, val)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"train and val must hold arrays of the same features; got rows of {shapes[0]} and {shapes[1]}: "
+                "targets stand beside their inputs, create_dataloaders((X, y), (X_val, y_val))"
+            )
     if isinstance(train, RowDataset) and isinstance(val, RowDataset) and train.num_features != val.num_features:
         raise ValueError(
             f"train and val must have the same features; got {train.num_features} and {val.num_features}: "

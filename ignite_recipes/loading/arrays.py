@@ -53,7 +53,7 @@ class Labels:
         Raises:
             ValueError: for a label that is missing, or not among the classes of the first call.
         """
-        missing = np.array([value is None or value != value for value in column.tolist()], dtype=bool)
+        missing = np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
         if missing.any():
             raise ValueError(
                 f"{name} must have a label in every row; it is missing in {missing.sum()} of {len(column)}"
@@ -94,6 +94,7 @@ class ArrayDataset(BatchDataset[Any]):
         given = data if isinstance(data, tuple) else (data,)
         self.columns = [_column(array, name, labels if k else None) for k, array in enumerate(given)]
         self.settings = labels.settings()
+        _check_same_rows(given, name)
         lengths = [column.shape[0] for column in self.columns]
         if len(set(lengths)) > 1:
             raise ValueError(
@@ -117,6 +118,17 @@ class ArrayDataset(BatchDataset[Any]):
         return rows[0] if self._make is None else self._make(rows)
 
 
+def _check_same_rows(given: Sequence[Any], name: str) -> None:
+    """Rows of pandas in different orders, by their index, would be put together wrongly."""
+    first, *others = [data.index for data in given if hasattr(data, "iloc")] or [None]
+    for other in others:
+        if len(first) == len(other) and not first.equals(other) and first.sort_values().equals(other.sort_values()):
+            raise ValueError(
+                f"{name} must have the same rows in the same order; their indices have the same values in two orders: "
+                "take targets.loc[inputs.index], or reset_index(drop=True) of both if their rows are in order"
+            )
+
+
 def _column(data: Any, name: str, labels: Labels | None) -> Any:
     """A tensor or a CSR matrix with a row for each sample."""
     if hasattr(data, "tocsr"):
@@ -125,6 +137,8 @@ def _column(data: Any, name: str, labels: Labels | None) -> Any:
         column = data.detach()
     else:
         array = _as_numpy(data)
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # with which torch can do little
+            array = array.astype(np.int64)
         if array.dtype.kind in REAL_KINDS:
             column = share_memory(array)
         elif labels is not None and array.dtype.kind in "OUS" and array.size == len(array):
@@ -149,10 +163,15 @@ def _as_numpy(data: Any) -> NDArray[Any]:
     return array
 
 
+def _is_missing(value: Any) -> bool:
+    """None, NaN, or one of pandas' own, which equal nothing."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+
+
 def _no_numbers(data: Any, array: NDArray[Any]) -> str:
     if hasattr(data, "columns"):
         names = [name for name in data.columns if _as_numpy(data[name]).dtype.kind not in REAL_KINDS]
-        return f"no numbers in {listed(names)}"
+        return f"no numbers in {listed(names)}" if names else "values that are missing"
     return f"an array of {array.dtype}" if array.dtype.kind != "O" else "values of several kinds or none"
 
 

@@ -51,7 +51,7 @@ def as_loader(
         ValueError: for a loader and ``batch_size``, arrays of different lengths or without rows, text in the inputs.
     """
     if batch_size is not None:
-        whole_number(batch_size, "batch_size")
+        batch_size = int(whole_number(batch_size, "batch_size"))
     if isinstance(data, Dataset) and not (isinstance(data, IterableDataset) and batch_size is None):
         dataset: Dataset[Any] = data
     elif _are_rows(data, of, batch_size):

@@ -59,7 +59,7 @@ def take_rows(rows: Tensor, numbers: NDArray[np.int64]) -> Tensor:
     if index.dim() == 1:
         try:
             return rows.index_select(0, index)
-        except IndexError:  # it knows no numbers from the end, and this does
+        except (IndexError, NotImplementedError):  # it knows no numbers from the end, nor all types; this does
             pass
     return rows[index].contiguous()
 

@@ -40,10 +40,11 @@ class AsMeant:
         self._said: set[str] = set()
 
     def inputs(self, model: nn.Module, inputs: Any) -> Any:
-        """float64 vectors, as NumPy and pandas have them, and whole numbers, in the precision of a float32 model."""
+        """float64 vectors, as NumPy and pandas have them, halves and whole numbers, as a float32 model takes them."""
         if not isinstance(inputs, Tensor) or inputs.is_complex():
             return inputs
-        if inputs.is_floating_point() and inputs.dtype != torch.float64:
+        is_half = inputs.dtype in (torch.float16, torch.bfloat16)
+        if inputs.dtype == torch.float32 or (is_half and torch.is_autocast_enabled(inputs.device.type)):
             return inputs
         weight = next(model.parameters(), None)
         if weight is None or weight.dtype != torch.float32:

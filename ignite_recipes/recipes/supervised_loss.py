@@ -148,10 +148,13 @@ class SupervisedLoss:
 
     def _check_labels(self, labels: Tensor) -> None:
         known = labels[labels != self.ignore_index]
+        step = "renumber the classes or widen the last layer"
+        if self._num_classes == 1:
+            step = "targets that are no classes must be floats, or pass a criterion, e.g. nn.MSELoss()"
         if len(known) and not (known.min() >= 0 and known.max() < (self._num_classes or 0)):
             raise ValueError(
                 f"class labels must be from 0 to {(self._num_classes or 0) - 1}, the model's outputs less one; got "
-                f"{known.min().item()} to {known.max().item()}: renumber the classes or widen the last layer"
+                f"{known.min().item()} to {known.max().item()}: {step}"
             )
 
     def __repr__(self) -> str:

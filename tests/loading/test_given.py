@@ -21,6 +21,7 @@ from ignite_recipes import (
     Trainer,
     Validation,
     VariationalAutoencoder,
+    create_dataloaders,
     create_evaluator,
     create_trainer,
     extract_embeddings,
@@ -212,6 +213,12 @@ WRONG = {
     "names as inputs": ({"data": (NAMES, Y)}, "must hold numbers"),
     "times": ({"data": (X, pd.Series(pd.date_range("2024", periods=N)))}, "must hold numbers"),
     "complex numbers": ({"data": (X.numpy() * 1j, Y)}, "must hold numbers; got an array of complex64"),
+    "numbers that are missing": ({"data": (FRAME.astype("Float32").mask(FRAME > 0.9), Y)}, "values that are missing"),
+    "a name of pandas that is missing": (
+        {"data": (X, pd.Series(NAMES).astype("string").mask(LABELS.numpy() == 1))},
+        "30 of",
+    ),
+    "rows in two orders": ({"data": (FRAME.iloc[::-1], pd.Series(NAMES))}, "the same rows in the same order"),
     "a name that is missing": ({"data": (X, ["cat", None, *NAMES[2:]])}, "missing in 1 of 90"),
     "a loader and a batch size": ({"data": [(X, Y)], "batch_size": 3}, "batch_size is of a data set or of arrays"),
     "no batch size": ({"data": (X, Y), "batch_size": 0}, "batch_size must be a whole number"),
@@ -240,9 +247,18 @@ def test_a_batch_size_is_a_keyword_of_every_recipe_that_takes_a_loader(recipe):
     assert inspect.signature(recipe).parameters["batch_size"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
+def test_loaders_of_arrays_are_made_by_create_dataloaders_too():
+    train, val = create_dataloaders((X.numpy(), LABELS), (X[:5].numpy(), LABELS[:5]), batch_size=40)
+    assert [len(x) for x, _ in train] == [40, 40, 10]
+    assert torch.equal(next(iter(val))[0], X[:5])
+    with pytest.raises(ValueError, match=r"targets stand beside their inputs, create_dataloaders\(\(X, y\)"):
+        create_dataloaders(X, LABELS)
+
+
 def test_rows_keep_their_types_and_a_named_tuple_its_own():
     windows = make_traffic_windows(torch.rand(40, 2, generator=DRAW), torch.ones(40), 6, 3)
     assert type(ArrayDataset(windows, name="data").__getitems__([1, 2])) is type(windows)
     pair = ArrayDataset((X.double().numpy(), LABELS > 0), name="data")
     assert [part.dtype for part in pair[3]] == [torch.float64, torch.bool]
     assert torch.equal(pair[-1][0], X[-1].double())
+    assert ArrayDataset((X, LABELS.numpy().astype(np.uint16)), name="data")[4][1] == LABELS[4]

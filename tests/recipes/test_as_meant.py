@@ -36,6 +36,7 @@ CASES = {
         (X, Y),
         "targets are float64",
     ),
+    "halves": (None, net, (X.half(), Y), (X.half().float(), Y), "inputs are float16"),
     "whole numbers for a linear layer": (None, net, (WHOLE.long(), Y), (WHOLE, Y), "inputs are int64"),
     "bytes for a convolution": (
         None,
