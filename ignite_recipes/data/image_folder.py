@@ -57,7 +57,7 @@ def image_folder(
         val_size: without a folder ``val`` the part to validate on, a fraction or a number of images, of each class its
             share.
         split_seed: of that split, a function of it and of the files' names.
-        transform, val_transform, seed: see :class:`BaseDataset`.
+        transform, val_transform, seed: see :class:`~ignite_recipes.BaseDataset`.
 
     Raises:
         FileNotFoundError: if there is no such folder.

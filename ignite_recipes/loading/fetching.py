@@ -1,6 +1,7 @@
 """Fetch the batches of a plain ``DataLoader`` by one index each, where this gives the same batches."""
 
 import logging
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ __all__ = ["fetched_at_once"]
 
 logger = logging.getLogger(__name__)
 
+_said: "weakref.WeakSet[Any]" = weakref.WeakSet()  # loaders of which the log has said it
+
 
 def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
     """A loader of the same batches in the same order that fetches each by one index; or the loader itself.
@@ -34,7 +37,7 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
     ``DataLoader`` over a ``TensorDataset``, over a ``Subset`` (which ``random_split`` gives) or a ``ConcatDataset`` of
     such, or over a data set of ours, with torch's own collate function and without workers, can do without: its
     sampler, its generator and what they draw stay as they are. Every other loader is left alone. Which of the two it
-    is, and why, is logged for debugging.
+    is, and why, is logged for debugging, once for each loader.
 
     Args:
         loader: any.
@@ -43,8 +46,11 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
     if not isinstance(loader, DataLoader):
         return loader
     reason = _why_not(loader)
+    if loader not in _said:  # validation begins anew in every epoch
+        _said.add(loader)
+        how = "'s batches are fetched by one index each" if reason is None else f" fetches its batches itself: {reason}"
+        logger.debug("%s: the loader%s", purpose, how)
     if reason is None:
-        logger.debug("%s: the loader's batches are fetched by one index each", purpose)
         return DataLoader(
             BatchesOf(loader.dataset, has_numbers=_gives_numbers(loader.batch_sampler)),
             batch_sampler=loader.batch_sampler,
@@ -52,7 +58,6 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
             pin_memory=loader.pin_memory,
             generator=loader.generator,
         )
-    logger.debug("%s: the loader fetches its batches itself, for %s", purpose, reason)
     return loader
 
 

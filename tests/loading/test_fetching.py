@@ -149,8 +149,10 @@ def test_a_quick_loader_is_said_in_one_debug_line_also_where_it_is_iterated_over
         torch.optim.SGD(model.parameters(), lr=0.1),
         lambda model, x, batch: {"loss": model(x).mean()},
     )
+    loader = DataLoader(PAIRS, 4, shuffle=True)
     with caplog.at_level(logging.DEBUG, "ignite_recipes.loading.fetching"):
-        trainer.run(DataLoader(PAIRS, 4, shuffle=True), max_epochs=3)
+        for epochs in (1, 2, 3):
+            trainer.run(loader, max_epochs=epochs)
     (record,) = caplog.records
     assert "by one index each" in record.getMessage()
 
