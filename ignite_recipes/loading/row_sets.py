@@ -54,6 +54,8 @@ def take_rows(rows: Tensor, numbers: NDArray[np.int64]) -> Tensor:
         IndexError: for a number that is none of a row.
     """
     if rows.device.type != "cpu":
+        if numbers.size and not -len(rows) <= numbers.min() <= numbers.max() < len(rows):
+            raise IndexError(f"rows must be from 0 to {len(rows) - 1}; got {numbers.min()} to {numbers.max()}")
         return rows[_on_device(numbers, rows.device)]
     index = torch.from_numpy(numbers)
     if index.dim() == 1:

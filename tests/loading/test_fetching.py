@@ -166,6 +166,14 @@ def test_an_index_that_is_no_row_is_an_error_as_ever(dataset, indices):
         list(fetched_at_once(DataLoader(dataset, batch_sampler=[indices]), "train"))
 
 
+def test_a_number_that_is_none_of_a_row_is_found_on_the_host_and_not_on_an_accelerator():
+    rows = torch.empty(5, 2, device="meta")
+    assert take_rows(rows, row_numbers([4, -5])).shape == (2, 2)
+    for wrong in (5, -6):
+        with pytest.raises(IndexError, match="rows must be from 0 to 4"):
+            take_rows(rows, row_numbers([0, wrong]))
+
+
 def test_our_own_sets_need_no_collate_function_of_ours():
     images = BaseDataset(IMAGES, Y, IMAGES, Y, name="noise").train
     for dataset in (RowDataset(X), images, Subset(RowDataset(X), range(5, 12))):
