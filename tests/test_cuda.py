@@ -7,6 +7,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from support.commands import run
+from support.cuts import check_cuts
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -20,6 +21,7 @@ from ignite_recipes import (
     LearningRateScheduler,
     MixedPrecisionTrainer,
     NoiseAugmentation,
+    NonFiniteError,
     NonFiniteGuard,
     RowDataset,
     Trainer,
@@ -40,6 +42,8 @@ from ignite_recipes import (
 )
 from ignite_recipes.checkpoint.newest import newest_checkpoint
 from ignite_recipes.checkpoint.resume_check import COMPARED, first_difference
+from ignite_recipes.checkpoint.run import run_state
+from ignite_recipes.programs.cuda_program import CapturedStep
 
 pytestmark = [
     pytest.mark.cuda,
@@ -286,3 +290,112 @@ def test_a_command_trains_and_is_resumed(command, capsys):
     code, out, err = run(capsys, command, "--resume", "exp1", "--epochs", "2")
     assert (code, err) == (0, "")
     assert "runs/exp1" in out
+
+
+# A whole step as a CUDA graph.
+
+
+class OnDevice:
+    """Batches whose rows are on the device, in an order that is drawn there."""
+
+    def __init__(self, batches=40, bad=None):
+        draw = torch.Generator().manual_seed(0)
+        self.x = torch.randn(batches * 16, 8, generator=draw).to(DEVICE)
+        self.y = (self.x.sum(1) > 0).long()
+        self.batches, self.bad = batches, bad
+
+    def __len__(self):
+        return self.batches
+
+    def __iter__(self):
+        order = torch.randperm(len(self.x), device=DEVICE)
+        for number, rows in enumerate(order.split(16), 1):
+            x = self.x[rows]
+            yield (x * float("nan") if number == self.bad else x), self.y[rows]
+
+
+def whole(compile="step", *, accumulation_steps=1, policy="raise", optimizer=torch.optim.AdamW):
+    torch.manual_seed(0)
+    layers = [nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 2)]
+    model = nn.Sequential(*layers).to(DEVICE)
+
+    def loss_fn(model, inputs, batch):
+        return {"loss": nn.functional.cross_entropy(model(inputs), batch[1])}
+
+    trainer = create_trainer(
+        model, optimizer(model.parameters(), lr=0.01, fused=True), loss_fn, device=DEVICE, seed=1, compile=compile,
+        accumulation_steps=accumulation_steps,
+    )  # fmt: skip
+    for handler in (
+        NoiseAugmentation(0.1, None, None),
+        GradientClipper(0.5),
+        ExponentialMovingAverage(0.9),
+        NonFiniteGuard(policy),
+        EpochAverages("train_"),
+        LearningRateScheduler(trainer.optimizer, "cosine", T_max=60, per="step"),
+    ):
+        handler.attach(trainer)
+    return trainer
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_a_graph_computes_the_bits_of_its_kernels_called_one_by_one(monkeypatch, optimizer, accumulation_steps):
+    def called_one_by_one(self, function, batch, changed):
+        self.batch, self.function = list(batch), function
+
+    def call(self, batch):
+        torch._foreach_copy_(self.batch, list(batch))
+        return list(torch.stack([output.float() for output in self.function()]).unbind())
+
+    settings = {"optimizer": optimizer, "accumulation_steps": accumulation_steps}
+    graph = whole(**settings)
+    graph.run(OnDevice(), max_epochs=2)
+    assert graph.step.whole._programs
+    monkeypatch.setattr(CapturedStep, "__init__", called_one_by_one)
+    monkeypatch.setattr(CapturedStep, "__call__", call)
+    eager = whole(**settings)
+    eager.run(OnDevice(), max_epochs=2)
+    assert first_difference(run_state(graph), run_state(eager)) is None
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_a_graph_is_the_eager_step_but_for_roundings(accumulation_steps):
+    eager, graph = (whole(compile, accumulation_steps=accumulation_steps) for compile in (False, "step"))
+    for trainer in (eager, graph):
+        trainer.state.seed = 1
+        trainer.run(OnDevice(), max_epochs=2)
+    assert graph.progress.optimizer_steps == eager.progress.optimizer_steps
+    # The noise has another key there, so that only what the losses come to is the same.
+    assert graph.state.metrics["train_loss"] == pytest.approx(eager.state.metrics["train_loss"], rel=0.1)
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("bad", [None, 7])
+def test_a_run_of_graphs_is_cut_and_resumed_to_the_bit(tmp_path, accumulation_steps, bad):
+    def make():
+        return whole(accumulation_steps=accumulation_steps, policy="skip"), OnDevice(bad=bad)
+
+    trainer = check_cuts(make, tmp_path, 2, [(1, 1), (1, 2), (1, 7), (1, 12), (1, 40), (2, 9), (2, 39)])
+    assert trainer.progress.skipped_steps == (0 if bad is None else 2)
+
+
+def test_a_step_that_is_not_finite_is_dropped_in_the_graph_and_the_error_names_it():
+    trainer = whole()
+    with pytest.raises(NonFiniteError, match="epoch 1, iteration 7: the loss is not finite"):
+        trainer.run(OnDevice(bad=7), max_epochs=1)
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
+
+
+def test_no_step_of_a_graph_makes_the_host_wait():
+    trainer = whole()
+    trainer.run(OnDevice(), max_epochs=1)
+
+    @trainer.on(Events.ITERATION_STARTED)
+    def watch():
+        torch.cuda.set_sync_debug_mode("error" if 1 < trainer.progress.position < 40 else "default")
+
+    try:
+        trainer.run(OnDevice(), max_epochs=2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -62,7 +62,7 @@ def create_trainer(
             (``deterministic_algorithms``).
         compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes, e.g.
             ``"reduce-overhead"``. The first step then takes its time; the results differ by roundings. ``"step"``
-            computes the whole step as one program, see :mod:`ignite_recipes.engine.whole_step`.
+            computes the whole step as one program: see :class:`~ignite_recipes.ProgramPart`.
 
     Raises:
         ValueError: if ``accumulation_steps`` is below 1, the model has nothing to train, there is no such device, or

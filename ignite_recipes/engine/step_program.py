@@ -203,8 +203,7 @@ class StepProgram:
                 earlier = float(torch.stack(update.window.losses).sum())
         self._send_numbers(function.numbers(weight, update.window.weight, earlier))
         seed = draw_seed() if state.seed is None else derive_seed(state.seed, update.place, state.iteration)
-        tensors = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
-        outputs = self._run(tensors, seed)
+        outputs = self._run(function.tensors_of(batch), seed)
         losses = dict(zip(function.names, outputs, strict=False))
         update.window.losses.append(losses["loss"])
         if self.takes_step:

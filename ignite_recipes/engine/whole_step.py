@@ -76,7 +76,7 @@ class WholeStep:
         self._said: set[str] = set()
         self._python: dict[str, Any] = {}
         self._identity: list[Any] = []
-        self._known: tuple[Any, ...] | None = None
+        self._known: tuple[list[Any], str] = [], ""  # the last layout of contiguous tensors
         self._others = 0  # batches of other layouts, in this epoch
 
     # What the run asks for.
@@ -207,13 +207,15 @@ class WholeStep:
 
     def _layout_of(self, batch: Any) -> str:
         """Shapes, strides and types of a batch's tensors, and all else that is in it."""
-        if type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch):
-            key = tuple([(item.shape, item.dtype) for item in batch])
-            if self._known is not None and self._known[0] == key and all(item.is_contiguous() for item in batch):
-                return str(self._known[1])
-            layout = _layout(batch)
-            if all(item.is_contiguous() for item in batch):
-                self._known = key, layout
+        known, layout = self._known
+        if type(batch) is tuple or type(batch) is list:
+            key = [type(batch)]
+            for item in batch:  # nearly all are of contiguous tensors
+                if type(item) is not Tensor or not item.is_contiguous() or item.requires_grad:
+                    return _layout(batch)
+                key += [item.shape, item.dtype, item.device]
+            if key != known:
+                self._known = key, layout = key, _layout(batch)
             return layout
         return _layout(batch)
 

@@ -64,8 +64,9 @@ class _Group:
     """Numbers that were sent together."""
 
     def __init__(self, numbers: Tensor) -> None:
-        self._values: list[int] | None = None
-        self._on_host, self._arrived = numbers, None
+        self._values: list[int] = []
+        self._on_host: Tensor | None = numbers
+        self._arrived: Any = None
         if numbers.device.type != "cpu":
             self._on_host = torch.empty(numbers.shape, pin_memory=True).copy_(numbers, non_blocking=True)
             self._arrived = torch.Event(numbers.device)
@@ -73,8 +74,8 @@ class _Group:
 
     def values(self) -> list[int]:
         """Waits until they have arrived."""
-        if self._values is None:
+        if self._on_host is not None:
             if self._arrived is not None:
                 self._arrived.synchronize()
-            self._values = [int(value) for value in self._on_host]
+            self._values, self._on_host = [int(value) for value in self._on_host], None
         return self._values

@@ -200,7 +200,7 @@ class NonFiniteGuard(ProgramPart):
         values.drop = _kinds(values.loss, values.norm)
 
     def after_program(self, engine: Engine, values: StepValues) -> None:
-        """As :meth:`__call__`, of what the program has found."""
+        """Judge what the program has found."""
         update: Update = engine.state.update  # type: ignore[attr-defined]
         assert values.drop is not None
         assert values.loss is not None

@@ -1,5 +1,6 @@
 """Make any loader of batches repeatable: what it yields depends on the seed and the position only."""
 
+import gc
 import itertools
 import logging
 import operator
@@ -163,6 +164,10 @@ class KeyedLoader:
             self._source.load_state_dict(state)
             self._place = {}  # a further pass of the same epoch begins at the loader's start
             first = self.start
+        if torch.cuda.is_initialized() and any(getattr(part, "num_workers", 0) for part in parts):
+            # A worker is a copy of this process. If its garbage collector meets memory of CUDA in objects that nobody
+            # uses any more, e.g. of a run that has failed, it calls CUDA, which ends a copy.
+            gc.collect()
         batches = iter(self.loader)
         for fetch in itertools.count(first):
             # Not before the first one: with workers, a sampler has drawn by now from what "epoch" has seeded; without,

@@ -4,4 +4,6 @@ Nothing here knows an Engine. :mod:`ignite_recipes.engine.whole_step` decides wh
 handlers are told afterwards.
 """
 
-__all__: list[str] = []
+from ignite_recipes.programs.part import ProgramPart, StepValues
+
+__all__ = ["ProgramPart", "StepValues"]

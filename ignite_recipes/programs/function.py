@@ -157,6 +157,7 @@ class StepFunction:
         self.structure = _pytree.tree_structure(batch)
         self.others = [None if isinstance(leaf, Tensor) else leaf for leaf in _pytree.tree_leaves(batch)]
         self.is_tensor = [isinstance(leaf, Tensor) for leaf in _pytree.tree_leaves(batch)]
+        self.is_flat = type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch)
         self.autocast, self.check_loss, self.optimizer = autocast, check_loss, optimizer
         self.parts, self.is_window, self.names = parts, is_window, list[str]()
         place = {id(tensor): k for k, tensor in enumerate(modules.held())}
@@ -179,6 +180,12 @@ class StepFunction:
     def carried(self) -> list[Tensor]:
         """The handlers' tensors."""
         return [tensor for part in self._all_parts() for tensor in part.carried_in_program()]
+
+    def tensors_of(self, batch: Any) -> list[Tensor]:
+        """The tensors in a batch, in their order."""
+        if self.is_flat:
+            return list(batch)
+        return [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
 
     def batch_of(self, tensors: Sequence[Tensor]) -> Any:
         """A batch with these tensors in it."""

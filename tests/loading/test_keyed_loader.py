@@ -1,7 +1,9 @@
 """What a KeyedLoader yields depends on seed, epoch and position only, whatever the loader is made of."""
 
 import functools
+import gc
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -356,3 +358,33 @@ def test_an_epoch_of_more_batches_than_the_loader_has_continues_at_the_start_of_
     for stop in (3, 5, 7):
         whole(stop=stop)
         assert whole(resume=True) == expected[stop:]
+
+
+class TellsGarbage(Dataset):
+    """Whether an object of the parent that nobody uses any more has come into the worker."""
+
+    def __init__(self, garbage):
+        self.garbage = garbage
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, k):
+        return torch.tensor(float(self.garbage() is not None))
+
+
+@pytest.mark.parametrize("uses_cuda", [False, True])
+def test_where_cuda_is_used_no_garbage_comes_into_workers(monkeypatch, uses_cuda):
+    class Cycle:
+        def __init__(self):
+            self.me = self
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: uses_cuda)
+    gc.collect()
+    gc.disable()
+    try:
+        loader = DataLoader(TellsGarbage(weakref.ref(Cycle())), num_workers=1, multiprocessing_context="fork")
+        found = {float(batch) for batch in KeyedLoader(loader, seed=0)}
+    finally:
+        gc.enable()
+    assert found == {float(not uses_cuda)}
