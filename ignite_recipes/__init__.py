@@ -109,6 +109,7 @@ from ignite_recipes.models import (
     vae_losses,
 )
 from ignite_recipes.plotting import compare_experiments, plot_history, plot_latent, plot_reconstructions
+from ignite_recipes.programs import ProgramPart, StepValues
 from ignite_recipes.recipes import (
     FAST_TRAINING,
     MEMORY_CONSTRAINED_TRAINING,
@@ -159,6 +160,7 @@ __all__ = [
     "NoiseAugmentation",
     "NonFiniteError",
     "NonFiniteGuard",
+    "ProgramPart",
     "ProgressBar",
     "RandomAffine",
     "ResumeReport",
@@ -166,6 +168,7 @@ __all__ = [
     "RowDataset",
     "RunOptions",
     "SaveInside",
+    "StepValues",
     "StopOnSignal",
     "Stopped",
     "TablePredictor",

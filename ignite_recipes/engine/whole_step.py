@@ -209,7 +209,7 @@ class WholeStep:
         """Shapes, strides and types of a batch's tensors, and all else that is in it."""
         known, layout = self._known
         if type(batch) is tuple or type(batch) is list:
-            key = [type(batch)]
+            key: list[Any] = [type(batch)]
             for item in batch:  # nearly all are of contiguous tensors
                 if type(item) is not Tensor or not item.is_contiguous() or item.requires_grad:
                     return _layout(batch)

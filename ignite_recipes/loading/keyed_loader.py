@@ -164,7 +164,8 @@ class KeyedLoader:
             self._source.load_state_dict(state)
             self._place = {}  # a further pass of the same epoch begins at the loader's start
             first = self.start
-        if torch.cuda.is_initialized() and any(getattr(part, "num_workers", 0) for part in parts):
+        uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        if uses_cuda and any(getattr(part, "num_workers", 0) for part in parts):
             # A worker is a copy of this process. If its garbage collector meets memory of CUDA in objects that nobody
             # uses any more, e.g. of a run that has failed, it calls CUDA, which ends a copy.
             gc.collect()

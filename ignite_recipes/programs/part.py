@@ -20,6 +20,13 @@ class StepValues:
         gradients: of the parameters that are trained, at their true size; those without one are left out.
         norm: of all gradients taken as one vector, before clipping; None until a part has computed it.
         drop: a 0-d tensor that is nonzero where the step must not be taken; None where every step is.
+
+    >>> import torch
+    >>> from ignite_recipes import GradientClipper
+    >>> values = StepValues(gradients=[torch.tensor([3.0, 4.0])])
+    >>> GradientClipper(max_norm=1.0).in_program(values, [], [])
+    >>> values.norm, values.gradients
+    (tensor(5.), [tensor([0.6000, 0.8000])])
     """
 
     inputs: Any = None
@@ -35,6 +42,20 @@ class ProgramPart:
 
     With ``compile="step"`` a step is one program if every handler of its inner events (INPUTS_READY to
     OPTIMIZER_STEP_STARTED) is one of these. A subclass that changes ``__call__`` must change :meth:`in_program` too.
+
+    >>> from ignite_recipes import TrainEvents
+    >>> class Halved(ProgramPart):
+    ...     def attach(self, trainer):
+    ...         trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
+    ...
+    ...     def __call__(self, trainer):  # the eager step
+    ...         for gradient in trainer.state.update.gradients():
+    ...             gradient.mul_(0.5)
+    ...
+    ...     def in_program(self, values, carried, numbers):  # the same, in a program
+    ...         values.gradients = [0.5 * gradient for gradient in values.gradients]
+    >>> Halved().obstacle_in_program() is None
+    True
     """
 
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:

@@ -19,13 +19,24 @@ import yaml
 from ignite.engine import Events
 from support.equality import equal
 from support.handlers_table import HANDLERS
+from support.small_recipes import (
+    INPUTS,
+    LABELS,
+    classifier,
+    every_recipe,
+    new_mlp,
+    new_vae,
+    supervised,
+    takes_a_model,
+    traffic,
+    vae,
+)
 from torch import nn
 from torch._dynamo.backends.debugging import aot_eager
 from torch._inductor.codecache import cache_dir
 from torch.utils.data import DataLoader, TensorDataset
 
 from ignite_recipes import (
-    CheckpointManager,
     EarlyStopping,
     EpochAverages,
     ExperimentManager,
@@ -38,15 +49,12 @@ from ignite_recipes import (
     NonFiniteError,
     NonFiniteGuard,
     Rollback,
-    Trainer,
     TrainEvents,
     Validation,
     VariationalAutoencoder,
     create_evaluator,
     create_trainer,
-    getDefaultModelParams,
     handlers,
-    make_traffic_windows,
     multilayer_perceptron,
     read_checkpoint,
     restore_run,
@@ -54,7 +62,6 @@ from ignite_recipes import (
     save_for_inference,
     train_model_advanced,
     train_variational_autoencoder,
-    trainModel,
     write_checkpoint,
 )
 from ignite_recipes.checkpoint.resume_check import first_difference
@@ -98,70 +105,6 @@ def traced(monkeypatch):
     monkeypatch.setattr(torch, "compile", backend.compile)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     return backend
-
-
-# The recipes, with a short last batch in training and validation.
-
-INPUTS = torch.rand(22, 6, generator=torch.Generator().manual_seed(0))
-LABELS = (INPUTS.sum(1) > 3).long()
-WINDOWS = make_traffic_windows(INPUTS[:, :2], LABELS.float(), 6, 3)
-
-
-def loaders(*tensors):
-    data = TensorDataset(*tensors)
-    return DataLoader(data, 8, shuffle=True), DataLoader(data, 16)
-
-
-def vae(epochs, model=None, **settings):
-    model = new_vae() if model is None else model
-    settings = {"checkpoint_dir": "saved", "seed": 2, "print_every": 99, **settings}
-    history = train_variational_autoencoder(model, *loaders(INPUTS), epochs, **settings)
-    return model, history, f"saved/checkpoint_epoch_{epochs}.pt"
-
-
-def new_vae():
-    torch.manual_seed(1)
-    return VariationalAutoencoder(6, 2, 8)
-
-
-def new_mlp():
-    torch.manual_seed(1)
-    return multilayer_perceptron(6, 2, 8, dropout_rate=0.0)
-
-
-def supervised(epochs, model=None, targets=INPUTS[:, :2], **settings):
-    model = new_mlp() if model is None else model
-    settings = {"use_scheduler": False, "early_stop_patience": None, "seed": 2, "device": "cpu", **settings}
-    data = loaders(INPUTS, targets)
-    result = train_model_advanced(model, *data, epochs=epochs, checkpoint_dir="saved", verbose=False, **settings)
-    return model, result["history"], "saved/model_latest.pt"
-
-
-def traffic(epochs, **settings):
-    small = {"hidden_size": 8, "num_layers": 1, "num_epochs": epochs, "checkpoint_dir": "saved", "dropout_rate": 0.0}
-    parameters = getDefaultModelParams(6, 3, WINDOWS, batch_size=8) | small
-    model, histories, _ = trainModel(parameters, WINDOWS, WINDOWS, False, device="cpu", **settings)
-    return model, histories, f"saved/checkpoint_epoch_{epochs}.pt"
-
-
-def classifier(model=None, experiment=None, **settings):
-    model = new_mlp() if model is None else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    experiment = experiment or ExperimentManager()
-    manager = CheckpointManager(experiment.checkpoints_dir)
-    data = loaders(INPUTS, LABELS)
-    return Trainer(model, *data, nn.CrossEntropyLoss(), optimizer, "cpu", experiment, manager, seed=2, **settings)
-
-
-def classification(epochs, model=None, **settings):
-    trainer = classifier(model, **settings)
-    results = trainer.train(epochs)
-    return trainer.model, results["history"], f"{trainer.checkpoint_manager.checkpoints_dir}/latest_checkpoint.pt"
-
-
-RECIPES = {"vae": vae, "supervised": supervised, "traffic": traffic, "classification": classification}
-every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-takes_a_model = pytest.mark.parametrize("recipe", [vae, supervised, classification])
 
 
 def flat(history):
@@ -567,7 +510,7 @@ def make_engine(make, compile):
 @pytest.mark.parametrize("make", [create_evaluator, create_trainer])
 @pytest.mark.parametrize("compile", ["fast", "", "True", None, 3, 0, 1.0, []])
 def test_another_setting_is_refused_and_the_modes_are_named(make, compile):
-    with pytest.raises(ValueError, match="must be True, False or one of") as found:
+    with pytest.raises(ValueError, match="must be True, False, 'step' or one of") as found:
         make_engine(make, compile)
     assert str(found.value).endswith(f"got {compile!r}")
     assert all(repr(mode) in str(found.value) for mode in MODES)

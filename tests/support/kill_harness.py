@@ -89,13 +89,15 @@ class Case(NamedTuple):
     recipe: str
     workers: int
     every_iterations: int | None
+    compile: str | None = None
 
     def arguments(self, folder: Path) -> list[str]:
         """Of a new experiment, which is exp1 of ``folder``."""
         workers = [] if self.recipe in WITHOUT_WORKERS else ["--num-workers", str(self.workers)]
         inside = [] if self.every_iterations is None else ["--save-every-iterations", str(self.every_iterations)]
         recipe = [str(folder.parent / TABLE) if word == "TABLE" else word for word in RECIPES[self.recipe]]
-        return [self.command, *SMALL, *recipe, *workers, *inside, "--runs-dir", str(folder)]
+        compiled = [] if self.compile is None else ["--compile", self.compile]
+        return [self.command, *SMALL, *recipe, *workers, *inside, *compiled, "--runs-dir", str(folder)]
 
     @property
     def command(self) -> str:
@@ -492,8 +494,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--few", action="store_true", help="one case for each recipe instead of all")
     parser.add_argument("--recipe", choices=[*RECIPES], help="only this one")
+    parser.add_argument("--compile", help="as of the commands, e.g. step")
     given = parser.parse_args()
     cases = [case for case in (FEW_CASES if given.few else ALL_CASES) if given.recipe in (None, case.recipe)]
+    cases = [case._replace(compile=given.compile) for case in cases]
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     say = functools.partial(print, flush=True)
     rows = kill(cases, given.kills, given.seed, folder, say)
