@@ -269,6 +269,10 @@ class TrainingStep:
     def put_back_gradients(self, gradients: Mapping[str, Any]) -> None:
         """A step of ours begins without any."""
 
+    def seed(self, state: Any, place: str | None = None) -> None:
+        """Let torch's generators draw what belongs to a place in the current step; None is the first update's."""
+        self._seed(state, self.updates.first.place if place is None else place)
+
     def _seed(self, state: Any, place: str) -> None:
         # Only torch is seeded again; Python and NumPy were seeded at the fetch.
         if state.seed is not None:

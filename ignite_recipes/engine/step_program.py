@@ -1,6 +1,7 @@
 """One program of a training step: made for a batch of one layout, called with each of them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,14 +14,14 @@ from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import check_loss, modules_of
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
-from ignite_recipes.loading.randomness import derive_seed, draw_seed, preserve_generators, seed_torch
+from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.programs.cuda_program import CapturedStep, FusedOptimizer
 from ignite_recipes.programs.function import Modules, StepFunction, StepsWeights, StepTensors
 from ignite_recipes.programs.host_program import CompileError, compile_for_host
 from ignite_recipes.programs.optimizers import OptimizerFunction
 from ignite_recipes.programs.part import ProgramPart, StepValues, is_program_part
 from ignite_recipes.programs.python_state import changed, python_state
-from ignite_recipes.programs.trace import TraceError, trace
+from ignite_recipes.programs.trace import Draw, TraceError, trace
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.step import TrainingStep
@@ -34,6 +35,10 @@ _INNER = {
     TrainEvents.OPTIMIZER_STEP_COMPLETED: "after",
 }
 """Events whose handlers can be parts of a program, and where in it."""
+
+
+Seed = Callable[[str | None], None]
+"""Seeds torch's generators for a place in the current step; None is that of the update."""
 
 
 class NotOneProgramError(Exception):
@@ -58,6 +63,14 @@ def modules_of_step(step: "TrainingStep") -> list[nn.Module]:
 def roots_of_step(step: "TrainingStep", engine: Engine) -> list[Any]:
     """The objects whose Python values are constants of a program."""
     return [*modules_of_step(step), step.loss_fn, step.get_inputs, *parts_of_step(engine)["inputs"]]
+
+
+def _drawn(draws: Sequence[Draw], seed: Seed, place: str | None) -> list[Tensor]:
+    """Random numbers of a place in the step; where nothing is drawn, nothing is seeded."""
+    if not draws:
+        return []
+    seed(place)
+    return [draw() for draw in draws]
 
 
 class StepProgram:
@@ -104,7 +117,7 @@ class StepProgram:
                     parts=self.parts, optimizer=optimizer, trained=self.optimizer.weights, **settings
                 )
                 self.tensors = self._tensors(example, step.device)
-                self._run = self._on_device(step) if step.device.type == "cuda" else self._on_host()
+                self._run = self._on_device() if step.device.type == "cuda" else self._on_host()
         except (TraceError, CompileError, ValueError) as error:
             raise NotOneProgramError(str(error)) from error
         after = python_state(roots_of_step(step, engine))
@@ -133,42 +146,39 @@ class StepProgram:
 
     # On the CPU: compiled.
 
-    def _on_host(self) -> Callable[[Sequence[Tensor], int], list[Tensor]]:
+    def _on_host(self) -> Callable[[Sequence[Tensor], Seed], list[Tensor]]:
         tensors, function = self.tensors, self.function
 
         def of_flat(*flat: Tensor) -> list[Tensor]:
             return function(tensors.like(flat))
 
         traced = trace(of_flat, tensors.flat())
-        tensors.keys, tensors.constants = [torch.zeros(max(1, traced.num_keys), dtype=torch.int64)], traced.constants
-        self._keys = tensors.keys[0].numpy().view("uint64")
-        self._key_offsets = self._keys.copy()
-        self._key_offsets[:] = range(len(self._keys))
-        program = compile_for_host(traced, tensors.flat())
-        before = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
-        after = [*tensors.numbers, *tensors.keys, *tensors.constants]
-
-        def run(batch: Sequence[Tensor], seed: int) -> list[Tensor]:
-            self._keys[:] = self._key_offsets + self._keys.dtype.type(seed)  # wraps around
-            return program([*before, *batch, *after])
-
+        first, others = traced.draws[: function.num_input_draws], traced.draws[function.num_input_draws :]
         self._host_numbers = self._numbers.numpy()
         if tensors.numbers:
-            tensors.numbers[0] = self._numbers
-            after[0] = self._numbers
+            tensors.numbers = [self._numbers]
+        with preserve_generators():
+            tensors.drawn, tensors.constants = [draw() for draw in traced.draws], traced.constants
+        program = compile_for_host(traced, tensors.flat())
+        before = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
+
+        def run(batch: Sequence[Tensor], seed: Seed) -> list[Tensor]:
+            drawn = [*_drawn(first, seed, "inputs"), *_drawn(others, seed, None)]
+            return program([*before, *batch, *tensors.numbers, *drawn, *tensors.constants])
+
         return run
 
     # On CUDA: captured.
 
-    def _on_device(self, step: "TrainingStep") -> Callable[[Sequence[Tensor], int], list[Tensor]]:
-        tensors, function, device = self.tensors, self.function, step.device
+    def _on_device(self) -> Callable[[Sequence[Tensor], Seed], list[Tensor]]:
+        tensors, function = self.tensors, self.function
         tensors.batch = [tensor.clone() for tensor in tensors.batch]
         changed_in_place = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
         captured = CapturedStep(lambda: function(tensors), tensors.batch, changed_in_place)
         self._sent = self._numbers.tolist()
 
-        def run(batch: Sequence[Tensor], seed: int) -> list[Tensor]:
-            seed_torch(seed, device)
+        def run(batch: Sequence[Tensor], seed: Seed) -> list[Tensor]:
+            seed(None)
             return captured(batch)
 
         return run
@@ -202,8 +212,7 @@ class StepProgram:
             if self.takes_step and len(update.window.losses):
                 earlier = float(torch.stack(update.window.losses).sum())
         self._send_numbers(function.numbers(weight, update.window.weight, earlier))
-        seed = draw_seed() if state.seed is None else derive_seed(state.seed, update.place, state.iteration)
-        outputs = self._run(function.tensors_of(batch), seed)
+        outputs = self._run(function.tensors_of(batch), partial(step.seed, state))
         losses = dict(zip(function.names, outputs, strict=False))
         update.window.losses.append(losses["loss"])
         if self.takes_step:

@@ -12,6 +12,7 @@ from torch.utils import _pytree
 
 from ignite_recipes.exchange.averaging import losses_in
 from ignite_recipes.programs.part import ProgramPart, StepValues
+from ignite_recipes.programs.trace import draws_so_far
 
 __all__ = ["Modules", "StepFunction", "StepTensors", "StepsWeights"]
 
@@ -45,7 +46,7 @@ class StepTensors:
         carried: those of the handlers.
         batch: the tensors in the batch.
         numbers: (K,), float64: what the host knows of this step.
-        keys: (R,), int64: a seed for each operation that draws random numbers.
+        drawn: random numbers, in the order in which the step draws them.
         constants: other tensors that the loss function computes with.
     """
 
@@ -55,7 +56,7 @@ class StepTensors:
     carried: list[Tensor] = field(default_factory=list)
     batch: list[Tensor] = field(default_factory=list)
     numbers: list[Tensor] = field(default_factory=list)
-    keys: list[Tensor] = field(default_factory=list)
+    drawn: list[Tensor] = field(default_factory=list)
     constants: list[Tensor] = field(default_factory=list)
 
     def flat(self) -> list[Tensor]:
@@ -136,6 +137,7 @@ class StepFunction:
 
     Attributes:
         names: of the losses, once it was called.
+        num_input_draws: draws of random numbers for the inputs, once it was traced.
     """
 
     def __init__(
@@ -160,6 +162,7 @@ class StepFunction:
         self.is_flat = type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch)
         self.autocast, self.check_loss, self.optimizer = autocast, check_loss, optimizer
         self.parts, self.is_window, self.names = parts, is_window, list[str]()
+        self.num_input_draws = 0
         place = {id(tensor): k for k, tensor in enumerate(modules.held())}
         self.trained = [place[id(parameter)] for parameter in trained]
         self.num_carried = [len(part.carried_in_program()) for part in self._all_parts()]
@@ -210,6 +213,7 @@ class StepFunction:
         window, numbers = (numbers[:3], numbers[3:]) if self.is_window else ([], numbers)
         own, numbers = self._split(numbers, tensors.carried)
         self._run("inputs", values, own)
+        self.num_input_draws = draws_so_far()
         with self.autocast():
             losses = self.loss_fn(self.model, values.inputs, batch)
         loss = self.check_loss(losses)

@@ -86,7 +86,6 @@ def _compile(traced: TracedProgram, arguments: Sequence[Tensor], path: Path) -> 
     from torch._inductor import config
 
     settings = {
-        "fallback_random": False,
         "cpp.enable_floating_point_contract_flag": "off",  # a product and a sum round as they do one by one
         "aot_inductor.compile_wrapper_opt_level": "O1",
     }

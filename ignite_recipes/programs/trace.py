@@ -1,27 +1,19 @@
-"""Trace a function of tensors into a graph that a compiler takes: every tensor an input, every draw with a key."""
+"""Trace a function of tensors into a graph that a compiler takes: every tensor an input, every draw of numbers too."""
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
-from torch._inductor import inductor_prims
 from torch._inductor.decomposition import select_decomp_table
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 
-__all__ = ["TraceError", "TracedProgram", "trace"]
+__all__ = ["Draw", "TraceError", "TracedProgram", "draws_so_far", "trace"]
 
 aten: Any = torch.ops.aten
-prims: Any = torch.ops.prims
-
-_SIMPLE = {
-    aten.rand_like.default: "rand",
-    aten.randn_like.default: "randn",
-    aten.rand.default: "rand",
-    aten.randn.default: "randn",
-}
 
 
 def _norms(tensors: list[Tensor], ord: float = 2, dtype: torch.dtype | None = None) -> list[Tensor]:
@@ -41,17 +33,41 @@ class TraceError(RuntimeError):
     """A function cannot be traced faithfully; the message says why."""
 
 
-class TracedProgram:
-    """A graph, and what it needs beside its arguments.
+@dataclass(frozen=True)
+class Draw:
+    """An operation that draws random numbers, to be called before the program, which gets what it returns.
+
+    Torch's own kernels draw faster than a compiler's on a CPU; and called in the order of the function, after the same
+    seed, they draw the same numbers.
 
     Attributes:
-        graph: its inputs are the arguments, then ``keys``, then ``constants``.
-        num_keys: operations that draw random numbers.
+        operation: of torch.
+        arguments, settings: of it; a tensor among them says shape, type and place only.
+    """
+
+    operation: Any
+    arguments: tuple[Any, ...]
+    settings: dict[str, Any]
+
+    def __call__(self) -> Tensor:
+        """The numbers, drawn with torch's generator."""
+        drawn: Tensor = self.operation(*self.arguments, **self.settings)
+        return drawn
+
+
+@dataclass(frozen=True)
+class TracedProgram:
+    """A graph, and what it needs in addition to its arguments.
+
+    Attributes:
+        graph: its inputs are the arguments, then what ``draws`` give, then ``constants``.
+        draws: of random numbers, in the order of the function.
         constants: tensors that the function has found elsewhere; they are inputs, so that changes of them count.
     """
 
-    def __init__(self, graph: fx.GraphModule, num_keys: int, constants: list[Tensor]) -> None:
-        self.graph, self.num_keys, self.constants = graph, num_keys, constants
+    graph: fx.GraphModule
+    draws: list[Draw]
+    constants: list[Tensor]
 
 
 def trace(function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]) -> TracedProgram:
@@ -62,7 +78,8 @@ def trace(function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]) ->
         arguments: examples.
 
     Raises:
-        TraceError: if what it does depends on the values of tensors, or it draws random numbers that are not torch's.
+        TraceError: if what it does depends on the values of tensors, or it draws random numbers that are not torch's,
+            or whose distribution is computed in the function.
     """
     before = random.getstate(), np.random.get_state()
     generator = torch.default_generator.get_state()
@@ -78,19 +95,31 @@ def trace(function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]) ->
         random.setstate(before[0])
         np.random.set_state(before[1])
         raise TraceError("the step draws from Python's or NumPy's generator, whose numbers would be constants")
-    num_keys = _give_keys(graph)
+    draws = _lift_draws(graph)
     constants = _lift_constants(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    return TracedProgram(graph, num_keys, constants)
+    return TracedProgram(graph, draws, constants)
+
+
+def draws_so_far() -> int:
+    """How many draws a function that is being traced has made; 0 where nothing is traced."""
+    mode = get_proxy_mode()
+    return 0 if mode is None else sum(map(_is_draw, mode.tracer.graph.nodes))
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """Those of the compiler, so that dropout is a draw of uniform numbers and a comparison."""
-    table = dict(select_decomp_table())
-    for operation in _SIMPLE:
-        table.pop(operation, None)
+    """Those of the compiler, but for draws, which are called as they are."""
+    table = {operation: how for operation, how in select_decomp_table().items() if not _is_seeded(operation)}
     return {**table, **_ONE_BY_ONE}
+
+
+def _is_seeded(operation: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(operation, "tags", ())
+
+
+def _is_draw(node: fx.Node) -> bool:
+    return node.op == "call_function" and _is_seeded(node.target)
 
 
 def _same_state(one: Any, other: Any) -> bool:
@@ -102,63 +131,38 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
-def _give_keys(graph: fx.GraphModule) -> int:
-    """Let each draw take its seed from the input ``keys``; how many there are.
+def _lift_draws(graph: fx.GraphModule) -> list[Draw]:
+    """Make inputs of what is drawn.
 
     Raises:
-        TraceError: for a draw of another kind than uniform, normal, or whole numbers.
+        TraceError: for a draw from a generator of the user's own, or one that depends on other tensors' values.
     """
-    nodes = graph.graph
-    inputs = [node for node in nodes.nodes if node.op == "placeholder"]
-    with nodes.inserting_after(inputs[-1]):
-        keys = nodes.placeholder("keys")
-    number = 0
-    for node in list(nodes.nodes):
-        if node.op != "call_function" or torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
-            continue
-        with nodes.inserting_before(node):
-            key = nodes.call_function(inductor_prims.lookup_seed, (keys, number))
-            node.replace_all_uses_with(_keyed(nodes, node, key))
+    nodes, draws = graph.graph, list[Draw]()
+    last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
+    for node in list(filter(_is_draw, nodes.nodes)):
+        draws.append(_draw_of(node))
+        with nodes.inserting_after(last):
+            last = nodes.placeholder(f"drawn_{len(draws) - 1}")
+            last.meta = dict(node.meta)
+        with nodes.inserting_before(node):  # what is changed in place is a copy
+            node.replace_all_uses_with(nodes.call_function(aten.clone.default, (last,)))
         nodes.erase_node(node)
-        number += 1
-    return number
+    return draws
 
 
-def _keyed(nodes: fx.Graph, node: fx.Node, key: fx.Node) -> fx.Node:
-    """What stands for ``node``: the same distribution, drawn with a key; in the same place if it is in place."""
-    value: Tensor = node.meta["val"]
+def _draw_of(node: fx.Node) -> Draw:
+    operation: Any = node.target
+    first, *rest = node.args if node.args else (None,)
+    tensors = [part for part in (*rest, *node.kwargs.values()) if isinstance(part, fx.Node)]
+    makes_new = str(operation).split(".")[1].endswith(("_like", "_"))  # the values of its argument do not matter
     if node.kwargs.get("generator") is not None:
-        raise TraceError(f"{node.target} draws from a generator of its own")
-    call, own = nodes.call_function, node.args[0]
-    kwargs: Any = node.kwargs
-    arguments: list[Any] = list(node.args[1:])
-
-    def draw(mode: str) -> fx.Node:
-        return call(inductor_prims.random, (list(value.shape), key, mode))
-
-    target, is_in_place = node.target, str(node.target).split(".")[1].endswith("_")
-    if target in _SIMPLE:
-        drawn = draw(_SIMPLE[target])
-    elif target in (aten.bernoulli.p, aten.bernoulli_.float):
-        drawn = call(aten.lt.Scalar, (draw("rand"), arguments[0] if arguments else 0.5))
-    elif target in (aten.bernoulli.default, aten.bernoulli_.Tensor):
-        drawn = call(aten.lt.Tensor, (draw("rand"), arguments[0] if is_in_place else own))
-    elif target in (aten.randint.default, aten.randint.low):
-        low, high = (0, own) if target is aten.randint.default else (own, *arguments)[:2]
-        drawn = call(inductor_prims.randint, (low, high, list(value.shape), key))
-    elif target in (aten.uniform_.default, prims.uniform.default):
-        low, high = (kwargs["low"], kwargs["high"]) if not is_in_place else arguments + [0.0, 1.0][len(arguments) :]
-        drawn = call(aten.add.Scalar, (call(aten.mul.Scalar, (draw("rand"), high - low)), low))
-    elif target in (aten.normal_.default, prims.normal.default):
-        mean, std = (kwargs["mean"], kwargs["std"]) if not is_in_place else arguments + [0.0, 1.0][len(arguments) :]
-        drawn = call(aten.add.Scalar, (call(aten.mul.Scalar, (draw("randn"), std)), mean))
-    elif target is aten.exponential_.default:
-        logs = call(aten.log1p.default, (call(aten.neg.default, (draw("rand"),)),))
-        drawn = call(aten.mul.Scalar, (logs, -1.0 / (arguments[0] if arguments else 1.0)))
-    else:
-        raise TraceError(f"{target} draws random numbers in a way that a program does not know")
-    drawn = call(prims.convert_element_type.default, (drawn, value.dtype))
-    return call(aten.copy_.default, (own, drawn)) if is_in_place else drawn
+        raise TraceError(f"{operation} draws from a generator of its own")
+    if tensors or (isinstance(first, fx.Node) and not makes_new) or not isinstance(node.meta["val"], Tensor):
+        raise TraceError(f"{operation} draws numbers whose distribution is computed in the step")
+    if isinstance(first, fx.Node):
+        like: Tensor = first.meta["val"]
+        first = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
+    return Draw(operation, (first, *rest) if node.args else (), dict(node.kwargs))
 
 
 def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:

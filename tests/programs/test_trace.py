@@ -1,4 +1,4 @@
-"""A trace is faithful: it computes what the function computes, draws what its keys say, and refuses the rest."""
+"""A trace is faithful: it computes what the function computes, with the same random numbers, and refuses the rest."""
 
 import random
 
@@ -7,19 +7,19 @@ import pytest
 import torch
 from support.interpreted import interpreted
 from torch import nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, gumbel_softmax
 
 from ignite_recipes.programs.host_program import compile_for_host
-from ignite_recipes.programs.trace import TraceError, trace
+from ignite_recipes.programs.trace import TraceError, draws_so_far, trace
 
 ROWS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 
 
-def run(function, *arguments, keys=(), make=interpreted):
+def run(function, *arguments, make=interpreted):
     """The outputs of the traced function."""
     traced = trace(function, arguments)
-    inputs = [*arguments, torch.tensor([*keys, 0], dtype=torch.int64), *traced.constants]
-    return make(traced, inputs)(inputs)
+    inputs = [*arguments, *(draw() for draw in traced.draws), *traced.constants]
+    return make(traced, inputs)(list(inputs))
 
 
 def test_what_a_function_computes_and_changes_in_place():
@@ -50,74 +50,73 @@ def test_other_tensors_are_inputs_so_that_changes_of_them_count():
     traced = trace(lambda x: [x * factor], [ROWS])
     assert traced.constants == [factor]
     program = interpreted(traced, [])
-    keys = torch.zeros(1, dtype=torch.int64)
-    assert torch.equal(program([ROWS, keys, *traced.constants])[0], ROWS * 2)
+    assert torch.equal(program([ROWS, *traced.constants])[0], ROWS * 2)
     factor.fill_(3.0)
-    assert torch.equal(program([ROWS, keys, *traced.constants])[0], ROWS * 3)
+    assert torch.equal(program([ROWS, *traced.constants])[0], ROWS * 3)
 
 
 DRAWS = {
-    "rand": (lambda x: torch.rand(200_000), 0.5, 12**-0.5),
-    "randn_like": (lambda x: torch.randn_like(x.new_empty(200_000)), 0.0, 1.0),
-    "dropout": (lambda x: dropout(torch.ones(200_000), 0.25), 1.0, (1 / 3) ** 0.5),
-    "bernoulli": (lambda x: torch.bernoulli(torch.full((200_000,), 0.25)), 0.25, (3 / 16) ** 0.5),
-    "bernoulli in place": (lambda x: torch.empty(200_000).bernoulli_(0.25), 0.25, (3 / 16) ** 0.5),
-    "randint": (lambda x: torch.randint(2, 12, (200_000,)).float(), 6.5, (99 / 12) ** 0.5),
-    "uniform in place": (lambda x: torch.empty(200_000).uniform_(-1, 3), 1.0, 4 / 12**0.5),
-    "normal in place": (lambda x: torch.empty(200_000).normal_(2.0, 3.0), 2.0, 3.0),
-    "exponential": (lambda x: torch.empty(200_000).exponential_(2.0), 0.5, 0.5),
-    "gumbel": (lambda x: -torch.empty(200_000).exponential_().log(), 0.5772, 1.2825),
+    "rand": lambda x: torch.rand(2, 3),
+    "randn in float64": lambda x: torch.randn(4, dtype=torch.float64),
+    "randn_like": lambda x: torch.randn_like(x) + x,
+    "dropout": lambda x: dropout(x, 0.25),
+    "bernoulli in place": lambda x: torch.empty(7).bernoulli_(0.25),
+    "randint": lambda x: torch.randint(2, 12, (5,)),
+    "permutation": lambda x: x[torch.randperm(5)],
+    "uniform in place, then changed": lambda x: torch.empty(5).uniform_(-1, 3).mul_(2),
+    "normal in place": lambda x: torch.empty(5).normal_(2.0, 3.0),
+    "gumbel": lambda x: gumbel_softmax(x, tau=0.5),
+    "of a transposed tensor": lambda x: torch.rand_like(x.T),
+    "two": lambda x: torch.rand(3) + torch.randn(3),
 }
 
 
-@pytest.mark.parametrize(("draw", "mean", "deviation"), DRAWS.values(), ids=DRAWS)
-def test_draws_have_their_distribution_and_depend_on_their_key_only(draw, mean, deviation):
-    check_draws(draw, mean, deviation, interpreted)
+def seeded(function):
+    torch.manual_seed(7)
+    return function()
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_random_numbers_are_those_of_the_function_after_the_same_seed(draw):
+    check_draws(draw, interpreted)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("draw", "mean", "deviation"), DRAWS.values(), ids=DRAWS)
-def test_compiled_draws_have_their_distribution_and_depend_on_their_key_only(draw, mean, deviation):
-    check_draws(draw, mean, deviation, compile_for_host)
+@pytest.mark.parametrize("name", ["dropout", "uniform in place, then changed", "gumbel", "of a transposed tensor"])
+def test_compiled_random_numbers_are_those_of_the_function_too(name):
+    check_draws(DRAWS[name], compile_for_host)
 
 
-def check_draws(draw, mean, deviation, make):
+def check_draws(draw, make):
+    expected = [seeded(lambda: draw(ROWS)), draw(ROWS)]
+    traced = trace(lambda x: [draw(x)], [ROWS])
+    program = make(traced, [ROWS, *(each() for each in traced.draws), *traced.constants])
+
+    def drawn():
+        return program([ROWS, *(each() for each in traced.draws), *traced.constants])[0].clone()
+
+    for found, value in zip([seeded(drawn), drawn()], expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-6)
+    assert not torch.equal(*expected)
+
+
+def test_draws_are_counted_where_the_function_asks():
+    counts = []
+
     def function(x):
-        return [draw(x)]
+        first = torch.rand(3) * dropout(x, 0.5)
+        counts.append(draws_so_far())
+        return [first + torch.rand(3)]
 
-    traced = trace(function, [ROWS])
-    assert traced.num_keys == 1
-    inputs = [ROWS, torch.zeros(1, dtype=torch.int64), *traced.constants]
-    program = make(traced, inputs)
-
-    def drawn(key):
-        torch.manual_seed(key)  # which must not matter
-        return program([ROWS, torch.tensor([key]), *traced.constants])[0].clone()
-
-    first, again, other = drawn(5), drawn(5), drawn(6)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    error = 5 * deviation / len(first) ** 0.5
-    for values in (first, other):
-        assert values.double().mean().item() == pytest.approx(mean, abs=error)
-        assert values.double().std().item() == pytest.approx(deviation, rel=0.02)
+    assert len(trace(function, [ROWS]).draws) == 3
+    assert counts == [2]
+    assert draws_so_far() == 0
 
 
 def test_a_number_that_is_read_is_read_in_each_run():
     traced = trace(lambda x: [x * x.sum().item()], [ROWS])
     for rows in (ROWS, 2 * ROWS):
-        assert torch.equal(interpreted(traced, [])([rows, torch.zeros(1, dtype=torch.int64)])[0], rows * rows.sum())
-
-
-def test_two_draws_have_two_keys_and_nothing_of_torchs_generator_is_used():
-    def function(x):
-        return [torch.rand(1000), torch.rand(1000)]
-
-    before = torch.default_generator.get_state()
-    one, two = run(function, ROWS, keys=(1, 2))
-    assert torch.equal(before, torch.default_generator.get_state())
-    assert not torch.equal(one, two)
-    assert abs(np.corrcoef(one, two)[0, 1]) < 0.15
+        assert torch.equal(interpreted(traced, [])([rows])[0], rows * rows.sum())
 
 
 REFUSED = {
@@ -125,7 +124,9 @@ REFUSED = {
     "Python's generator": (lambda x: [x * random.random()], "Python's or NumPy's generator"),
     "NumPy's generator": (lambda x: [x * np.random.rand()], "Python's or NumPy's generator"),
     "a generator of its own": (lambda x: [x + torch.rand(3, generator=torch.Generator())], "generator of its own"),
-    "permutations": (lambda x: [x[torch.randperm(5)]], "in a way that a program does not know"),
+    "a distribution that is computed": (lambda x: [torch.bernoulli(x.sigmoid())], "is computed in the step"),
+    "... in place": (lambda x: [torch.empty(5, 3).bernoulli_(x.sigmoid())], "is computed in the step"),
+    "a choice": (lambda x: [torch.multinomial(x.exp(), 1)], "is computed in the step"),
 }
 
 
@@ -140,9 +141,9 @@ def test_what_cannot_be_traced_faithfully_is_refused_in_one_line(function, reaso
 
 def test_dropout_in_a_module_is_one_draw_and_none_in_evaluation():
     layer = nn.Dropout(0.5)
-    assert trace(lambda x: [layer(x)], [ROWS]).num_keys == 1
+    assert len(trace(lambda x: [layer(x)], [ROWS]).draws) == 1
     layer.eval()
-    assert trace(lambda x: [layer(x)], [ROWS]).num_keys == 0
+    assert trace(lambda x: [layer(x)], [ROWS]).draws == []
 
 
 @pytest.mark.slow
