@@ -105,7 +105,7 @@ def test_a_run_is_that_of_the_eager_step(programs, make, accumulation_steps):
         return [noise, GradientClipper(1.0), ExponentialMovingAverage(0.9), NonFiniteGuard(), EpochAverages("train_")]
 
     def run(compile):
-        model = perceptron(3, 4, seed=3, activation=nn.Tanh, batch_norm=True, dropout=0.3).double()
+        model = perceptron(3, 4, seed=3, activation=nn.Tanh, dropout=0.3).double()
         settings = {"optimizer": make, "attach": attach, "accumulation_steps": accumulation_steps}
         trainer = trainer_of(compile, model=model, **settings)
         trainer.run(DataLoader(TensorDataset(ROWS.double(), TARGETS.double()), BATCH_SIZE, shuffle=True), max_epochs=20)
