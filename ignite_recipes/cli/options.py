@@ -17,6 +17,8 @@ from jsonargparse import (  # type: ignore[attr-defined]
     set_loader,
 )
 
+from ignite_recipes.arguments import as_text
+
 __all__ = [
     "add_options",
     "add_print_options",
@@ -171,10 +173,18 @@ def parse_settings(
     for name in _PATHS:
         if settings.get(name):
             settings[name] = os.path.expanduser(settings[name])
+    for name in settings.keys() - set(_PATHS):
+        settings[name] = _text(settings[name])
     for name in _RESOLVED:
         if settings.get(name) is not None:
             settings[name] = str(Path(settings[name]).resolve())
     return settings
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return as_text(value) if isinstance(value, str) else value
 
 
 def _with_home(words: Sequence[str]) -> list[str]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ignite_recipes.arguments import as_text
+
 __all__ = ["Result", "as_json"]
 
 
@@ -38,12 +40,14 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return as_text(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return as_text(os.fspath(value))
     if hasattr(value, "tolist"):  # of NumPy or torch, of any shape
         return _plain(value.tolist())
     return str(value)

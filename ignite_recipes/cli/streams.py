@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO, cast
 
+from ignite_recipes.arguments import as_text
+
 __all__ = ["PrintOptions", "print_options", "printing"]
 
 
@@ -42,7 +44,8 @@ def printing(options: PrintOptions) -> Iterator[TextIO]:
     A character that the code page lacks is written as its number, and when the reader of a pipe has gone, what is
     printed goes nowhere: neither ends a run.
     """
-    out, err = _Stream(sys.stdout, shows_bars=True), _Stream(sys.stderr, shows_bars=not options.quiet)
+    out = _Stream(sys.stdout or _Nowhere(), shows_bars=True)  # None where it was closed
+    err = _Stream(sys.stderr or _Nowhere(), shows_bars=not options.quiet)
     progress = _Nowhere() if options.quiet else err if options.json else out
     with contextlib.redirect_stderr(cast("TextIO", err)), contextlib.redirect_stdout(cast("TextIO", progress)):
         try:
@@ -82,7 +85,7 @@ class _Stream:
 
     def write(self, text: str) -> int:
         try:
-            self._stream.write(text)
+            self._stream.write(as_text(text))
         except BrokenPipeError:
             self._let_go()
         return len(text)

@@ -2,10 +2,13 @@
 
 import csv
 import gzip
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from ignite_recipes.arguments import as_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,9 +52,10 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
             "schema_overrides": {name: pl.String for name in text_columns if name in names},
             "decimal_comma": separator == ";" and re.search(r"(?<!\d)\d+,\d+(?!\d)", start) is not None,
         }
+        name = as_text(os.fspath(path))  # polars takes no other
         if _is_gzip(path):
-            return pl.read_csv(path, **how)
-        return pl.scan_csv(path, **how).collect(engine="streaming")  # takes less memory
+            return pl.read_csv(name, **how)
+        return pl.scan_csv(name, **how).collect(engine="streaming")  # takes less memory
 
     try:
         try:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ignite_recipes.arguments import as_text
+
 __all__ = ["check_name", "name_of", "tags_of", "with_label"]
 
 
@@ -55,6 +57,7 @@ def with_label(settings: Mapping[str, Mapping[str, Any]], label: str, base: Path
     >>> with_label({"exp1": {"name": "wide"}, "exp2": {"tag": "narrow,wide"}}, "wide", Path("runs"))
     'exp1'
     """
+    label = as_text(label)
     named = [folder for folder, own in settings.items() if name_of(own) == label]
     found = named or [folder for folder, own in settings.items() if label in tags_of(own)]
     if len(found) > 1:

@@ -153,7 +153,7 @@ class ExperimentManager:
         if is_open or rank():
             yield  # a block inside another one: once is enough
             return
-        to_file = logging.FileHandler(path, encoding="utf-8", delay=True)
+        to_file = logging.FileHandler(path, encoding="utf-8", delay=True, errors="backslashreplace")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         # Python prints warnings only as long as there is no handler at all; they are to be seen as before.
         printer = None if _package_logger.hasHandlers() else logging.lastResort
