@@ -9,7 +9,7 @@ from ignite_recipes.cli.options import new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
-from ignite_recipes.experiments.summary import Summary, summarize
+from ignite_recipes.experiments.summary import Best, Summary, summarize
 from ignite_recipes.models import ModelRegistry
 
 __all__ = ["HELP", "RECIPES", "columns", "main", "parser"]
@@ -65,9 +65,15 @@ def _row(summary: Summary) -> tuple[str, str, str, str, str]:
         summary.experiment,
         str(settings.get("recipe", "?")),
         f"{'?' if trained is None else trained}/{settings.get('epochs', '?')}",
-        "?" if summary.log is None else "-" if best is None else str(best),
+        "?" if summary.log is None else "-" if best is None else f"{best}{_accuracy(summary, best)}",
         "; ".join([*notes, *summary.notes]),
     )
+
+
+def _accuracy(summary: Summary, best: Best) -> str:
+    """What a loss says to few."""
+    accuracy = summary.at(best.epoch).get("val_accuracy")
+    return "" if accuracy is None or best.metric == "val_accuracy" else f" (val_accuracy {accuracy:.5g}%)"
 
 
 def _without_settings(folder: str) -> list[str]:

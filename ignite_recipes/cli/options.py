@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -220,7 +221,20 @@ def _with_answer(parser: ArgumentParser, words: Sequence[str], error: ArgumentEr
     for word in (word.partition("=")[0] for word in words):
         if word.startswith("--") and word not in known:
             return ArgumentError(None, f"{word} is not an option here: {_answer(parser, known, word)}")
+        if f"-{word}" in known:
+            return ArgumentError(None, f"{word} is not an option here: did you mean -{word}?")
+    if (match := _OF_A_FILE.fullmatch(error.message or "")) is not None:
+        answer = _answer(parser, known, f"--{match[1].replace('_', '-')}")
+        return ArgumentError(None, f"{match[1]} in --config is not a setting here: {answer}")
+    if (match := _OF_A_VALUE.fullmatch(" ".join((error.message or "").split()))) is not None:
+        name, kind, got = match.groups()
+        return ArgumentError(None, f"--{name.replace('_', '-')} must be {_KINDS.get(kind, kind)}; got {got!r}")
     return error
+
+
+_OF_A_FILE = re.compile(r"Option '(\w+)' is not accepted")
+_OF_A_VALUE = re.compile(r'Parser key "(\w+)": Expected a <class \'(int|float|bool)\'>. Got value: (.*)')
+_KINDS = {"int": "a whole number", "float": "a finite number", "bool": "true or false"}
 
 
 def _answer(parser: ArgumentParser, known: Sequence[str], word: str) -> str:
@@ -232,6 +246,9 @@ def _answer(parser: ArgumentParser, known: Sequence[str], word: str) -> str:
             return f"use {answer}"
         if not answer.startswith("--") and answer != _FILE:
             return answer
+    for action in parser._actions:
+        if word in action.option_strings[1:]:  # what another command calls it: that is for the command line
+            return f"use {action.dest}"
     near = get_close_matches(word, [option for option in known if option not in ("--help", "--config")], n=1)
     return f"did you mean {near[0]}?" if near else f"{parser.prog} --help lists those there are"
 

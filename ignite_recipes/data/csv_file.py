@@ -4,6 +4,7 @@ import csv
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -87,7 +88,7 @@ def _start_of(path: Path) -> str:
     with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
         try:
             start = file.read(_START)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} must be a whole gzip file: {error}") from error
     if not start.strip():
         raise ValueError(f"{path} must hold a line of column names and rows; it is empty")
@@ -123,7 +124,7 @@ def _complain(path: Path, separator: str, num_columns: int) -> None:
         raise ValueError(
             f"{path} must be UTF-8 text; got {_bad_bytes(path)}: save it as UTF-8, e.g. iconv -f WINDOWS-1252 -t UTF-8"
         ) from error
-    except (EOFError, csv.Error) as error:
+    except (EOFError, OSError, csv.Error, zlib.error) as error:
         raise ValueError(f"{path} must be a sound CSV file: {error}") from error
 
 

@@ -14,6 +14,9 @@ __all__ = ["Best", "Summary", "best_epoch", "summarize"]
 _KNOWN = {"val_accuracy": "max", "val_loss": "min", "train_accuracy": "max", "train_loss": "min"}
 """What the recipes measure and which end of it is best, the most telling first."""
 
+_BY_LOSS = ("supervised", "traffic", "vae")
+"""The recipes whose best weights are, without a monitor, those of the lowest validation loss; else accuracy decides."""
+
 
 class Best(NamedTuple):
     """The best epoch by a metric, from 1, and what it measured."""
@@ -108,13 +111,16 @@ def summarize(experiment: ExperimentManager) -> Summary:
 
 
 def best_epoch(log: Mapping[str, list[float]], settings: Mapping[str, Any]) -> Best | None:
-    """The best epoch of a log: by ``monitor`` and ``mode`` of the settings, else by what the recipes measure.
+    """The best epoch of a log, that of the best weights: by ``monitor`` and ``mode``, else by what the recipe goes by.
 
     >>> best_epoch({"epoch": [1, 2], "val_loss": [0.5, 0.25]}, {})
     Best(metric='val_loss', mode='min', value=0.25, epoch=2)
     """
     monitor = settings.get("monitor")
-    for metric in [monitor, *_KNOWN] if isinstance(monitor, str) else _KNOWN:
+    decides = (
+        monitor if isinstance(monitor, str) else "val_loss" if settings.get("recipe") in _BY_LOSS else "val_accuracy"
+    )
+    for metric in dict.fromkeys([decides, *_KNOWN]):
         mode = (settings.get("mode") if metric == monitor else None) or _mode(metric)
         pairs = zip(log.get(metric, []), log.get("epoch", []), strict=False)
         known = [(value, int(epoch)) for value, epoch in pairs if math.isfinite(value)]
