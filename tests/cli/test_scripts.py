@@ -207,6 +207,7 @@ def test_a_reader_that_has_gone_ends_nothing(monkeypatch):
         pipe.write("what the program still has to say at its end")
 
 
+@pytest.mark.slow
 def test_any_locale_and_a_closed_pipe_in_a_process_of_its_own(tmp_path):
     (tmp_path / "größe.csv").write_text("größe,ziel\n" + "1,schön\n2,öde★\n" * 20, encoding="utf-8")
     posix = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
