@@ -18,7 +18,7 @@ from ignite_recipes.answers.trained import image_predictor
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.cli.attachments import monitored, reached, require_best, run_handlers
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
-from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -72,7 +72,8 @@ def parser() -> ArgumentParser:
         "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
     )
     add_options(options, BaseDataset.get_dataloaders, ["batch_size", "num_workers"])
-    add_options(options, Trainer, ["patience"])
+    patience = parameter_texts(Trainer)["patience"]
+    options.add_argument("--patience", type=int | None, default=None, help=f"{patience} So does none.")
     return options
 
 
@@ -143,7 +144,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
         CheckpointManager(experiment.checkpoints_dir, settings["save_every"] or settings["epochs"]),
         torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps),
         dataset if settings["reapply_transforms"] else None,
-        patience=settings["patience"],
+        patience=settings["patience"] or 0,
         seed=settings["seed"],
         verbose=True,
         progress=True,
