@@ -113,7 +113,10 @@ def _best(found: Mapping[str, Summary], metric: str | None, mode: str | None) ->
 
 def _facts(found: Mapping[str, Summary], best: Mapping[str, Best | None]) -> dict[str, Any]:
     first = next(iter(best.values()))
-    is_same = first is not None and all(one is not None and one.metric == first.metric for one in best.values())
+    recipes = {summary.settings.get("recipe") for summary in found.values()}  # whose losses are not comparable
+    is_same = len(recipes) == 1 and all(
+        one is not None and first and one.metric == first.metric for one in best.values()
+    )
     measured = {label: found[label].at(one.epoch) if one else {} for label, one in best.items()}
     for values in measured.values():
         for name in (*CLOCK_COLUMNS, "learning_rate"):  # which say nothing of how good it is
