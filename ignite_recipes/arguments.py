@@ -5,14 +5,24 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["kind_of", "listed", "shown", "whole_number"]
-
-__all__ = ["kind_of", "listed", "shown", "whole_number"]
+__all__ = ["as_text", "kind_of", "listed", "shown", "whole_number"]
 
 _LONGEST = 200  # characters, of what is shown of a value
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 60
 _short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = _short.maxlevel = 4
+
+
+def as_text(word: str) -> str:
+    r"""A word that came from the system, e.g. of a command line, as UTF-8, whatever the locale took it for.
+
+    >>> as_text("Gr\udcc3\udcb6\udcc3\udc9fe"), as_text("plain")
+    ('Größe', 'plain')
+    """
+    try:
+        return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # no system has made it
+        return word.encode("utf-8", "replace").decode("utf-8")
 
 
 def whole_number(value: Any, name: str, unit: str = "", *, at_least: int | None = 1) -> int:

@@ -17,7 +17,7 @@ from ignite_recipes.answers.run_data import (
     vae_sides,
 )
 from ignite_recipes.answers.trained import Trained
-from ignite_recipes.arguments import listed
+from ignite_recipes.arguments import as_text, listed
 from ignite_recipes.data import RowDataset, create_species_matrix, load_ebird_data
 from ignite_recipes.data.frames import as_pandas, is_frame
 from ignite_recipes.data.split import CHECKLIST
@@ -183,7 +183,7 @@ def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
 
     files = find_pictures(path)
     images = read_pictures(files, predictor.input_shape or ())
-    names = [os.fspath(file.relative_to(path)) if path.is_dir() else file.name for file in files]
+    names = [as_text(os.fspath(file.relative_to(path)) if path.is_dir() else file.name) for file in files]
     return Inputs(images, pl.DataFrame({"file": names}), ["file"])
 
 

@@ -18,6 +18,7 @@ from ignite_recipes.answers.report_vectors import vector_sections
 from ignite_recipes.answers.report_windows import window_sections
 from ignite_recipes.answers.run_data import traffic_sides
 from ignite_recipes.answers.trained import Trained, find_trained
+from ignite_recipes.arguments import as_text
 from ignite_recipes.files import replace_file
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
 from ignite_recipes.plotting.histories import Experiment
@@ -88,7 +89,7 @@ def write_report(trained: Trained, inputs: Inputs | None = None, output: str | o
     sections = [*answers, *([] if curves is None else [curves]), run_section(trained), settings_section(trained)]
     subtitle = f"{trained.recipe}, best epoch {trained.epoch}, in {trained.experiment.experiment_dir}"
     page = write_page(f"Report on {trained.name}", subtitle, headline, sections)
-    return replace_file(path, lambda file: file.write(page.encode()))
+    return replace_file(path, lambda file: file.write(as_text(page).encode()))
 
 
 def _answers(trained: Trained, inputs: Inputs) -> tuple[str, list[Section]]:

@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TextIO
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -12,17 +14,22 @@ from ignite_recipes._version import __version__
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.cli import (
     classify,
+    compare,
+    completion,
     evaluate,
     export,
     listing,
     predict,
     report,
     resume_check,
+    show,
     supervised,
     traffic,
     vae,
 )
+from ignite_recipes.cli.result import as_json
 from ignite_recipes.cli.resume_check import NotExactError
+from ignite_recipes.cli.streams import PrintOptions, print_options, printing
 from ignite_recipes.exchange.ranks import LostRankError, lost_rank, rank
 from ignite_recipes.experiments.manager import ExperimentBusyError
 from ignite_recipes.handlers import NonFiniteError, Stopped
@@ -40,28 +47,41 @@ _COMMANDS = {
     "report": report,
     "export": export,
     "list": listing,
+    "show": show,
+    "compare": compare,
     "resume-check": resume_check,
+    "completion": completion,
 }
+"""Each a module with HELP, ``parser()`` and ``main(argv)``, which gives a Result."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0, or 1 for a run that failed, 2 for a mistake of the user, 130 or 143 for a signal."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    to_stderr = logging.StreamHandler()
-    to_stderr.setLevel(logging.WARNING)
-    to_stderr.addFilter(lambda record: rank() == 0)  # the others would say the same once more
-    logging.basicConfig(format="%(message)s", handlers=[to_stderr])
-    logging.getLogger("ignite_recipes").setLevel(logging.INFO)  # for an experiment's run.log
+    options, words = print_options(list(sys.argv[1:] if argv is None else argv))
+    with printing(options) as out:
+        to_stderr = logging.StreamHandler()
+        to_stderr.setLevel(logging.WARNING)
+        to_stderr.addFilter(lambda record: rank() == 0)  # the others would say the same once more
+        logging.basicConfig(format="%(message)s", handlers=[to_stderr])
+        logging.getLogger("ignite_recipes").setLevel(logging.INFO)  # for an experiment's run.log
+        return _run(words, options, out)
+
+
+def _run(argv: list[str], options: PrintOptions, out: TextIO) -> int:
     before = signal.getsignal(signal.SIGTERM)
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C does, also before the training listens
         if not argv or argv[0] not in _COMMANDS:
             return _answer(argv)
-        reached = _COMMANDS[argv[0]].main(argv[1:])
+        result = _COMMANDS[argv[0]].main(argv[1:])
         if rank() == 0:
-            print(reached)  # noqa: T201  # the last line
-    except (NonFiniteError, NotExactError, LostRankError) as error:
+            print(as_json(result.facts) if options.json else result, file=out)  # the last line
+    except NotExactError as error:
+        if options.json:
+            print(as_json(error.facts), file=out)
+        return _complain(error, 1)
+    except (NonFiniteError, LostRankError) as error:
         return _complain(error, 1)
     except (ArgumentError, CheckpointError, ExperimentBusyError, OSError, ValueError) as error:
         return _complain(error, 2)
@@ -94,7 +114,9 @@ def _answer(argv: list[str]) -> int:
     for name, command in _COMMANDS.items():
         commands.add_subcommand(name, command.parser(), help=command.HELP)
     if argv and not argv[0].startswith("-"):
-        raise ValueError(f"the command must be one of {', '.join(_COMMANDS)}; got {argv[0]!r}")
+        near = get_close_matches(argv[0].replace("_", "-"), _COMMANDS, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ValueError(f"the command must be one of {', '.join(_COMMANDS)}; got {argv[0]!r}{hint}")
     parser.parse_args(argv or ["--help"])  # prints and leaves
     return 0
 

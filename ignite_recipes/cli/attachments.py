@@ -23,6 +23,7 @@ __all__ = [
     "checkpoint_to_resume",
     "experiment_handlers",
     "monitored",
+    "reached",
     "require_best",
     "run_handlers",
 ]
@@ -85,6 +86,18 @@ def monitored(settings: dict[str, Any], result: Mapping[str, Any]) -> str:
     """What the best epoch's monitored metric was, for the last line; empty if it is one that the line has anyway."""
     value = result.get(f"best_{settings['monitor']}")
     return "" if value is None else f" ({settings['monitor']} {value:.4g})"
+
+
+def reached(result: Mapping[str, Any], epochs_trained: int) -> dict[str, Any]:
+    """The best epoch of a recipe's result and what it measured, for scripts."""
+    epoch = result["best_epoch"]
+    history = result["history"]
+    return {
+        "best_epoch": epoch,
+        "epochs_trained": epochs_trained,
+        "stopped_early": result["stopped_early"],
+        **{name: values[epoch - 1] for name, values in history.items() if len(values) >= epoch},
+    }
 
 
 def require_best(experiment: ExperimentManager, settings: dict[str, Any], epoch: int | None) -> None:

@@ -16,9 +16,10 @@ from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.answers.run_data import image_dataset
 from ignite_recipes.answers.trained import image_predictor
 from ignite_recipes.checkpoint.manager import CheckpointManager
-from ignite_recipes.cli.attachments import monitored, require_best, run_handlers
+from ignite_recipes.cli.attachments import monitored, reached, require_best, run_handlers
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
-from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.options import add_options, parameter_texts
+from ignite_recipes.cli.result import Result
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers.progress import print_line
@@ -71,11 +72,12 @@ def parser() -> ArgumentParser:
         "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
     )
     add_options(options, BaseDataset.get_dataloaders, ["batch_size", "num_workers"])
-    add_options(options, Trainer, ["patience"])
+    patience = parameter_texts(Trainer)["patience"]
+    options.add_argument("--patience", type=int | None, default=None, help=f"{patience} So does none.")
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Train; what was reached, as one line."""
     return run_experiment("classify", parser(), argv, _load, _train)
 
@@ -116,7 +118,7 @@ def import_file(path: Path) -> None:
         raise ValueError(f"--module must not have the name of another module; got {path.name}: rename it")
 
 
-def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: BaseDataset) -> str:
+def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: BaseDataset) -> Result:
     train_loader, val_loader = dataset.get_dataloaders(settings["batch_size"], settings["num_workers"])
     for line in dataset.decisions:
         logger.info(line)
@@ -142,7 +144,7 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
         CheckpointManager(experiment.checkpoints_dir, settings["save_every"] or settings["epochs"]),
         torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps),
         dataset if settings["reapply_transforms"] else None,
-        patience=settings["patience"],
+        patience=settings["patience"] or 0,
         seed=settings["seed"],
         verbose=True,
         progress=True,
@@ -155,7 +157,8 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
     write_model_file(experiment, "classify", image_predictor(model, dataset), results["best_epoch"])
     trained = len(results["history"]["val_accuracy"])
     early = ", stopped early" if results["stopped_early"] else ""
-    return (
+    return Result(
         f"Best validation accuracy {results['best_accuracy']:.2f}%{monitored(settings, results)}, at epoch "
-        f"{results['best_epoch']} of {trained}{early}; log, curves and checkpoints are in {results['experiment_dir']}"
+        f"{results['best_epoch']} of {trained}{early}; log, curves and checkpoints are in {results['experiment_dir']}",
+        reached(results, trained),
     )

@@ -36,9 +36,8 @@ def check_config_files(command: str, argv: Sequence[str]) -> None:
 def _config_files(argv: Sequence[str]) -> list[Path]:
     """The files that are named with --config, those that there are."""
     named = [(word.partition("="), following) for word, following in pairwise([*argv, ""])]
-    paths = [
-        Path(value if equals else following) for (option, equals, value), following in named if option == "--config"
-    ]
+    values = [value if equals else following for (option, equals, value), following in named if option == "--config"]
+    paths = [Path(value).expanduser() for value in values]
     return [path for path in paths if path.is_file()]
 
 

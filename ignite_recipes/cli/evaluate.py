@@ -9,6 +9,7 @@ from ignite_recipes.answers.inputs import read_inputs, read_validation_data
 from ignite_recipes.answers.measured import show, unit_of_measure
 from ignite_recipes.cli.answering import answer_parser, trained_experiment
 from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.cli.result import Result
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -30,7 +31,7 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Measure; a line for each measure."""
     settings = parse_settings(parser(), argv)
     trained = trained_experiment(settings)
@@ -41,4 +42,11 @@ def main(argv: Sequence[str]) -> str:
         f"{name:<{width}}  {show(value)}{unit_of_measure(trained.predictor, name)}" for name, value in measures.items()
     ]
     on = "the data it was validated on" if settings["file"] is None else settings["file"]
-    return "\n".join([*lines, f"{trained.name} on {on}, with the weights of {trained.path}"])
+    facts = {
+        "experiment": trained.name,
+        "model": trained.path,
+        "file": settings["file"],
+        "measures": measures,
+        "units": {name: unit_of_measure(trained.predictor, name).strip() or None for name in measures},
+    }
+    return Result("\n".join([*lines, f"{trained.name} on {on}, with the weights of {trained.path}"]), facts)

@@ -13,9 +13,11 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.cli.config_files import check_config_files
 from ignite_recipes.cli.options import add_options, new_parser, parse_settings, speak_of_options
+from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.settings import as_config, open_new, reopen
 from ignite_recipes.devices import as_device
 from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero
+from ignite_recipes.experiments.labels import check_name, tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.provenance import note_start
 from ignite_recipes.handlers import Stopped
@@ -42,6 +44,10 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
         type=str | None,
         help="begin a new experiment with the best weights of this one and its settings, changed as you like",
     )
+    options.add_argument(
+        "--name", type=str | None, help="to call the experiment by, besides expN; a fork does not inherit it"
+    )
+    options.add_argument("--tag", type=str | None, help="words to find it by, with commas: --tag small,first")
     options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
     options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
@@ -62,8 +68,8 @@ def run_experiment(
     parser: ArgumentParser,
     argv: Sequence[str],
     load: Callable[[dict[str, Any]], Any],
-    train: Callable[[ExperimentManager, dict[str, Any], Any], str],
-) -> str:
+    train: Callable[[ExperimentManager, dict[str, Any], Any], Result],
+) -> Result:
     """Parse, load the data, make or reopen the experiment, and train.
 
     Args:
@@ -74,12 +80,14 @@ def run_experiment(
         train: from the experiment, the settings and the data; says in one line what was reached.
 
     Returns:
-        What ``train`` says; with ``--print-config`` the settings, as a YAML text.
+        What ``train`` says, with where the experiment is; with ``--print-config`` the settings, as a YAML text.
     """
     check_config_files(command, argv)
     settings = parse_settings(parser, argv)
     if not settings["runs_dir"]:
         raise ValueError("--runs-dir must name a folder; got an empty name")
+    if settings["name"] is not None:
+        check_name(settings["name"])
     if settings["print_config"]:
         return as_config(command, parser, argv, settings)
     join_ranks(as_device(settings["device"]))
@@ -94,7 +102,8 @@ def run_experiment(
             on_rank_zero(
                 lambda: note_start(experiment.experiment_dir, ["ignite-recipes", command, *argv], _file(settings))
             )
-            return train(experiment, settings, data)
+            result = train(experiment, settings, data)
+            return Result(result.text, {**_place(experiment, settings), **result.facts})
     except Exception as error:
         if is_new:
             experiment.discard_unused()
@@ -114,6 +123,17 @@ def run_experiment(
         where = "" if folder == "runs" else f" --runs-dir {shlex.quote(folder)}"
         message = f"stopped; resume with: ignite-recipes {command} --resume {name}{where}"
         raise Stopped(message, signum) from None
+
+
+def _place(experiment: ExperimentManager, settings: dict[str, Any]) -> dict[str, Any]:
+    """Which experiment it is, for scripts."""
+    return {
+        "experiment": os.path.basename(experiment.experiment_dir),
+        "path": experiment.experiment_dir,
+        "name": settings.get("name"),
+        "tags": tags_of(settings),
+        "recipe": settings["recipe"],
+    }
 
 
 def _file(settings: dict[str, Any]) -> str | None:

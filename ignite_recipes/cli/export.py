@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.answering import answer_parser, trained_experiment
 from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.cli.result import Result
 from ignite_recipes.models.export import FORMATS, TOLERANCE, export_model
 
 __all__ = ["HELP", "main", "parser"]
@@ -30,7 +31,7 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Export and compare; what was written, as one line."""
     settings = parse_settings(parser(), argv)
     kind = settings["format"]
@@ -46,4 +47,11 @@ def main(argv: Sequence[str]) -> str:
     except ModuleNotFoundError as error:
         raise ValueError(str(error)) from error
     compared = "" if kind == "safetensors" else f"; its outputs are within {worst:.1g} of the model's own"
-    return f"Wrote {path}, of {trained.name}'s epoch {trained.epoch}{compared}"
+    facts = {
+        "experiment": trained.name,
+        "epoch": trained.epoch,
+        "file": path,
+        "format": kind,
+        "largest_difference": None if kind == "safetensors" else worst,
+    }
+    return Result(f"Wrote {path}, of {trained.name}'s epoch {trained.epoch}{compared}", facts)

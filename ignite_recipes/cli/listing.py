@@ -1,19 +1,18 @@
 """``ignite-recipes list``: what there is: recipes, models, data sets, and experiments with their best results."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.cli.result import Result
 from ignite_recipes.data import DatasetRegistry
-from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
+from ignite_recipes.experiments.summary import Best, Summary, summarize
 from ignite_recipes.models import ModelRegistry
 
-__all__ = ["HELP", "RECIPES", "main", "parser"]
+__all__ = ["HELP", "RECIPES", "columns", "main", "parser"]
 
 HELP = "show recipes, models, data sets, and the experiments with their best results"
 RECIPES = ("classify", "supervised", "traffic", "vae")
@@ -25,48 +24,56 @@ def parser() -> ArgumentParser:
         "list", "Show what there is: recipes, models, data sets, and the experiments with their best results."
     )
     options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    options.add_argument("--tag", type=str | None, help="only the experiments with this tag")
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """The lists, as one text."""
-    folder = parse_settings(parser(), argv)["runs_dir"]
-    lines = [
-        f"recipes      {', '.join(RECIPES)}",
-        f"models       {', '.join(ModelRegistry.names())}",
-        f"data sets    {', '.join(DatasetRegistry.names())}",
-    ]
-    experiments = [*list_experiments(folder), *_without_settings(folder)]
-    if not experiments:
-        return "\n".join([*lines, f"experiments  none in {folder!r} yet"])
-    rows = [("experiment", "recipe", "epochs", "best", "")]
-    rows += [_row(name, ExperimentManager(folder, resume_exp=name)) for name in experiments]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", *table])
+    settings = parse_settings(parser(), argv)
+    folder, tag = settings["runs_dir"], settings["tag"]
+    names = [*list_experiments(folder), *_without_settings(folder)]
+    found = [summarize(ExperimentManager(folder, resume_exp=name)) for name in names]
+    if tag is not None:
+        found = [summary for summary in found if tag in summary.tags]
+    facts = {"recipes": RECIPES, "models": ModelRegistry.names(), "data_sets": DatasetRegistry.names()}
+    lines = [f"{name.replace('_', ' '):<12} {', '.join(values)}" for name, values in facts.items()]
+    table = columns([("experiment", "recipe", "epochs", "best", ""), *map(_row, found)]) if found else []
+    nothing = f"none in {folder!r} yet" if tag is None else f"none in {folder!r} has the tag {tag!r}"
+    shown = ["", *table] if table else [f"experiments  {nothing}"]
+    return Result("\n".join([*lines, *shown]), {**facts, "experiments": [summary.facts() for summary in found]})
 
 
-def _row(name: str, experiment: ExperimentManager) -> tuple[str, str, str, str, str]:
-    settings, notes = {}, []
-    log: dict[str, list[float]] | None = None
-    try:
-        settings = experiment.settings()
-    except (ValueError, OSError) as error:
-        notes.append(str(error))
-    try:
-        log = _log(experiment)
-    except (ValueError, OSError) as error:
-        notes.append(str(error))
-    if source := settings.get("forked_from"):
-        notes.insert(0, f"forked from {source}")
-    trained = "?" if log is None else int(log["epoch"][-1]) if log.get("epoch") else 0
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose columns are as wide as their cells ask for.
+
+    >>> columns([("", "exp1"), ("seed", "3")])
+    ['      exp1', 'seed  3']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(summary: Summary) -> tuple[str, str, str, str, str]:
+    settings, best, trained = summary.settings, summary.best, summary.epochs_trained
+    notes = [f"forked from {source}"] if (source := settings.get("forked_from")) else []
+    if summary.name is not None:
+        notes.insert(0, summary.name)
+    if summary.tags:
+        notes.append(f"[{', '.join(summary.tags)}]")
     return (
-        name,
+        summary.experiment,
         str(settings.get("recipe", "?")),
-        f"{trained}/{settings.get('epochs', '?')}",
-        "?" if log is None else _best(log),
-        " ".join("; ".join(notes).split()),
+        f"{'?' if trained is None else trained}/{settings.get('epochs', '?')}",
+        "?" if summary.log is None else "-" if best is None else f"{best}{_accuracy(summary, best)}",
+        "; ".join([*notes, *summary.notes]),
     )
+
+
+def _accuracy(summary: Summary, best: Best) -> str:
+    """What a loss says to few."""
+    accuracy = summary.at(best.epoch).get("val_accuracy")
+    return "" if accuracy is None or best.metric == "val_accuracy" else f" (val_accuracy {accuracy:.5g}%)"
 
 
 def _without_settings(folder: str) -> list[str]:
@@ -76,21 +83,3 @@ def _without_settings(folder: str) -> list[str]:
         path.parent.name for name in ("training_log.csv", "checkpoints") for path in Path(folder).glob(f"[!.]*/{name}")
     }
     return sorted(found - known)
-
-
-def _log(experiment: ExperimentManager) -> dict[str, list[float]]:
-    try:
-        return read_training_log(experiment.log_file)
-    except FileNotFoundError:
-        return {}
-
-
-def _best(log: dict[str, Any]) -> str:
-    """The best accuracy where there is one, else the lowest loss, of validation data where there are."""
-    for metric, sign, unit in (("val_accuracy", -1, "%"), ("val_loss", 1, ""), ("train_loss", 1, "")):
-        pairs = zip(log.get(metric, []), log.get("epoch", []), strict=False)
-        known = [(sign * value, epoch) for value, epoch in pairs if math.isfinite(value)]
-        if known:
-            value, epoch = min(known)
-            return f"{metric} {abs(value):.5g}{unit} at epoch {epoch}"
-    return "-"

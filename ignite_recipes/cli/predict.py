@@ -11,6 +11,7 @@ from ignite_recipes.answers.predicting import predict_inputs
 from ignite_recipes.answers.trained import Trained
 from ignite_recipes.cli.answering import answer_parser, trained_experiment
 from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.cli.result import Result
 from ignite_recipes.files import replace_file
 from ignite_recipes.models import TablePredictor
 from ignite_recipes.models.vector_embedder import WHAT
@@ -48,7 +49,7 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Predict and write; what was done, as one line."""
     settings = parse_settings(parser(), argv)
     output = Path(settings["output"]).expanduser()
@@ -64,9 +65,19 @@ def main(argv: Sequence[str]) -> str:
     inputs = read_validation_data(trained) if settings["file"] is None else read_inputs(trained, settings["file"])
     predictions = predict_inputs(trained, inputs, settings["id"], settings["what"])
     write_frame(predictions, output)
-    of = f" {trained.predictor.target.name!r} of" if isinstance(trained.predictor, TablePredictor) else ""
+    target = trained.predictor.target.name if isinstance(trained.predictor, TablePredictor) else None
+    of = "" if target is None else f" {target!r} of"
     done = f"Predicted{of} {predictions.height} rows with {trained.path}"
-    return f"{done}{_found(trained, inputs, predictions)}; the predictions are in {output}"
+    found = _found(trained, inputs, predictions)
+    facts = {
+        "experiment": trained.name,
+        "model": trained.path,
+        "rows": predictions.height,
+        "columns": predictions.columns,
+        "output": output,
+        "measures": found,
+    }
+    return Result(f"{done}{_told(target, found)}; the predictions are in {output}", facts)
 
 
 def write_frame(frame: "pl.DataFrame", output: Path) -> None:
@@ -74,21 +85,26 @@ def write_frame(frame: "pl.DataFrame", output: Path) -> None:
     replace_file(output, getattr(frame, _WRITERS[output.suffix]))
 
 
-def _found(trained: Trained, inputs: Inputs, predictions: "pl.DataFrame") -> str:
-    """How good the predictions of a table are, where the target is known."""
+def _found(trained: Trained, inputs: Inputs, predictions: "pl.DataFrame") -> dict[str, float] | None:
+    """How good the predictions of a table are, where the target is known; None where what it holds is another thing."""
     if not isinstance(trained.predictor, TablePredictor) or inputs.targets is None:
-        return ""
+        return {}
     target = trained.predictor.target
     truth = inputs.data[target.name]
     known = truth.is_not_null()
     try:
         right, guess = (target.encode(column.filter(known)) for column in (truth, predictions["prediction"]))
     except ValueError:
-        return (
-            f"; what the column {target.name!r} holds is not what was trained on, so that nothing is compared with it"
-        )
+        return None
     if target.classes:
-        shown = f"accuracy {100 * (right == guess).double().mean().item():.2f}%"
-    else:
-        shown = f"RMSE {(right - guess).double().square().mean().sqrt().item() * target.scale:.4g}"
-    return f"; {shown} on the {len(right)} of them whose target is known"
+        return {"accuracy": 100 * (right == guess).double().mean().item(), "rows": len(right)}
+    return {"rmse": (right - guess).double().square().mean().sqrt().item() * target.scale, "rows": len(right)}
+
+
+def _told(target: str | None, found: dict[str, float] | None) -> str:
+    if found is None:
+        return f"; what the column {target!r} holds is not what was trained on, so that nothing is compared with it"
+    if not found:
+        return ""
+    shown = f"accuracy {found['accuracy']:.2f}%" if "accuracy" in found else f"RMSE {found['rmse']:.4g}"
+    return f"; {shown} on the {found['rows']} of them whose target is known"

@@ -8,6 +8,7 @@ from ignite_recipes.answers.inputs import read_inputs
 from ignite_recipes.answers.reporting import write_report
 from ignite_recipes.cli.answering import answer_parser, trained_experiment
 from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.cli.result import Result
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -33,10 +34,11 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Write the page; where it is, as one line."""
     settings = parse_settings(parser(), argv)
     trained = trained_experiment(settings)
     inputs = None if settings["file"] is None else read_inputs(trained, settings["file"])
     path = write_report(trained, inputs, settings["output"])
-    return f"The report on {trained.name} is in {path}: open it in a browser"
+    text = f"The report on {trained.name} is in {path}: open it in a browser"
+    return Result(text, {"experiment": trained.name, "report": path})

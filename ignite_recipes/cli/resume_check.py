@@ -3,7 +3,7 @@
 import contextlib
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,8 @@ from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.checkpoint.resume_check import ResumeReport, choose_cuts, first_difference
 from ignite_recipes.checkpoint.run import how_far
 from ignite_recipes.cli import classify, supervised, traffic, vae
-from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.cli.options import add_print_options, parse_settings
+from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, read_training_log
 from ignite_recipes.handlers import Stopped
 
@@ -28,20 +29,26 @@ _EPOCHS = ["--epochs", "2"]  # unless the options say otherwise
 
 
 class NotExactError(Exception):
-    """A resumed run has ended otherwise than the uninterrupted one."""
+    """A resumed run has ended otherwise than the uninterrupted one; ``facts`` say which, for scripts."""
+
+    def __init__(self, message: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.facts = facts
 
 
 def parser() -> ArgumentParser:
     """The command's options, for the list of commands; a recipe's own parser reads its options."""
-    return ArgumentParser(
+    options = ArgumentParser(
         prog="ignite-recipes resume-check",
         description=f"{HELP}. RECIPE is one of {', '.join(_RECIPES)}. A small training (2 epochs unless --epochs says "
         "otherwise) is run whole, again, and cut at several points by a signal and resumed; weights, optimizer, "
         "history, log and every handler's state must be equal to the last bit. Nothing is kept.",
     )
+    add_print_options(options)
+    return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Run the check and print what each run came to; the verdict as one line.
 
     Raises:
@@ -60,10 +67,20 @@ def main(argv: Sequence[str]) -> str:
             raise ValueError(f"resume-check makes experiments of its own, in a temporary folder; leave out --{named}")
     with tempfile.TemporaryDirectory() as folder:
         report = _check(name, [*options, "--runs-dir", folder], Path(folder), settings["epochs"])
+    facts = {
+        "recipe": name,
+        "is_exact": report.is_exact,
+        "difference_of_a_repeated_run": report.repeated,
+        "cuts": [
+            {"epoch": epoch, "batch": batch, "difference": difference}
+            for (epoch, batch), difference in report.differences.items()
+        ],
+    }
     print(report)  # noqa: T201  # what was asked for
     if not report.is_exact:
-        raise NotExactError(f"{name} does not resume exactly on this machine, with these options")
-    return f"{name} resumes exactly on this machine: {len(report.differences)} cuts, all equal to the uninterrupted run"
+        raise NotExactError(f"{name} does not resume exactly on this machine, with these options", facts)
+    cuts = len(report.differences)
+    return Result(f"{name} resumes exactly on this machine: {cuts} cuts, all equal to the uninterrupted run", facts)
 
 
 def _check(name: str, options: list[str], folder: Path, epochs: int) -> ResumeReport:

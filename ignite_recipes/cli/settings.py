@@ -10,13 +10,15 @@ from jsonargparse import ArgumentError, ArgumentParser
 from ignite_recipes.cli.config_files import names_runs_dir
 from ignite_recipes.cli.listing import RECIPES
 from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.manager import ExperimentManager
 
 __all__ = ["as_config", "open_new", "own_settings", "reopen"]
 
 # Where the experiment is, and what to do with it; no settings of it.
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration", "print_config")
-_FREE_ON_RESUME = ("epochs", "device", "module", "data_root", "stretch_schedule")
+_NOT_INHERITED = ("name",)  # it tells experiments apart
+_FREE_ON_RESUME = ("epochs", "name", "tag", "device", "module", "data_root", "stretch_schedule")
 
 
 def open_new(
@@ -62,7 +64,7 @@ def reopen(
     return experiment, settings
 
 
-def as_config(command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]) -> str:
+def as_config(command: str, parser: ArgumentParser, argv: Sequence[str], given: dict[str, Any]) -> Result:
     """The settings of the run that these arguments ask for, where it is included, as a file for ``--config``."""
     import yaml
 
@@ -74,7 +76,8 @@ def as_config(command: str, parser: ArgumentParser, argv: Sequence[str], given: 
     if names_runs_dir(argv):
         where["runs_dir"] = settings["runs_dir"]
     settings = {name: value for name, value in own_settings(settings).items() if name != "forked_from"}
-    return str(yaml.safe_dump({**where, **settings}, sort_keys=False)).rstrip()
+    settings = {**where, **settings}
+    return Result(str(yaml.safe_dump(settings, sort_keys=False)).rstrip(), settings)
 
 
 def _settings_of_new(
@@ -84,7 +87,7 @@ def _settings_of_new(
         return {**given, "forked_from": None}
     folder, name = _place(given, "fork")
     own = _settings_of(command, parser, ExperimentManager(folder, resume_exp=name))
-    return parse_settings(parser, argv, own)
+    return parse_settings(parser, argv, {**own, **dict.fromkeys(_NOT_INHERITED)})
 
 
 def _place(given: dict[str, Any], option: str) -> tuple[str, str]:

@@ -14,10 +14,12 @@ from ignite_recipes.cli.attachments import (
     checkpoint_to_resume,
     experiment_handlers,
     monitored,
+    reached,
     require_best,
 )
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
 from ignite_recipes.data import create_dataloaders
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -66,7 +68,7 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Train; what was reached, as one line."""
     return run_experiment("supervised", parser(), argv, _load, _train)
 
@@ -79,7 +81,7 @@ def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset] | Non
 
 def _train(
     experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset] | None
-) -> str:
+) -> Result:
     best = best_checkpoint(experiment, settings, MODES)
     unit = "cross-entropy, nats" if data is not None else "loss"
     arguments = {
@@ -109,9 +111,10 @@ def _train(
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""
-    return (
+    return Result(
         f"Validation accuracy {accuracy:.2f}%{monitored(settings, result)} at epoch {epoch} of "
         f"{result['epochs_trained']}{early}, {verdict} than "
         f"the {guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
-        f"{experiment.experiment_dir}"
+        f"{experiment.experiment_dir}",
+        {**reached(result, result["epochs_trained"]), "baseline": {"accuracy": guess}, "is_better": accuracy > guess},
     )

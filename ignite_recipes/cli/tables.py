@@ -6,8 +6,9 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.answers.model_files import write_model_file
-from ignite_recipes.cli.attachments import monitored, require_best
-from ignite_recipes.cli.options import add_options, parameter_texts
+from ignite_recipes.cli.attachments import monitored, reached, require_best
+from ignite_recipes.cli.options import add_options, option_names, parameter_texts
+from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.recipes import train_on_table
 
@@ -25,7 +26,7 @@ def add_table_options(options: ArgumentParser) -> None:
     options.add_argument("--target", type=str | None, help="the column of the file to predict")
     add_options(options, train_on_table, ["task", "val_size", "max_categories"])
     for name in ("group", "time"):
-        options.add_argument(f"--{name}", type=str | None, help=texts[name])
+        options.add_argument(*option_names(name), type=str | None, help=texts[name])
     options.add_argument("--ignore", type=str, nargs="*", default=[], help=texts["ignore"])
     options.add_argument("--class-weights", type=dict[str, float] | str | None, help=texts["class_weights"])
 
@@ -53,7 +54,7 @@ def _defaults() -> dict[str, Any]:
     return {name: parameter.default for name, parameter in inspect.signature(train_on_table).parameters.items()}
 
 
-def train_table(experiment: ExperimentManager, settings: dict[str, Any], arguments: dict[str, Any]) -> str:
+def train_table(experiment: ExperimentManager, settings: dict[str, Any], arguments: dict[str, Any]) -> Result:
     """Train on the file; what was reached, as one line.
 
     Args:
@@ -72,14 +73,20 @@ def train_table(experiment: ExperimentManager, settings: dict[str, Any], argumen
     if "accuracy" in metrics:
         is_better = metrics["accuracy"] > baseline["accuracy"]
         balanced = f"(balanced {metrics['balanced_accuracy']:.2f}%)"
-        reached = f"Validation accuracy {metrics['accuracy']:.2f}% {balanced}{monitored(settings, result)} {place}"
+        best = f"Validation accuracy {metrics['accuracy']:.2f}% {balanced}{monitored(settings, result)} {place}"
         guess = f"the {baseline['accuracy']:.2f}% of always guessing the most frequent class"
     else:
         is_better = metrics["rmse"] < baseline["rmse"]
         r2 = f"(R2 {metrics['r2']:.3f})"
-        reached = f"Validation RMSE {metrics['rmse']:.4g} {r2}{monitored(settings, result)} {place}"
+        best = f"Validation RMSE {metrics['rmse']:.4g} {r2}{monitored(settings, result)} {place}"
         guess = f"the {baseline['rmse']:.4g} of always guessing the mean"
-    return (
-        f"{reached}, {'better' if is_better else 'no better'} than {guess}; curves and checkpoints are in {folder}, "
-        f"to predict with: ignite-recipes predict {folder} FILE"
+    return Result(
+        f"{best}, {'better' if is_better else 'no better'} than {guess}; curves and checkpoints are in {folder}, "
+        f"to predict with: ignite-recipes predict {folder} FILE",
+        {
+            **reached(result, result["epochs_trained"]),
+            "metrics": metrics,
+            "baseline": baseline,
+            "is_better": is_better,
+        },
     )

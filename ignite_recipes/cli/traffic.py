@@ -17,7 +17,8 @@ from ignite_recipes.cli.attachments import (
     require_best,
 )
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
-from ignite_recipes.cli.options import add_options, parameter_texts
+from ignite_recipes.cli.options import add_options, option_names, parameter_texts
+from ignite_recipes.cli.result import Result
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
 from ignite_recipes.data.deadband import Limits
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -53,7 +54,7 @@ def parser() -> ArgumentParser:
     texts, kinds = parameter_texts(TrafficParameters), get_type_hints(TrafficParameters)
     for name, value in _parameters().items():
         default = _BATCH_SIZE if name == "batch_size" else value
-        options.add_argument(f"--{name.replace('_', '-')}", type=kinds[name], default=default, help=texts[name])
+        options.add_argument(*option_names(name), type=kinds[name], default=default, help=texts[name])
     return options
 
 
@@ -63,7 +64,7 @@ def _parameters() -> dict[str, Any]:
     return {name: value for name, value in defaults.items() if name not in (*_OWN, *_OF_THE_DATA)}
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Train; what was reached, as one line."""
     return run_experiment("traffic", parser(), argv, traffic_sides, _train)
 
@@ -72,7 +73,7 @@ def _train(
     experiment: ExperimentManager,
     settings: dict[str, Any],
     data: tuple[TrafficArrays, TrafficArrays, Limits, list[str]],
-) -> str:
+) -> Result:
     train, val, limits, names = data
     parameters = getDefaultModelParams(settings["len_source"], settings["len_target"], train)
     parameters |= {name: settings[name] for name in (*_parameters(), "seed")}
@@ -96,13 +97,20 @@ def _train(
     return _verdict(reports, info, experiment.experiment_dir, monitored(settings, info))
 
 
-def _verdict(reports: dict[str, dict[str, float]], info: dict[str, Any], folder: str, monitored: str) -> str:
+def _verdict(reports: dict[str, dict[str, float]], info: dict[str, Any], folder: str, monitored: str) -> Result:
     model, *baselines = reports.values()
     best_mse = min(report["traffic_mse"] for report in baselines)
     best_kappa = max(report["kappa"] for report in baselines)
     beats = model["traffic_mse"] < best_mse and model["kappa"] > best_kappa
-    return (
+    return Result(
         f"Traffic: mean squared error {model['traffic_mse']:.4f} and kappa {model['kappa']:.3f}{monitored} at epoch "
         f"{info['best_epoch']} of {info['total_epochs_trained']}, {'better' if beats else 'no better'} than the "
-        f"baselines ({best_mse:.4f}, {best_kappa:.3f}); curves and checkpoints are in {folder}"
+        f"baselines ({best_mse:.4f}, {best_kappa:.3f}); curves and checkpoints are in {folder}",
+        {
+            "best_epoch": info["best_epoch"],
+            "epochs_trained": info["total_epochs_trained"],
+            "metrics": model,
+            "baselines": {name: report for name, report in reports.items() if name != "model"},
+            "is_better": beats,
+        },
     )

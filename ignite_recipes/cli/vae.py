@@ -9,9 +9,10 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.answers.run_data import vae_matrix, vae_sides
 from ignite_recipes.checkpoint.model_file import load_checkpoint
-from ignite_recipes.cli.attachments import best_checkpoint, checkpoint_to_resume, experiment_handlers
+from ignite_recipes.cli.attachments import best_checkpoint, checkpoint_to_resume, experiment_handlers, reached
 from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.result import Result
 from ignite_recipes.data import create_dataloaders, create_species_matrix, load_ebird_data, split_train_val
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -51,12 +52,12 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
+def main(argv: Sequence[str]) -> Result:
     """Train; what was reached, as one line."""
     return run_experiment("vae", parser(), argv, vae_matrix, _train)
 
 
-def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[Any, list[str] | None]) -> str:
+def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[Any, list[str] | None]) -> Result:
     matrix, names = data
     train, val = vae_sides(matrix, names, settings)
     train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
@@ -82,12 +83,13 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[
     load_checkpoint(best.path, model, averaged=None)
     on_rank_zero(lambda: save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names))
     write_model_file(experiment, "vae", VectorEmbedder(model, feature_names=names), best.best_epoch)
-    trained = len(history["val_loss"])
+    trained, epoch = len(history["val_loss"]), best.best_epoch or 0
     early = ", stopped early" if trained < settings["epochs"] else ""
-    reached = f"validation loss {best.best:.3f} nats per vector"
+    measured = f"validation loss {best.best:.3f} nats per vector"
     if best.metric != "val_loss":
-        reached = f"{best.metric} {best.best:.4g}"
-    return (
-        f"Best {reached}, at epoch {best.best_epoch} of {trained}{early}; "
-        f"model, curves and checkpoints are in {experiment.experiment_dir}"
+        measured = f"{best.metric} {best.best:.4g}"
+    return Result(
+        f"Best {measured}, at epoch {epoch} of {trained}{early}; "
+        f"model, curves and checkpoints are in {experiment.experiment_dir}",
+        reached({"best_epoch": epoch, "history": history, "stopped_early": bool(early)}, trained),
     )

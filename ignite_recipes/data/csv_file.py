@@ -2,10 +2,14 @@
 
 import csv
 import gzip
+import os
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from ignite_recipes.arguments import as_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,9 +53,10 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
             "schema_overrides": {name: pl.String for name in text_columns if name in names},
             "decimal_comma": separator == ";" and re.search(r"(?<!\d)\d+,\d+(?!\d)", start) is not None,
         }
+        name = as_text(os.fspath(path))  # polars takes no other
         if _is_gzip(path):
-            return pl.read_csv(path, **how)
-        return pl.scan_csv(path, **how).collect(engine="streaming")  # takes less memory
+            return pl.read_csv(name, **how)
+        return pl.scan_csv(name, **how).collect(engine="streaming")  # takes less memory
 
     try:
         try:
@@ -83,7 +88,7 @@ def _start_of(path: Path) -> str:
     with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
         try:
             start = file.read(_START)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} must be a whole gzip file: {error}") from error
     if not start.strip():
         raise ValueError(f"{path} must hold a line of column names and rows; it is empty")
@@ -119,7 +124,7 @@ def _complain(path: Path, separator: str, num_columns: int) -> None:
         raise ValueError(
             f"{path} must be UTF-8 text; got {_bad_bytes(path)}: save it as UTF-8, e.g. iconv -f WINDOWS-1252 -t UTF-8"
         ) from error
-    except (EOFError, csv.Error) as error:
+    except (EOFError, OSError, csv.Error, zlib.error) as error:
         raise ValueError(f"{path} must be a sound CSV file: {error}") from error
 
 

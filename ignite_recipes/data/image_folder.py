@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ignite_recipes.arguments import listed, whole_number
+from ignite_recipes.arguments import as_text, listed, whole_number
 from ignite_recipes.data.image_decoding import Header, ImagesOnDisk, read_headers
 from ignite_recipes.data.image_files import ImageFiles, find_images
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
@@ -84,7 +84,7 @@ def image_folder(
         sides[1].in_memory() if in_memory else sides[1],
         numbers[val],
         name=root.resolve().name,
-        class_names=files.classes,
+        class_names=[as_text(name) for name in files.classes],
         transform=transform,
         val_transform=val_transform,
         seed=seed,
@@ -157,5 +157,5 @@ def _identity(root: Path, paths: Sequence[Path]) -> str:
     """By what the files are known again: their number, and a hash of their names and sizes."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(as_text(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0").encode())
     return f"{len(paths)} files, {digest.hexdigest()[:16]}"

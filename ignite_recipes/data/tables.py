@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from ignite_recipes.arguments import as_text
 from ignite_recipes.data.csv_file import check_names, read_csv
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def _read_file(path: Path, text_columns: Sequence[str]) -> "pl.DataFrame":
             f"the ending {''.join(endings[-2:])!r}: rename or convert it"
         )
     try:
-        return pl.read_parquet(path) if kind in PARQUET else pl.read_ipc(path)
+        name = as_text(os.fspath(path))  # polars takes no other
+        return pl.read_parquet(name) if kind in PARQUET else pl.read_ipc(name)
     except PermissionError:
         raise
     except (PolarsError, OSError) as error:  # polars takes a number in a file of another kind for a place in it

@@ -13,6 +13,7 @@ from typing import Any
 from ignite_recipes.checkpoint.newest import best_weights
 from ignite_recipes.devices import get_device
 from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero, rank
+from ignite_recipes.experiments.labels import with_label
 from ignite_recipes.files import flush_folder, lock_file, replace_file
 
 __all__ = ["ExperimentBusyError", "ExperimentManager", "list_experiments"]
@@ -45,7 +46,8 @@ class ExperimentManager:
 
     Args:
         base_dir: holds the experiments; made if missing.
-        resume_exp: the name of the experiment to resume, e.g. ``"exp5"``.
+        resume_exp: the name of the experiment to resume, e.g. ``"exp5"``, or the ``name`` in its settings, or a tag
+            there that no other experiment has.
         fork_exp: the name of an experiment from which a new one takes its settings and its weights: those of
             ``best_model.pt``, or of the latest epoch there is if that one is missing or damaged.
         settings: of a new experiment; they go before those of the one that is forked. Written to
@@ -151,7 +153,7 @@ class ExperimentManager:
         if is_open or rank():
             yield  # a block inside another one: once is enough
             return
-        to_file = logging.FileHandler(path, encoding="utf-8", delay=True)
+        to_file = logging.FileHandler(path, encoding="utf-8", delay=True, errors="backslashreplace")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         # Python prints warnings only as long as there is no handler at all; they are to be seen as before.
         printer = None if _package_logger.hasHandlers() else logging.lastResort
@@ -186,7 +188,7 @@ def list_experiments(base_dir: str | os.PathLike[str]) -> list[str]:
     >>> list_experiments("no such folder")
     []
     """
-    names = [path.parent.name for path in Path(base_dir).glob("[!.]*/config.yaml")]
+    names = [path.parent.name for path in Path(base_dir).expanduser().glob("[!.]*/config.yaml")]
     # split gives text, digits, text, ...: at one place of the lists there is always the same of the two
     return sorted(names, key=lambda name: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)])
 
@@ -255,10 +257,21 @@ def _find(base: Path, name: str) -> Path:
     if name.startswith(".") or "\0" in name or not name or Path(name).name != name:
         raise ValueError(f"an experiment is named like exp5, without a path; got {name!r}")
     folder = base / name
+    if not os.path.isdir(folder) and (labelled := with_label(_all_settings(base), name, base)) is not None:
+        return base / labelled
     if not os.path.isdir(folder):
         known = ", ".join(list_experiments(base)) or "none"
         raise FileNotFoundError(f"no experiment {name!r} in {str(base)!r}; there are: {known}")
     return folder
+
+
+def _all_settings(base: Path) -> dict[str, dict[str, Any]]:
+    """Of the experiments whose settings can be read, by the names of their folders."""
+    found = {}
+    for name in list_experiments(base):
+        with suppress(ValueError, OSError):
+            found[name] = _read_settings(base / name / "config.yaml")
+    return found
 
 
 def _name_of(source: Path, base: Path) -> str:

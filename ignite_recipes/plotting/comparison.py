@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ignite_recipes.experiments.differences import difference_labels
+from ignite_recipes.experiments.summary import summarize
 from ignite_recipes.plotting.histories import Columns, Experiment, columns_of, epochs_of, find_experiment, read_columns
 from ignite_recipes.plotting.quantities import PARTS, loss_unit, name_of, part_of, title, unit_of
 from ignite_recipes.plotting.style import COLORS, LINES, MARKERS, curve_legend, draw_curve, epoch_axis, new_figure
@@ -44,7 +46,8 @@ def compare_experiments(
 ) -> "Figure":
     """Draw one metric of several experiments in one picture, with the best epoch of each.
 
-    The best epoch has a large marker, and its value stands next to the picture.
+    The best epoch has a large marker, and its value stands next to the picture, after what the experiment is called
+    and the settings in which it differs from the others, three at most.
 
     Args:
         experiments: a list of experiments, each an :class:`ExperimentManager`, the path of its folder, or its
@@ -97,7 +100,7 @@ def compare_experiments(
 
 
 def _read_all(experiments: Any, runs_dir: str | os.PathLike[str]) -> dict[str, Columns]:
-    """The columns of each experiment, by its label: its name or, where two have the same one, its path."""
+    """The columns of each experiment, by its name, or its path where two have the same one, and what differs."""
     if isinstance(experiments, Mapping):
         return {
             str(label): columns_of(one) if isinstance(one, Mapping) else read_columns(find_experiment(one, runs_dir))
@@ -107,9 +110,15 @@ def _read_all(experiments: Any, runs_dir: str | os.PathLike[str]) -> dict[str, C
         raise TypeError(f"experiments must be a list of experiments; got {experiments!r}: put it in brackets")
     managers = [find_experiment(one, runs_dir) for one in _not_empty(list(experiments))]
     names = [os.path.basename(manager.experiment_dir) for manager in managers]
-    return {
-        name if names.count(name) == 1 else manager.experiment_dir: read_columns(manager)
+    found = {
+        name if names.count(name) == 1 else manager.experiment_dir: manager
         for name, manager in zip(names, managers, strict=True)
+    }
+    summaries = {label: summarize(manager) for label, manager in found.items()}
+    differences = difference_labels({label: summary.settings for label, summary in summaries.items()})
+    said = {label: ", ".join(filter(None, (one.name, differences[label]))) for label, one in summaries.items()}
+    return {
+        f"{label} ({said[label]})" if said[label] else label: read_columns(manager) for label, manager in found.items()
     }
 
 

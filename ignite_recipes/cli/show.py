@@ -1,0 +1,104 @@
+"""``ignite-recipes show EXPERIMENT``: what it is, what it was started with, and what it reached."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from ignite_recipes.cli.answering import named_experiment
+from ignite_recipes.cli.listing import columns
+from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.cli.result import Result
+from ignite_recipes.experiments.provenance import read_provenance
+from ignite_recipes.experiments.summary import Summary, summarize
+
+__all__ = ["HELP", "main", "parser"]
+
+HELP = "show an experiment: its settings, how it was started, what it reached: show exp1"
+
+
+def parser() -> ArgumentParser:
+    """The command's options."""
+    options = new_parser(
+        "show", "Show an experiment: what it reached, its settings, how it was started, and its files."
+    )
+    options.add_argument("experiment", type=str, help="e.g. exp1, runs/exp1, or its name")
+    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    return options
+
+
+def main(argv: Sequence[str]) -> Result:
+    """What is known of it, a line each."""
+    experiment = named_experiment(parse_settings(parser(), argv))
+    summary = summarize(experiment)
+    best = summary.best
+    measured = {} if best is None else summary.at(best.epoch)
+    starts, files = read_provenance(experiment.experiment_dir), _files(Path(experiment.experiment_dir))
+    facts = {
+        **summary.facts(),
+        "measured_at_best": measured,
+        "settings": summary.settings,
+        "starts": starts,
+        "files": files,
+    }
+    parts = [
+        _part("", _reached(summary)),
+        _part(f"measured at epoch {best.epoch}" if best else "", {name: f"{v:.5g}" for name, v in measured.items()}),
+        _part("settings", summary.settings),
+        *[_part("started" if number == 0 else "resumed", _start(start)) for number, start in enumerate(starts)],
+        _part("files", {name: _size(size) for name, size in files.items()}),
+    ]
+    return Result("\n\n".join(part for part in parts if part), facts)
+
+
+def _reached(summary: Summary) -> dict[str, Any]:
+    trained = "?" if summary.epochs_trained is None else summary.epochs_trained
+    known = {
+        "experiment": summary.path,
+        "name": summary.name,
+        "tags": ", ".join(summary.tags) or None,
+        "recipe": summary.settings.get("recipe", "?"),
+        "forked from": summary.settings.get("forked_from"),
+        "epochs": f"{trained}/{summary.settings.get('epochs', '?')}",
+        "best": summary.best,
+        "note": "; ".join(summary.notes) or None,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _start(start: Mapping[str, Any]) -> dict[str, Any]:
+    """A start, as far as its file tells: that may come from another version, or from somebody's hand."""
+    git, data, versions = (_mapping(start.get(name)) for name in ("git", "data", "versions"))
+    command = start.get("command")
+    known = {
+        "at": start.get("started_at"),
+        "in": start.get("working_directory"),
+        "command": shlex.join(map(str, command)) if isinstance(command, list) else None,
+        "commit": f"{git.get('commit')}{', with changes' if git.get('changed') else ''}" if git else None,
+        "data": f"{data.get('path')}, sha256 {str(data.get('sha256'))[:12]}" if data else None,
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) if versions else None,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _part(title: str, values: Mapping[str, Any]) -> str:
+    indent = "  " if title else ""
+    rows = [(indent + name, "none" if value is None else str(value)) for name, value in values.items()]
+    return "\n".join([*([title] if title else []), *columns(rows)]) if rows else ""
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """The sizes of an experiment's files, in bytes."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {os.fspath(path.relative_to(folder)): path.stat().st_size for path in found}
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} bytes"
