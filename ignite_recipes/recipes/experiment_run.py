@@ -231,7 +231,10 @@ class _KeepSettings:
         return "settings to config.yaml"
 
     def attach(self, trainer: TrainingEngine) -> None:
-        trainer.add_event_handler(Events.STARTED, self.run.write_settings)
+        trainer.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, trainer: TrainingEngine) -> None:
+        self.run.write_settings(trainer)
 
 
 class _InitialWeights:

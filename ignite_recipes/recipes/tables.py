@@ -178,8 +178,8 @@ def train_on_table(
     options["metrics"] = _in_units(options["metrics"], table.target)  # type: ignore[typeddict-item]
     train_loader, val_loader = create_dataloaders(table.train, table.val, batch_size, num_workers)
     told = {
-        **_where(data, table.target, val_data, settings),
         **settings,
+        **_where(data, table.target, val_data, settings),
         **network,
         "split_seed": split_seed,
         "learning_rate": learning_rate,
@@ -247,9 +247,9 @@ def _unscaled(scale: float, mean: float, outputs: Tensor, targets: Tensor) -> tu
 
 def _where(data: Any, target: TableTarget, val_data: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """By what an experiment finds the rows again that were validated on: only where all of it is in one file."""
-    is_found = is_path(data) and val_data is None and not {settings["group"], settings["time"]} & {True}
-    names = {name: settings[name] or None for name in ("group", "time")}
-    return {"file": os.path.abspath(data) if is_found else None, "target": target.name, **names}
+    by = {name: settings[name] or None for name in ("group", "time")}
+    is_found = is_path(data) and val_data is None and True not in by.values()
+    return {"file": os.path.abspath(data) if is_found else None, "target": target.name, **by}
 
 
 def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:
