@@ -23,7 +23,7 @@ from ignite_recipes.handlers import (
     EpochAverages,
     History,
 )
-from ignite_recipes.loading.given import as_loaders
+from ignite_recipes.loading.given import as_loaders, settings_of
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.recipes.assembly import (
@@ -284,7 +284,9 @@ class Trainer:
         }
 
     def _predictor(self) -> ArrayPredictor:
-        return self._loss.predictor(self.model, getattr(self.dataset, "class_names", None))
+        return self._loss.predictor(
+            self.model, getattr(self.dataset, "class_names", None) or settings_of(self.train_loader).get("class_names")
+        )
 
     def _say_what_is_lost(self) -> None:
         if self.checkpoint_manager is None and not self._has_said:

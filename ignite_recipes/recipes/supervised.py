@@ -241,7 +241,8 @@ def train_model_advanced(
     with run.open("train_model_advanced", described(model, train_loader, options, settings)):
         run.attach(trainer, options, measuring, "loss", _savers(checkpoint_dir, model_name, measuring, options))
         train_to(epochs, trainer, train_loader, options, settings)
-        run.write_model(lambda: loss.predictor(model), best.best_epoch)
+        names = data_settings.get("class_names")
+        run.write_model(lambda: loss.predictor(model, names), best.best_epoch)
     best_values = measuring.best(history, best.best_epoch, watched)
     return {
         "best_val_loss": best.best_loss if measuring.monitor == watched else best_values[f"best_{watched}"],
