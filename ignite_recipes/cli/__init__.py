@@ -14,6 +14,7 @@ from ignite_recipes.cli import (
     classify,
     evaluate,
     export,
+    find_lr,
     listing,
     predict,
     report,
@@ -40,6 +41,7 @@ _COMMANDS = {
     "report": report,
     "export": export,
     "list": listing,
+    "find-lr": find_lr,
     "resume-check": resume_check,
 }
 

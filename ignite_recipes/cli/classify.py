@@ -15,7 +15,7 @@ from torch import nn
 from ignite_recipes.answers.run_data import image_dataset
 from ignite_recipes.answers.trained import image_predictor
 from ignite_recipes.cli.attachments import monitored, require_best
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.handlers.progress import print_line
@@ -73,9 +73,9 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
-    """Train; what was reached, as one line."""
-    return run_experiment("classify", parser(), argv, _load, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> str:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("classify", parser(), argv, _load, _train)
 
 
 def _load(settings: dict[str, Any]) -> BaseDataset:

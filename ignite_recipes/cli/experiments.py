@@ -6,7 +6,7 @@ import signal
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jsonargparse import ArgumentParser
 
@@ -22,7 +22,10 @@ from ignite_recipes.recipes.experiment_run import ExperimentRun
 from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
 from ignite_recipes.recipes.options import command_options
 
-__all__ = ["experiment_parser", "run_experiment", "run_options"]
+__all__ = ["Run", "experiment_parser", "run_experiment", "run_options"]
+
+Run: TypeAlias = Callable[[str, ArgumentParser, Sequence[str], Callable[..., Any], Callable[..., str]], str]
+"""Of :func:`run_experiment`, or of what a command does in its place with a recipe's parser, data and training."""
 
 
 def experiment_parser(command: str, description: str, recipe: Callable[..., Any]) -> ArgumentParser:

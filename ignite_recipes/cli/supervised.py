@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 from ignite_recipes.answers.run_data import digits_sides
 from ignite_recipes.answers.trained import DIGITS
 from ignite_recipes.cli.attachments import monitored, require_best
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
 from ignite_recipes.data import create_dataloaders
@@ -58,9 +58,9 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
-    """Train; what was reached, as one line."""
-    return run_experiment("supervised", parser(), argv, _load, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> str:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("supervised", parser(), argv, _load, _train)
 
 
 def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset] | None:

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.answers.run_data import traffic_sides
 from ignite_recipes.answers.trained import window_predictor
 from ignite_recipes.cli.attachments import monitored, require_best
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
 from ignite_recipes.data.deadband import Limits
@@ -55,9 +55,9 @@ def _parameters() -> dict[str, Any]:
     return {name: value for name, value in defaults.items() if name not in (*_OWN, *_OF_THE_DATA)}
 
 
-def main(argv: Sequence[str]) -> str:
-    """Train; what was reached, as one line."""
-    return run_experiment("traffic", parser(), argv, traffic_sides, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> str:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("traffic", parser(), argv, traffic_sides, _train)
 
 
 def _train(

@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.answers.run_data import vae_matrix, vae_sides
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.data import create_dataloaders, create_species_matrix, load_ebird_data, split_train_val
 from ignite_recipes.exchange.ranks import on_rank_zero
@@ -47,9 +47,9 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> str:
-    """Train; what was reached, as one line."""
-    return run_experiment("vae", parser(), argv, vae_matrix, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> str:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("vae", parser(), argv, vae_matrix, _train)
 
 
 def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[Any, list[str] | None]) -> str:
