@@ -2,7 +2,7 @@
 
 import gc
 import logging
-import resource
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -73,7 +73,8 @@ def find_batch_size(
             training data of a ``Trainer``.
         smallest: the size to begin with.
         largest: the size to end with; None is the number of samples.
-        memory: bytes that a size may need on a CPU; None is half of what is free now. CUDA needs no bound.
+        memory: bytes that a size may need on a CPU; None is half of what is free now, where
+            Linux says so. CUDA needs no bound.
         until_full: try larger ones also where the last two did not train 5% more samples in a second.
 
     Raises:
@@ -208,20 +209,22 @@ class _Memory:
 
 
 def _peak() -> float:
-    """The most bytes that the process has had so far."""
+    """The most bytes that the process has had so far; 0 where the system does not say, such as Windows."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def _free() -> float:
-    """Bytes that can be had without swapping; half of what there is where the system does not say."""
+    """Bytes that can be had without swapping; without a bound where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        import os
-
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+        return math.inf
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
+from ignite_recipes.checkpoint.run import check_trainer
 from ignite_recipes.checkpoint.trial import preserve_run
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.loading.randomness import preserve_generators
@@ -43,6 +44,7 @@ def trainer_and_data(trainer: Any, data: Any) -> tuple[TrainingEngine, Any]:
     inner = None if isinstance(trainer, Engine) else getattr(trainer, "engine", None)
     if isinstance(inner, TrainingEngine):
         trainer, data = inner, getattr(trainer, "train_loader", None) if data is None else data
+    check_trainer(trainer)
     if data is None:
         raise TypeError("data to train on must be given: a loader, or a data set; got None")
     return trainer, data

@@ -42,10 +42,11 @@ def plot_learning_rates(
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss")
-    low, high = min(smoothed), max(smoothed)
+    low, high = min(losses), max(losses)
     first = max(losses[: max(len(losses) // 2, 1)])  # where it has diverged it would dwarf the rest
-    top = max(min(high, low + 3 * max(first - low, 1e-12)), first)
-    axes.set_ylim(low - 0.05 * (top - low), top + 0.05 * (top - low))
+    top = min(high, first + (first - low) / 2)
+    room = 0.05 * (top - low) or 1
+    axes.set_ylim(low - room, top + room)
     axes.grid(alpha=0.3)
     axes.set_title("Range test of the learning rate")
     curve_legend(figure, loc="outside lower center", ncols=2)
