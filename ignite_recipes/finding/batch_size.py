@@ -40,6 +40,9 @@ class BatchSizes:
             for nothing.
         largest: the largest that was tried and fits.
         ended_by: why no larger one was tried: ``"speed"``, ``"memory"``, ``"data"`` or ``"largest"``, the bound given.
+
+    >>> BatchSizes([8, 16], [100.0, 190.0], suggestion=16, largest=16, ended_by="data").suggestion
+    16
     """
 
     sizes: list[int]

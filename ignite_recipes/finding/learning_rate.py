@@ -36,6 +36,10 @@ class LearningRates:
         minimum: the rate with the lowest smoothed loss; a tenth of it is another common choice. None as above.
         diverged: whether the loss rose to four times its lowest value, or was not finite, which ended the test; if not,
             ``end_lr`` was reached.
+
+    >>> found = LearningRates([0.01, 0.1], [2.0, 1.0], [2.0, 1.5], suggestion=0.01, minimum=0.1, diverged=False)
+    >>> found.plot().axes[0].get_xlabel()
+    'learning rate'
     """
 
     rates: list[float]
