@@ -55,6 +55,7 @@ from ignite_recipes.engine import (
     parts_of,
 )
 from ignite_recipes.experiments import ExperimentBusyError, ExperimentManager, list_experiments, read_training_log
+from ignite_recipes.finding import BatchSizes, LearningRates, find_batch_size, find_learning_rate
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,
@@ -118,6 +119,7 @@ from ignite_recipes.recipes import (
     TrafficParameters,
     Trainer,
     getDefaultModelParams,
+    recipe_trainer,
     train_model_advanced,
     train_on_table,
     train_one_epoch,
@@ -133,6 +135,7 @@ __all__ = [
     "STABLE_TRAINING",
     "ArrayPredictor",
     "BaseDataset",
+    "BatchSizes",
     "BestCheckpoint",
     "CheckpointError",
     "CheckpointManager",
@@ -152,6 +155,7 @@ __all__ = [
     "InputAugmentation",
     "LeNet",
     "LearningRateScheduler",
+    "LearningRates",
     "MetricSet",
     "MetricsTracker",
     "MixedPrecisionTrainer",
@@ -204,6 +208,8 @@ __all__ = [
     "evaluate",
     "export_model",
     "extract_embeddings",
+    "find_batch_size",
+    "find_learning_rate",
     "getDefaultModelParams",
     "get_device",
     "keep_state",
@@ -229,6 +235,7 @@ __all__ = [
     "print_model_summary",
     "read_checkpoint",
     "read_training_log",
+    "recipe_trainer",
     "report",
     "restore_newest",
     "restore_run",

@@ -63,6 +63,7 @@ LAYERS = [
     {"experiments"},
     {"plotting"},
     {"handlers"},
+    {"finding"},
     {"recipes"},
     {"answers"},
     {"cli"},

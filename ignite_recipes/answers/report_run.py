@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ignite_recipes.answers.report_page import Picture, Section, Table
-from ignite_recipes.answers.trained import Trained
+from ignite_recipes.answers.trained import RECIPES, Trained
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.provenance import read_provenance
@@ -78,7 +78,8 @@ def _training_rows(trained: Trained) -> list[list[Any]]:
 def _data_rows(trained: Trained, starts: list[dict[str, Any]]) -> list[list[Any]]:
     file = trained.settings.get("file")
     if file is None:
-        return [["data", str(trained.settings.get("dataset", "those that ship with a dependency"))]]
+        given = "those that ship with a dependency" if trained.recipe in RECIPES else "given in Python"
+        return [["data", str(trained.settings.get("dataset", given))]]
     known = (starts[0].get("data") if starts else None) or {}
     rows = [["data", file]]
     if known:

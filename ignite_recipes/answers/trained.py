@@ -28,10 +28,10 @@ from ignite_recipes.models import (
     WindowPredictor,
     multilayer_perceptron,
 )
-from ignite_recipes.models.file import MODEL_FILE, Predictor, load_model, read_description
+from ignite_recipes.models.file import MODEL_FILE, Predictor, load_model, predictor_of, read_description
 from ignite_recipes.plotting.histories import Experiment, find_experiment
 
-__all__ = ["DIGITS", "Trained", "find_trained", "image_predictor", "window_predictor"]
+__all__ = ["DIGITS", "RECIPES", "Trained", "find_trained", "image_predictor", "window_predictor"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ DIGITS = [*range(10)]
 """The classes of the digits."""
 
 RECIPES = ("classify", "supervised", "traffic", "vae")
+_OWN_MODELS = ("trainModel", "train_variational_autoencoder")  # recipes in Python whose models are known
 _OF_TRAFFIC = ("input_size", "output_size", "num_classes", "hidden_size", "num_layers", "dropout_rate", "dt", "degree")
 
 
@@ -152,13 +153,18 @@ def _of_checkpoint(path: Path, settings: Mapping[str, Any], model: nn.Module | N
     metadata = contents.get("metadata") or {}
     if isinstance(metadata.get("table"), dict):
         return TablePredictor.from_checkpoint(path, model)
-    if model is None and recipe not in RECIPES:
-        raise ValueError(f"{path} holds a model of your own: pass model=, of the same architecture")
     predictor: Predictor
     if model is not None:
-        predictor = ArrayPredictor(model)
-    elif recipe == "vae":
-        width = contents["model_state_dict"]["encoder_network.0.weight"].shape[1]
+        predictor = predictor_of(model)
+    elif recipe not in (*RECIPES, *_OWN_MODELS):
+        raise ValueError(f"{path} holds a model of your own: pass model=, of the same architecture")
+    elif recipe == "trainModel":
+        predictor = WindowPredictor(TrafficPredictor(**{name: metadata[name] for name in (*_OF_TRAFFIC, "len_source")}))
+    elif recipe in ("vae", "train_variational_autoencoder"):
+        first = contents["model_state_dict"].get("encoder_network.0.weight")
+        if first is None or settings.get("latent_dimension") is None:
+            raise ValueError(f"{path} holds a model of your own: pass model=, of the same architecture")
+        width = first.shape[1]
         net = VariationalAutoencoder(width, settings["latent_dimension"], settings["hidden_dimension"])
         predictor = VectorEmbedder(net, feature_names=metadata.get("features"))
     elif recipe == "traffic":

@@ -18,6 +18,7 @@ from ignite_recipes.cli import (
     completion,
     evaluate,
     export,
+    find_lr,
     listing,
     predict,
     report,
@@ -49,6 +50,7 @@ _COMMANDS = {
     "list": listing,
     "show": show,
     "compare": compare,
+    "find-lr": find_lr,
     "resume-check": resume_check,
     "completion": completion,
 }

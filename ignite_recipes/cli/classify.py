@@ -12,21 +12,19 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.answers.run_data import image_dataset
 from ignite_recipes.answers.trained import image_predictor
-from ignite_recipes.checkpoint.manager import CheckpointManager
-from ignite_recipes.cli.attachments import monitored, reached, require_best, run_handlers
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.attachments import monitored, reached, require_best
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import BaseDataset, DatasetRegistry
-from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import ModelRegistry
 from ignite_recipes.recipes import Trainer
 from ignite_recipes.recipes.checks import check_count
+from ignite_recipes.recipes.experiment_run import ExperimentRun
 
 __all__ = ["HELP", "import_file", "main", "parser"]
 
@@ -77,9 +75,9 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> Result:
-    """Train; what was reached, as one line."""
-    return run_experiment("classify", parser(), argv, _load, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("classify", parser(), argv, _load, _train)
 
 
 def _load(settings: dict[str, Any]) -> BaseDataset:
@@ -118,7 +116,7 @@ def import_file(path: Path) -> None:
         raise ValueError(f"--module must not have the name of another module; got {path.name}: rename it")
 
 
-def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: BaseDataset) -> Result:
+def _train(run: ExperimentRun, settings: dict[str, Any], dataset: BaseDataset) -> Result:
     train_loader, val_loader = dataset.get_dataloaders(settings["batch_size"], settings["num_workers"])
     for line in dataset.decisions:
         logger.info(line)
@@ -140,21 +138,16 @@ def _train(experiment: ExperimentManager, settings: dict[str, Any], dataset: Bas
         nn.CrossEntropyLoss(),
         optimizer,
         settings["device"],
-        experiment,
-        CheckpointManager(experiment.checkpoints_dir, settings["save_every"] or settings["epochs"]),
-        torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps),
-        dataset if settings["reapply_transforms"] else None,
+        scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps),
+        dataset=dataset if settings["reapply_transforms"] else None,
         patience=settings["patience"] or 0,
         seed=settings["seed"],
         verbose=True,
-        progress=True,
-        handlers=run_handlers(experiment, settings),
-        save_every_iterations=settings["save_every_iterations"],
-        **run_options(settings, Trainer),
+        **run_options(run, settings, Trainer),
     )
     results = trainer.train(settings["epochs"])
-    require_best(experiment, settings, results["best_epoch"])
-    write_model_file(experiment, "classify", image_predictor(model, dataset), results["best_epoch"])
+    require_best(run, settings, results["best_epoch"])
+    run.write_model(lambda: image_predictor(model, dataset), results["best_epoch"])
     trained = len(results["history"]["val_accuracy"])
     early = ", stopped early" if results["stopped_early"] else ""
     return Result(

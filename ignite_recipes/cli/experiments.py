@@ -6,24 +6,29 @@ import signal
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.checkpoint.file import CheckpointError
+from ignite_recipes.cli.attachments import stop_at
 from ignite_recipes.cli.config_files import check_config_files
 from ignite_recipes.cli.options import add_options, new_parser, parse_settings, speak_of_options
 from ignite_recipes.cli.result import Result
-from ignite_recipes.cli.settings import as_config, open_new, reopen
+from ignite_recipes.cli.settings import as_config, open_new, own_settings, reopen
 from ignite_recipes.devices import as_device
-from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero
+from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.experiments.labels import check_name, tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
-from ignite_recipes.experiments.provenance import note_start
 from ignite_recipes.handlers import Stopped
+from ignite_recipes.recipes.experiment_run import ExperimentRun
+from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
 from ignite_recipes.recipes.options import command_options
 
-__all__ = ["experiment_parser", "run_experiment", "run_options"]
+__all__ = ["Run", "experiment_parser", "run_experiment", "run_options"]
+
+Run: TypeAlias = Callable[[str, ArgumentParser, Sequence[str], Callable[..., Any], Callable[..., Result]], Result]
+"""Of :func:`run_experiment`, or of what a command does in its place with a recipe's parser, data and training."""
 
 
 def experiment_parser(command: str, description: str, recipe: Callable[..., Any]) -> ArgumentParser:
@@ -58,9 +63,11 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
     return options
 
 
-def run_options(settings: dict[str, Any], recipe: Callable[..., Any]) -> dict[str, Any]:
-    """The options of the run among the command's settings, as ``recipe`` takes them."""
-    return {name: settings[name] for name in command_options(recipe)}
+def run_options(run: ExperimentRun, settings: dict[str, Any], recipe: Callable[..., Any]) -> dict[str, Any]:
+    """The run of the experiment and its options among the command's settings, as ``recipe`` takes them."""
+    names = ["save_every_iterations", *command_options(recipe)]
+    chosen = {name: settings[name] for name in names}
+    return {"experiment": run, "handlers": stop_at(settings), "progress": True, **chosen}
 
 
 def run_experiment(
@@ -68,7 +75,7 @@ def run_experiment(
     parser: ArgumentParser,
     argv: Sequence[str],
     load: Callable[[dict[str, Any]], Any],
-    train: Callable[[ExperimentManager, dict[str, Any], Any], Result],
+    train: Callable[[ExperimentRun, dict[str, Any], Any], Result],
 ) -> Result:
     """Parse, load the data, make or reopen the experiment, and train.
 
@@ -77,7 +84,7 @@ def run_experiment(
         parser: of :func:`experiment_parser`.
         argv: the command's arguments.
         load: makes the data from the settings; a mistake there leaves no experiment.
-        train: from the experiment, the settings and the data; says in one line what was reached.
+        train: from the experiment's run, the settings and the data; says in one line what was reached.
 
     Returns:
         What ``train`` says, with where the experiment is; with ``--print-config`` the settings, as a YAML text.
@@ -97,16 +104,14 @@ def run_experiment(
     else:
         experiment, settings = reopen(command, parser, argv, settings)
         data = load(settings)
+    words = ["ignite-recipes", command, *argv]
     try:
-        with experiment.lock(), experiment.log_to_file():
-            on_rank_zero(
-                lambda: note_start(experiment.experiment_dir, ["ignite-recipes", command, *argv], _file(settings))
-            )
-            result = train(experiment, settings, data)
-            return Result(result.text, {**_place(experiment, settings), **result.facts})
+        path = None if is_new else checkpoint_to_resume_from(experiment)
+        run = ExperimentRun(experiment, None, path, save_every=settings["save_every"], is_new=is_new)
+        with run.open(command, own_settings(settings), command=words, data_file=_file(settings)):
+            result = train(run, settings, data)
+        return Result(result.text, {**_place(experiment, settings), **result.facts})
     except Exception as error:
-        if is_new:
-            experiment.discard_unused()
         if isinstance(error, CheckpointError) and settings["forked_from"] is not None:
             weights = f"the best checkpoint of {settings['forked_from']}"
             raise CheckpointError(str(error).replace(repr(experiment.initial_weights), weights)) from error
@@ -115,8 +120,6 @@ def run_experiment(
         raise
     except KeyboardInterrupt as interrupt:
         signum = getattr(interrupt, "signum", signal.SIGINT)
-        if is_new:
-            experiment.discard_unused()
         if not Path(experiment.experiment_dir).exists():
             raise Stopped("stopped before anything was trained", signum) from None
         folder, name = os.path.split(experiment.experiment_dir)

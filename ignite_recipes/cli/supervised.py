@@ -6,28 +6,19 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from torch.utils.data import TensorDataset
 
-from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.answers.run_data import digits_sides
 from ignite_recipes.answers.trained import DIGITS
-from ignite_recipes.cli.attachments import (
-    best_checkpoint,
-    checkpoint_to_resume,
-    experiment_handlers,
-    monitored,
-    reached,
-    require_best,
-)
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.attachments import monitored, reached, require_best
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
 from ignite_recipes.data import create_dataloaders
-from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.recipes import train_model_advanced
-from ignite_recipes.recipes.supervised import MODES
+from ignite_recipes.recipes.experiment_run import ExperimentRun
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -68,9 +59,9 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> Result:
-    """Train; what was reached, as one line."""
-    return run_experiment("supervised", parser(), argv, _load, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("supervised", parser(), argv, _load, _train)
 
 
 def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset] | None:
@@ -79,25 +70,18 @@ def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset] | Non
     return None if settings["file"] is not None else digits_sides(settings)
 
 
-def _train(
-    experiment: ExperimentManager, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset] | None
-) -> Result:
-    best = best_checkpoint(experiment, settings, MODES)
-    unit = "cross-entropy, nats" if data is not None else "loss"
+def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset] | None) -> Result:
     arguments = {
         "epochs": settings["epochs"],
         "device": settings["device"],
         "early_stop_patience": settings["patience"],
-        "resume_from": checkpoint_to_resume(experiment, settings),
         "seed": settings["seed"],
-        "progress": True,
-        "handlers": experiment_handlers(experiment, settings, best, unit),
         **{name: settings[name] for name in _PASSED},
-        **run_options(settings, train_model_advanced),
+        **run_options(run, settings, train_model_advanced),
     }
     network = {name: settings[name] for name in _NETWORK}
     if data is None:
-        return train_table(experiment, settings, {**arguments, **network})
+        return train_table(run, settings, {**arguments, **network})
     train, val = data
     labels = val.tensors[1]
     batch_size = _BATCH_SIZE if settings["batch_size"] is None else settings["batch_size"]
@@ -106,8 +90,8 @@ def _train(
     model = multilayer_perceptron(64, 10, **network)
     result = train_model_advanced(model, train_loader, val_loader, **arguments)
     history, epoch = result["history"], result["best_epoch"]
-    require_best(experiment, settings, epoch)
-    write_model_file(experiment, "supervised", ArrayPredictor(model, class_names=DIGITS, input_shape=[64]), epoch)
+    require_best(run, settings, epoch)
+    run.write_model(lambda: ArrayPredictor(model, class_names=DIGITS, input_shape=[64]), epoch)
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""
@@ -115,6 +99,6 @@ def _train(
         f"Validation accuracy {accuracy:.2f}%{monitored(settings, result)} at epoch {epoch} of "
         f"{result['epochs_trained']}{early}, {verdict} than "
         f"the {guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
-        f"{experiment.experiment_dir}",
+        f"{run.make().experiment_dir}",
         {**reached(result, result["epochs_trained"]), "baseline": {"accuracy": guess}, "is_better": accuracy > guess},
     )

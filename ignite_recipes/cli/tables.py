@@ -5,12 +5,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.cli.attachments import monitored, reached, require_best
 from ignite_recipes.cli.options import add_options, option_names, parameter_texts
 from ignite_recipes.cli.result import Result
-from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.recipes import train_on_table
+from ignite_recipes.recipes.experiment_run import ExperimentRun
 
 __all__ = ["add_table_options", "check_table_options", "train_table"]
 
@@ -54,22 +53,22 @@ def _defaults() -> dict[str, Any]:
     return {name: parameter.default for name, parameter in inspect.signature(train_on_table).parameters.items()}
 
 
-def train_table(experiment: ExperimentManager, settings: dict[str, Any], arguments: dict[str, Any]) -> Result:
+def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[str, Any]) -> Result:
     """Train on the file; what was reached, as one line.
 
     Args:
-        experiment: that is trained.
+        run: of the experiment that is trained.
         settings: of the command.
         arguments: of the recipe, which every supervised training has.
     """
     of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers")}
     result = train_on_table(settings["file"], **of_table, **arguments)
-    require_best(experiment, settings, result["best_epoch"])
-    write_model_file(experiment, "supervised", result["predictor"], result["best_epoch"])
+    require_best(run, settings, result["best_epoch"])
+    run.write_model(lambda: result["predictor"], result["best_epoch"])
     metrics, baseline = result["metrics"], result["baseline"]
     early = " (stopped early)" if result["stopped_early"] else ""
     place = f"at epoch {result['best_epoch']} of {result['epochs_trained']}{early}"
-    folder = experiment.experiment_dir
+    folder = run.make().experiment_dir
     if "accuracy" in metrics:
         is_better = metrics["accuracy"] > baseline["accuracy"]
         balanced = f"(balanced {metrics['balanced_accuracy']:.2f}%)"

@@ -6,26 +6,18 @@ from typing import Any, get_type_hints
 import torch
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.answers.run_data import traffic_sides
 from ignite_recipes.answers.trained import window_predictor
-from ignite_recipes.cli.attachments import (
-    best_checkpoint,
-    checkpoint_to_resume,
-    experiment_handlers,
-    monitored,
-    require_best,
-)
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.attachments import monitored, require_best
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, option_names, parameter_texts
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
 from ignite_recipes.data.deadband import Limits
-from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.models import predict_traffic
 from ignite_recipes.recipes import TrafficParameters, getDefaultModelParams, trainModel
-from ignite_recipes.recipes.traffic_results import MODES, VIEWS
+from ignite_recipes.recipes.experiment_run import ExperimentRun
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -64,13 +56,13 @@ def _parameters() -> dict[str, Any]:
     return {name: value for name, value in defaults.items() if name not in (*_OWN, *_OF_THE_DATA)}
 
 
-def main(argv: Sequence[str]) -> Result:
-    """Train; what was reached, as one line."""
-    return run_experiment("traffic", parser(), argv, traffic_sides, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("traffic", parser(), argv, traffic_sides, _train)
 
 
 def _train(
-    experiment: ExperimentManager,
+    run: ExperimentRun,
     settings: dict[str, Any],
     data: tuple[TrafficArrays, TrafficArrays, Limits, list[str]],
 ) -> Result:
@@ -78,23 +70,19 @@ def _train(
     parameters = getDefaultModelParams(settings["len_source"], settings["len_target"], train)
     parameters |= {name: settings[name] for name in (*_parameters(), "seed")}
     parameters |= {"num_epochs": settings["epochs"], "early_stop_patience": settings["patience"]}
-    best = best_checkpoint(experiment, settings, MODES, views=VIEWS)
     model, _, info = trainModel(
         parameters | {"save_checkpoints": False},
         train,
         val,
         device=settings["device"],
-        resume_from=checkpoint_to_resume(experiment, settings),
-        progress=True,
-        handlers=experiment_handlers(experiment, settings, best, "weighted loss"),
-        **run_options(settings, trainModel),
+        **run_options(run, settings, trainModel),
     )
-    require_best(experiment, settings, info["best_epoch"])
-    write_model_file(experiment, "traffic", window_predictor(model, settings, limits, names), info["best_epoch"])
+    require_best(run, settings, info["best_epoch"])
+    run.write_model(lambda: window_predictor(model, settings, limits, names), info["best_epoch"])
     reports = {"model": traffic_report(predict_traffic(model, val), val), **baseline_reports(train, val)}
     for name, report in reports.items():
         print_line("  ".join([f"{name:<15}", *(f"{key} {value:.3f}" for key, value in report.items())]))
-    return _verdict(reports, info, experiment.experiment_dir, monitored(settings, info))
+    return _verdict(reports, info, run.make().experiment_dir, monitored(settings, info))
 
 
 def _verdict(reports: dict[str, dict[str, float]], info: dict[str, Any], folder: str, monitored: str) -> Result:

@@ -6,20 +6,17 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.model_files import write_model_file
 from ignite_recipes.answers.run_data import vae_matrix, vae_sides
-from ignite_recipes.checkpoint.model_file import load_checkpoint
-from ignite_recipes.cli.attachments import best_checkpoint, checkpoint_to_resume, experiment_handlers, reached
-from ignite_recipes.cli.experiments import experiment_parser, run_experiment, run_options
+from ignite_recipes.cli.attachments import reached
+from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import create_dataloaders, create_species_matrix, load_ebird_data, split_train_val
 from ignite_recipes.exchange.ranks import on_rank_zero
-from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import VariationalAutoencoder, VectorEmbedder, save_for_inference
 from ignite_recipes.recipes import train_variational_autoencoder
-from ignite_recipes.recipes.vae import MODES
+from ignite_recipes.recipes.experiment_run import ExperimentRun
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -52,44 +49,41 @@ def parser() -> ArgumentParser:
     return options
 
 
-def main(argv: Sequence[str]) -> Result:
-    """Train; what was reached, as one line."""
-    return run_experiment("vae", parser(), argv, vae_matrix, _train)
+def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
+    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    return run("vae", parser(), argv, vae_matrix, _train)
 
 
-def _train(experiment: ExperimentManager, settings: dict[str, Any], data: tuple[Any, list[str] | None]) -> Result:
+def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[Any, list[str] | None]) -> Result:
     matrix, names = data
     train, val = vae_sides(matrix, names, settings)
     train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
     model = VariationalAutoencoder(train.num_features, settings["latent_dimension"], settings["hidden_dimension"])
-    best = best_checkpoint(experiment, settings, MODES)
     history = train_variational_autoencoder(
         model,
         train_loader,
         val_loader,
         num_epochs=settings["epochs"],
         device=settings["device"],
-        resume_from=checkpoint_to_resume(experiment, settings),
         seed=settings["seed"],
         metadata={"features": names},
-        progress=True,
-        handlers=experiment_handlers(experiment, settings, best, "nats per vector"),
         **{name: settings[name] for name in _PASSED},
-        **run_options(settings, train_variational_autoencoder),
+        **run_options(run, settings, train_variational_autoencoder),
     )
+    best, folder = run.best, run.make().experiment_dir
+    assert best is not None
     if best.best is None or not best.path.is_file():
-        raise ValueError(f"no epoch of {experiment.experiment_dir} had a finite {best.metric}: nothing was exported")
-    load_checkpoint(best.path, model, averaged=None)
-    on_rank_zero(lambda: save_for_inference(model, Path(experiment.experiment_dir) / "vae.pt2", names))
-    write_model_file(experiment, "vae", VectorEmbedder(model, feature_names=names), best.best_epoch)
+        raise ValueError(f"no epoch of {folder} had a finite {best.metric}: nothing was exported")
+    net: Any = run.best_model(model)
+    on_rank_zero(lambda: save_for_inference(net, Path(folder) / "vae.pt2", names))
+    run.write_model(lambda: VectorEmbedder(net, feature_names=names), best.best_epoch)
     trained, epoch = len(history["val_loss"]), best.best_epoch or 0
     early = ", stopped early" if trained < settings["epochs"] else ""
     measured = f"validation loss {best.best:.3f} nats per vector"
     if best.metric != "val_loss":
         measured = f"{best.metric} {best.best:.4g}"
     return Result(
-        f"Best {measured}, at epoch {epoch} of {trained}{early}; "
-        f"model, curves and checkpoints are in {experiment.experiment_dir}",
+        f"Best {measured}, at epoch {epoch} of {trained}{early}; model, curves and checkpoints are in {folder}",
         reached({"best_epoch": epoch, "history": history, "stopped_early": bool(early)}, trained),
     )

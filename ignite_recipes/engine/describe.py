@@ -12,11 +12,12 @@ from ignite_recipes.engine.events import DRAWING, STEP_EVENTS
 __all__ = ["describe", "is_filtered", "name_of"]
 
 
-def describe(engine: Engine, file: TextIO | None = None) -> None:
+def describe(engine: Any, file: TextIO | None = None) -> None:
     """Print which handler runs at which event, in the order of the drawing in :mod:`ignite_recipes.engine.events`.
 
     Args:
-        engine: any Ignite engine; events of its own that the drawing lacks come last.
+        engine: any Ignite engine, or what has one, e.g. the classification ``Trainer``; events of its own that the
+            drawing lacks come last.
         file: where to; standard output by default.
 
     >>> from ignite.engine import Events
@@ -27,6 +28,7 @@ def describe(engine: Engine, file: TextIO | None = None) -> None:
     STARTED                         print
       EPOCH_COMPLETED               print, on some only
     """
+    engine = engine if isinstance(engine, Engine) else getattr(engine, "engine", engine)
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be an Ignite engine, e.g. of create_trainer(...); got {type(engine).__name__}")
     drawn = {event for event, _ in DRAWING}

@@ -42,7 +42,7 @@ from ignite_recipes.models.vae import VariationalAutoencoder
 from ignite_recipes.models.vector_embedder import VectorEmbedder
 from ignite_recipes.models.window_predictor import WindowPredictor
 
-__all__ = ["MODEL_FILE", "Predictor", "load_model", "read_description", "save_model"]
+__all__ = ["MODEL_FILE", "Predictor", "load_model", "predictor_of", "read_description", "save_model"]
 
 MODEL_FILE = "model.safetensors"
 """The file that a command leaves in its experiment's folder."""
@@ -134,7 +134,7 @@ def save_model(
     if path.suffix != ".safetensors":
         raise ValueError(f"a model file must end in .safetensors; got {path.name!r}")
     if isinstance(model, nn.Module):
-        predictor = _predictor_of(model, class_names, feature_names, units)
+        predictor = predictor_of(model, class_names, feature_names, units)
     elif hasattr(model, "description"):
         predictor = model
         given = {"class_names": class_names, "feature_names": feature_names}
@@ -223,12 +223,13 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read(Path(path).expanduser(), os.fspath(path))[0]
 
 
-def _predictor_of(
+def predictor_of(
     model: nn.Module,
-    class_names: Sequence[Any] | None,
-    feature_names: Sequence[str] | None,
-    units: Mapping[str, str] | None,
+    class_names: Sequence[Any] | None = None,
+    feature_names: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> "Predictor":
+    """What predicts with a module, by its kind; arguments as of :func:`save_model`."""
     plain = unwrap(model)
     if isinstance(plain, (VariationalAutoencoder, TrafficPredictor)):
         if class_names is not None:

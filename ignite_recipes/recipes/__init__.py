@@ -2,6 +2,7 @@
 
 from ignite_recipes.recipes.classification import Trainer
 from ignite_recipes.recipes.options import RunOptions
+from ignite_recipes.recipes.started import recipe_trainer
 from ignite_recipes.recipes.supervised import (
     FAST_TRAINING,
     MEMORY_CONSTRAINED_TRAINING,
@@ -26,6 +27,7 @@ __all__ = [
     "TrafficParameters",
     "Trainer",
     "getDefaultModelParams",
+    "recipe_trainer",
     "trainModel",
     "trainModelByDefaultSetting",
     "train_model_advanced",

@@ -1,5 +1,7 @@
 """Train an image classifier, with its experiment: log, curves, checkpoints, resume and fork."""
 
+import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -21,8 +23,9 @@ from ignite_recipes.handlers import (
     EpochAverages,
     History,
 )
-from ignite_recipes.loading.given import as_loaders
+from ignite_recipes.loading.given import as_loaders, settings_of
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
+from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.recipes.assembly import (
     COUNTS,
     attach_last,
@@ -31,7 +34,6 @@ from ignite_recipes.recipes.assembly import (
     attach_validation,
     chosen_precision,
     new_trainer,
-    recorders,
 )
 from ignite_recipes.recipes.checks import check_saves
 from ignite_recipes.recipes.classification_settings import (
@@ -39,9 +41,12 @@ from ignite_recipes.recipes.classification_settings import (
     begin_run,
     check_arguments,
     checked_epochs,
+    description,
     note_best,
     rates,
 )
+from ignite_recipes.recipes.experiment_run import ExperimentRun, experiment_run
+from ignite_recipes.recipes.experiment_start import refuse_results
 from ignite_recipes.recipes.manager_saves import savers_through
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
@@ -49,6 +54,9 @@ from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = ["Trainer"]
 
+logger = logging.getLogger(__name__)
+
+NEVER = sys.maxsize
 MODES = {"train_loss": "min", "train_accuracy": "max", "val_loss": "min", "val_accuracy": "max"}
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
 
@@ -80,7 +88,8 @@ class Trainer:
         optimizer: of the model, and of the criterion's parameters if it has some.
         device: where to train; None or ``"auto"`` is the best one there is.
         experiment_manager: the experiment. One that is resumed continues from its newest sound checkpoint, one
-            that is forked begins with the weights of its source.
+            that is forked begins with the weights of its source. None where ``experiment`` is given, which brings a
+            checkpoint manager too.
         checkpoint_manager: writes checkpoints; None writes none.
         scheduler: a torch scheduler, one of timm's, or a :class:`LearningRateScheduler`, which may say ``per="step"``.
             OneCycleLR and CyclicLR advance with every step, torch's others with every epoch. A plateau schedule with
@@ -97,7 +106,7 @@ class Trainer:
     The first arguments, to ``patience``, are attributes of the same names; data are made into loaders.
 
     Attributes:
-        engine: the Ignite engine that trains; ``describe(trainer.engine)`` prints what runs when.
+        engine: the Ignite engine that trains; ``describe(trainer)`` prints what runs when.
 
     Raises:
         ValueError: for a setting out of its range, or a plateau schedule and early stopping that disagree
@@ -111,9 +120,8 @@ class Trainer:
     >>> model = ModelRegistry.create("mlp", num_classes=2, input_shape=dataset.input_shape)
     >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     experiment = ExperimentManager(folder)
     ...     loaders = dataset.get_dataloaders(batch_size=10)
-    ...     trainer = Trainer(model, *loaders, nn.CrossEntropyLoss(), optimizer, "cpu", experiment, seed=0)
+    ...     trainer = Trainer(model, *loaders, nn.CrossEntropyLoss(), optimizer, "cpu", experiment=folder, seed=0)
     ...     results = trainer.train(epochs=5)
     >>> results["best_accuracy"], results["epochs_trained"]
     (100.0, 5)
@@ -127,7 +135,7 @@ class Trainer:
         criterion: Callable[[Any, Any], Tensor],
         optimizer: Optimizer,
         device: str | torch.device | None,
-        experiment_manager: ExperimentManager,
+        experiment_manager: ExperimentManager | None = None,
         checkpoint_manager: CheckpointManager | None = None,
         scheduler: Any = None,
         dataset: RandomlyTransformed | None = None,
@@ -139,14 +147,16 @@ class Trainer:
     ) -> None:
         check_arguments(val_loader, criterion, experiment_manager, checkpoint_manager, dataset, patience)
         train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="pairs")
+        run = _experiment(options, experiment_manager, checkpoint_manager)
         every_iterations = options["save_every_iterations"]
-        check_saves(every_iterations, has_place=checkpoint_manager is not None, place="checkpoint_manager")
+        has_place = checkpoint_manager is not None or options["experiment"] is not None
+        check_saves(every_iterations, has_place=has_place, place="checkpoint_manager")
         self.device = as_device(device)
         join_ranks(self.device)
         self.model, self.criterion = move_model(model, self.device), criterion
         self.train_loader, self.val_loader = train_loader, val_loader
         self.optimizer, self.scheduler, self.dataset, self.patience = optimizer, scheduler, dataset, patience
-        self.experiment_manager, self.checkpoint_manager = experiment_manager, checkpoint_manager
+        self._run, self._has_said = run, False
         self._seed_is_given = options["seed"] is not None
         self.seed = on_rank_zero(draw_seed) if options["seed"] is None else options["seed"]
         options["precision"] = chosen_precision(options, self.device)
@@ -189,8 +199,13 @@ class Trainer:
             stopping=self._stopping,
         )
         judge = None if measuring.monitor == "val_accuracy" else self._stopping
+        # Made last: what is refused above leaves no folder.
+        self.experiment_manager = run.make()
+        if checkpoint_manager is None and options["experiment"] is not None:
+            checkpoint_manager = CheckpointManager(self.experiment_manager.checkpoints_dir, run.save_every or NEVER)
+        self.checkpoint_manager = checkpoint_manager
         savers = [] if checkpoint_manager is None else savers_through(checkpoint_manager, every_iterations, judge)
-        attach_last(self.engine, [*recorders(experiment_manager, "nats"), *options["handlers"]], *savers)
+        attach_last(self.engine, [*run.recorders("nats"), *options["handlers"]], *savers)
 
     def _new_engine(self, seed: int, **changes: Any) -> tuple[TrainingEngine, EpochAverages]:
         """An engine with all that belongs to a step, and what averages its epoch; ``changes`` are of the options."""
@@ -248,12 +263,14 @@ class Trainer:
         """
         began, state = time.monotonic(), self.engine.state
         epochs, start_epoch = checked_epochs(epochs, start_epoch, reached=state.epoch)
-        with self.experiment_manager.lock(), self.experiment_manager.log_to_file():
+        with self._run.open(type(self).__name__, description(self, self._options, self._rates)):
+            self._say_what_is_lost()
             if state.iteration == 0:
                 seed = self.seed if self._seed_is_given else None
                 self.seed = begin_run(self, self._options, self._rates, epochs, start_epoch, seed)
             first = state.epoch
             self.engine.run(self.train_loader, max_epochs=epochs)
+            self._run.write_model(self._predictor, self._stopping.best_epoch)
         return {
             "epochs_trained": state.epoch - first,
             "best_accuracy": self.best_accuracy,
@@ -265,6 +282,20 @@ class Trainer:
             **self._measuring.best(self._history, self._stopping.best_epoch),
             **({"report": self._report.contents} if self._report.contents else {}),
         }
+
+    def _predictor(self) -> ArrayPredictor:
+        return self._loss.predictor(
+            self.model, getattr(self.dataset, "class_names", None) or settings_of(self.train_loader).get("class_names")
+        )
+
+    def _say_what_is_lost(self) -> None:
+        if self.checkpoint_manager is None and not self._has_said:
+            self._has_said = True
+            logger.warning(
+                "without a checkpoint_manager no checkpoint is written: a run that is stopped cannot be resumed, and "
+                "only the weights of its best epoch are kept, when it ends. Pass "
+                "checkpoint_manager=CheckpointManager(experiment_manager.checkpoints_dir), or experiment='runs'"
+            )
 
     def train_epoch(self, epoch: int) -> tuple[dict[str, float], float]:
         """Train for one pass over the training data, for a loop of your own; it decides and saves nothing.
@@ -312,6 +343,24 @@ class Trainer:
         epochs = log.get("epoch", [])
         note_best(self._stopping, epochs, log.get(self._measuring.monitor, []))
         return int(epochs[-1]) if epochs else 0
+
+
+def _experiment(
+    options: RunOptions, manager: ExperimentManager | None, checkpoints: CheckpointManager | None
+) -> ExperimentRun:
+    if options["experiment"] is None:
+        if manager is None:
+            raise TypeError("the experiment must be given: experiment='runs', or an ExperimentManager; got none")
+        return ExperimentRun(manager)
+    for name, value in (("experiment_manager", manager), ("checkpoint_manager", checkpoints)):
+        if value is not None:
+            raise ValueError(f"experiment brings its own {name}; got both: leave one of them out")
+    given: Any = options["experiment"]
+    if not isinstance(given, ExperimentManager):
+        return experiment_run(options)
+    if not given.resume_exp:
+        refuse_results(given)
+    return ExperimentRun(given)  # which train() continues
 
 
 def reapply_transforms(engine: TrainingEngine, dataset: RandomlyTransformed) -> None:

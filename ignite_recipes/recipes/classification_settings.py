@@ -12,11 +12,13 @@ from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import EarlyStopping, LearningRateScheduler
 from ignite_recipes.loading.given import settings_of
-from ignite_recipes.recipes.experiment_start import keep_settings, start_run
+from ignite_recipes.recipes.experiment_start import start_run
+from ignite_recipes.recipes.manager_saves import set_aside_through
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import RunOptions, run_settings
+from ignite_recipes.recipes.plain_settings import described
 
-__all__ = ["attach_schedule", "begin_run", "check_arguments", "checked_epochs", "note_best", "rates"]
+__all__ = ["attach_schedule", "begin_run", "check_arguments", "checked_epochs", "description", "note_best", "rates"]
 
 
 def check_arguments(
@@ -35,7 +37,7 @@ def check_arguments(
         raise TypeError(f"dataset must have reapply_transforms(epoch), or be None; got {type(dataset).__name__}")
     if val_loader is None:
         raise TypeError("val_loader must be a loader or another iterable of batches; got None")
-    if not isinstance(experiment_manager, ExperimentManager):
+    if experiment_manager is not None and not isinstance(experiment_manager, ExperimentManager):
         raise TypeError(f"experiment_manager must be an ExperimentManager; got {shown(experiment_manager)}")
     if checkpoint_manager is not None and not isinstance(checkpoint_manager, CheckpointManager):
         raise TypeError(f"checkpoint_manager must be a CheckpointManager, or None; got {shown(checkpoint_manager)}")
@@ -63,16 +65,27 @@ def rates(optimizer: Optimizer) -> dict[str, list[float]]:
     }
 
 
-def _description(trainer: Any) -> dict[str, Any]:
-    """What ``config.yaml`` says of a training that was put together by hand, in addition to its settings."""
-    group = {name: value for name, value in trainer.optimizer.param_groups[0].items() if name != "params"}
-    plain = {name: value for name, value in group.items() if isinstance(value, (bool, int, float, str))}
+def _settings(trainer: Any, options: RunOptions, given_rates: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed run must have as it was."""
     return {
-        "optimizer_settings": plain,
-        "model": dict(getattr(trainer.model, "model_config", {})) or type(trainer.model).__name__,
+        **settings_of(trainer.train_loader),
+        **run_settings(options),
+        **given_rates,
+        "patience": trainer.patience,
+        "scheduler": trainer.scheduler and type(trainer.scheduler).__name__,
+        "optimizer": type(trainer.optimizer).__name__,
+        "reapply_transforms": trainer.dataset is not None,
+    }
+
+
+def description(trainer: Any, options: RunOptions, given_rates: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``config.yaml`` says of a training that was put together by hand; arguments as of :func:`begin_run`."""
+    group = {name: value for name, value in trainer.optimizer.param_groups[0].items() if name != "params"}
+    return {
+        **described(trainer.model, trainer.train_loader, options, _settings(trainer, options, given_rates)),
+        "optimizer_settings": {k: v for k, v in group.items() if isinstance(v, (bool, int, float, str))},
         "criterion": type(trainer.criterion).__name__,
-        "batch_size": getattr(trainer.train_loader, "batch_size", None),
-        "seed": trainer.seed,
+        "seed": None,  # known when the run begins: a resumed one has that of its checkpoint
     }
 
 
@@ -84,7 +97,7 @@ def begin_run(
     start_epoch: int,
     seed: int | None,
 ) -> int:
-    """Write what the experiment is, and put the trainer's engine where it is; the seed of the run.
+    """Put a trainer's engine where its experiment is; the seed of the run.
 
     Args:
         trainer: a classifier's, put together.
@@ -92,18 +105,8 @@ def begin_run(
         given_rates: the optimizer's :func:`rates`, before any schedule changed them.
         epochs, start_epoch, seed: as for :func:`~ignite_recipes.recipes.experiment_start.start_run`.
     """
-    settings = {
-        **settings_of(trainer.train_loader),
-        **run_settings(options),
-        **given_rates,
-        "patience": trainer.patience,
-        "scheduler": trainer.scheduler and type(trainer.scheduler).__name__,
-        "optimizer": type(trainer.optimizer).__name__,
-        "reapply_transforms": trainer.dataset is not None,
-    }
+    settings = _settings(trainer, options, given_rates)
     trainer.engine.metadata = {**(options["metadata"] or {}), **settings}
-    described = {**settings, **_description(trainer), "epochs": epochs}
-    keep_settings(trainer.experiment_manager, type(trainer).__name__, described)
     start_run(
         trainer.engine,
         trainer.experiment_manager,
@@ -113,6 +116,9 @@ def begin_run(
         epoch_length=len(trainer.train_loader) if isinstance(trainer.train_loader, Sized) else None,
         seed=seed,
     )
+    manager = trainer.checkpoint_manager
+    if manager is not None and not (trainer.engine.state.iteration or start_epoch):
+        set_aside_through(manager, epochs)
     return int(trainer.engine.state.seed or 0)
 
 

@@ -1,6 +1,7 @@
 """Start a run that is an experiment: from its checkpoint, from another experiment's weights, or from the beginning."""
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentBusyError, ExperimentManager
 
-__all__ = ["checkpoint_to_resume_from", "keep_settings", "start_run"]
+__all__ = ["checkpoint_to_resume_from", "keep_settings", "refuse_results", "start_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,29 @@ def checkpoint_to_resume_from(experiment: ExperimentManager) -> Path | None:
 
 
 def keep_settings(experiment: ExperimentManager, recipe: str, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a run that was put together by hand, unless its experiment was made with settings."""
+    """Write the settings of a run.
+
+    Settings that the user has given to the experiment stay as they are. A fork of another recipe has no more of its
+    source's settings than whose fork it is.
+    """
     known = on_rank_zero(experiment.settings)
-    is_new_fork = experiment.fork_exp is not None and known.get("recipe") == recipe  # and may be of other settings
-    if not known or is_new_fork:
+    if known.get("recipe") == recipe or not known:
         experiment.write_settings({**known, "recipe": recipe, **settings})
+    elif experiment.fork_exp is not None and "recipe" in known:
+        experiment.write_settings({"forked_from": known.get("forked_from"), "recipe": recipe, **settings})
+
+
+def refuse_results(experiment: ExperimentManager) -> None:
+    """Raise ExperimentBusyError if an experiment holds the results of a run, which another one would replace."""
+    if not on_rank_zero(experiment.has_results):
+        return
+    folder, name = os.path.split(experiment.experiment_dir)
+    where = "" if folder == "runs" else f"{folder!r}, "
+    raise ExperimentBusyError(
+        f"{experiment.experiment_dir} holds the results of a run already, which this one would replace: make another "
+        f"with ExperimentManager({where.rstrip(', ')}), or continue that run with ExperimentManager({where}"
+        f"resume_exp={name!r})"
+    )
 
 
 def start_run(
@@ -69,12 +88,8 @@ def start_run(
         CheckpointError, ValueError: as for :func:`~ignite_recipes.restore_run`.
         ExperimentBusyError: if the experiment is not to be resumed and holds the results of another run.
     """
-    if not experiment.resume_exp and on_rank_zero(experiment.has_results):
-        name = Path(experiment.experiment_dir).name
-        raise ExperimentBusyError(
-            f"{experiment.experiment_dir} holds the results of a run already, which this one would replace: make "
-            f"another ExperimentManager(), or continue that run with ExperimentManager(resume_exp={name!r})"
-        )
+    if not experiment.resume_exp:
+        refuse_results(experiment)
     path = None
     if experiment.resume_exp and start_epoch:  # who says where to start knows if there is none
         try:

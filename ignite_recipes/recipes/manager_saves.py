@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ignite_recipes.checkpoint.manager import CheckpointManager, classifier_entries
+from ignite_recipes.checkpoint.newest import BEST, LATEST
 from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.handlers import EarlyStopping, SaveInside, StopOnSignal
+from ignite_recipes.recipes.earlier_files import set_aside
 from ignite_recipes.recipes.options import Attachable
 
-__all__ = ["savers_through"]
+__all__ = ["savers_through", "set_aside_through"]
 
 
 def savers_through(
@@ -25,6 +27,13 @@ def savers_through(
     saver = SaveThrough(manager, judge)
     inside = [] if every_iterations is None else [SaveInside(every_iterations, saver.save_latest)]
     return [saver, *inside, StopOnSignal(saver.save_latest)]
+
+
+def set_aside_through(manager: CheckpointManager, epochs: int) -> None:
+    """Move the files of an earlier run out of the way; the best accuracy is that of this run then."""
+    names = [BEST, LATEST, *(f"epoch_{epoch}.pt" for epoch in range(1, epochs + 1))]
+    if on_rank_zero(lambda: set_aside(manager.checkpoints_dir, names)) is not None:
+        manager.best_accuracy = -math.inf
 
 
 class SaveThrough:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypedDict, TypeVar, get
 
 from ignite.handlers.base_logger import BaseLogger
 
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.recipes.checks import POLICIES, PRECISIONS, check_choice
 
 if sys.version_info >= (3, 11):
@@ -155,6 +156,18 @@ class RunOptions(TypedDict, total=False):
             None,
             "a checkpoint of this recipe: the run continues exactly where that one was; its other settings must be "
             "those of that run.",
+        ),
+    ]
+    experiment: Annotated[
+        ExperimentManager | str | os.PathLike[str] | None,
+        Option(
+            None,
+            "keep the run as an experiment, as the commands do: settings, provenance, log, TensorBoard events, curves, "
+            'the best and the latest checkpoint, and the model file. A folder, ``"runs"``: each run is a new one in '
+            "it, exp1, exp2, ...; with ``resume_from``, a checkpoint of one of these, that one is continued. Or an "
+            "ExperimentManager, or an experiment's path; one that holds results is refused, unless it is resumed: "
+            'by ``ExperimentManager("runs", resume_exp="exp1")``, from its newest checkpoint. It is instead of a '
+            "folder of checkpoints.",
         ),
     ]
     metrics: Annotated[

@@ -26,7 +26,6 @@ from ignite_recipes.handlers import (
 from ignite_recipes.loading.given import as_loaders, settings_of
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    attach_last,
     attach_records,
     attach_step_handlers,
     attach_validation,
@@ -36,8 +35,11 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.checks import check_count, check_positive, check_saves
+from ignite_recipes.recipes.earlier_files import SetAside
+from ignite_recipes.recipes.experiment_run import experiment_run
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
+from ignite_recipes.recipes.plain_settings import described
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = [
@@ -129,7 +131,7 @@ def train_model_advanced(
         learning_rate: of Adam, to begin with; of a one-cycle schedule the peak.
         device: None or ``"auto"`` is the best one there is.
         checkpoint_dir: where ``{model_name}_best.pt`` and ``{model_name}_latest.pt`` are written, both whole
-            runs; None writes nothing.
+            runs; None writes nothing. Those of an earlier run are moved to a folder in it first, ``earlier_1``.
         model_name: begins the names of the files.
         use_scheduler: change the learning rate during the training.
         scheduler_type: ``"plateau"``, ``"cosine"`` (over ``epochs``), ``"step"``, ``"exp"`` or ``"onecycle"``
@@ -171,7 +173,9 @@ def train_model_advanced(
     """
     check_count(epochs=epochs)
     check_positive(learning_rate=learning_rate)
-    check_saves(options["save_every_iterations"], has_place=checkpoint_dir is not None, place="checkpoint_dir")
+    run = experiment_run(options, checkpoint_dir=checkpoint_dir)
+    has_place = checkpoint_dir is not None or run.is_kept
+    check_saves(options["save_every_iterations"], has_place=has_place, place="checkpoint_dir")
     device = as_device(device)
     options["precision"] = chosen_precision(options, device, use_mixed_precision)
     options["max_grad_norm"] = gradient_clip
@@ -232,11 +236,13 @@ def train_model_advanced(
     report = attach_records(
         trainer, history, _line, options, print_every=1 if verbose else None, metrics=measuring.shown, stopping=best
     )
-    savers = _savers(checkpoint_dir, model_name, measuring, options["save_every_iterations"])
-    attach_last(trainer, options["handlers"], *savers)
 
     began = time.monotonic()
-    train_to(epochs, trainer, train_loader, options, settings)
+    with run.open("train_model_advanced", described(model, train_loader, options, settings)):
+        run.attach(trainer, options, measuring, "loss", _savers(checkpoint_dir, model_name, measuring, options))
+        train_to(epochs, trainer, train_loader, options, settings)
+        names = data_settings.get("class_names")
+        run.write_model(lambda: loss.predictor(model, names), best.best_epoch)
     best_values = measuring.best(history, best.best_epoch, watched)
     return {
         "best_val_loss": best.best_loss if measuring.monitor == watched else best_values[f"best_{watched}"],
@@ -267,13 +273,14 @@ def _cycle_length(scheduler_type: str, loader: Any, epochs: int, accumulation_st
 
 
 def _savers(
-    folder: str | os.PathLike[str] | None, name: str, measuring: Measuring, every_iterations: int | None
+    folder: str | os.PathLike[str] | None, name: str, measuring: Measuring, options: RunOptions
 ) -> list[Attachable]:
     if folder is None:
         return []
+    aside = SetAside(folder, [f"{name}_best.pt", f"{name}_latest.pt"], options["resume_from"])
     best = BestCheckpoint(Path(folder) / f"{name}_best.pt", measuring.monitor, mode=measuring.mode)
-    latest = Checkpointing(folder, f"{name}_latest.pt", every_iterations=every_iterations)
-    return [best, latest, StopOnSignal(latest.save)]
+    latest = Checkpointing(folder, f"{name}_latest.pt", every_iterations=options["save_every_iterations"])
+    return [aside, best, latest, StopOnSignal(latest.save)]
 
 
 def _line(metrics: Mapping[str, float]) -> str:

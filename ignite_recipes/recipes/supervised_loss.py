@@ -1,6 +1,6 @@
 """The loss of inputs and targets, with their checks, and the accuracy where targets are classes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from ignite_recipes.exchange.ranks import world_size
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.metrics import accuracy
+from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.recipes.as_meant import AsMeant
 
 __all__ = ["SupervisedLoss"]
@@ -37,6 +38,8 @@ class SupervisedLoss:
             )
         self.criterion = criterion
         self._num_classes: int | None = None
+        self._of_samples = False  # whether there is one label for a sample
+        self._input_shape: tuple[int, ...] | None = ()  # of a sample; () before there is one, None if they differ
         self._was_tried = False
         self._as_meant = AsMeant(criterion)
 
@@ -46,7 +49,7 @@ class SupervisedLoss:
         outputs, targets = self._as_meant.outputs_and_targets(outputs, batch[1])
         is_classes = isinstance(targets, Tensor) and not targets.is_floating_point()
         if is_classes and isinstance(outputs, Tensor) and outputs.dim() > 1 and self._num_classes is None:
-            self._num_classes = outputs.shape[1]
+            self._num_classes, self._of_samples = outputs.shape[1], outputs.dim() == 2
             self._check_labels(targets)  # later batches are checked before they go to the device
         with without_autocast(targets.device):
             loss = self._loss(outputs.float() if isinstance(outputs, Tensor) else outputs, targets, is_classes)
@@ -57,6 +60,14 @@ class SupervisedLoss:
         if self._num_classes is None or targets.dim() != outputs.dim() - 1:
             return {"loss": loss, **found}
         return {"loss": loss, "accuracy": accuracy(outputs, targets, self.ignore_index), **found}
+
+    def predictor(self, model: nn.Module, class_names: Sequence[Any] | None = None) -> ArrayPredictor:
+        """What predicts with a trained model: classes by their names, or their numbers; otherwise numbers."""
+        names = class_names if class_names is not None else range(self._num_classes or 0)
+        is_classes = self._of_samples and len(names) == self._num_classes
+        return ArrayPredictor(
+            unwrap(model), class_names=[*names] if is_classes else None, input_shape=self._input_shape or None
+        )
 
     @property
     def threshold(self) -> float:
@@ -133,10 +144,16 @@ class SupervisedLoss:
         batch = trainer.state.batch
         if not isinstance(batch, (list, tuple)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
             raise ValueError(f"a batch must be (inputs, targets), targets a tensor; got {_kind_of_batch(batch)}")
+        self._note_shape(batch[0])
         if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
             self._check_labels(batch[1])
         if trainer.step.compile and not self._was_tried:
             self._try(trainer.step, trainer.step.prepare_batch(batch, trainer.device, True))
+
+    def _note_shape(self, inputs: Any) -> None:
+        shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None
+        if shape != self._input_shape:
+            self._input_shape = shape if self._input_shape == () else None
 
     @torch.no_grad()
     def _try(self, step: Any, batch: Any) -> None:

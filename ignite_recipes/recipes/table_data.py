@@ -136,7 +136,7 @@ def validation_rows(
     table = read_table(data, texts)
     number = "row" if "row" not in table.columns else "row of the file"
     rows = _rows(table.with_row_index(number), settings["target"], settings["group"], settings["time"])
-    val = _split(rows, target, settings["val_size"], settings["seed"])[1]
+    val = _split(rows, target, settings["val_size"], settings.get("split_seed", settings["seed"]))[1]
     return val.inputs.with_columns(val.target.alias(target.name))
 
 

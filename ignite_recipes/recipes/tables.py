@@ -14,13 +14,16 @@ from ignite_recipes.checkpoint.file import read_checkpoint
 from ignite_recipes.checkpoint.run import check_same
 from ignite_recipes.data.loaders import create_dataloaders
 from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
+from ignite_recipes.data.tables import is_path
 from ignite_recipes.engine.metric_set import MetricSet
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.given import batch_size_for
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_torch
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.table_predictor import TablePredictor, table_state
+from ignite_recipes.recipes.experiment_run import experiment_run
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
+from ignite_recipes.recipes.plain_settings import described
 from ignite_recipes.recipes.supervised import MODES, train_model_advanced
 from ignite_recipes.recipes.table_data import PreparedTable, class_weighting, prepare_table
 
@@ -94,6 +97,7 @@ def train_on_table(
         learning_rate: of Adam, to begin with.
         device: None or ``"auto"`` is the best one there is.
         checkpoint_dir: where ``{model_name}_best.pt`` and ``{model_name}_latest.pt`` are written; None writes nothing.
+            Those of an earlier run are moved to a folder in it first, ``earlier_1``.
         model_name: begins the names of the files.
         use_scheduler, scheduler_type, gradient_clip, use_mixed_precision, check_stability: as of
             :func:`train_model_advanced`.
@@ -132,6 +136,7 @@ def train_on_table(
         else dict(class_weights),
         "max_categories": max_categories,
     }
+    run = experiment_run(options, checkpoint_dir=checkpoint_dir)
     saved = _saved(options["resume_from"], settings)
     seed = options["seed"]
     split_seed = seed if seed is not None else 0 if saved is None else saved["split_seed"]
@@ -172,7 +177,19 @@ def train_on_table(
         batch_size = batch_size_for(len(table.train))
     options["metrics"] = _in_units(options["metrics"], table.target)  # type: ignore[typeddict-item]
     train_loader, val_loader = create_dataloaders(table.train, table.val, batch_size, num_workers)
-    results = train_model_advanced(
+    told = {
+        **settings,
+        **_where(data, table.target, val_data, settings),
+        **network,
+        "split_seed": split_seed,
+        "learning_rate": learning_rate,
+        "patience": early_stop_patience,
+        "scheduler": scheduler_type if use_scheduler else None,
+        "gradient_clip": gradient_clip,
+        "augmentation": use_augmentation,
+    }
+    train = partial(
+        train_model_advanced,
         net,
         train_loader,
         val_loader,
@@ -190,9 +207,13 @@ def train_on_table(
         early_stop_patience=early_stop_patience,
         check_stability=check_stability,
         verbose=verbose,
-        **{**options, "metadata": {**(options["metadata"] or {}), "table": metadata}},  # type: ignore[arg-type]
+        **{**options, "metadata": {**(options["metadata"] or {}), "table": metadata}, "experiment": run},  # type: ignore[arg-type]
     )
-    predictor = TablePredictor(net, table.preprocessor, table.target)
+    file = data if is_path(data) else None
+    with run.open("train_on_table", described(net, train_loader, options, told), data_file=file):
+        results = train()
+        predictor = TablePredictor(net, table.preprocessor, table.target)
+        run.write_model(lambda: predictor, results["best_epoch"])
     metrics = predictor.metrics(predictor.outputs_of(table.val.vectors), table.val.targets)
     return {**results, "predictor": predictor, "model": net, "metrics": metrics, "baseline": _baseline(table)}
 
@@ -222,6 +243,13 @@ def _in_units(metrics: Any, target: TableTarget) -> MetricSet:
 def _unscaled(scale: float, mean: float, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     exact = torch.float32 if outputs.device.type == "mps" else torch.float64
     return outputs.to(exact) * scale + mean, targets.to(exact) * scale + mean
+
+
+def _where(data: Any, target: TableTarget, val_data: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """By what an experiment finds the rows again that were validated on: only where all of it is in one file."""
+    by = {name: settings[name] or None for name in ("group", "time")}
+    is_found = is_path(data) and val_data is None and True not in by.values()
+    return {"file": os.path.abspath(data) if is_found else None, "target": target.name, **by}
 
 
 def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:

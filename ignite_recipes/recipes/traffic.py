@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from ignite_recipes.checkpoint.newest import BEST, LATEST
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, collate_traffic
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.create import create_trainer
@@ -25,10 +26,10 @@ from ignite_recipes.handlers import (
     LearningRateScheduler,
 )
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_generators
+from ignite_recipes.models import WindowPredictor
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    attach_last,
     attach_records,
     attach_step_handlers,
     attach_validation,
@@ -39,9 +40,12 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.checks import check_saves
+from ignite_recipes.recipes.earlier_files import SetAside, epoch_files
+from ignite_recipes.recipes.experiment_run import ExperimentRun, experiment_run
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, default_options, takes_run_options
-from ignite_recipes.recipes.traffic_parameters import complete_parameters, getDefaultModelParams
+from ignite_recipes.recipes.plain_settings import described
+from ignite_recipes.recipes.traffic_parameters import CHECKPOINT_DIR, complete_parameters, getDefaultModelParams
 from ignite_recipes.recipes.traffic_results import COMPONENTS, MODES, VIEWS, histories_of, info_of, line_of, truth
 
 __all__ = [
@@ -108,7 +112,8 @@ def trainModel(
         epoch, and of each metric ``val_{name}``; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss,
         total_epochs_trained, stopped_early``, of each metric ``best_val_{name}``, of the best epoch, and ``report``
         with those that are no numbers.
-        ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``.
+        ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``; those of an earlier
+        run are moved to a folder in it first, ``earlier_1``.
 
     Raises:
         ValueError: for arrays that are not sound, in other units, contradict each other or differ in size,
@@ -128,8 +133,10 @@ def trainModel(
     train_set, val_set = _dataset(trainData), _dataset(testData)
     p = complete_parameters(parameters, train_set)
     _check_sizes(train_set, val_set)
+    run = _experiment(p, options)
     place = "checkpoints (save_checkpoints is off)"
-    check_saves(options["save_every_iterations"], has_place=p["save_checkpoints"], place=place)
+    has_place = p["save_checkpoints"] or run.is_kept
+    check_saves(options["save_every_iterations"], has_place=has_place, place=place)
     target = as_device(device)
     options["precision"] = chosen_precision(options, target, p["use_mixed_precision"])
     options["max_grad_norm"], options["seed"] = p["gradient_clip"], p["seed"]
@@ -168,10 +175,11 @@ def trainModel(
     report = attach_records(
         trainer, history, line, options, print_every=1 if verbose else None, metrics=measuring.shown, stopping=stopping
     )
-    attach_last(trainer, options["handlers"], *_savers(p, measuring, options["save_every_iterations"]))
-
-    with _high_precision_matmul():
-        train_to(p["num_epochs"], trainer, _loader(train_set, p, shuffle=True), options, settings)
+    train_loader = _loader(train_set, p, shuffle=True)
+    with run.open("trainModel", described(model, train_loader, options, p)), _high_precision_matmul():
+        run.attach(trainer, options, measuring, "weighted loss", _savers(p, measuring, options))
+        train_to(p["num_epochs"], trainer, train_loader, options, settings)
+        run.write_model(lambda: WindowPredictor(model), stopping.best_epoch)
     return model.eval(), histories_of(history, measuring), info_of(stopping, history, measuring, report)
 
 
@@ -301,13 +309,22 @@ def _weighted_losses(
     return {**losses, "outputs": outputs, "targets": truth(batch)} if give_outputs else losses
 
 
-def _savers(p: Mapping[str, Any], measuring: Measuring, save_every_iterations: int | None) -> list[Attachable]:
+def _experiment(p: Mapping[str, Any], options: RunOptions) -> ExperimentRun:
+    """The experiment of the run; a folder of checkpoints that somebody has chosen would be another place for it."""
+    is_chosen = p["save_checkpoints"] and p["checkpoint_dir"] != CHECKPOINT_DIR
+    chosen = p["checkpoint_dir"] if is_chosen else None
+    return experiment_run(options, checkpoint_dir=chosen, place='parameters["checkpoint_dir"]')
+
+
+def _savers(p: Mapping[str, Any], measuring: Measuring, options: RunOptions) -> list[Attachable]:
     if not p["save_checkpoints"]:
         return []
     folder = Path(p["checkpoint_dir"])
+    names = [BEST, LATEST, *epoch_files(p["num_epochs"])]
+    aside = SetAside(folder, names, options["resume_from"])
     kept = Checkpointing(folder, keep=KEPT_CHECKPOINTS)
-    best = BestCheckpoint(folder / "best_model.pt", measuring.monitor, mode=measuring.mode)
-    return [best, kept, *saves_inside(folder, save_every_iterations)]
+    best = BestCheckpoint(folder / BEST, measuring.monitor, mode=measuring.mode)
+    return [aside, best, kept, *saves_inside(folder, options["save_every_iterations"])]
 
 
 @contextmanager

@@ -9,7 +9,10 @@ from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic import TrafficDataset
 from ignite_recipes.recipes.checks import check_count, check_positive
 
-__all__ = ["TrafficParameters", "complete_parameters", "getDefaultModelParams"]
+__all__ = ["CHECKPOINT_DIR", "TrafficParameters", "complete_parameters", "getDefaultModelParams"]
+
+CHECKPOINT_DIR = "checkpoints"
+"""Where checkpoints are written, if nobody says otherwise."""
 
 
 class TrafficParameters(TypedDict, total=False):
@@ -137,7 +140,7 @@ def getDefaultModelParams(
         "pin_memory": True,
         "seed": 42,
         "save_checkpoints": True,
-        "checkpoint_dir": "checkpoints",
+        "checkpoint_dir": CHECKPOINT_DIR,
         "lambda_traffic_class": 100.0,
         "lambda_transmission": 500.0,
         "lambda_context": 100.0,

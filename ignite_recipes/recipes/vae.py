@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.evaluator import create_evaluator
 from ignite_recipes.engine.weights import unwrap
@@ -17,10 +18,10 @@ from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
+from ignite_recipes.models import VectorEmbedder
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 from ignite_recipes.recipes.assembly import (
     COUNTS,
-    attach_last,
     attach_records,
     attach_step_handlers,
     attach_validation,
@@ -31,12 +32,16 @@ from ignite_recipes.recipes.assembly import (
     train_to,
 )
 from ignite_recipes.recipes.checks import check_count, check_positive, check_saves
+from ignite_recipes.recipes.earlier_files import SetAside, epoch_files
+from ignite_recipes.recipes.experiment_run import experiment_run
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
+from ignite_recipes.recipes.plain_settings import described
 
 __all__ = ["train_variational_autoencoder"]
 logger = logging.getLogger(__name__)
 
+RECIPE = "train_variational_autoencoder"
 HISTORY = [f"{part}_{name}" for part in ("train", "val") for name in ("loss", "recon_loss", "kl_loss")]
 MODES = dict.fromkeys(HISTORY, "min")
 PROBABILITY = 0.5  # of a feature, above which it counts as there for the metrics that are given by their names
@@ -81,7 +86,8 @@ def train_variational_autoencoder(
             0 is none.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, ... ; ``"auto"`` is the best one there is.
         print_every: epochs between two printed lines; None prints none.
-        checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing.
+        checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing. Those of an earlier run are
+            moved to a folder in it first, ``earlier_1``.
         save_every: epochs between two checkpoints; the last epoch is always written.
         patience: epochs without a lower validation loss, or a better ``monitor``, after which to stop; None trains to
             the end.
@@ -114,8 +120,10 @@ def train_variational_autoencoder(
     if print_every is not None:
         check_count(print_every=print_every)
     check_positive(learning_rate=learning_rate)
-    check_saves(options["save_every_iterations"], has_place=checkpoint_dir is not None, place="checkpoint_dir")
     train_loader, val_loader = as_loaders(train_loader, val_loader, batch_size, of="vectors")
+    run = experiment_run(options, checkpoint_dir=checkpoint_dir)
+    has_place = checkpoint_dir is not None or run.is_kept
+    check_saves(options["save_every_iterations"], has_place=has_place, place="checkpoint_dir")
     noise = NoiseAugmentation(noise_std)  # a level that makes no sense is refused here
     device = as_device(device)
     options["precision"] = chosen_precision(options, device)
@@ -158,16 +166,30 @@ def train_variational_autoencoder(
         stopping = EarlyStopping(patience, min_delta=0.0, verbose=False, mode=measuring.mode)
         stopping.attach(trainer, measuring.monitor)
     attach_records(trainer, history, _line, options, print_every=print_every, metrics=measuring.shown)
-    savers: list[Attachable] = []
-    if checkpoint_dir is not None:
-        inside = saves_inside(checkpoint_dir, options["save_every_iterations"])
-        savers = [Checkpointing(checkpoint_dir, every=save_every), *inside]
-    attach_last(trainer, options["handlers"], *savers)
 
     if val_loader is not None:
         _check_first_batch(val_loader, model)
-    train_to(num_epochs, trainer, train_loader, options, settings)
+    sizes = {"latent_dimension": settings["latent_dim"], "hidden_dimension": settings["hidden_dim"]}
+    with run.open(RECIPE, described(model, train_loader, options, {**settings, **sizes})):
+        run.attach(
+            trainer, options, measuring, "nats per vector", _savers(checkpoint_dir, num_epochs, save_every, options)
+        )
+        train_to(num_epochs, trainer, train_loader, options, settings)
+        run.write_model(lambda: _predictor(run.best_model(model), options), run.best_epoch)
     return history.epochs
+
+
+def _savers(
+    folder: str | os.PathLike[str] | None, num_epochs: int, save_every: int, options: RunOptions
+) -> list[Attachable]:
+    if folder is None:
+        return []
+    aside = SetAside(folder, [LATEST, *epoch_files(num_epochs)], options["resume_from"])
+    return [aside, Checkpointing(folder, every=save_every), *saves_inside(folder, options["save_every_iterations"])]
+
+
+def _predictor(model: nn.Module, options: RunOptions) -> VectorEmbedder:
+    return VectorEmbedder(model, feature_names=(options["metadata"] or {}).get("features"))
 
 
 def _vectors(batch: Any) -> Tensor:

@@ -106,6 +106,8 @@ def test_an_experiment_made_by_hand_has_all_its_files():
     assert len(events) == 1
     assert files - events - {".lock", "run.log"} == {
         "config.yaml",
+        "provenance.json",
+        "model.safetensors",
         "training_log.csv",
         "training_curves.png",
         "checkpoints",

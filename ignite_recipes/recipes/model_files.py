@@ -1,4 +1,4 @@
-"""The model file of an experiment, which a command writes when its training has ended."""
+"""The model file of an experiment, which is written when its training has ended."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,8 @@ def write_model_file(experiment: ExperimentManager, recipe: str, predictor: Pred
         predictor: with the weights of the best epoch.
         epoch: that one, from 1.
 
-    A model whose state is no tensors is said in the log, and left to the checkpoints.
+    A model whose state is no tensors, or a disk that is full, is said in the log, and the checkpoints are left: they
+    hold the weights too, and what the training returns is not lost.
     """
     starts = read_provenance(experiment.experiment_dir)
     trained = {
@@ -34,5 +35,5 @@ def write_model_file(experiment: ExperimentManager, recipe: str, predictor: Pred
     path = Path(experiment.experiment_dir) / MODEL_FILE
     try:
         on_rank_zero(lambda: save_model(path, predictor, trained=trained))
-    except (TypeError, ValueError) as error:  # of a model of the user's own; the run has its checkpoints
+    except (TypeError, ValueError, OSError) as error:
         logger.warning("%s is not written: %s", path, error)
