@@ -21,9 +21,10 @@ def _one_thread_and_seed():
 @pytest.fixture(autouse=True)
 def _left_as_found():
     log = logging.getLogger("ignite_recipes")
-    level, meaning = log.level, signal.getsignal(signal.SIGINT)
+    meaning = signal.getsignal(signal.SIGINT)
+    log.setLevel(logging.NOTSET)  # the command, called in this process, sets it, also for a whole file of tests
     yield
-    log.setLevel(level)  # the command, called in this process, sets it
+    log.setLevel(logging.NOTSET)
     assert signal.getsignal(signal.SIGINT) == meaning, "a handler still listens to signals"
 
 
