@@ -174,7 +174,10 @@ class StepProgram:
         tensors, function = self.tensors, self.function
         tensors.batch = [tensor.clone() for tensor in tensors.batch]
         changed_in_place = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
-        captured = CapturedStep(lambda: function(tensors), tensors.batch, changed_in_place)
+        try:
+            captured = CapturedStep(lambda: function(tensors), tensors.batch, changed_in_place)
+        except RuntimeError as error:  # e.g. a model that reads a number of a tensor
+            raise TraceError(f"CUDA cannot capture it, {str(error).splitlines()[0][:200]}") from error
         self._sent = self._numbers.tolist()
 
         def run(batch: Sequence[Tensor], seed: Seed) -> list[Tensor]:

@@ -84,6 +84,8 @@ class WholeStep:
     def start_epoch(self, step: "TrainingStep", engine: Engine) -> None:
         """Look anew at what may have changed since the last epoch."""
         self._is_ready = False
+        if self._others > 1:  # one is an epoch's last
+            self._say_others()
         self._others = 0
         try:
             self._check(step, engine)
@@ -117,6 +119,7 @@ class WholeStep:
         layout = self._layout_of(batch)
         if self.layout is None:
             self.layout = layout
+        self._others += layout != self.layout
         if not self._is_ready or self._has_failed or layout != self.layout:
             return None
         length, position = update.window.length, len(update.window.losses)
@@ -154,6 +157,15 @@ class WholeStep:
         if reason not in self._said:
             self._said.add(reason)
             logger.warning("compile='step': %s. The steps run one operation after the other", reason)
+
+    def _say_others(self) -> None:
+        text = (
+            f"compile='step': {self._others} batches of an epoch have other shapes or types than the run's first one; "
+            "they are computed one operation after the other"
+        )
+        if text not in self._said:
+            self._said.add(text)
+            logger.warning(text)
 
     def _check(self, step: "TrainingStep", engine: Engine) -> None:
         if step.device.type not in ("cpu", "cuda"):

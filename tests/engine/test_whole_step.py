@@ -445,7 +445,7 @@ def test_without_a_compiler_one_line_says_so(caplog, monkeypatch):
     ]
 
 
-def test_batches_of_another_shape_are_eager_wherever_they_come(programs):
+def test_batches_of_another_shape_are_eager_wherever_they_come_and_said_once(programs, caplog):
     sizes = [4, 2, 4, 4, 3, 4]
 
     def make(compile="step"):
@@ -457,6 +457,7 @@ def test_batches_of_another_shape_are_eager_wherever_they_come(programs):
     whole.run(batches, max_epochs=3)
     assert_close(run_state(eager)["model_state_dict"], run_state(whole)["model_state_dict"])
     assert len(programs) == 1
+    assert [line[:38] for line in said(caplog)] == ["compile='step': 2 batches of an epoch "]
 
 
 @pytest.mark.slow
