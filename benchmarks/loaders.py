@@ -1,4 +1,4 @@
-"""What it costs to fetch batches: loaders as people write them, in our trainers, beside our own and row by row.
+"""What it costs to fetch batches: loaders as people write them, in our trainers, compared with our own and row by row.
 
 Each program goes through the shuffled batches of some epochs as a run does, seeds of every fetch included; nothing is
 trained. The rows are those of :mod:`benchmarks.mlp`, pairs of 20 numbers and one.

@@ -62,7 +62,7 @@ def _try_header(path: Path) -> Header | Exception:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # Of a PNG that has no such data before its pixels, Pillow would decode these to look behind them.
+            # Of a PNG that has no such data before its pixels, Pillow would decode these to see what follows.
             has_exif = image.format != "PNG" or "exif" in image.info
             if has_exif and image.getexif().get(_ORIENTATION) in _TURNED:
                 width, height = height, width

@@ -39,7 +39,7 @@ class MetricSet:
     - a function of ``(outputs, targets)`` that gives a number for the batch, which counts by its number of samples, or
       one for each sample, (N,): the metric is the mean over all samples.
 
-    A metric that raises is NaN in that epoch, which a warning says; the run goes on. The entries of a dict that a
+    A metric that raises is NaN in that epoch, which a warning says; the run continues. The entries of a dict that a
     metric gives are metrics of their own, ``{name}_{key}``. The host waits for nothing before the evaluation's end.
 
     Runs:   evaluator; EPOCH_STARTED, ITERATION_COMPLETED, EPOCH_COMPLETED.
@@ -165,7 +165,7 @@ class MetricSet:
             text = f"it is not defined for these samples: {measure.fixes}"
         if text is not None and f"{name}: {text}" not in self._said:
             self._said.add(f"{name}: {text}")
-            logger.warning("the metric %r is NaN here, and the run goes on: %s", name, text)
+            logger.warning("the metric %r is NaN here, and the run continues: %s", name, text)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def parts_of_step(engine: Engine) -> dict[str, list[ProgramPart]]:
 
 
 def modules_of_step(step: "TrainingStep") -> list[nn.Module]:
-    """The model, and the modules that the loss function computes with beside it."""
+    """The model, and the other modules that the loss function computes with."""
     model = unwrap(step.model)
     own = set(model.modules())
     return [model, *(module for module in modules_of(step.loss_fn) if module not in own)]

@@ -1,4 +1,4 @@
-"""What Python objects hold beside tensors, to notice that a program, which has it as constants, is out of date."""
+"""What Python objects hold other than tensors: constants of a program, which is out of date when they change."""
 
 import functools
 import types

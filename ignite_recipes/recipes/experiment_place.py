@@ -15,7 +15,7 @@ RUNS = "runs"
 
 
 class Place(NamedTuple):
-    """Where a run is kept, and from where it goes on.
+    """Where a run is kept, and from where it continues.
 
     Either ``experiment`` is there already, or a new one is to be made in ``folder``.
     """

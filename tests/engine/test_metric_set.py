@@ -176,7 +176,7 @@ def test_a_metric_that_raises_is_nan_and_is_said_once_and_nothing_else_suffers(m
         assert math.isnan(found.pop("bad"))
         assert found == pytest.approx({"f1": F1})
     (said,) = caplog.messages
-    assert said.startswith("the metric 'bad' is NaN here, and the run goes on: ")
+    assert said.startswith("the metric 'bad' is NaN here, and the run continues: ")
     assert "\n" not in said
     with pytest.raises(AssertionError, match=why):
         raise AssertionError(said)

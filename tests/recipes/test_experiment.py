@@ -412,7 +412,7 @@ def test_a_folder_of_checkpoints_that_is_used_twice_loses_nothing(caplog):
     assert kept == first
     assert "were moved to here/earlier_1" in caplog.text
     assert len(read_checkpoint("here/model_latest.pt")["history"]["train_loss"]) == 2
-    supervised(2, checkpoint_dir="here", resume_from="here/model_latest.pt")  # goes on, and moves nothing
+    supervised(2, checkpoint_dir="here", resume_from="here/model_latest.pt")  # continues, and moves nothing
     assert not Path("here/earlier_2").exists()
     supervised(2, checkpoint_dir="here", model_name="another")
     assert not Path("here/earlier_2").exists()
