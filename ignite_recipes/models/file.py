@@ -33,6 +33,7 @@ from ignite_recipes.checkpoint.fit import load_model as load_weights
 from ignite_recipes.checkpoint.fit import unchanged_on_error
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.exchange.sharded import is_sharded
 from ignite_recipes.files import replace_file
 from ignite_recipes.models.architecture import architecture_of, make_architecture
 from ignite_recipes.models.array_predictor import ArrayPredictor
@@ -144,6 +145,11 @@ def save_model(
     else:
         raise TypeError(f"model must be a torch.nn.Module or what predicts with one; got {type(model).__name__}")
     plain = unwrap(predictor.model)
+    if is_sharded(plain):
+        raise TypeError(
+            "a model file needs all weights in one process; got a sharded model: load a checkpoint of it, which holds "
+            "them, into a model that is not sharded, and save that"
+        )
     weights = _tensors(plain)
     description = {
         "version": VERSION,

@@ -121,7 +121,7 @@ def train_model_advanced(
     Args:
         model: ``model(inputs)`` gives the outputs.
         train_loader: batches ``(inputs, targets)``; or a data set of such pairs, or a tuple of two arrays, frames or
-            tensors. float64 or integer inputs of a float32 model, (N, 1) targets of (N,) outputs, boolean targets and, in a
+            tensors. float64 or integer inputs of a float32 model, (N, 1) targets of (N,) outputs, booleans and, in a
             tuple, names of classes are taken as what they mean, which is logged once.
         val_loader: the same, for validation; None trains without validation.
         criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; parameters of its own
