@@ -360,6 +360,7 @@ def test_what_an_ordinary_transform_makes_of_an_image_depends_on_seed_epoch_and_
     assert not torch.equal(image_folder(root, transform=Noise(), seed=1).train[0][0], whole[0])
 
 
+@pytest.mark.slow
 def test_a_run_with_an_ordinary_transform_that_was_cut_inside_an_epoch_is_the_same_run(root, tmp_path):
     def run(stop=None, **settings):
         data = image_folder(root, transform=Noise())

@@ -240,6 +240,7 @@ def speeds(monkeypatch, of):
     return tried
 
 
+@pytest.mark.slow
 def test_the_search_ends_where_size_brings_no_more_speed(monkeypatch):
     tried = speeds(monkeypatch, lambda size: min(size, 32) / (1 + size / 100))
     found = find_batch_size(trainer_of(), loader(), smallest=2)

@@ -140,6 +140,7 @@ for k in range(40):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_while_they_write_leave_no_half_program(tmp_path):
     processes = [subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path)]) for _ in range(3)]
     time.sleep(0.2)

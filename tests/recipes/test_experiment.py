@@ -171,9 +171,9 @@ def test_to_be_kept_changes_no_bit_of_the_training(name):
     [
         ("supervised", "manager"),
         ("classify", "manager"),
-        ("table", "checkpoint"),
         ("vae", "checkpoint"),
-        ("traffic", "checkpoint"),
+        pytest.param("table", "checkpoint", marks=pytest.mark.slow),
+        pytest.param("traffic", "checkpoint", marks=pytest.mark.slow),
         pytest.param("supervised", "checkpoint", marks=pytest.mark.slow),
         pytest.param("table", "manager", marks=pytest.mark.slow),
         pytest.param("vae", "manager", marks=pytest.mark.slow),
@@ -310,6 +310,7 @@ def test_settings_that_were_given_to_an_experiment_stay():
     assert yaml.safe_load(Path("runs/exp1/config.yaml").read_text()) == {"colour": "red"}
 
 
+@pytest.mark.slow
 def test_every_recipe_answers_from_its_experiment(capsys):
     for recipe in RECIPES.values():
         recipe(experiment="runs")
