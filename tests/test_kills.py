@@ -50,6 +50,7 @@ def test_one_whose_steps_are_programs_does_too(tmp_path, monkeypatch, recipe):
     assert int(table[recipe]["at random"]) + int(table[recipe]["in writes"]) >= 3
 
 
+@pytest.mark.slow
 def test_a_recipe_that_is_killed_inside_a_write_and_resumed_ends_with_the_bits_of_a_run_left_alone(tmp_path):
     assert list(killed(tmp_path, "--recipe", "supervised", "--kills", "1")) == ["supervised"]
 

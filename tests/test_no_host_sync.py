@@ -384,6 +384,7 @@ def test_a_step_of_several_updates_never_waits(accelerator, way):
     assert trainer.progress.optimizer_steps == (23 if way == "ours" else 2 * EPOCHS * BATCHES)
 
 
+@pytest.mark.slow
 @emulated_only
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("way", ["ours", "by hand"])

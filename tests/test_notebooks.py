@@ -103,7 +103,7 @@ def measure(path):
     return runs[0]
 
 
-QUICK = ("01_quickstart", "02_handlers_on_your_own_engine")
+QUICK = ("02_handlers_on_your_own_engine",)
 
 
 @pytest.mark.parametrize(

@@ -473,6 +473,7 @@ def test_rows_after_those_asked_for_may_be_broken(tmp_path):
             load_ebird_data(path, columns=["A"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of the memory from /proc")
 def test_the_file_is_never_in_memory_as_a_whole(tmp_path):
     line = b"S1\tShikra\t" + b"x" * 99_980 + b"\t\n"

@@ -342,6 +342,7 @@ class Noise:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_what_an_ordinary_transform_makes_of_an_image_depends_on_seed_epoch_and_place_only(root, in_memory):
     data = image_folder(root, transform=Noise(), in_memory=in_memory)

@@ -626,6 +626,7 @@ def _the_compiler_itself(monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{cache_dir()}_{torch.backends.cpu.get_cpu_capability()}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_the_compiler_itself")
 def test_the_compiler_itself_takes_a_step_as_it_is_taken_without():
     weights = []

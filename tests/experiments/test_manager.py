@@ -86,6 +86,7 @@ print([process.exitcode for process in processes])
 """
 
 
+@pytest.mark.slow
 def test_processes_that_ask_at_the_same_moment_get_different_experiments(tmp_path):
     assert run(AT_ONCE, tmp_path).strip() == str([0] * 32)
     assert list_experiments(tmp_path) == [f"exp{n}" for n in range(1, 33)]

@@ -249,6 +249,7 @@ def test_the_search_ends_where_size_brings_no_more_speed(monkeypatch):
     assert (found.largest, found.suggestion, found.ended_by) == (128, 32, "speed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["cuda", "cpu"])
 def test_a_size_that_does_not_fit_ends_the_search_and_nothing_else(monkeypatch, error):
     speeds(monkeypatch, lambda size: error if size > 16 else size)
