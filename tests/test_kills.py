@@ -42,15 +42,6 @@ def test_every_recipe_that_is_killed_and_resumed_ends_with_the_bits_of_a_run_lef
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["supervised", "traffic"])
-def test_one_whose_steps_are_programs_does_too(tmp_path, monkeypatch, recipe):
-    monkeypatch.setenv("IGNITE_RECIPES_CACHE", str(tmp_path / "programs"))
-    table = killed(tmp_path, "--kills", "4", "--compile", "step", "--recipe", recipe)
-    assert list((tmp_path / "programs").glob("*/program.pt2"))
-    assert int(table[recipe]["at random"]) + int(table[recipe]["in writes"]) >= 3
-
-
-@pytest.mark.slow
 def test_a_recipe_that_is_killed_inside_a_write_and_resumed_ends_with_the_bits_of_a_run_left_alone(tmp_path):
     assert list(killed(tmp_path, "--recipe", "supervised", "--kills", "1")) == ["supervised"]
 
