@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotOneProgramError", "StepProgram", "modules_of_step", "parts_of_step", "roots_of_step"]
 
-_INNER = {
+_PLACES = {
     TrainEvents.INPUTS_READY: "inputs",
     TrainEvents.GRADIENTS_READY: "gradients",
     TrainEvents.OPTIMIZER_STEP_STARTED: "gradients",
@@ -48,8 +48,9 @@ class NotOneProgramError(Exception):
 def parts_of_step(engine: Engine) -> dict[str, list[ProgramPart]]:
     """The handlers of a step that do their work in its program, in their order."""
     parts: dict[str, list[ProgramPart]] = {"inputs": [], "gradients": [], "after": []}
-    for event, place in _INNER.items():
-        parts[place] += [entry[0] for entry in engine._event_handlers.get(event, ()) if is_program_part(entry[0])]
+    for event, place in _PLACES.items():
+        found = [entry[0] for entry in engine._event_handlers.get(event, ()) if is_program_part(entry[0])]
+        parts[place] += [part for part in found if place != "after" or part.takes_notice_of_programs]
     return parts
 
 
@@ -219,7 +220,7 @@ class StepProgram:
         losses = dict(zip(function.names, outputs, strict=False))
         update.window.losses.append(losses["loss"])
         if self.takes_step:
-            self._end_window(step, engine, update, outputs[len(losses) :])
+            self._end_window(step, engine, update, outputs)
         return losses
 
     def _ready_waiting(self) -> None:
@@ -237,11 +238,10 @@ class StepProgram:
         losses, progress = update.window.losses, step.progress
         assert progress is not None
         values = StepValues(loss=losses[0] if len(losses) == 1 else torch.stack(losses).sum())
-        has_norm = len(outputs) > 0
-        values.norm = outputs[0] if has_norm else None
-        values.drop = outputs[1] if len(outputs) > 1 else None
-        state.grad_norm, update.veto = values.norm, False
-        for part in self.parts["gradients"]:
+        state.grad_norm, update.veto = None, False
+        for part, (norm, drop) in zip(self.parts["gradients"], self.function.found, strict=True):
+            values.norm = state.grad_norm = None if norm is None else outputs[norm]
+            values.drop = None if drop is None else outputs[drop]
             part.after_program(engine, values)
         is_taken = update.veto is not True  # a device has dropped it, or not; the host will know
         if is_taken:

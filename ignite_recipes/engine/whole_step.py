@@ -32,7 +32,7 @@ __all__ = ["WholeStep"]
 logger = logging.getLogger(__name__)
 
 # Inside the step; and where handlers may do what they like between two steps, as seldom as it is.
-_INNER = (
+_INSIDE = (
     TrainEvents.INPUTS_READY,
     TrainEvents.LOSSES_READY,
     TrainEvents.BACKWARD_COMPLETED,
@@ -85,7 +85,8 @@ class WholeStep:
         """Look anew at what may have changed since the last epoch."""
         self._is_ready = False
         if self._others > 1:  # one is an epoch's last
-            self._say_others()
+            others = f"{self._others} batches of an epoch have other shapes or types than the run's first one"
+            self._say(others, "Their steps")
         self._others = 0
         try:
             self._check(step, engine)
@@ -153,19 +154,10 @@ class WholeStep:
 
     # What may stand against it.
 
-    def _say(self, reason: str) -> None:
+    def _say(self, reason: str, which: str = "The steps") -> None:
         if reason not in self._said:
             self._said.add(reason)
-            logger.warning("compile='step': %s. The steps run one operation after the other", reason)
-
-    def _say_others(self) -> None:
-        text = (
-            f"compile='step': {self._others} batches of an epoch have other shapes or types than the run's first one; "
-            "they are computed one operation after the other"
-        )
-        if text not in self._said:
-            self._said.add(text)
-            logger.warning(text)
+            logger.warning("compile='step': %s. %s run one operation after the other", reason, which)
 
     def _check(self, step: "TrainingStep", engine: Engine) -> None:
         if step.device.type not in ("cpu", "cuda"):
@@ -181,7 +173,7 @@ class WholeStep:
             raise NotOneProgramError("float16 adapts its scale on the host; bfloat16 needs none")
         if step.device.type == "cuda" and not all(group.get("fused") for group in update.optimizer.param_groups):
             raise NotOneProgramError("on CUDA the optimizer must be made with fused=True")
-        for event in _INNER:
+        for event in _INSIDE:
             for handler, *_ in engine._event_handlers.get(event, ()):
                 if event in (TrainEvents.LOSSES_READY, TrainEvents.BACKWARD_COMPLETED) or not is_program_part(handler):
                     raise NotOneProgramError(

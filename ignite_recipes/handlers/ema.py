@@ -73,6 +73,8 @@ class ExponentialMovingAverage(ProgramPart):
     warm-up is that of TensorFlow's ExponentialMovingAverage.
     """
 
+    takes_notice_of_programs = True
+
     def __init__(self, decay: float = 0.999, *, validate: bool = True, warmup: bool = True) -> None:
         if not isinstance(decay, (float, Real)) or not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), what the average keeps of itself in a step; got {shown(decay)}")

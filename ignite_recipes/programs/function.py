@@ -137,6 +137,8 @@ class StepFunction:
 
     Attributes:
         names: of the losses, once it was called.
+        found: for each part for the gradients, where in the outputs are the norm and what drops the step as it left
+            them; None where there was none yet.
         num_input_draws: draws of random numbers for the inputs, once it was traced.
     """
 
@@ -162,27 +164,26 @@ class StepFunction:
         self.is_flat = type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch)
         self.autocast, self.check_loss, self.optimizer = autocast, check_loss, optimizer
         self.parts, self.is_window, self.names = parts, is_window, list[str]()
+        self.found: list[tuple[int | None, int | None]] = []
         self.num_input_draws = 0
+        self._all_parts = [part for of_event in parts.values() for part in of_event]
         place = {id(tensor): k for k, tensor in enumerate(modules.held())}
         self.trained = [place[id(parameter)] for parameter in trained]
-        self.num_carried = [len(part.carried_in_program()) for part in self._all_parts()]
-        self.num_numbers = [len(part.numbers_in_program()) for part in self._all_parts()]
-
-    def _all_parts(self) -> list[ProgramPart]:
-        return [part for of_event in self.parts.values() for part in of_event]
+        self.num_carried = [len(part.carried_in_program()) for part in self._all_parts]
+        self.num_numbers = [len(part.numbers_in_program()) for part in self._all_parts]
 
     def numbers(self, weight: float, window_weight: float, earlier_loss: float) -> list[float]:
         """Those of the step to come: of the window, the optimizer's, the handlers'."""
         found = [weight, window_weight, earlier_loss] if self.is_window else []
         if self.optimizer is not None:
             found += self.optimizer.numbers()
-        for part in self._all_parts():
+        for part in self._all_parts:
             found += part.numbers_in_program()
         return found
 
     def carried(self) -> list[Tensor]:
         """The handlers' tensors."""
-        return [tensor for part in self._all_parts() for tensor in part.carried_in_program()]
+        return [tensor for part in self._all_parts for tensor in part.carried_in_program()]
 
     def tensors_of(self, batch: Any) -> list[Tensor]:
         """The tensors in a batch, in their order."""
@@ -199,7 +200,7 @@ class StepFunction:
         return _pytree.tree_unflatten(leaves, self.structure)
 
     def __call__(self, tensors: StepTensors) -> list[Tensor]:
-        """The losses, detached; where the window ends also the norm of the gradients and what says to drop the step."""
+        """The losses, detached; where the window ends also norms of the gradients and what says to drop the step."""
         held = list(tensors.held)
         for k in self.trained:
             held[k] = held[k].detach().requires_grad_()
@@ -208,23 +209,17 @@ class StepFunction:
             return self._step(tensors, held, numbers)
 
     def _step(self, tensors: StepTensors, held: Sequence[Tensor], numbers: list[Tensor]) -> list[Tensor]:
-        batch, values = self.batch_of(tensors.batch), StepValues()
-        values.inputs = self.get_inputs(batch)
+        values = StepValues()
         window, numbers = (numbers[:3], numbers[3:]) if self.is_window else ([], numbers)
         own, numbers = self._split(numbers, tensors.carried)
-        self._run("inputs", values, own)
-        self.num_input_draws = draws_so_far()
-        with self.autocast():
-            losses = self.loss_fn(self.model, values.inputs, batch)
-        loss = self.check_loss(losses)
-        values.losses = losses_in(losses)
-        self.names = list(values.losses)
+        loss = self._loss(tensors.batch, values, own)
         trained = [held[k] for k in self.trained]
         weighted = loss * window[0].to(loss.dtype) if window else loss
         gradients = torch.autograd.grad(weighted, trained, allow_unused=True)
         outputs = [value.detach() for value in values.losses.values()]
         with torch.no_grad():
-            self._check_gradients(gradients)
+            if any(gradient is None for gradient in gradients):
+                raise ValueError("a parameter that had a gradient in another step has none")
             values.gradients = [gradient for gradient in gradients if gradient is not None]
             values.loss = loss.detach()
             if window:
@@ -236,32 +231,47 @@ class StepFunction:
                 return outputs
             if window:
                 values.gradients = [gradient / window[1].to(gradient.dtype) for gradient in values.gradients]
-            self._run("gradients", values, own)
+            self.found = []
+            for part in self.parts["gradients"]:
+                part.in_program(values, *own[id(part)])
+                self.found.append((_place_of(values.norm, outputs), _place_of(values.drop, outputs)))
             self.optimizer.update(trained, values, tensors.state, numbers)
-            self._run("after", values, own)
-        norm = [] if values.norm is None else [values.norm]
-        return [*outputs, *norm, *([] if values.drop is None else [values.drop])]
+            for part in self.parts["after"]:
+                part.in_program(values, *own[id(part)])
+        return outputs
+
+    def _loss(
+        self,
+        tensors: Sequence[Tensor],
+        values: StepValues,
+        own: Mapping[int, tuple[Sequence[Tensor], Sequence[Tensor]]],
+    ) -> Tensor:
+        """The loss of a batch, with its gradients still to be computed; inputs and losses are noted in ``values``."""
+        batch = self.batch_of(tensors)
+        values.inputs = self.get_inputs(batch)
+        for part in self.parts["inputs"]:
+            part.in_program(values, *own[id(part)])
+        self.num_input_draws = draws_so_far()
+        with self.autocast():
+            losses = self.loss_fn(self.model, values.inputs, batch)
+        loss = self.check_loss(losses)
+        values.losses = losses_in(losses)
+        self.names = list(values.losses)
+        return loss
 
     def gets_gradient(self, tensors: StepTensors) -> list[bool]:
         """Which of the parameters get a gradient, of a batch computed on copies."""
         held = [tensor.detach().clone() for tensor in tensors.held]
         for k in self.trained:
             held[k].requires_grad_()
+        numbers = torch.tensor(self.numbers(1.0, 1.0, 0.0), device=tensors.batch[0].device if tensors.batch else None)
+        own, _ = self._split(list(numbers.unbind()), [tensor.clone() for tensor in self.carried()])
         with self.modules.holding(held):
-            batch, values = self.batch_of(tensors.batch), StepValues()
-            values.inputs = self.get_inputs(batch)
-            for part in self.parts.get("inputs", ()):
-                part.in_program(values, [], [])
-            with self.autocast():
-                loss = self.check_loss(self.loss_fn(self.model, values.inputs, batch))
+            loss = self._loss(tensors.batch, StepValues(), own)
             gradients = torch.autograd.grad(loss, [held[k] for k in self.trained], allow_unused=True)
         if any(gradient is not None and gradient.layout != torch.strided for gradient in gradients):
             raise ValueError("a parameter has a sparse gradient")
         return [gradient is not None for gradient in gradients]
-
-    def _check_gradients(self, gradients: Sequence[Tensor | None]) -> None:
-        if any(gradient is None for gradient in gradients):
-            raise ValueError("a parameter that had a gradient in the first step has none")
 
     def _split(
         self, numbers: list[Tensor], carried: Sequence[Tensor]
@@ -270,11 +280,18 @@ class StepFunction:
         total = sum(self.num_numbers)
         mine, others = numbers[len(numbers) - total :], numbers[: len(numbers) - total]
         own, tensors = {}, list(carried)
-        for part, num_carried, num_numbers in zip(self._all_parts(), self.num_carried, self.num_numbers, strict=True):
+        for part, num_carried, num_numbers in zip(self._all_parts, self.num_carried, self.num_numbers, strict=True):
             own[id(part)] = tensors[:num_carried], mine[:num_numbers]
             tensors, mine = tensors[num_carried:], mine[num_numbers:]
         return own, others
 
-    def _run(self, event: str, values: StepValues, own: Mapping[int, tuple[list[Tensor], list[Tensor]]]) -> None:
-        for part in self.parts.get(event, ()):
-            part.in_program(values, *own[id(part)])
+
+def _place_of(value: Tensor | None, outputs: list[Tensor]) -> int | None:
+    """Where a value is among the outputs, to which it is added if it is not there yet."""
+    if value is None:
+        return None
+    place = next((k for k, output in enumerate(outputs) if output is value), None)
+    if place is None:
+        place = len(outputs)
+        outputs.append(value)
+    return place

@@ -43,6 +43,11 @@ class ProgramPart:
     With ``compile="step"`` a step is one program if every handler of its inner events (INPUTS_READY to
     OPTIMIZER_STEP_STARTED) is one of these. A subclass that changes ``__call__`` must change :meth:`in_program` too.
 
+    Attributes:
+        takes_notice_of_programs: of a handler of OPTIMIZER_STEP_COMPLETED, which is called after a program as after any
+            step: whether it leaves out what the program has done, of which :meth:`after_program` tells it. Otherwise
+            it is no part of a program.
+
     >>> from ignite_recipes import TrainEvents
     >>> class Halved(ProgramPart):
     ...     def attach(self, trainer):
@@ -57,6 +62,8 @@ class ProgramPart:
     >>> Halved().obstacle_in_program() is None
     True
     """
+
+    takes_notice_of_programs = False
 
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
         """Do the handler's work on ``values``.

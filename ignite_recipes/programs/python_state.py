@@ -1,5 +1,6 @@
 """What Python objects hold other than tensors: constants of a program, which is out of date when they change."""
 
+import dataclasses
 import functools
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +14,8 @@ __all__ = ["changed", "has_hooks", "holds_engine", "python_state"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _OTHERS = (Tensor, type, types.ModuleType, types.BuiltinFunctionType, Engine, State, Optimizer)
-_MOST = 5000  # objects that are looked at
+_MOST = 100_000  # objects that are looked at
+_LONG = 500  # items of a container; a longer one holds data
 
 
 def python_state(roots: Iterable[Any]) -> dict[str, Any]:
@@ -69,31 +71,51 @@ def _same(one: Any, other: Any) -> bool:
 
 def has_hooks(modules: Iterable[nn.Module]) -> bool:
     """Whether a function of the user's own is called in the forward or backward pass of one of them."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(part, name) for module in modules for part in module.modules() for name in names)
+    of_modules = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    of_weights = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return any(
+        any(getattr(part, name) for part in module.modules() for name in of_modules)
+        or any(getattr(weight, name) for weight in module.parameters() for name in of_weights)
+        for module in modules
+    )
 
 
 def _held(part: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(part, (list, tuple)):
-        return [(str(k), item) for k, item in enumerate(part[:100])]
+        return [(str(k), item) for k, item in enumerate(part[:_LONG])]
     if isinstance(part, dict):
-        return [(str(name), item) for name, item in list(part.items())[:100]]
+        return [(str(name), item) for name, item in list(part.items())[:_LONG]]
     if isinstance(part, types.FunctionType):
         cells = zip(part.__code__.co_freevars, part.__closure__ or (), strict=True)
         held = [(name, cell.cell_contents) for name, cell in cells if _is_filled(cell)]
         held += [("defaults", part.__defaults__), ("kwdefaults", part.__kwdefaults__)]
-        # Numbers in global variables, as a notebook has them.
+        # Global variables, as a notebook has them: numbers, settings, and functions of the same file.
         names = [name for name in part.__code__.co_names if name in part.__globals__]
         globals_ = [(name, part.__globals__[name]) for name in names]
-        return held + [(name, value) for name, value in globals_ if isinstance(value, (*_PLAIN, Tensor))]
+        return held + [(name, value) for name, value in globals_ if _is_setting(value, part.__module__)]
     if isinstance(part, functools.partial):
         return [("func", part.func), *(("args", arg) for arg in part.args), *part.keywords.items()]
     if isinstance(part, types.MethodType):
         return [("self", part.__self__), ("func", part.__func__)]
     if isinstance(part, nn.Module):
         own = [(name, value) for name, value in vars(part).items() if not name.startswith("_") or name == "_modules"]
-        return own
-    return list(getattr(part, "__dict__", {}).items())
+        return own + _of_class(part)
+    return [*getattr(part, "__dict__", {}).items(), *_of_class(part)]
+
+
+def _is_setting(value: Any, module: str) -> bool:
+    """Whether a global variable is looked at: what a user changes, and not the world that it stands in."""
+    if isinstance(value, types.FunctionType):
+        return value.__module__ == module
+    kinds = (*_PLAIN, Tensor, list, tuple, dict, types.SimpleNamespace)
+    return isinstance(value, kinds) or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+
+
+def _of_class(part: Any) -> list[tuple[str, Any]]:
+    """Numbers and words in the attributes of an object's own class, which all of its objects share."""
+    classes = [kind for kind in type(part).__mro__ if kind.__module__.split(".")[0] not in ("builtins", "torch")]
+    held = [item for kind in classes for item in vars(kind).items() if not item[0].startswith("__")]
+    return [(name, value) for name, value in held if isinstance(value, _PLAIN)]
 
 
 def _is_filled(cell: types.CellType) -> bool:

@@ -1,7 +1,8 @@
 """Trace a function of tensors into a graph that a compiler takes: every tensor an input, every draw of numbers too."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +85,12 @@ def trace(function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]) ->
     before = random.getstate(), np.random.get_state()
     generator = torch.default_generator.get_state()
     try:
-        graph = make_fx(
-            function, decomposition_table=_decompositions(), tracing_mode="fake", _allow_non_fake_inputs=True
-        )(*arguments)
+        with _unseeded():
+            graph = make_fx(
+                function, decomposition_table=_decompositions(), tracing_mode="fake", _allow_non_fake_inputs=True
+            )(*arguments)
+    except TraceError:
+        raise
     except Exception as error:
         raise TraceError(_first_line(error)) from error
     finally:
@@ -100,6 +104,24 @@ def trace(function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]) ->
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return TracedProgram(graph, draws, constants)
+
+
+@contextmanager
+def _unseeded() -> Iterator[None]:
+    """Refuse to seed torch's generator, or to put it back, e.g. to draw the same numbers again: no draw sees it."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise TraceError("the step sets torch's generator itself, as torch.utils.checkpoint does")
+
+    names = ("manual_seed", "seed", "set_rng_state")
+    before = {(module, name): getattr(module, name) for module in (torch, torch.random) for name in names}
+    for module, name in before:
+        setattr(module, name, refuse)
+    try:
+        yield
+    finally:
+        for (module, name), function in before.items():
+            setattr(module, name, function)
 
 
 def draws_so_far() -> int:

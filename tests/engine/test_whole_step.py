@@ -17,6 +17,7 @@ from support.models import perceptron
 from support.runs import make_run, measured
 from support.small_recipes import RECIPES, every_recipe
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from ignite_recipes import (
@@ -28,6 +29,7 @@ from ignite_recipes import (
     NoiseAugmentation,
     NonFiniteError,
     NonFiniteGuard,
+    ProgramPart,
     TrainEvents,
     TrainingStability,
     Update,
@@ -139,6 +141,67 @@ def test_the_first_step_and_the_last_of_each_epoch_are_eager_and_the_others_prog
     trainer.run(loader(), max_epochs=2)
     assert calls == [2, 3, 4, 5, 7, 8, 9, 10, 11]
     assert len(programs) == 1
+
+
+def test_each_of_several_clippers_counts_its_own_norms():
+    def run(compile):
+        clippers = [GradientClipper(0.5), GradientClipper(0.2, float("inf"))]
+        trainer = trainer_of(compile, attach=lambda: [*clippers, NonFiniteGuard()])
+        trainer.run(loader(), max_epochs=3)
+        return [clipper.get_stats() for clipper in clippers]
+
+    for whole, eager in zip(run("step"), run(False), strict=True):
+        assert whole == pytest.approx(eager, rel=1e-4)
+
+
+class DropsSmall(ProgramPart):
+    """Drops a step without computing a norm."""
+
+    def attach(self, trainer):
+        trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_STARTED, self)
+
+    def in_program(self, values, carried, numbers):
+        values.drop = (values.loss < 1.0).float()
+
+    def after_program(self, engine, values):
+        engine.state.update.veto = bool(values.drop)
+
+    def __call__(self, engine):
+        engine.state.update.veto = bool(engine.state.update.window.losses[-1] < 1.0)
+
+
+def test_a_part_of_ones_own_may_drop_steps():
+    def run(compile):
+        trainer = trainer_of(compile, attach=lambda: [DropsSmall()])
+        trainer.run(loader(), max_epochs=8)
+        return trainer
+
+    eager, whole = run(False), run("step")
+    assert whole.progress.skipped_steps == eager.progress.skipped_steps > 5
+    assert_close(run_state(eager)["model_state_dict"], run_state(whole)["model_state_dict"])
+
+
+class HalvesWeights(ProgramPart):
+    """Acts after the step, and does not know what a program has done."""
+
+    def attach(self, trainer):
+        trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_COMPLETED, self)
+
+    def in_program(self, values, carried, numbers):
+        raise AssertionError
+
+    def __call__(self, engine):
+        with torch.no_grad():
+            engine.model[0].weight.mul_(0.9)
+
+
+def test_what_is_done_after_a_step_is_done_once():
+    def run(compile):
+        trainer = trainer_of(compile, attach=lambda: [HalvesWeights()])
+        trainer.run(loader(), max_epochs=3)
+        return run_state(trainer)["model_state_dict"]
+
+    assert_close(run(False), run("step"))
 
 
 def test_the_gradients_of_an_epochs_last_step_are_there_at_its_end():
@@ -341,6 +404,21 @@ def hooked():
     return model
 
 
+def hooked_weight():
+    model = perceptron(3, 4, seed=3)
+    model[0].weight.register_hook(lambda gradient: 2 * gradient)
+    return model
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+
+    def forward(self, x):
+        return checkpoint(self.layers, x, use_reentrant=False)
+
+
 class DrawsFromNumPy(nn.Linear):
     def forward(self, x):
         return super().forward(x) * np.random.rand()
@@ -356,6 +434,8 @@ OBSTACLES = {
     "a model that counts its calls": (lambda: {"model": Counting()}, "calls changes in the forward pass"),
     "a model that looks at its inputs": (lambda: {"model": Deciding()}, "."),
     "a hook": (lambda: {"model": hooked()}, "hooks"),
+    "a hook of a parameter": (lambda: {"model": hooked_weight()}, "hooks"),
+    "a forward pass that is computed again": (lambda: {"model": Checkpointed()}, "sets torch's generator"),
     "NumPy's generator": (lambda: {"model": DrawsFromNumPy(3, 1)}, "NumPy"),
     "a clipper of other parameters": (
         lambda: {"attach": lambda: [_Attached(GradientClipper(1.0), [nn.Parameter(torch.ones(1))])]}, "clips other"

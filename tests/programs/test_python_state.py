@@ -10,10 +10,15 @@ from torch import nn
 from ignite_recipes.programs.python_state import changed, has_hooks, holds_engine, python_state
 
 GLOBAL_FACTOR = 1.0
+SETTINGS = {"scale": 1.0}
+
+
+def helper():
+    return SETTINGS["scale"]
 
 
 def with_global(model, inputs, batch):
-    return GLOBAL_FACTOR
+    return GLOBAL_FACTOR * helper()
 
 
 class Loss:
@@ -63,6 +68,23 @@ def test_a_change_in_a_closure_and_in_a_global_number_is_seen(monkeypatch):
     holder[0] = 1.0
     monkeypatch.setitem(globals(), "GLOBAL_FACTOR", 3.0)
     assert "GLOBAL_FACTOR" in changed(before, python_state([function, with_global]))
+
+
+def test_a_change_in_global_settings_is_seen_through_functions_of_the_same_file(monkeypatch):
+    before = python_state([with_global])
+    monkeypatch.setitem(SETTINGS, "scale", 2.0)
+    assert "scale" in changed(before, python_state([with_global]))
+
+
+@pytest.mark.parametrize("base", [Loss, nn.Linear], ids=["an object", "a module"])
+def test_a_change_in_a_class_is_seen(base):
+    class Own(base):
+        factor_of_all = 1.0
+
+    part = Own(2, 2) if base is nn.Linear else Own()
+    before = python_state([part])
+    Own.factor_of_all = 2.0
+    assert "factor_of_all" in changed(before, python_state([part]))
 
 
 def test_modes_and_settings_of_modules_are_seen_and_weights_are_not():

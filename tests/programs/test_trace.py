@@ -120,6 +120,8 @@ def test_a_number_that_is_read_is_read_in_each_run():
 
 
 REFUSED = {
+    "a seed": (lambda x: [torch.manual_seed(3) and torch.rand(3)], "sets torch's generator itself"),
+    "a state of the generator": (lambda x: [torch.set_rng_state(torch.get_rng_state()) or x], "sets torch's generator"),
     "a value decides": (lambda x: [x if x.sum() > 0 else -x], "GuardOnDataDependent|data-dependent|bool"),
     "Python's generator": (lambda x: [x * random.random()], "Python's or NumPy's generator"),
     "NumPy's generator": (lambda x: [x * np.random.rand()], "Python's or NumPy's generator"),
