@@ -180,6 +180,7 @@ def test_tensorboards_events_are_real(tmp_path):
     ],
 )
 def test_so_are_those_of_other_services(name, modules, arguments, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)  # with which ClearML's warns that it does nothing
     for module in modules:
         monkeypatch.setitem(sys.modules, module, MagicMock())
     logger = getattr(ignite_handlers, name)(**arguments)
