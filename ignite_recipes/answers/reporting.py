@@ -136,7 +136,8 @@ def _as_images(trained: Trained, data: Any) -> NDArray[Any] | None:
         data = data.reshape(-1, 1, *_DIGIT)
     if data.dim() != 4 or data.shape[1] not in (1, 3):
         return None
-    images: NDArray[Any] = data.permute(0, 2, 3, 1).float().clamp(0, 1).numpy()
+    data = data / 255 if data.dtype == torch.uint8 else data.float().clamp(0, 1)
+    images: NDArray[Any] = data.permute(0, 2, 3, 1).numpy()
     return images[..., 0] if images.shape[-1] == 1 else images
 
 
