@@ -58,6 +58,8 @@ def test_a_table_is_measured_on_the_rows_whose_target_is_known(runs):
     )
     given_apart = evaluate("exp5", odd.drop("kind"), odd["kind"], runs_dir=runs, device="cpu")
     assert given_apart == evaluate("exp5", odd, runs_dir=runs, device="cpu")
+    given_too = evaluate("exp5", odd.with_columns(kind=pl.lit("small")), odd["kind"], runs_dir=runs, device="cpu")
+    assert given_too == given_apart
 
 
 def test_what_cannot_be_measured_is_refused(runs):

@@ -159,6 +159,9 @@ def test_it_is_written_on_data_of_ones_own_too(experiments, tmp_path):
     TABLE[:30].write_csv(tmp_path / "known.csv")
     path = report("exp5", tmp_path / "r.html", data=tmp_path / "known.csv", runs_dir=experiments / "runs", device="cpu")
     assert "on 30 samples" in path.read_text()
+    given = {"data": TABLE[:30].drop("kind"), "targets": TABLE["kind"][:30]}
+    again = report("exp5", tmp_path / "r2.html", **given, runs_dir=experiments / "runs", device="cpu")
+    assert again.read_bytes() == path.read_bytes()
     with pytest.raises(ValueError, match="must have the target's column 'kind' to report on it"):
         report("exp5", tmp_path / "x.html", data=TABLE.drop("kind"), runs_dir=experiments / "runs", device="cpu")
     with pytest.raises(ValueError, match=r"must be written to a file that ends in \.html"):
