@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ignite_recipes.answers.pictures import find_pictures, read_pictures
+from ignite_recipes.answers.pictures import class_numbers, find_pictures, read_pictures
 from ignite_recipes.answers.run_data import (
     digits_sides,
     image_dataset,
@@ -76,7 +76,9 @@ def true_values(trained: Trained, inputs: Inputs, purpose: str) -> Any:
         return inputs.targets
     if isinstance(trained.predictor, TablePredictor):
         raise ValueError(f"the data must have the target's column {trained.predictor.target.name!r} to {purpose}")
-    raise ValueError(f"what is true must be known to {purpose}: pass targets=, or take the validation data")
+    is_images = isinstance(trained.predictor, ArrayPredictor) and len(trained.predictor.input_shape or ()) == 3
+    folders = f", or a folder of those of the classes, {listed(trained.predictor.class_names or ())}" * is_images
+    raise ValueError(f"what is true must be known to {purpose}: pass targets=, or take the validation data{folders}")
 
 
 def _given_data(trained: Trained, data: Any) -> Inputs:
@@ -199,13 +201,17 @@ def _numbers_inputs(predictor: ArrayPredictor, data: Any) -> Inputs:
 
 
 def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
-    """The pictures of a folder and of its folders, by their names in order, or a single one."""
+    """The pictures of a folder and of its folders, by their names in order, or a single one.
+
+    In folders that are named like the classes, their classes are known.
+    """
     import polars as pl
 
     files = find_pictures(path)
     images = read_pictures(files, predictor.input_shape or ())
     names = [as_text(os.fspath(file.relative_to(path)) if path.is_dir() else file.name) for file in files]
-    return Inputs(images, pl.DataFrame({"file": names}), ["file"])
+    targets = class_numbers(files, path, predictor.class_names) if path.is_dir() else None
+    return Inputs(images, pl.DataFrame({"file": names}), ["file"], targets)
 
 
 def _row_numbers(numbers: Any) -> "pl.DataFrame":

@@ -1,14 +1,17 @@
-"""The pictures of a folder as a classifier takes them: found by their names, and decoded as for the training."""
+"""Pictures as a classifier takes them: found by name, decoded as for the training, with their folders as classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from ignite_recipes.arguments import as_text
 from ignite_recipes.data.image_decoding import ImagesOnDisk, read_headers
 from ignite_recipes.data.image_files import ENDINGS
 
-__all__ = ["find_pictures", "read_pictures"]
+__all__ = ["class_numbers", "find_pictures", "read_pictures"]
 
 
 def find_pictures(path: Path) -> list[Path]:
@@ -44,3 +47,19 @@ def read_pictures(files: Sequence[Path], shape: Sequence[int]) -> Tensor:
         raise ValueError(f"a picture has 1 or 3 channels, and the model takes {channels}: predict in Python")
     read_headers(files)  # which counts the files that are no images before any is decoded
     return ImagesOnDisk(files, (channels, height, width)).in_memory()
+
+
+def class_numbers(files: Sequence[Path], root: Path, class_names: Sequence[Any] | None) -> Tensor | None:
+    """The class of each file, (N,), by the folder in ``root`` that it lies in, as :func:`image_folder` takes it.
+
+    Args:
+        files: N of them, in ``root``.
+        root: a folder.
+        class_names: of the classifier, whose numbers are meant.
+
+    Returns:
+        The numbers; None if a file lies in no folder that is named like a class.
+    """
+    numbers = {str(name): number for number, name in enumerate(class_names or ())}
+    folders = [as_text(file.relative_to(root).parts[0]) for file in files]
+    return torch.tensor([numbers[name] for name in folders]) if numbers.keys() >= {*folders} else None

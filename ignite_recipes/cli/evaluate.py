@@ -26,7 +26,8 @@ def parser() -> ArgumentParser:
         "file",
         nargs="?",
         type=str | None,
-        help="with the truth, e.g. the target's column; by default the validation data",
+        help="with the truth, e.g. the target's column, or a folder of images for each class; by default the "
+        "validation data",
     )
     return options
 
