@@ -70,22 +70,17 @@ def _reached(summary: Summary) -> dict[str, Any]:
 
 
 def _start(start: Mapping[str, Any]) -> dict[str, Any]:
-    """A start, as far as its file tells: that may come from another version, or from somebody's hand."""
-    git, data, versions = (_mapping(start.get(name)) for name in ("git", "data", "versions"))
-    command = start.get("command")
+    """A start, as far as its file tells."""
+    git, data, versions, command = (start.get(name) for name in ("git", "data", "versions", "command"))
     known = {
         "at": start.get("started_at"),
         "in": start.get("working_directory"),
-        "command": shlex.join(map(str, command)) if isinstance(command, list) else None,
+        "command": shlex.join(map(str, command)) if command else None,
         "commit": f"{git.get('commit')}{', with changes' if git.get('changed') else ''}" if git else None,
         "data": f"{data.get('path')}, sha256 {str(data.get('sha256'))[:12]}" if data else None,
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) if versions else None,
     }
     return {name: value for name, value in known.items() if value is not None}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _part(title: str, values: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -176,6 +177,9 @@ def test_without_a_log_and_what_it_was_started_with_there_is_a_report(experiment
     text = report("exp3", runs_dir=tmp_path, device="cpu").read_text()
     assert "were not kept" in text
     assert Page(text).headings == [*HEADINGS["classify"], *ALWAYS[1:]]
+    strange = {"command": 1, "git": "abc", "versions": [], "data": {"path": "x"}}
+    (tmp_path / "exp3" / "provenance.json").write_text(json.dumps({"starts": [strange]}))
+    assert Page(report("exp3", runs_dir=tmp_path, device="cpu").read_text()).headings == Page(text).headings
 
 
 def test_cells_are_escaped_short_and_aligned():
