@@ -43,7 +43,7 @@ ALSO = {
 }
 """What the same setting is called in other commands, whose names are documented: every command knows both."""
 
-_PATHS = ("file", "module", "data_root", "output", "runs_dir", "resume", "fork", "experiment", "dataset")
+_PATHS = ("file", "module", "data_root", "output", "picture", "runs_dir", "resume", "fork", "experiment", "dataset")
 _RESOLVED = ("file", "module", "data_root")  # which a resume from another folder must find
 _FILE = "FILE"  # the argument that is no option
 
