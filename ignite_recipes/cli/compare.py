@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.answering import named_experiment
 from ignite_recipes.cli.listing import columns
-from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.cli.options import add_runs_dir, new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.differences import differences
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS
@@ -32,7 +32,7 @@ def parser() -> ArgumentParser:
         "others are better or worse than the first.",
     )
     options.add_argument("experiments", nargs="*", type=str, help="e.g. exp1 exp2; without any, all there are")
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    add_runs_dir(options)
     options.add_argument("--tag", type=str | None, help="all experiments with this tag, besides those that are named")
     options.add_argument(
         "--metric",

@@ -8,9 +8,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.answering import named_experiment
+from ignite_recipes.cli.answering import named_experiment, named_parser
 from ignite_recipes.cli.listing import columns
-from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.provenance import read_provenance
 from ignite_recipes.experiments.summary import Summary, summarize
@@ -22,12 +22,7 @@ HELP = "show an experiment: its settings, how it was started, what it reached: s
 
 def parser() -> ArgumentParser:
     """The command's options."""
-    options = new_parser(
-        "show", "Show an experiment: what it reached, its settings, how it was started, and its files."
-    )
-    options.add_argument("experiment", type=str, help="e.g. exp1, runs/exp1, or its name")
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
-    return options
+    return named_parser("show", "Show an experiment: what it reached, its settings, how it was started, and its files.")
 
 
 def main(argv: Sequence[str]) -> Result:
