@@ -144,6 +144,7 @@ def parse_settings(
         settings = parser.parse_args(words).as_dict()
     except ArgumentError as error:
         raise with_answer(parser, words, error) from error
+    _check_lists(parser, settings)
     for name in ("config", "json", "quiet"):
         settings.pop(name)
     for name in _PATHS:
@@ -155,6 +156,21 @@ def parse_settings(
         if settings.get(name) is not None:
             settings[name] = str(Path(settings[name]).resolve())
     return settings
+
+
+def _check_lists(parser: ArgumentParser, settings: Mapping[str, Any]) -> None:
+    """Refuse a file that an option with several words has taken for one of them: ``predict exp1 --id name new.csv``.
+
+    Raises:
+        ValueError: that says where the file must stand.
+    """
+    if settings.get("file", "") is not None:
+        return
+    for action in parser._actions:
+        words = settings.get(action.dest) if action.nargs == "*" else None
+        if words and Path(words[-1]).expanduser().is_file():
+            option, file = action.option_strings[0], words[-1]
+            raise ValueError(f"{option} takes all words after it, also the file {file}: name the file before {option}")
 
 
 def _text(value: Any) -> Any:
