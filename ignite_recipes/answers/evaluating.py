@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
+from ignite_recipes.answers.inputs import Inputs, read_inputs, true_values
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.models import ArrayPredictor, TablePredictor
 from ignite_recipes.plotting.histories import Experiment
@@ -27,8 +27,8 @@ def evaluate(
 
     Args:
         experiment, model, runs_dir, device: as of :func:`predict`.
-        data: as of :func:`predict`, with what is true: the target's column of a table; without data those that the run
-            was validated on.
+        data: as of :func:`predict`, with what is true: the target's column of a table; of images a folder with one for
+            each class, named like it. Without data those that the run was validated on.
         targets: the true classes' numbers or the true numbers (N,), of data that do not hold them.
 
     Returns:
@@ -51,22 +51,13 @@ def evaluate(
     ['accuracy', 'balanced_accuracy', 'f1', 'log_loss']
     """
     trained = find_trained(experiment, runs_dir=runs_dir, model=model, device=device)
-    inputs = read_validation_data(trained) if data is None else read_inputs(trained, data)
-    return evaluate_inputs(trained, inputs if targets is None else inputs._replace(targets=targets))
+    return evaluate_inputs(trained, read_inputs(trained, data, targets))
 
 
 def evaluate_inputs(trained: Trained, inputs: Inputs) -> dict[str, float]:
     """The measures of samples that were read."""
     predictor = trained.predictor
-    if isinstance(predictor, TablePredictor):
-        name = predictor.target.name
-        if inputs.targets is None:
-            raise ValueError(f"the data must have the target's column {name!r} to evaluate with")
-        if name not in inputs.data.columns:
-            return predictor.evaluate(inputs.data, inputs.targets)
+    if not isinstance(predictor, (TablePredictor, ArrayPredictor)):
         return predictor.evaluate(inputs.data)
-    if isinstance(predictor, ArrayPredictor):
-        if inputs.targets is None and hasattr(inputs.data, "shape"):
-            raise ValueError("what is true must be known to evaluate: pass targets=, or evaluate the validation data")
-        return predictor.evaluate(inputs.data, inputs.targets)
-    return predictor.evaluate(inputs.data)
+    is_pairs = inputs.targets is None and not hasattr(inputs.data, "shape")  # a data set, or a loader
+    return predictor.evaluate(inputs.data, None if is_pairs else true_values(trained, inputs, "evaluate with"))

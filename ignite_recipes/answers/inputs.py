@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ignite_recipes.answers.pictures import find_pictures, read_pictures
+from ignite_recipes.answers.pictures import class_numbers, find_pictures, read_pictures
 from ignite_recipes.answers.run_data import (
     digits_sides,
     image_dataset,
@@ -28,7 +28,7 @@ from ignite_recipes.recipes.table_data import validation_rows
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Inputs", "read_inputs", "read_validation_data"]
+__all__ = ["Inputs", "read_inputs", "true_values"]
 
 
 class Inputs(NamedTuple):
@@ -44,16 +44,44 @@ class Inputs(NamedTuple):
     """What is true, if it is known."""
 
 
-def read_inputs(trained: Trained, data: Any) -> Inputs:
+def read_inputs(trained: Trained, data: Any = None, targets: Any = None) -> Inputs:
     """The samples of ``data`` as the experiment's predictor takes them.
 
     Args:
         trained: what predicts.
-        data: a file, a folder of images, or data as the predictor takes them.
+        data: a file, a folder of images, or data as the predictor takes them; None is what the run was validated on.
+        targets: what is true, in place of what the data say.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: if they cannot be read, or are not like those of the training.
+        ValueError: without data also if the run was not started by a command, so that its data are not known, or its
+            file has changed.
     """
+    inputs = _validation_data(trained) if data is None else _given_data(trained, data)
+    return inputs if targets is None else inputs._replace(targets=targets)
+
+
+def true_values(trained: Trained, inputs: Inputs, purpose: str) -> Any:
+    """What is true of samples that were read.
+
+    Args:
+        trained: what predicts classes or numbers.
+        inputs: the samples.
+        purpose: for the error, e.g. ``"evaluate with"``.
+
+    Raises:
+        ValueError: if it is not known.
+    """
+    if inputs.targets is not None:
+        return inputs.targets
+    if isinstance(trained.predictor, TablePredictor):
+        raise ValueError(f"the data must have the target's column {trained.predictor.target.name!r} to {purpose}")
+    is_images = isinstance(trained.predictor, ArrayPredictor) and len(trained.predictor.input_shape or ()) == 3
+    folders = f", or a folder of those of the classes, {listed(trained.predictor.class_names or ())}" * is_images
+    raise ValueError(f"what is true must be known to {purpose}: pass targets=, or take the validation data{folders}")
+
+
+def _given_data(trained: Trained, data: Any) -> Inputs:
     predictor = trained.predictor
     path = Path(data).expanduser() if is_path(data) else None
     if isinstance(predictor, TablePredictor):
@@ -68,18 +96,13 @@ def read_inputs(trained: Trained, data: Any) -> Inputs:
         return Inputs(data, None, [])
     if path is not None and len(predictor.input_shape or ()) == 3:
         return _image_inputs(path, predictor)
-    return _numbers_inputs(predictor, data if path is None else read_table(path))
+    return _numbers_inputs(predictor, data)
 
 
-def read_validation_data(trained: Trained) -> Inputs:
-    """The samples that the run validated on, with what is true of them.
-
-    Raises:
-        ValueError: if the run was not started by a command, so that its data are not known, or its file has changed.
-        FileNotFoundError: if the file is gone.
-    """
+def _validation_data(trained: Trained) -> Inputs:
+    """The samples that the run validated on, with what is true of them."""
     try:
-        found = _validation_data(trained, trained.settings)
+        found = _of_settings(trained, trained.settings)
     except KeyError as error:
         raise ValueError(
             f"{trained.experiment.config_file} must hold the settings of a command; {error} is missing: pass the data"
@@ -92,7 +115,7 @@ def read_validation_data(trained: Trained) -> Inputs:
     return found
 
 
-def _validation_data(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
+def _of_settings(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
     predictor, recipe = trained.predictor, trained.recipe
     if isinstance(predictor, TablePredictor):
         if settings.get("file") is None:
@@ -178,13 +201,17 @@ def _numbers_inputs(predictor: ArrayPredictor, data: Any) -> Inputs:
 
 
 def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
-    """The pictures of a folder and of its folders, by their names in order, or a single one."""
+    """The pictures of a folder and of its folders, by their names in order, or a single one.
+
+    In folders that are named like the classes, their classes are known.
+    """
     import polars as pl
 
     files = find_pictures(path)
     images = read_pictures(files, predictor.input_shape or ())
     names = [as_text(os.fspath(file.relative_to(path)) if path.is_dir() else file.name) for file in files]
-    return Inputs(images, pl.DataFrame({"file": names}), ["file"])
+    targets = class_numbers(files, path, predictor.class_names) if path.is_dir() else None
+    return Inputs(images, pl.DataFrame({"file": names}), ["file"], targets)
 
 
 def _row_numbers(numbers: Any) -> "pl.DataFrame":

@@ -1,33 +1,39 @@
-"""The pictures of a folder as a classifier takes them: found by their names, upright, resized, grey or in colour."""
+"""Pictures as a classifier takes them: found by name, decoded as for the training, with their folders as classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["find_pictures", "read_pictures"]
+from ignite_recipes.arguments import as_text
+from ignite_recipes.data.image_decoding import ImagesOnDisk, read_headers
+from ignite_recipes.data.image_files import ENDINGS
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+__all__ = ["class_numbers", "find_pictures", "read_pictures"]
 
 
 def find_pictures(path: Path) -> list[Path]:
-    """The image files in a folder and in its folders, sorted; a file is its own only one.
+    """The image files in a folder and in its folders, sorted; a file is its own only one. Hidden ones are passed over.
 
     Raises:
         ValueError: if there is none.
     """
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.name[0] != ".")
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in ENDINGS and not any(part[0] == "." for part in file.relative_to(path).parts)
+    )
     if not files:
         raise ValueError(f"{path} must hold images ({', '.join(ENDINGS)}); got none")
     return files
 
 
 def read_pictures(files: Sequence[Path], shape: Sequence[int]) -> Tensor:
-    """Images (N, C, H, W) in [0, 1].
+    """Images (N, C, H, W) of bytes.
 
     Args:
         files: N of them.
@@ -39,19 +45,21 @@ def read_pictures(files: Sequence[Path], shape: Sequence[int]) -> Tensor:
     channels, height, width = shape
     if channels not in (1, 3):
         raise ValueError(f"a picture has 1 or 3 channels, and the model takes {channels}: predict in Python")
-    return torch.stack([_decoded(file, channels, height, width) for file in files])
+    read_headers(files)  # which counts the files that are no images before any is decoded
+    return ImagesOnDisk(files, (channels, height, width)).in_memory()
 
 
-def _decoded(path: Path, channels: int, height: int, width: int) -> Tensor:
-    from PIL import Image, ImageOps
+def class_numbers(files: Sequence[Path], root: Path, class_names: Sequence[Any] | None) -> Tensor | None:
+    """The class of each file, (N,), by the folder in ``root`` that it lies in, as :func:`image_folder` takes it.
 
-    try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.array(picture, dtype=np.float32) / 255
-    except Exception as error:  # Pillow raises errors of many kinds
-        said = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} must be an image; it cannot be read ({said}): take it out, or mend it") from error
-    return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+    Args:
+        files: N of them, in ``root``.
+        root: a folder.
+        class_names: of the classifier, whose numbers are meant.
+
+    Returns:
+        The numbers; None if a file lies in no folder that is named like a class.
+    """
+    numbers = {str(name): number for number, name in enumerate(class_names or ())}
+    folders = [as_text(file.relative_to(root).parts[0]) for file in files]
+    return torch.tensor([numbers[name] for name in folders]) if numbers.keys() >= {*folders} else None

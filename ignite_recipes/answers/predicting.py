@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
+from ignite_recipes.answers.inputs import Inputs, read_inputs
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.arguments import listed
 from ignite_recipes.models import VectorEmbedder
@@ -66,8 +66,7 @@ def predict(
     ['name', 'kind', 'prediction', 'p_large', 'p_small']
     """
     trained = find_trained(experiment, runs_dir=runs_dir, model=model, device=device)
-    inputs = read_validation_data(trained) if data is None else read_inputs(trained, data)
-    return predict_inputs(trained, inputs, id_columns, what)
+    return predict_inputs(trained, read_inputs(trained, data), id_columns, what)
 
 
 def predict_inputs(

@@ -1,6 +1,6 @@
 """What a report says of a classifier: measures, confusions, each class, calibration, the worst examples."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from ignite_recipes.answers.report_tables import example_table, measure_table, s
 from ignite_recipes.models.file import Predictor
 from ignite_recipes.models.measures import class_measures
 from ignite_recipes.plotting.diagnostics import as_label, draw_calibration, draw_confusion, draw_examples
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Calibration", "calibration", "class_sections", "confusions", "per_class"]
 

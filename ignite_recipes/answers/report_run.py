@@ -83,7 +83,8 @@ def _data_rows(trained: Trained, starts: list[dict[str, Any]]) -> list[list[Any]
     known = (starts[0].get("data") if starts else None) or {}
     rows = [["data", file]]
     if known:
-        rows += [["size", f"{known.get('size'):,} bytes"], ["SHA-256", known.get("sha256")]]
+        size = known.get("size")
+        rows += [["size", f"{size:,} bytes" if isinstance(size, int) else None], ["SHA-256", known.get("sha256")]]
     if target := trained.settings.get("target"):
         rows.append(["target", target])
     return rows

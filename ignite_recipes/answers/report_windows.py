@@ -12,6 +12,7 @@ from ignite_recipes.answers.report_classes import confusions
 from ignite_recipes.answers.report_page import Picture, Section, Table
 from ignite_recipes.answers.report_tables import measure_table, sentence
 from ignite_recipes.data import TrafficArrays, baseline_reports, traffic_report
+from ignite_recipes.data.traffic_report import quadratic_kappa
 from ignite_recipes.models import WindowPredictor
 from ignite_recipes.plotting.diagnostics import draw_confusion, draw_flags
 
@@ -25,7 +26,7 @@ def window_measures() -> dict[str, Any]:
     return {
         "traffic, mean squared error": _traffic_error,
         "number of transmissions, accuracy": _accuracy,
-        "number of transmissions, kappa": _kappa,
+        "number of transmissions, kappa": lambda truth, guess: quadratic_kappa(truth[:, 1], guess[:, 1]),
         "flags, F1": _f1,
     }
 
@@ -110,13 +111,6 @@ def _traffic_error(truth: NDArray[Any], guess: NDArray[Any]) -> float:
 
 def _accuracy(truth: NDArray[Any], guess: NDArray[Any]) -> float:
     return float((truth[:, 1] == guess[:, 1]).mean())
-
-
-def _kappa(truth: NDArray[Any], guess: NDArray[Any]) -> float:
-    """Quadratically weighted: one less the squared distance over that of independent draws of both; 0 if undefined."""
-    a, b = truth[:, 1], guess[:, 1]
-    expected = a.var() + b.var() + (a.mean() - b.mean()) ** 2
-    return float(1 - np.square(a - b).mean() / expected) if expected > 0 else 0.0
 
 
 def _f1(truth: NDArray[Any], guess: NDArray[Any]) -> float:

@@ -4,12 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
+from ignite_recipes.answers.inputs import Inputs, read_inputs, true_values
 from ignite_recipes.answers.report_classes import class_sections
 from ignite_recipes.answers.report_numbers import number_sections
 from ignite_recipes.answers.report_page import Section, write_page
@@ -19,6 +18,7 @@ from ignite_recipes.answers.report_windows import window_sections
 from ignite_recipes.answers.run_data import traffic_sides
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.arguments import as_text
+from ignite_recipes.data.tables import as_column
 from ignite_recipes.files import replace_file
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
 from ignite_recipes.plotting.histories import Experiment
@@ -67,10 +67,7 @@ def report(
     (True, False)
     """
     trained = find_trained(experiment, runs_dir=runs_dir, model=model, device=device)
-    inputs = None if data is None else read_inputs(trained, data)
-    if inputs is not None and targets is not None:
-        inputs = inputs._replace(targets=targets)
-    return write_report(trained, inputs, output)
+    return write_report(trained, None if data is None else read_inputs(trained, data, targets), output)
 
 
 def write_report(trained: Trained, inputs: Inputs | None = None, output: str | os.PathLike[str] | None = None) -> Path:
@@ -80,7 +77,7 @@ def write_report(trained: Trained, inputs: Inputs | None = None, output: str | o
         raise ValueError(f"a report must be written to a file that ends in .html; got {path.name!r}")
     if inputs is None:
         try:
-            headline, answers = _answers(trained, read_validation_data(trained))
+            headline, answers = _answers(trained, read_inputs(trained))
         except (ValueError, FileNotFoundError) as error:
             headline, answers = "", [Section("Measures", [f"Nothing was measured: {error}"])]
     else:
@@ -96,7 +93,7 @@ def _answers(trained: Trained, inputs: Inputs) -> tuple[str, list[Section]]:
     """What the model says of the inputs, and how good that is."""
     predictor = trained.predictor
     if isinstance(predictor, TablePredictor):
-        return _of_table(predictor, inputs)
+        return _of_table(trained, predictor, inputs)
     if isinstance(predictor, VectorEmbedder):
         is_digits = trained.settings.get("file") is None and trained.recipe == "vae"
         return vector_sections(predictor, inputs, _DIGIT if is_digits else None, _digits(inputs) if is_digits else None)
@@ -104,25 +101,21 @@ def _answers(trained: Trained, inputs: Inputs) -> tuple[str, list[Section]]:
         windows = predictor.windows(inputs.data)
         train = traffic_sides(trained.settings)[0] if trained.recipe == "traffic" else windows
         return window_sections(predictor, windows, train)
-    if not isinstance(predictor, ArrayPredictor) or inputs.targets is None:
-        raise ValueError("what is true must be known to report on it: pass targets=")
-    outputs, truth = predictor.outputs(inputs.data), np.asarray(torch.as_tensor(inputs.targets))
-    predictor.metrics(outputs, truth)  # which checks them
+    assert isinstance(predictor, ArrayPredictor)
+    targets = true_values(trained, inputs, "report on it")
+    truth, found = predictor.comparable(predictor.outputs(inputs.data), targets)
     if predictor.class_names is None:
-        return number_sections(predictor, inputs, truth.reshape(-1), outputs[:, 0].double().numpy(), "target")
-    chances = outputs.double().softmax(1).numpy()
-    return class_sections(predictor, inputs, truth, chances, _as_images(trained, inputs.data))
+        return number_sections(predictor, inputs, truth, found, "target")
+    return class_sections(predictor, inputs, truth, found, _as_images(trained, inputs.data))
 
 
-def _of_table(predictor: TablePredictor, inputs: Inputs) -> tuple[str, list[Section]]:
+def _of_table(trained: Trained, predictor: TablePredictor, inputs: Inputs) -> tuple[str, list[Section]]:
     target = predictor.target
-    if inputs.targets is None:
-        raise ValueError(f"the data must have the target's column {target.name!r} to report on it")
-    known = inputs.data[target.name].is_not_null()
+    column = as_column(true_values(trained, inputs, "report on it"), target.name)
+    known = column.is_not_null()
     frame = inputs.data.filter(known)
-    outputs = predictor.outputs(frame)
-    truth, found = predictor.comparable(outputs, target.encode(frame[target.name]))
-    rows = inputs._replace(data=frame, rows=frame.drop(target.name))  # which stands first anyway
+    truth, found = predictor.comparable(predictor.outputs(frame), target.encode(column.filter(known)))
+    rows = inputs._replace(data=frame, rows=frame.drop(target.name, strict=False))  # which stands first anyway
     if target.classes:
         return class_sections(predictor, rows, truth, found, None)
     return number_sections(predictor, rows, truth, found, target.name)
@@ -136,7 +129,8 @@ def _as_images(trained: Trained, data: Any) -> NDArray[Any] | None:
         data = data.reshape(-1, 1, *_DIGIT)
     if data.dim() != 4 or data.shape[1] not in (1, 3):
         return None
-    images: NDArray[Any] = data.permute(0, 2, 3, 1).float().clamp(0, 1).numpy()
+    data = data / 255 if data.dtype == torch.uint8 else data.float().clamp(0, 1)
+    images: NDArray[Any] = data.permute(0, 2, 3, 1).numpy()
     return images[..., 0] if images.shape[-1] == 1 else images
 
 

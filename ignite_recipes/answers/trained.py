@@ -68,7 +68,8 @@ class Trained(NamedTuple):
         """By what the file that was trained on is known again: ``size`` and ``sha256``; None if that is not known."""
         starts = read_provenance(self.experiment.experiment_dir)
         known = starts[0].get("data") if starts else None
-        return {name: known[name] for name in ("size", "sha256")} if known else None
+        found = {name: (known or {}).get(name) for name in ("size", "sha256")}
+        return None if None in found.values() else found
 
 
 def find_trained(

@@ -8,21 +8,25 @@ from jsonargparse import ArgumentParser
 
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.cli.classify import import_file
-from ignite_recipes.cli.options import new_parser
+from ignite_recipes.cli.options import add_module, add_runs_dir, new_parser
 from ignite_recipes.experiments.manager import ExperimentManager
 
-__all__ = ["answer_parser", "named_experiment", "trained_experiment"]
+__all__ = ["answer_parser", "named_experiment", "named_parser", "trained_experiment"]
+
+
+def named_parser(command: str, description: str) -> ArgumentParser:
+    """A parser of a command on one experiment, as :func:`named_experiment` finds it."""
+    options = new_parser(command, description)
+    options.add_argument("experiment", type=str, help="e.g. exp1, runs/exp1, or its name")
+    add_runs_dir(options)
+    return options
 
 
 def answer_parser(command: str, description: str) -> ArgumentParser:
-    """A parser with the options that every such command has."""
-    options = new_parser(command, description)
-    options.add_argument("experiment", type=str, help="e.g. exp1, or runs/exp1")
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    """A parser with the options that every command has which asks a trained model."""
+    options = named_parser(command, description)
     options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
-    options.add_argument(
-        "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
-    )
+    add_module(options)
     return options
 
 

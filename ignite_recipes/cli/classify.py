@@ -16,7 +16,7 @@ from ignite_recipes.answers.run_data import image_dataset
 from ignite_recipes.answers.trained import image_predictor
 from ignite_recipes.cli.attachments import monitored, reached, require_best
 from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
-from ignite_recipes.cli.options import add_options, parameter_texts
+from ignite_recipes.cli.options import add_module, add_options, parameter_texts
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.handlers.progress import print_line
@@ -66,9 +66,7 @@ def parser() -> ArgumentParser:
         action="store_true",
         help="draw new random transforms of the training images for every epoch; without, each image keeps its own",
     )
-    options.add_argument(
-        "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
-    )
+    add_module(options)
     add_options(options, BaseDataset.get_dataloaders, ["batch_size", "num_workers"])
     patience = parameter_texts(Trainer)["patience"]
     options.add_argument("--patience", type=int | None, default=None, help=f"{patience} So does none.")

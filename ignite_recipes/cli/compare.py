@@ -9,9 +9,10 @@ from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.answering import named_experiment
 from ignite_recipes.cli.listing import columns
-from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.cli.options import add_runs_dir, new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.differences import differences
+from ignite_recipes.experiments.labels import folder_labels
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 from ignite_recipes.experiments.summary import Best, Summary, best_epoch, summarize
@@ -32,7 +33,7 @@ def parser() -> ArgumentParser:
         "others are better or worse than the first.",
     )
     options.add_argument("experiments", nargs="*", type=str, help="e.g. exp1 exp2; without any, all there are")
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    add_runs_dir(options)
     options.add_argument("--tag", type=str | None, help="all experiments with this tag, besides those that are named")
     options.add_argument(
         "--metric",
@@ -74,7 +75,7 @@ def main(argv: Sequence[str]) -> Result:
 
 
 def _chosen(settings: dict[str, Any]) -> dict[str, ExperimentManager]:
-    """The experiments by their labels: the names of their folders or, where two have the same one, the paths."""
+    """The experiments that are named or have the tag, each once, by their labels."""
     folder, named = settings["runs_dir"], settings["experiments"]
     managers = [named_experiment({"experiment": name, "runs_dir": folder}) for name in named]
     if settings["tag"] is not None or not named:
@@ -84,10 +85,7 @@ def _chosen(settings: dict[str, Any]) -> dict[str, ExperimentManager]:
     if len(managers) < 2:
         had = ", ".join(one.experiment_dir for one in managers) or "none"
         raise ValueError(f"compare must have two experiments at least; got {had}: see ignite-recipes list")
-    names = [os.path.basename(one.experiment_dir) for one in managers]
-    return {
-        name if names.count(name) == 1 else one.experiment_dir: one for name, one in zip(names, managers, strict=True)
-    }
+    return dict(zip(folder_labels([one.experiment_dir for one in managers]), managers, strict=True))
 
 
 def _best(found: Mapping[str, Summary], metric: str | None, mode: str | None) -> dict[str, Best | None]:

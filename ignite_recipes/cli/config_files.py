@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from ignite_recipes.cli.listing import RECIPES
+from ignite_recipes.answers.trained import RECIPES
 
 __all__ = ["check_config_files", "names_runs_dir"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.answers.evaluating import evaluate_inputs
-from ignite_recipes.answers.inputs import read_inputs, read_validation_data
+from ignite_recipes.answers.inputs import read_inputs
 from ignite_recipes.answers.measured import show, unit_of_measure
 from ignite_recipes.cli.answering import answer_parser, trained_experiment
 from ignite_recipes.cli.options import parse_settings
@@ -26,7 +26,8 @@ def parser() -> ArgumentParser:
         "file",
         nargs="?",
         type=str | None,
-        help="with the truth, e.g. the target's column; by default the validation data",
+        help="with the truth, e.g. the target's column, or a folder of images for each class; by default the "
+        "validation data",
     )
     return options
 
@@ -35,8 +36,7 @@ def main(argv: Sequence[str]) -> Result:
     """Measure; a line for each measure."""
     settings = parse_settings(parser(), argv)
     trained = trained_experiment(settings)
-    inputs = read_validation_data(trained) if settings["file"] is None else read_inputs(trained, settings["file"])
-    measures = evaluate_inputs(trained, inputs)
+    measures = evaluate_inputs(trained, read_inputs(trained, settings["file"]))
     width = max(map(len, measures))
     lines = [
         f"{name:<{width}}  {show(value)}{unit_of_measure(trained.predictor, name)}" for name, value in measures.items()

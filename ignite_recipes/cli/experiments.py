@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.cli.attachments import stop_at
 from ignite_recipes.cli.config_files import check_config_files
-from ignite_recipes.cli.options import add_options, new_parser, parse_settings, speak_of_options
+from ignite_recipes.cli.options import add_options, add_runs_dir, new_parser, parse_settings, speak_of_options
 from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.settings import as_config, open_new, own_settings, reopen
 from ignite_recipes.devices import as_device
@@ -42,7 +42,7 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
     options.add_argument("--recipe", type=str, default=command, help=SUPPRESS)
     options.add_argument("--forked-from", type=str | None, help=SUPPRESS)
     options.add_argument("--stop-at-iteration", type=int | None, help=SUPPRESS)  # what resume-check cuts a run with
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    add_runs_dir(options)
     options.add_argument("--resume", type=str | None, help="continue this experiment, e.g. exp5, to its epochs")
     options.add_argument(
         "--fork",

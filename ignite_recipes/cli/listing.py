@@ -5,17 +5,17 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.answers.trained import RECIPES
+from ignite_recipes.cli.options import add_runs_dir, new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 from ignite_recipes.experiments.summary import Best, Summary, summarize
 from ignite_recipes.models import ModelRegistry
 
-__all__ = ["HELP", "RECIPES", "columns", "main", "parser"]
+__all__ = ["HELP", "columns", "main", "parser"]
 
 HELP = "show recipes, models, data sets, and the experiments with their best results"
-RECIPES = ("classify", "supervised", "traffic", "vae")
 
 
 def parser() -> ArgumentParser:
@@ -23,7 +23,7 @@ def parser() -> ArgumentParser:
     options = new_parser(
         "list", "Show what there is: recipes, models, data sets, and the experiments with their best results."
     )
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    add_runs_dir(options)
     options.add_argument("--tag", type=str | None, help="only the experiments with this tag")
     return options
 

@@ -2,10 +2,8 @@
 
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,18 @@ from jsonargparse import (  # type: ignore[attr-defined]
 )
 
 from ignite_recipes.arguments import as_text
+from ignite_recipes.cli.answers_to_options import RENAMED, with_answer
 
 __all__ = [
+    "add_module",
     "add_options",
-    "add_print_options",
+    "add_runs_dir",
     "new_parser",
     "option_names",
     "parameter_texts",
     "parse_settings",
     "speak_of_options",
 ]
-
-RENAMED = {"num_epochs": "epochs", "early_stop_patience": "patience"}
-"""The same setting has one name in every command, whatever the documents call it."""
 
 ALSO = {
     "gradient_clip": "--max-grad-norm",
@@ -43,38 +40,8 @@ ALSO = {
 }
 """What the same setting is called in other commands, whose names are documented: every command knows both."""
 
-_PATHS = ("file", "module", "data_root", "output", "runs_dir", "resume", "fork", "experiment", "dataset")
+_PATHS = ("file", "module", "data_root", "output", "picture", "runs_dir", "resume", "fork", "experiment", "dataset")
 _RESOLVED = ("file", "module", "data_root")  # which a resume from another folder must find
-_FILE = "FILE"  # the argument that is no option
-
-ANSWERS: dict[str, Sequence[str]] = {
-    **{f"--{name.replace('_', '-')}": [f"--{option}"] for name, option in RENAMED.items()},
-    **dict.fromkeys(["--amp", "--fp16", "--mixed-precision"], ("--use-mixed-precision", "--precision float16")),
-    **dict.fromkeys(["--cuda", "--gpu"], ("--device cuda",)),
-    **dict.fromkeys(["--clip", "--grad-clip", "--gradient-clip"], ("--gradient-clip", "--max-grad-norm")),
-    **dict.fromkeys(["--checkpoint-dir", "--log-dir", "--out", "--output-dir", "--save-dir"], ("--runs-dir",)),
-    "--bf16": ["--precision bfloat16"],
-    "--checkpoint": ["--resume"],
-    "--cpu": ["--device cpu"],
-    "--data-dir": ["--data-root", _FILE, "the data come with a dependency; your own are for Python, see README"],
-    "--data-root": [_FILE, "the data come with a dependency; your own are for Python, see README"],
-    "--lr": ["--learning-rate"],
-    "--max-epochs": ["--epochs"],
-    "--no-cuda": ["--device cpu"],
-    "--optimizer": [
-        "vae, supervised and traffic train with Adam, classify with AdamW; in Python create_trainer and Trainer take "
-        "any optimizer, see README"
-    ],
-    "--save-frequency": ["--save-every"],
-    "--scheduler": [
-        "--scheduler-type",
-        "--use-scheduler",
-        "vae trains with one learning rate, classify with a one-cycle schedule; in Python LearningRateScheduler "
-        "attaches any other, see README",
-    ],
-    "--wd": ["--weight-decay"],
-}
-"""What users of other programs type, and what stands for it here: the first option that the command has, or a text."""
 
 
 def new_parser(command: str, description: str) -> ArgumentParser:
@@ -91,14 +58,22 @@ def new_parser(command: str, description: str) -> ArgumentParser:
         parser_mode=_SETTINGS,
     )
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings, named as the options")
-    add_print_options(parser)
+    # For the help: both are read before the parser, wherever they stand.
+    parser.add_argument("--json", action="store_true", help="print one JSON document, and all else on standard error")
+    parser.add_argument("--quiet", action="store_true", help="print no progress: the result, warnings and errors only")
     return parser
 
 
-def add_print_options(parser: ArgumentParser) -> None:
-    """For the help of a command: both are read before its parser, wherever they stand."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document, and all else on standard error")
-    parser.add_argument("--quiet", action="store_true", help="print no progress: the result, warnings and errors only")
+def add_runs_dir(parser: ArgumentParser) -> None:
+    """Where a command looks for experiments, or makes them."""
+    parser.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+
+
+def add_module(parser: ArgumentParser) -> None:
+    """What a command imports first."""
+    parser.add_argument(
+        "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
+    )
 
 
 _SETTINGS = "settings"  # YAML in which none is a word for null
@@ -168,7 +143,8 @@ def parse_settings(
     try:
         settings = parser.parse_args(words).as_dict()
     except ArgumentError as error:
-        raise _with_answer(parser, words, error) from error
+        raise with_answer(parser, words, error) from error
+    _check_lists(parser, settings)
     for name in ("config", "json", "quiet"):
         settings.pop(name)
     for name in _PATHS:
@@ -180,6 +156,21 @@ def parse_settings(
         if settings.get(name) is not None:
             settings[name] = str(Path(settings[name]).resolve())
     return settings
+
+
+def _check_lists(parser: ArgumentParser, settings: Mapping[str, Any]) -> None:
+    """Refuse a file that an option with several words has taken for one of them: ``predict exp1 --id name new.csv``.
+
+    Raises:
+        ValueError: that says where the file must stand.
+    """
+    if settings.get("file", "") is not None:
+        return
+    for action in parser._actions:
+        words = settings.get(action.dest) if action.nargs == "*" else None
+        if words and Path(words[-1]).expanduser().is_file():
+            option, file = action.option_strings[0], words[-1]
+            raise ValueError(f"{option} takes all words after it, also the file {file}: name the file before {option}")
 
 
 def _text(value: Any) -> Any:
@@ -213,44 +204,6 @@ def _with_values(parser: ArgumentParser, words: list[str]) -> list[str]:
         f"{word}=true" if word in flags and after.startswith("-") else word
         for word, after in zip(words, following, strict=False)
     ]
-
-
-def _with_answer(parser: ArgumentParser, words: Sequence[str], error: ArgumentError) -> ArgumentError:
-    """The error of an unknown option, with what stands for it here, or the nearest option."""
-    known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-    for word in (word.partition("=")[0] for word in words):
-        if word.startswith("--") and word not in known:
-            return ArgumentError(None, f"{word} is not an option here: {_answer(parser, known, word)}")
-        if f"-{word}" in known:
-            return ArgumentError(None, f"{word} is not an option here: did you mean -{word}?")
-    if (match := _OF_A_FILE.fullmatch(error.message or "")) is not None:
-        answer = _answer(parser, known, f"--{match[1].replace('_', '-')}")
-        return ArgumentError(None, f"{match[1]} in --config is not a setting here: {answer}")
-    if (match := _OF_A_VALUE.fullmatch(" ".join((error.message or "").split()))) is not None:
-        name, kind, got = match.groups()
-        return ArgumentError(None, f"--{name.replace('_', '-')} must be {_KINDS.get(kind, kind)}; got {got!r}")
-    return error
-
-
-_OF_A_FILE = re.compile(r"Option '(\w+)' is not accepted")
-_OF_A_VALUE = re.compile(r'Parser key "(\w+)": Expected a <class \'(int|float|bool)\'>. Got value: (.*)')
-_KINDS = {"int": "a whole number", "float": "a finite number", "bool": "true or false"}
-
-
-def _answer(parser: ArgumentParser, known: Sequence[str], word: str) -> str:
-    takes_file = any(action.dest == "file" and not action.option_strings for action in parser._actions)
-    for answer in ANSWERS.get(word, ()):
-        if answer == _FILE and takes_file:
-            return f"name the file itself, {parser.prog} FILE"
-        if answer.split()[0] in known:
-            return f"use {answer}"
-        if not answer.startswith("--") and answer != _FILE:
-            return answer
-    for action in parser._actions:
-        if word in action.option_strings[1:]:  # what another command calls it: that is for the command line
-            return f"use {action.dest}"
-    near = get_close_matches(word, [option for option in known if option not in ("--help", "--config")], n=1)
-    return f"did you mean {near[0]}?" if near else f"{parser.prog} --help lists those there are"
 
 
 def _with_hyphens(word: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.inputs import Inputs, read_inputs, read_validation_data
+from ignite_recipes.answers.inputs import Inputs, read_inputs
 from ignite_recipes.answers.predicting import predict_inputs
 from ignite_recipes.answers.trained import Trained
 from ignite_recipes.cli.answering import answer_parser, trained_experiment
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> Result:
     if settings["what"] not in WHAT:
         raise ValueError(f"--what must be one of {', '.join(WHAT)}; got {settings['what']!r}")
     trained = trained_experiment(settings)
-    inputs = read_validation_data(trained) if settings["file"] is None else read_inputs(trained, settings["file"])
+    inputs = read_inputs(trained, settings["file"])
     predictions = predict_inputs(trained, inputs, settings["id"], settings["what"])
     write_frame(predictions, output)
     target = trained.predictor.target.name if isinstance(trained.predictor, TablePredictor) else None

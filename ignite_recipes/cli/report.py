@@ -26,7 +26,7 @@ def parser() -> ArgumentParser:
         "file",
         nargs="?",
         type=str | None,
-        help="to measure on, with the truth, e.g. the target's column; by default the validation data",
+        help="to measure on, with the truth, as of evaluate; by default the validation data",
     )
     options.add_argument(
         "--output", type=str | None, help="the file to write, .html; by default report.html in the experiment's folder"

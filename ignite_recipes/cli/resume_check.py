@@ -5,7 +5,6 @@ import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -14,8 +13,8 @@ from ignite_recipes.checkpoint.file import read_checkpoint
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.checkpoint.resume_check import ResumeReport, choose_cuts, first_difference
 from ignite_recipes.checkpoint.run import how_far
-from ignite_recipes.cli import classify, supervised, traffic, vae
-from ignite_recipes.cli.options import add_print_options, parse_settings
+from ignite_recipes.cli.of_recipes import COMMANDS, check_begins_anew, recipe_and_options
+from ignite_recipes.cli.options import new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, read_training_log
 from ignite_recipes.handlers import Stopped
@@ -24,7 +23,6 @@ __all__ = ["HELP", "NotExactError", "main", "parser"]
 
 HELP = "check that a recipe's run resumes exactly here: resume-check RECIPE [its options]"
 
-_RECIPES: dict[str, ModuleType] = {"vae": vae, "classify": classify, "supervised": supervised, "traffic": traffic}
 _EPOCHS = ["--epochs", "2"]  # unless the options say otherwise
 
 
@@ -38,14 +36,12 @@ class NotExactError(Exception):
 
 def parser() -> ArgumentParser:
     """The command's options, for the list of commands; a recipe's own parser reads its options."""
-    options = ArgumentParser(
-        prog="ignite-recipes resume-check",
-        description=f"{HELP}. RECIPE is one of {', '.join(_RECIPES)}. A small training (2 epochs unless --epochs says "
-        "otherwise) is run whole, again, and cut at several points by a signal and resumed; weights, optimizer, "
-        "history, log and every handler's state must be equal to the last bit. Nothing is kept.",
+    return new_parser(
+        "resume-check",
+        f"{HELP}. RECIPE is one of {', '.join(COMMANDS)}. A small training (2 epochs unless --epochs says otherwise) "
+        "is run whole, again, and cut at several points by a signal and resumed; weights, optimizer, history, log and "
+        "every handler's state must be equal to the last bit. Nothing is kept.",
     )
-    add_print_options(options)
-    return options
 
 
 def main(argv: Sequence[str]) -> Result:
@@ -55,16 +51,10 @@ def main(argv: Sequence[str]) -> Result:
         NotExactError: if a run ended with other bits.
         ValueError: for a mistake in the recipe's name or options.
     """
-    if argv and argv[0] in ("-h", "--help"):
-        parser().parse_args(["--help"])
-    if not argv or argv[0] not in _RECIPES:
-        raise ValueError(f"resume-check RECIPE: one of {', '.join(_RECIPES)}; got {argv[0] if argv else 'none'!r}")
-    name, options = argv[0], [*_EPOCHS, *argv[1:]]
-    settings = parse_settings(_RECIPES[name].parser(), options)
-    for option in ("resume", "fork", "print_config"):
-        if settings[option]:
-            named = option.replace("_", "-")
-            raise ValueError(f"resume-check makes experiments of its own, in a temporary folder; leave out --{named}")
+    name, words = recipe_and_options(parser(), argv)
+    options = [*_EPOCHS, *words]
+    settings = parse_settings(COMMANDS[name].parser(), options)
+    check_begins_anew(settings, "resume-check makes experiments of its own, in a temporary folder")
     with tempfile.TemporaryDirectory() as folder:
         report = _check(name, [*options, "--runs-dir", folder], Path(folder), settings["epochs"])
     facts = {
@@ -84,23 +74,22 @@ def main(argv: Sequence[str]) -> Result:
 
 
 def _check(name: str, options: list[str], folder: Path, epochs: int) -> ResumeReport:
-    recipe = _RECIPES[name]
-    _run(recipe, options)
-    _run(recipe, options)
+    _run(name, options)
+    _run(name, options)
     expected = read_checkpoint(folder / "exp1" / "checkpoints" / LATEST)
     repeated = _difference(folder / "exp1", folder / "exp2")
     _, _, length = how_far(expected, folder)
     differences = {}
     for number, (epoch, batch) in enumerate(choose_cuts(length, epochs), start=3):
-        _run(recipe, [*options, "--stop-at-iteration", str((epoch - 1) * length + batch)])
-        _run(recipe, ["--resume", f"exp{number}", "--runs-dir", str(folder)])
+        _run(name, [*options, "--stop-at-iteration", str((epoch - 1) * length + batch)])
+        _run(name, ["--resume", f"exp{number}", "--runs-dir", str(folder)])
         differences[epoch, batch] = _difference(folder / "exp1", folder / f"exp{number}")
     return ResumeReport(differences, repeated)
 
 
-def _run(recipe: ModuleType, options: list[str]) -> None:
+def _run(name: str, options: list[str]) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Stopped):
-        recipe.main(options)
+        COMMANDS[name].main(options)
 
 
 def _difference(whole: Path, other: Path) -> str | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from ignite_recipes.answers.trained import RECIPES
 from ignite_recipes.cli.config_files import names_runs_dir
-from ignite_recipes.cli.listing import RECIPES
 from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.manager import ExperimentManager

@@ -8,9 +8,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.cli.answering import named_experiment
+from ignite_recipes.cli.answering import named_experiment, named_parser
 from ignite_recipes.cli.listing import columns
-from ignite_recipes.cli.options import new_parser, parse_settings
+from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.provenance import read_provenance
 from ignite_recipes.experiments.summary import Summary, summarize
@@ -22,12 +22,7 @@ HELP = "show an experiment: its settings, how it was started, what it reached: s
 
 def parser() -> ArgumentParser:
     """The command's options."""
-    options = new_parser(
-        "show", "Show an experiment: what it reached, its settings, how it was started, and its files."
-    )
-    options.add_argument("experiment", type=str, help="e.g. exp1, runs/exp1, or its name")
-    options.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
-    return options
+    return named_parser("show", "Show an experiment: what it reached, its settings, how it was started, and its files.")
 
 
 def main(argv: Sequence[str]) -> Result:
@@ -70,22 +65,17 @@ def _reached(summary: Summary) -> dict[str, Any]:
 
 
 def _start(start: Mapping[str, Any]) -> dict[str, Any]:
-    """A start, as far as its file tells: that may come from another version, or from somebody's hand."""
-    git, data, versions = (_mapping(start.get(name)) for name in ("git", "data", "versions"))
-    command = start.get("command")
+    """A start, as far as its file tells."""
+    git, data, versions, command = (start.get(name) for name in ("git", "data", "versions", "command"))
     known = {
         "at": start.get("started_at"),
         "in": start.get("working_directory"),
-        "command": shlex.join(map(str, command)) if isinstance(command, list) else None,
+        "command": shlex.join(map(str, command)) if command else None,
         "commit": f"{git.get('commit')}{', with changes' if git.get('changed') else ''}" if git else None,
         "data": f"{data.get('path')}, sha256 {str(data.get('sha256'))[:12]}" if data else None,
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) if versions else None,
     }
     return {name: value for name, value in known.items() if value is not None}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _part(title: str, values: Mapping[str, Any]) -> str:

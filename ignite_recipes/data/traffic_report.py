@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic import TrafficArrays
 from ignite_recipes.data.traffic_units import check_traffic_units
 
-__all__ = ["baseline_reports", "traffic_report"]
+__all__ = ["baseline_reports", "quadratic_kappa", "traffic_report"]
 
 
 def traffic_report(
@@ -76,8 +77,6 @@ def baseline_reports(train: TrafficArrays, val: TrafficArrays) -> dict[str, dict
 
 
 def _report(traffic: Tensor, classes: Tensor, flags: Tensor, arrays: TrafficArrays) -> dict[str, float]:
-    from sklearn.metrics import cohen_kappa_score
-
     pairs = {
         "traffic": (traffic, arrays.target_traffic),
         "class": (classes, arrays.target_class),
@@ -91,23 +90,31 @@ def _report(traffic: Tensor, classes: Tensor, flags: Tensor, arrays: TrafficArra
             )
     check_traffic_units(arrays)
     predicted_class, true_class = _numbers(classes), _numbers(arrays.target_class)
-    # Named, since sklearn counts the distance of two classes in the classes that occur.
-    labels = np.arange(max(predicted_class.max(), true_class.max(), arrays.transmissions.shape[1]) + 1)
-    occurring = np.union1d(predicted_class, true_class)
-    kappa = 0.0
-    if len(occurring) > 1:
-        kappa = float(cohen_kappa_score(true_class, predicted_class, labels=labels, weights="quadratic"))
     is_sent = arrays.transmissions.to(flags.device) > 0.5
     hits, predicted_flags, true_flags = (int(x.sum()) for x in (flags & is_sent, flags, is_sent))
     error = traffic.double() - arrays.target_traffic.to(traffic.device).double()
     return {
         "traffic_mse": error.square().mean().item(),
         "accuracy": float((predicted_class == true_class).mean()),
-        "kappa": kappa,
+        "kappa": quadratic_kappa(true_class, predicted_class),
         "precision": hits / max(predicted_flags, 1),
         "recall": hits / max(true_flags, 1),
         "f1": 2 * hits / max(predicted_flags + true_flags, 1),
     }
+
+
+def quadratic_kappa(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """How far two raters agree on whole numbers (N,): 1 less their mean squared distance over that of independent ones.
+
+    Cohen's kappa with quadratic weights; 0 where it is undefined, as with one number only.
+
+    >>> quadratic_kappa(np.array([0, 1, 2]), np.array([0, 2, 1])), quadratic_kappa(np.ones(3), np.ones(3))
+    (0.5, 0.0)
+
+    Reference: J. Cohen, Weighted Kappa, 1968; J. Fleiss, J. Cohen, 1973, for the form in means and variances.
+    """
+    expected = truth.var() + predicted.var() + (truth.mean() - predicted.mean()) ** 2
+    return float(1 - np.square(truth - predicted).mean() / expected) if expected > 0 else 0.0
 
 
 def _numbers(classes: Tensor) -> Any:

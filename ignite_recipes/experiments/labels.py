@@ -7,7 +7,7 @@ from typing import Any
 
 from ignite_recipes.arguments import as_text
 
-__all__ = ["check_name", "name_of", "tags_of", "with_label"]
+__all__ = ["check_name", "folder_labels", "name_of", "tags_of", "with_label"]
 
 
 def check_name(name: str) -> str:
@@ -24,6 +24,16 @@ def check_name(name: str) -> str:
     if re.fullmatch(r"exp\d*", name):
         raise ValueError(f"the name of an experiment must not be like those that are given by number; got {name!r}")
     return name
+
+
+def folder_labels(folders: Sequence[str]) -> list[str]:
+    """What experiments are called where several are shown: the names of their folders or, of equal ones, the paths.
+
+    >>> folder_labels(["runs/exp1", "runs/exp2", "old/exp2"])
+    ['exp1', 'runs/exp2', 'old/exp2']
+    """
+    names = [Path(folder).name for folder in folders]
+    return [name if names.count(name) == 1 else folder for name, folder in zip(names, folders, strict=True)]
 
 
 def name_of(settings: Mapping[str, Any]) -> str | None:

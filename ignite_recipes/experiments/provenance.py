@@ -25,6 +25,8 @@ PROVENANCE = "provenance.json"
 
 _PACKAGES = {"torch": "torch", "ignite": "pytorch-ignite", "numpy": "numpy", "scikit-learn": "scikit-learn"}
 _GIT_SECONDS = 10
+# Of the values of an entry; others are texts.
+_KINDS: dict[str, type] = {"command": list, "git": dict, "versions": dict, "data": dict}
 
 
 def note_start(
@@ -45,15 +47,24 @@ def note_start(
         "versions": _versions(),
         "data": None if data_file is None else {"path": os.fspath(data_file), **file_identity(data_file)},
     }
-    text = json.dumps({"starts": [*read_provenance(folder), entry]}, indent=2)
+    text = json.dumps({"starts": [*_entries(folder), entry]}, indent=2)
     replace_file(Path(folder) / PROVENANCE, lambda file: file.write(text.encode()))
 
 
 def read_provenance(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The entries of an experiment, one a start, the first first; none where there is no such file.
 
+    Another version or somebody's hand may have written them: what is not as :func:`note_start` writes it is left out.
     A damaged file counts as none, and is said: it is not worth a run.
     """
+    return [
+        {name: value for name, value in entry.items() if value is None or isinstance(value, _KINDS.get(name, str))}
+        for entry in _entries(folder)
+    ]
+
+
+def _entries(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """As they stand in the file."""
     path = Path(folder) / PROVENANCE
     try:
         starts = json.loads(path.read_text(encoding="utf-8"))["starts"]

@@ -9,9 +9,9 @@ from ignite_recipes.experiments.labels import name_of, tags_of
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager
 
-__all__ = ["Best", "Summary", "best_epoch", "summarize"]
+__all__ = ["MODES", "Best", "Summary", "best_epoch", "summarize"]
 
-_KNOWN = {"val_accuracy": "max", "val_loss": "min", "train_accuracy": "max", "train_loss": "min"}
+MODES = {"val_accuracy": "max", "val_loss": "min", "train_accuracy": "max", "train_loss": "min"}
 """What the recipes measure and which end of it is best, the most telling first."""
 
 _BY_LOSS = ("supervised", "traffic", "vae")
@@ -120,7 +120,7 @@ def best_epoch(log: Mapping[str, list[float]], settings: Mapping[str, Any]) -> B
     decides = (
         monitor if isinstance(monitor, str) else "val_loss" if settings.get("recipe") in _BY_LOSS else "val_accuracy"
     )
-    for metric in dict.fromkeys([decides, *_KNOWN]):
+    for metric in dict.fromkeys([decides, *MODES]):
         mode = (settings.get("mode") if metric == monitor else None) or _mode(metric)
         pairs = zip(log.get(metric, []), log.get("epoch", []), strict=False)
         known = [(value, int(epoch)) for value, epoch in pairs if math.isfinite(value)]
@@ -133,8 +133,8 @@ def best_epoch(log: Mapping[str, list[float]], settings: Mapping[str, Any]) -> B
 
 def _mode(metric: str) -> str | None:
     """Which end of a metric is best, where that is known; the metrics are imported when one is asked for."""
-    if metric in _KNOWN:
-        return _KNOWN[metric]
+    if metric in MODES:
+        return MODES[metric]
     from ignite_recipes.metrics.named import known_mode
 
     return known_mode(metric.removeprefix("val_"))

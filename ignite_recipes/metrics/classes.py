@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ignite_recipes.metrics.labels import CLASSES, Labels, as_labels, check_labels
-from ignite_recipes.metrics.statistics import Statistic
+from ignite_recipes.metrics.statistics import Statistic, exact_dtype
 
 __all__ = ["accuracy_of", "balanced_accuracy_of", "class_counts", "f1_of"]
 
@@ -62,4 +62,4 @@ def f1_of(counts: Statistic) -> Tensor:
 def _columns(counts: Statistic) -> tuple[Tensor, ...]:
     table, num_wrong = counts.parts
     check_labels(counts.kind, len(table), num_wrong)
-    return table.to(torch.float32 if table.device.type == "mps" else torch.float64).unbind(1)
+    return table.to(exact_dtype(table)).unbind(1)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite_recipes.metrics.statistics import exact_dtype
+
 __all__ = ["SampleMeans", "StepBuffer"]
 
 Fold = Callable[[Tensor, Tensor], None]
@@ -71,8 +73,8 @@ class StepBuffer:
 
     @staticmethod
     def _stacked(rows: list[Sequence[Tensor]]) -> Tensor:
-        device = rows[-1][0].device  # rows of a run that was resumed come from the host
-        exact = torch.float32 if device.type == "mps" else torch.float64
+        newest = rows[-1][0]  # rows of a run that was resumed come from the host
+        device, exact = newest.device, exact_dtype(newest)
         columns = [torch.stack([row[k].to(device) for row in rows]).to(exact) for k in range(len(rows[0]))]
         return torch.stack(columns, dim=1)
 

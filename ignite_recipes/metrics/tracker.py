@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ignite_recipes.metrics.means import SampleMeans
+from ignite_recipes.metrics.statistics import exact_dtype
 
 __all__ = ["MetricsTracker", "accuracy"]
 
@@ -19,7 +20,7 @@ def accuracy(outputs: Tensor, labels: Tensor, ignore_index: int = -100) -> Tenso
     >>> accuracy(torch.eye(4), torch.tensor([0, 1, 2, 0]))
     tensor(75., dtype=torch.float64)
     """
-    exact = torch.float32 if outputs.device.type == "mps" else torch.float64
+    exact = exact_dtype(outputs)
     counts = labels != ignore_index
     right = (outputs.argmax(1) == labels) & counts
     return 100 * (right.sum(dtype=exact) / counts.sum(dtype=exact))

@@ -127,17 +127,25 @@ class ArrayPredictor:
 
     def metrics(self, outputs: Tensor, targets: Any) -> dict[str, float]:
         """How good outputs of the model are for targets (N,)."""
+        truth, predicted = self.comparable(outputs, targets)
+        return measured(class_measures(predicted.shape[1]) if self.class_names else NUMBER_MEASURES, truth, predicted)
+
+    def comparable(self, outputs: Tensor, targets: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Targets (N,) and what is predicted: the numbers (N,), or the chances (N, classes).
+
+        Raises:
+            ValueError: if there is not one target for each output, or it is no class's number.
+        """
         truth = _flat(targets)
         if len(truth) != len(outputs):
             raise ValueError(f"there must be a target for each of the {len(outputs)} samples; got {len(truth)}")
         if self.class_names is None:
             if outputs.shape[1] != 1:
                 raise ValueError(f"only a model of one number can be evaluated so; it gives {outputs.shape[1]}")
-            return measured(NUMBER_MEASURES, truth.astype(np.float64), outputs[:, 0].double().numpy())
+            return truth.astype(np.float64), outputs[:, 0].double().numpy()
         if len(truth) and not (truth.min() >= 0 and truth.max() < len(self.class_names)):
             raise ValueError(f"targets must be numbers of classes, 0 to {len(self.class_names) - 1}; got {truth.max()}")
-        chances = outputs.double().softmax(1).numpy()
-        return measured(class_measures(chances.shape[1]), truth.astype(np.int64), chances)
+        return truth.astype(np.int64), outputs.double().softmax(1).numpy()
 
     def description(self) -> dict[str, Any]:
         """What a model file needs to make it again."""

@@ -171,7 +171,8 @@ def save_model(
         contents = save(weights, {_TEXT: text, _DIGEST: _digest(text, weights)})
     except KeyError as error:  # safetensors names nothing but the type
         raise TypeError(f"a model's state must be of types that safetensors knows; got {error}") from error
-    return replace_file(path, lambda file: file.write(contents))
+    header, tensors = _parted(contents)
+    return replace_file(path, lambda file: file.writelines([header, tensors]))
 
 
 def load_model(
@@ -256,6 +257,19 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
             "use save_checkpoint"
         )
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
+
+
+def _parted(contents: bytes) -> tuple[bytes, memoryview]:
+    """The header of a safetensors file and its tensors; the header's texts in one order.
+
+    safetensors writes them in a random one, so that two files of one model would differ.
+    """
+    length = int.from_bytes(contents[:8], "little")
+    header = json.loads(contents[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # by which the tensors are aligned
+    return len(text).to_bytes(8, "little") + text, memoryview(contents)[8 + length :]
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

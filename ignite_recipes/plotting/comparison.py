@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite_recipes.experiments.differences import difference_labels
-from ignite_recipes.experiments.summary import summarize
+from ignite_recipes.experiments.labels import folder_labels
+from ignite_recipes.experiments.summary import MODES, summarize
 from ignite_recipes.plotting.histories import Columns, Experiment, columns_of, epochs_of, find_experiment, read_columns
 from ignite_recipes.plotting.quantities import PARTS, loss_unit, name_of, part_of, title, unit_of
 from ignite_recipes.plotting.style import COLORS, LINES, MARKERS, curve_legend, draw_curve, epoch_axis, new_figure
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_experiments"]
 
-# What the recipes measure and which end of it is best; the first that all experiments have is drawn.
-_MODES = {"val_accuracy": "max", "val_loss": "min", "train_accuracy": "max", "train_loss": "min"}
 _ENTRIES_IN_A_COLUMN = 20  # of the legend
 
 
@@ -78,7 +77,7 @@ def compare_experiments(
         raise ValueError(f"mode must be 'min', 'max' or None, which end of the metric is best; got {mode!r}")
     found = _read_all(experiments, runs_dir)
     metric = _common_metric(found) if metric is None else metric
-    mode = _MODES.get(metric) if mode is None else mode
+    mode = MODES.get(metric) if mode is None else mode
     curves = [_curve(label, columns, metric, mode) for label, columns in found.items()]
 
     name, part = name_of(metric), part_of(metric)
@@ -109,11 +108,7 @@ def _read_all(experiments: Any, runs_dir: str | os.PathLike[str]) -> dict[str, C
     if isinstance(experiments, (str, bytes, os.PathLike)) or not isinstance(experiments, Iterable):
         raise TypeError(f"experiments must be a list of experiments; got {experiments!r}: put it in brackets")
     managers = [find_experiment(one, runs_dir) for one in _not_empty(list(experiments))]
-    names = [os.path.basename(manager.experiment_dir) for manager in managers]
-    found = {
-        name if names.count(name) == 1 else manager.experiment_dir: manager
-        for name, manager in zip(names, managers, strict=True)
-    }
+    found = dict(zip(folder_labels([manager.experiment_dir for manager in managers]), managers, strict=True))
     summaries = {label: summarize(manager) for label, manager in found.items()}
     differences = difference_labels({label: summary.settings for label, summary in summaries.items()})
     said = {label: ", ".join(filter(None, (one.name, differences[label]))) for label, one in summaries.items()}
@@ -133,11 +128,11 @@ def _metrics(columns: Columns) -> list[str]:
 
 
 def _common_metric(found: Mapping[str, Columns]) -> str:
-    for metric in _MODES:
+    for metric in MODES:
         if all(columns.get(metric) for columns in found.values()):
             return metric
     having = "; ".join(f"{label} has {', '.join(_metrics(columns)) or 'none'}" for label, columns in found.items())
-    raise ValueError(f"experiments must have one of {', '.join(_MODES)} in common; {having}: choose with metric=")
+    raise ValueError(f"experiments must have one of {', '.join(MODES)} in common; {having}: choose with metric=")
 
 
 def _curve(label: str, columns: Columns, metric: str, mode: str | None) -> _Curve:

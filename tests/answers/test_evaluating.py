@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn import metrics
 from support.commands import run
 from support.experiments import NAMES
 from support.tables import mixed_table
 
-from ignite_recipes import evaluate, predict, read_training_log
+from ignite_recipes import DatasetRegistry, evaluate, predict, read_training_log, report
 from ignite_recipes.answers.measured import bootstrap
 from ignite_recipes.answers.report_classes import calibration, confusions, per_class
 from ignite_recipes.answers.report_windows import window_measures
@@ -58,6 +59,8 @@ def test_a_table_is_measured_on_the_rows_whose_target_is_known(runs):
     )
     given_apart = evaluate("exp5", odd.drop("kind"), odd["kind"], runs_dir=runs, device="cpu")
     assert given_apart == evaluate("exp5", odd, runs_dir=runs, device="cpu")
+    given_too = evaluate("exp5", odd.with_columns(kind=pl.lit("small")), odd["kind"], runs_dir=runs, device="cpu")
+    assert given_too == given_apart
 
 
 def test_what_cannot_be_measured_is_refused(runs):
@@ -66,6 +69,28 @@ def test_what_cannot_be_measured_is_refused(runs):
     with pytest.raises(ValueError, match="what is true must be known"):
         evaluate("exp4", torch.rand(3, 1, 8, 8), runs_dir=runs, device="cpu")
     assert evaluate("exp4", torch.rand(3, 1, 8, 8), [1, 2, 3], runs_dir=runs, device="cpu")["accuracy"] <= 100
+
+
+def test_pictures_are_of_the_class_whose_folder_they_lie_in(runs, tmp_path, capsys):
+    val = DatasetRegistry.create("digits").val
+    chosen = [*range(0, 60, 3)]
+    for k in chosen:
+        folder = tmp_path / "photos" / str(val.labels[k].item())
+        (folder / "more").mkdir(parents=True, exist_ok=True)
+        pixels = (val.images[k, 0].numpy() * 255).astype("uint8")
+        Image.fromarray(pixels).save(folder / ("more" if k % 2 else "") / f"{k}.png")
+    found = evaluate("exp4", tmp_path / "photos", runs_dir=runs, device="cpu")
+    pixels = torch.stack([(val.images[k] * 255).to(torch.uint8) for k in chosen])
+    expected = evaluate("exp4", pixels, val.labels[chosen], runs_dir=runs, device="cpu")
+    assert found == pytest.approx(expected)
+    page = report("exp4", tmp_path / "r.html", data=tmp_path / "photos", runs_dir=runs, device="cpu").read_text()
+    assert "Confusion matrix" in page
+    command = ["evaluate", "exp4", "--runs-dir", str(runs), "--device", "cpu"]
+    assert run(capsys, *command, str(tmp_path / "photos"))[2] == ""
+    (tmp_path / "photos" / "3").rename(tmp_path / "photos" / "three")
+    code, out, err = run(capsys, *command, str(tmp_path / "photos"))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "or a folder of those of the classes, 0, 1, 2" in err
 
 
 def outputs(draw, num_classes, count):

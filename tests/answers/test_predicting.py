@@ -127,6 +127,18 @@ def test_pictures_of_a_folder_are_resized_and_come_in_the_order_of_their_names(r
     assert alone["prediction"].to_list() == first["prediction"].to_list()
 
 
+def test_pictures_are_decoded_as_for_the_training(runs, tmp_path):
+    pixels = (DatasetRegistry.create("digits").val.images[0, 0].numpy() * 255).astype("uint8")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels.astype("uint16") * 257).save(tmp_path / "b.png")  # grey of 16 bits
+    Image.fromarray(pixels).save(tmp_path / "c.PGM", format="PPM")
+    (tmp_path / ".hidden").mkdir()
+    Image.fromarray(pixels).save(tmp_path / ".hidden" / "d.png")
+    found = predict("exp4", tmp_path, runs_dir=runs, device="cpu")
+    assert found["file"].to_list() == ["a.png", "b.png", "c.PGM"]
+    assert found.drop("file").unique().height == 1
+
+
 def test_a_series_is_predicted_to_its_end(capsys, tmp_path):
     write_series(tmp_path / "s.csv")
     small = ["--hidden-size", "8", "--num-layers", "1", "--epochs", "1", "--device", "cpu"]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -159,6 +160,9 @@ def test_it_is_written_on_data_of_ones_own_too(experiments, tmp_path):
     TABLE[:30].write_csv(tmp_path / "known.csv")
     path = report("exp5", tmp_path / "r.html", data=tmp_path / "known.csv", runs_dir=experiments / "runs", device="cpu")
     assert "on 30 samples" in path.read_text()
+    given = {"data": TABLE[:30].drop("kind"), "targets": TABLE["kind"][:30]}
+    again = report("exp5", tmp_path / "r2.html", **given, runs_dir=experiments / "runs", device="cpu")
+    assert again.read_bytes() == path.read_bytes()
     with pytest.raises(ValueError, match="must have the target's column 'kind' to report on it"):
         report("exp5", tmp_path / "x.html", data=TABLE.drop("kind"), runs_dir=experiments / "runs", device="cpu")
     with pytest.raises(ValueError, match=r"must be written to a file that ends in \.html"):
@@ -173,6 +177,9 @@ def test_without_a_log_and_what_it_was_started_with_there_is_a_report(experiment
     text = report("exp3", runs_dir=tmp_path, device="cpu").read_text()
     assert "were not kept" in text
     assert Page(text).headings == [*HEADINGS["classify"], *ALWAYS[1:]]
+    strange = {"command": 1, "git": "abc", "versions": [], "data": {"path": "x"}}
+    (tmp_path / "exp3" / "provenance.json").write_text(json.dumps({"starts": [strange]}))
+    assert Page(report("exp3", runs_dir=tmp_path, device="cpu").read_text()).headings == Page(text).headings
 
 
 def test_cells_are_escaped_short_and_aligned():

@@ -8,7 +8,8 @@ from jsonargparse import ArgumentError
 
 from ignite_recipes import DatasetRegistry
 from ignite_recipes.cli import classify, main, supervised, traffic, vae
-from ignite_recipes.cli.options import ANSWERS, parse_settings
+from ignite_recipes.cli.answers_to_options import ANSWERS
+from ignite_recipes.cli.options import parse_settings
 
 COMMANDS = {"vae": vae, "supervised": supervised, "traffic": traffic, "classify": classify}
 

@@ -140,8 +140,7 @@ def test_list_names_the_epoch_of_the_best_weights(capsys):
     assert best["value"] == pytest.approx(log["measures"]["log_loss"], rel=1e-4)
 
 
-# find-lr leaves nearly all to the recipe's parser.
-@pytest.mark.parametrize("command", [name for name in _COMMANDS if name not in ("resume-check", "find-lr")])
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_none_is_a_word_on_every_option_that_may_be_none(command, tmp_path):
     parser = _COMMANDS[command].parser()
     needed = [action for action in parser._actions if not action.option_strings and action.nargs is None]
@@ -157,7 +156,7 @@ def test_none_is_a_word_on_every_option_that_may_be_none(command, tmp_path):
             assert settings[action.dest] is None, action.dest
         (tmp_path / "file.yaml").write_text(f"{action.dest}: none\n")
         assert parse_settings(parser, [*given, "--config", str(tmp_path / "file.yaml")])[action.dest] is None
-    assert optional or command in ("completion", "show")
+    assert optional or command in ("completion", "resume-check", "show")
 
 
 @pytest.mark.parametrize("command", TRAINING)

@@ -121,6 +121,7 @@ MISTAKES = {
     "absent target": (["table.csv", "--target", "knid"], "did you mean 'kind'?"),
     "target without a file": (["--target", "kind"], "--target is of a table; got no file"),
     "split without a file": (["--val-size", "0.3"], "--val-size is of a table; got no file"),
+    "a file after a list": (["--target", "kind", "--ignore", "city", "table.csv"], "name the file before --ignore"),
     "ragged rows": (["ragged.csv", "--target", "b"], "line 3 has 3"),
     "short rows": (["short.csv", "--target", "b"], "line 3 has 1"),
     "encoding": (["latin.csv", "--target", "b"], "the byte 0xe9 in line 2"),

@@ -1,6 +1,7 @@
 """Each start of a run is noted with its command, its data, versions and commit; a damaged note costs no run."""
 
 import hashlib
+import json
 import subprocess
 
 from ignite_recipes.experiments.provenance import note_start, read_provenance
@@ -44,6 +45,14 @@ def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     note_start(tmp_path, ["run"])
     assert read_provenance(tmp_path)[0]["git"] is None
+
+
+def test_what_another_version_has_written_is_left_out_and_stays_in_the_file(tmp_path):
+    entry = {"command": "run", "git": ["x"], "versions": 3, "data": {"size": 8}, "started_at": "today"}
+    (tmp_path / "provenance.json").write_text(json.dumps({"starts": [entry]}))
+    assert read_provenance(tmp_path) == [{"data": {"size": 8}, "started_at": "today"}]
+    note_start(tmp_path, ["run"])
+    assert json.loads((tmp_path / "provenance.json").read_text())["starts"][0] == entry
 
 
 def test_a_damaged_note_is_said_and_begun_again(tmp_path, caplog):

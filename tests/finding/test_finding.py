@@ -1,6 +1,7 @@
 """What is found by trying is found, and nothing is changed by it: not a bit, not a generator, not a file."""
 
 import copy
+import json
 import math
 import random
 
@@ -303,6 +304,18 @@ def test_the_command_suggests_a_rate_and_keeps_nothing(tmp_path, monkeypatch, ca
     assert [path.name for path in tmp_path.iterdir()] == ["lr.png"]
 
 
+def test_the_commands_own_options_are_like_all_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings.yaml").write_text("num_steps: 12\npicture: none\nlatent_dimension: 2\n")
+    options = ["--config", "settings.yaml", "--start_lr=1e-6", "--picture", "none", "--device", "cpu", "--json"]
+    assert main(["find-lr", "vae", *options]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (len(facts["rates"]), facts["rates"][0], facts["picture"]) == (12, pytest.approx(1e-6), None)
+    with pytest.raises(SystemExit):
+        main(["find-lr", "vae", "--help"])
+    assert {"--num-steps", "--latent-dimension"} <= {*capsys.readouterr().out.split()}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -310,7 +323,8 @@ def test_the_command_suggests_a_rate_and_keeps_nothing(tmp_path, monkeypatch, ca
         (["list"], "got 'list'"),
         (["vae", "--resume", "exp1"], "leave out --resume"),
         (["vae", "--num-steps", "2"], "at least 10"),
-        (["vae", "--num-steps", "many"], "num_steps"),
+        (["vae", "--num-steps", "many"], "--num-steps must be a whole number; got 'many'"),
+        (["vae", "--num-step", "20"], "did you mean --num-steps?"),
         (["vae", "--start-lr", "5", "--end-lr", "1"], "below end_lr"),
         (["vae", "--picture", "lr.txt"], "ends in .png"),
         (["vae", "--picture", "no/lr.png"], "in a folder that is there"),

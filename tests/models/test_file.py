@@ -70,6 +70,17 @@ PREDICTORS = {
 }
 
 
+def test_two_files_of_one_model_are_the_same_bytes(tmp_path):
+    model = own_model()
+    texts = {"class_names": ["größer", "★"], "trained": {"recipe": 'a "word"\n\x01'}}
+    files = {save_model(tmp_path / f"{k}.safetensors", model, **texts).read_bytes() for k in range(8)}
+    assert len(files) == 1
+    (contents,) = files
+    assert (8 + int.from_bytes(contents[:8], "little")) % 8 == 0  # where the tensors begin
+    torch.testing.assert_close(load_file(tmp_path / "0.safetensors"), dict(model.state_dict()), rtol=0, atol=0)
+    assert load_model(tmp_path / "0.safetensors", own_model()).trained == texts["trained"]
+
+
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_what_is_read_predicts_as_what_was_saved_to_the_bit(name, tmp_path):
     predictor, data = PREDICTORS[name]()
