@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["held_by", "is_generator", "reachable", "seed_generator"]
+__all__ = ["closed_over", "held_by", "is_generator", "reachable", "seed_generator"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +58,24 @@ def held_by(part: Any) -> Collection[Any]:
     if isinstance(part, dict):
         return () if _is_data(part.values()) else part.values()
     if isinstance(part, types.FunctionType):
-        cells = [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
-        return (*cells, *(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values())
+        return (*closed_over(part).values(), *(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values())
     if isinstance(part, functools.partial):
         return (part.func, *part.args, *part.keywords.values())
     if isinstance(part, types.MethodType):
         return (part.__self__,)
     slots = [name for kind in type(part).__mro__ for name in getattr(kind, "__slots__", ())]
     return (*(getattr(part, name, None) for name in slots), *getattr(part, "__dict__", {}).values())
+
+
+def closed_over(function: types.FunctionType) -> dict[str, Any]:
+    """The variables of a function's closure, by name; those that were never set are left out."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return found
 
 
 def _is_plain(part: Any) -> bool:
@@ -80,14 +90,6 @@ def _is_data(items: Collection[Any]) -> bool:
         inner = item.values() if isinstance(item, dict) else item
         if not _is_plain(item) and not (isinstance(item, (list, tuple, dict)) and all(map(_is_plain, inner))):
             return False
-    return True
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  # raises where the variable was never set
-    except ValueError:
-        return False
     return True
 
 

@@ -9,6 +9,8 @@ from ignite.engine import Engine, State
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_recipes.loading.generators import closed_over
+
 __all__ = ["changed", "has_hooks", "holds_engine", "python_state"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -79,8 +81,7 @@ def _held(part: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(part, dict):
         return [(str(name), item) for name, item in list(part.items())[:100]]
     if isinstance(part, types.FunctionType):
-        cells = zip(part.__code__.co_freevars, part.__closure__ or (), strict=True)
-        held = [(name, cell.cell_contents) for name, cell in cells if _is_filled(cell)]
+        held = [*closed_over(part).items()]
         held += [("defaults", part.__defaults__), ("kwdefaults", part.__kwdefaults__)]
         # Numbers in global variables, as a notebook has them.
         names = [name for name in part.__code__.co_names if name in part.__globals__]
@@ -94,11 +95,3 @@ def _held(part: Any) -> Iterable[tuple[str, Any]]:
         own = [(name, value) for name, value in vars(part).items() if not name.startswith("_") or name == "_modules"]
         return own
     return list(getattr(part, "__dict__", {}).items())
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  # raises where the variable was never set
-    except ValueError:
-        return False
-    return True
