@@ -6,13 +6,14 @@ import logging
 import random
 import types
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["closed_over", "held_by", "is_generator", "reachable", "seed_generator"]
+__all__ = ["closed_over", "held_by", "is_generator", "preserved", "reachable", "seed_generator"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,26 @@ def _is_data(items: Collection[Any]) -> bool:
         if not _is_plain(item) and not (isinstance(item, (list, tuple, dict)) and all(map(_is_plain, inner))):
             return False
     return True
+
+
+@contextmanager
+def preserved(loaders: Iterable[Any]) -> Iterator[None]:
+    """Put the generators that loaders and the objects in them hold back afterwards."""
+    put_back = [_as_now(part) for part in reachable(loaders) if is_generator(part)]
+    try:
+        yield
+    finally:
+        for put in put_back:
+            put()
+
+
+def _as_now(generator: Any) -> Callable[[], object]:
+    """What puts a generator to where it is now."""
+    if isinstance(generator, np.random.Generator):
+        return functools.partial(setattr, generator.bit_generator, "state", generator.bit_generator.state)
+    if isinstance(generator, random.Random):
+        return functools.partial(generator.setstate, generator.getstate())
+    return functools.partial(generator.set_state, generator.get_state())
 
 
 def seed_generator(generator: Any, seed: int) -> None:
