@@ -17,6 +17,7 @@ from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.create import create_trainer
 from ignite_recipes.engine.evaluator import EvaluationEngine, create_evaluator
 from ignite_recipes.engine.losses import LossFunction
+from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
@@ -112,6 +113,7 @@ def new_trainer(
 def new_evaluator(trainer: TrainingEngine, measuring: Measuring) -> EvaluationEngine:
     """The evaluator of a recipe's trainer: its model, inputs and losses, and what metrics need."""
     step = trainer.step
+    assert isinstance(step, TrainingStep)  # as new_trainer makes them
     return create_evaluator(
         trainer.model,
         measuring.loss_of_evaluator(step.loss_fn),
