@@ -11,6 +11,7 @@ from ignite_recipes.arguments import listed
 __all__ = ["ENDINGS", "ImageFiles", "find_images"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
+_HIDDEN = (".", "__")
 _NO_IMAGES = "files left out, which are no images by their endings"
 _TRAIN, _VAL = ("train", "training"), ("val", "valid", "validation", "test", "testing")
 
@@ -76,7 +77,7 @@ def find_images(root: Path) -> ImageFiles:
 
 
 def _folders(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith(_HIDDEN))
 
 
 def _classes(place: Path, others: Counter[str]) -> dict[str, list[Path]]:
@@ -84,7 +85,8 @@ def _classes(place: Path, others: Counter[str]) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     for folder in _folders(place):
         classes[folder.name] = []
-        for where, _, names in os.walk(folder):
+        for where, inner, names in os.walk(folder):
+            inner[:] = [name for name in inner if not name.startswith(_HIDDEN)]  # e.g. a notebook's checkpoints
             inside = Path(where) != folder
             for name in names:
                 if name.startswith("."):

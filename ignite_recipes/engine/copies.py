@@ -11,6 +11,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from ignite_recipes.engine.describe import is_filtered
+from ignite_recipes.loading.generators import closed_over
 
 __all__ = ["check_functions", "deep_copy", "portable", "restore", "state_of_step"]
 
@@ -72,8 +73,7 @@ def _filtered_by(engine: Engine, handler: Any, memo: dict[int, Any]) -> Any:
     """A handler of a filtered event, ``Events.EPOCH_COMPLETED(every=2)``, with the counts of this engine."""
     if not is_filtered(handler):
         return handler
-    cells = [cell.cell_contents for cell in handler.__closure__]
-    inside = dict(zip(handler.__code__.co_freevars, cells, strict=True))
+    inside = closed_over(handler)
     return engine._handler_wrapper(copy.deepcopy(inside["handler"], memo), inside["event_name"], inside["event_filter"])
 
 

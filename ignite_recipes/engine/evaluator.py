@@ -62,8 +62,9 @@ class EvaluationStep:
         seed_torch(derive_seed(state.seed, "validation", state.iteration, *self.exchange.key), self.device)
         batch = self.prepare_batch(batch, self.device, True)
         part = getattr(state.dataloader, "part", None)
+        own = self.batch_size(batch)
         by_length = self.batch_size is count_samples
-        state.num_samples, share = self.exchange.count(self.batch_size(batch), part, by_length=by_length)
+        state.num_samples, share = self.exchange.count(own, part, by_length=by_length)
         if not state.num_samples:
             state.predictions = Predictions(None, None, 0)
             return {}  # of no sample there is no mean
@@ -78,16 +79,17 @@ class EvaluationStep:
             ) from error
         with torch.no_grad():
             check_loss(losses)
-        state.predictions = self._predictions(losses, batch, part)
+        state.predictions = _predictions(losses, own, part)
         return self.exchange.end_average(self.exchange.begin_average(losses, share))
 
-    def _predictions(self, losses: Mapping[str, Any], batch: Any, part: Any) -> Predictions | None:
-        """What metrics are given; None if the loss function gives no outputs and targets."""
-        if not {"outputs", "targets"} <= losses.keys():
-            return None
-        is_one_of_copies = part is not None and part.copies > 1 and rank() > 0
-        outputs, targets = detached(losses["outputs"]), detached(losses["targets"])
-        return Predictions(outputs, targets, self.batch_size(batch), counts=not is_one_of_copies)
+
+def _predictions(losses: Mapping[str, Any], num_samples: int, part: Any) -> Predictions | None:
+    """What metrics are given; None if the loss function gives no outputs and targets."""
+    if not {"outputs", "targets"} <= losses.keys():
+        return None
+    is_one_of_copies = part is not None and part.copies > 1 and rank() > 0
+    outputs, targets = detached(losses["outputs"]), detached(losses["targets"])
+    return Predictions(outputs, targets, num_samples, counts=not is_one_of_copies)
 
 
 class EvaluationEngine(KeyedEngine):

@@ -4,7 +4,6 @@ import dis
 import logging
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.loading.generators import closed_over
 
 __all__ = ["NameInexact"]
 
@@ -91,10 +91,7 @@ def _assigned(function: types.FunctionType, attributes: Mapping[str, Any]) -> It
 def _referred_to(function: types.FunctionType) -> dict[str, Any]:
     """The global variables that a function uses, and those of the functions around it, as far as they have a value."""
     found = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # it has no value yet
-            found[name] = cell.cell_contents
-    return found
+    return {**found, **closed_over(function)}
 
 
 def _of_values(values: Mapping[str, Any], known: set[int], seen: set[int]) -> Iterator[str]:

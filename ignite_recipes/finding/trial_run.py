@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from ignite.engine import Engine
 from torch import Tensor
 
 from ignite_recipes.checkpoint.run import check_trainer
 from ignite_recipes.checkpoint.trial import preserve_run
 from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.loading.generators import preserved
 from ignite_recipes.loading.randomness import preserve_generators
 
 __all__ = ["set_rates", "trainer_and_data", "trial_run"]
@@ -20,7 +20,7 @@ __all__ = ["set_rates", "trainer_and_data", "trial_run"]
 def trial_run(trainer: TrainingEngine, data: Any) -> Iterator[TrainingEngine]:
     """As :func:`~ignite_recipes.preserve_run`, and the generators come back too: global ones and those of a loader.
 
-    So do the gradients that lie in the parameters.
+    Of a loader: all that it and its data set hold. So do the gradients that lie in the parameters.
 
     Args:
         trainer: that is run in the block.
@@ -28,13 +28,10 @@ def trial_run(trainer: TrainingEngine, data: Any) -> Iterator[TrainingEngine]:
     """
     parameters = [*trainer.model.parameters()]
     gradients = [None if parameter.grad is None else parameter.grad.clone() for parameter in parameters]
-    own = [(generator, generator.get_state()) for generator in _generators(data)]
     try:
-        with preserve_generators(trainer.device), preserve_run(trainer):
+        with preserved([data]), preserve_generators(trainer.device), preserve_run(trainer):
             yield trainer
     finally:
-        for generator, state in own:
-            generator.set_state(state)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
 
@@ -65,11 +62,3 @@ def set_rates(trainer: TrainingEngine, rate: float, given: list[float]) -> None:
             group["lr"].fill_(new)
         else:
             group["lr"] = new
-
-
-def _generators(data: Any) -> list[torch.Generator]:
-    """Those that a loader and its samplers draw from."""
-    sampler, batches = getattr(data, "sampler", None), getattr(data, "batch_sampler", None)
-    owners = [data, sampler, batches, getattr(batches, "sampler", None)]
-    found = {id(g): g for g in (getattr(owner, "generator", None) for owner in owners) if g is not None}
-    return [generator for generator in found.values() if isinstance(generator, torch.Generator)]

@@ -35,9 +35,10 @@ class Report:
         return "Report()"
 
     @property
-    def contents(self) -> dict[str, Any]:
-        """By name, and ``epoch``; empty if there were none."""
-        return self._last if self.stopping is None else self._best
+    def result(self) -> dict[str, Any]:
+        """What a recipe's result has of it: as ``report`` their values by name, and ``epoch``, if there were some."""
+        contents = self._last if self.stopping is None else self._best
+        return {"report": contents} if contents else {}
 
     def attach(self, trainer: Engine) -> "Report":
         """Keep those of ``trainer``."""

@@ -2,8 +2,10 @@
 
 import logging
 import weakref
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from ignite_recipes.loading.row_sets import BatchDataset, collate_rows, row_numb
 __all__ = ["fetched_at_once"]
 
 logger = logging.getLogger(__name__)
+
+Rows: TypeAlias = list[int] | tuple[int, ...] | NDArray[np.int64]
 
 _said: "weakref.WeakSet[Any]" = weakref.WeakSet()  # loaders of which the log has said it
 
@@ -160,7 +164,7 @@ def _kind_of_row(dataset: Any) -> list[Any] | None:
     return [(tensor.dtype, tensor.shape[1:], tensor.device) for tensor in dataset.tensors]
 
 
-def _numbers(indices: Any) -> Sequence[int] | None:
+def _numbers(indices: Any) -> list[int] | tuple[int, ...] | None:
     """A batch of a sampler as whole numbers; None where it holds something else, or nothing."""
     if not isinstance(indices, (list, tuple)) or not indices:
         return None
@@ -174,37 +178,54 @@ def _numbers(indices: Any) -> Sequence[int] | None:
     return [int(index) for index in indices] if is_number else None
 
 
-def _batch(dataset: Any, indices: Sequence[int]) -> Any:
+def _batch(dataset: Any, rows: Rows) -> Any:
     """The rows of a batch as torch's collate function would put them together; None where rows must tell a mistake."""
-    if isinstance(dataset, BatchDataset):
-        return dataset.__getitems__(list(indices))
+    if type(dataset) is TensorDataset:
+        numbers = row_numbers(rows)
+        return [take_rows(tensor, numbers) for tensor in dataset.tensors]
     if type(dataset) is Subset:
-        rows = _numbers([*map(dataset.indices.__getitem__, indices)])  # read now: they may be changed in between
-        return None if rows is None else _batch(dataset.dataset, rows)
+        chosen = _chosen(dataset.indices, rows)
+        return None if chosen is None else _batch(dataset.dataset, chosen)
     if type(dataset) is ConcatDataset:
-        return _batch_of_parts(dataset, row_numbers(indices))
-    numbers = row_numbers(indices)
-    return [take_rows(tensor, numbers) for tensor in dataset.tensors]
+        return _batch_of_parts(dataset, row_numbers(rows))
+    return dataset.__getitems__(_as_list(rows))
+
+
+def _as_list(rows: Rows) -> list[int]:
+    return rows.tolist() if isinstance(rows, np.ndarray) else list(rows)
+
+
+def _chosen(indices: Any, rows: Rows) -> Rows | None:
+    """The rows that a subset's indices mean, which are read now: they may be changed in between."""
+    if isinstance(indices, Tensor) and indices.device.type == "cpu":
+        indices = indices.numpy()
+    if isinstance(indices, np.ndarray):
+        is_plain = indices.ndim == 1 and indices.dtype == np.int64
+        return indices[row_numbers(rows)] if is_plain else _numbers([indices[row] for row in rows])
+    rows = _as_list(rows)
+    return _numbers(itemgetter(*rows)(indices) if len(rows) > 1 else [indices[rows[0]]])
 
 
 def _batch_of_parts(dataset: ConcatDataset[Any], numbers: NDArray[np.int64]) -> Any:
-    """The rows of each part by one index, at the places at which they were asked for."""
-    ends = dataset.cumulative_sizes
+    """The rows of each part by one index, put in the order in which they were asked for."""
+    ends = np.array(dataset.cumulative_sizes)
     if numbers.min() < 0:
         numbers = np.where(numbers < 0, numbers + ends[-1], numbers)
-        if numbers.min() < 0:
-            return None
-    of_part = np.searchsorted(ends, numbers, side="right")
-    batch: list[Tensor] = []
-    for part in sorted(set(of_part.tolist())):
-        if part == len(ends):
-            return None
-        first = ends[part - 1] if part else 0
-        places = np.flatnonzero(of_part == part)
-        rows = _batch(dataset.datasets[part], (numbers[places] - first).tolist())
-        if rows is None or len(places) == len(numbers):
+    if numbers.min() < 0 or numbers.max() >= ends[-1]:
+        return None
+    order = numbers.argsort()  # in which the rows of a part stand together
+    ordered = numbers[order]
+    cuts = [0, *ordered.searchsorted(ends).tolist()]
+    pieces = []
+    for part, (first, last) in enumerate(pairwise(cuts)):
+        if first == last:
+            continue
+        before = ends[part - 1] if part else 0
+        is_all = last - first == len(numbers)
+        rows = _batch(dataset.datasets[part], (numbers if is_all else ordered[first:last]) - before)
+        if rows is None or is_all:
             return rows
-        batch = batch or [tensor.new_empty((len(numbers), *tensor.shape[1:])) for tensor in rows]
-        for tensor, of_it in zip(batch, rows, strict=True):
-            tensor.index_copy_(0, torch.from_numpy(places), of_it)
-    return batch
+        pieces.append(rows)
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return [take_rows(torch.cat(columns), places) for columns in zip(*pieces, strict=True)]

@@ -6,13 +6,14 @@ import logging
 import random
 import types
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["held_by", "is_generator", "reachable", "seed_generator"]
+__all__ = ["closed_over", "held_by", "is_generator", "preserved", "reachable", "seed_generator"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +59,24 @@ def held_by(part: Any) -> Collection[Any]:
     if isinstance(part, dict):
         return () if _is_data(part.values()) else part.values()
     if isinstance(part, types.FunctionType):
-        cells = [cell.cell_contents for cell in part.__closure__ or () if _is_filled(cell)]
-        return (*cells, *(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values())
+        return (*closed_over(part).values(), *(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values())
     if isinstance(part, functools.partial):
         return (part.func, *part.args, *part.keywords.values())
     if isinstance(part, types.MethodType):
         return (part.__self__,)
     slots = [name for kind in type(part).__mro__ for name in getattr(kind, "__slots__", ())]
     return (*(getattr(part, name, None) for name in slots), *getattr(part, "__dict__", {}).values())
+
+
+def closed_over(function: types.FunctionType) -> dict[str, Any]:
+    """The variables of a function's closure, by name; those that were never set are left out."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return found
 
 
 def _is_plain(part: Any) -> bool:
@@ -83,12 +94,24 @@ def _is_data(items: Collection[Any]) -> bool:
     return True
 
 
-def _is_filled(cell: types.CellType) -> bool:
+@contextmanager
+def preserved(loaders: Iterable[Any]) -> Iterator[None]:
+    """Put the generators that loaders and the objects in them hold back afterwards."""
+    put_back = [_as_now(part) for part in reachable(loaders) if is_generator(part)]
     try:
-        cell.cell_contents  # noqa: B018  # raises where the variable was never set
-    except ValueError:
-        return False
-    return True
+        yield
+    finally:
+        for put in put_back:
+            put()
+
+
+def _as_now(generator: Any) -> Callable[[], object]:
+    """What puts a generator to where it is now."""
+    if isinstance(generator, np.random.Generator):
+        return functools.partial(setattr, generator.bit_generator, "state", generator.bit_generator.state)
+    if isinstance(generator, random.Random):
+        return functools.partial(generator.setstate, generator.getstate())
+    return functools.partial(generator.set_state, generator.get_state())
 
 
 def seed_generator(generator: Any, seed: int) -> None:

@@ -1,5 +1,6 @@
 """Data sets that give a whole batch of rows at once, by one index."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ __all__ = ["BatchDataset", "can_pin", "collate_rows", "row_numbers", "take_rows"
 Sample = TypeVar("Sample", covariant=True)
 
 
-class BatchDataset(Dataset[Sample]):
+class BatchDataset(Dataset[Sample], ABC):
     """A data set whose ``__getitems__(indices)`` gives a whole batch, a tensor or a tuple of tensors, not a list.
 
     A ``DataLoader`` of one needs ``collate_fn=collate_rows``; our trainers and evaluators do without.
@@ -26,12 +27,12 @@ class BatchDataset(Dataset[Sample]):
 
     settings: Mapping[str, Any] = MappingProxyType({})
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
+    @abstractmethod
     def __getitems__(self, indices: list[int]) -> Any:
         """The batch of these rows: what a torch ``DataLoader`` calls."""
-        raise NotImplementedError
 
 
 def collate_rows(batch: Any) -> Any:

@@ -10,6 +10,8 @@ from ignite.engine import Engine, State
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_recipes.loading.generators import closed_over
+
 __all__ = ["changed", "has_hooks", "holds_engine", "python_state"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -86,8 +88,7 @@ def _held(part: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(part, dict):
         return [(str(name), item) for name, item in list(part.items())[:_LONG]]
     if isinstance(part, types.FunctionType):
-        cells = zip(part.__code__.co_freevars, part.__closure__ or (), strict=True)
-        held = [(name, cell.cell_contents) for name, cell in cells if _is_filled(cell)]
+        held = [*closed_over(part).items()]
         held += [("defaults", part.__defaults__), ("kwdefaults", part.__kwdefaults__)]
         # Global variables, as a notebook has them: numbers, settings, and functions of the same file.
         names = [name for name in part.__code__.co_names if name in part.__globals__]
@@ -116,11 +117,3 @@ def _of_class(part: Any) -> list[tuple[str, Any]]:
     classes = [kind for kind in type(part).__mro__ if kind.__module__.split(".")[0] not in ("builtins", "torch")]
     held = [item for kind in classes for item in vars(kind).items() if not item[0].startswith("__")]
     return [(name, value) for name, value in held if isinstance(value, _PLAIN)]
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  # raises where the variable was never set
-    except ValueError:
-        return False
-    return True

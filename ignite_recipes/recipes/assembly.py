@@ -15,9 +15,9 @@ from ignite_recipes.arguments import shown
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.checkpoint.run import restore_run
 from ignite_recipes.engine.create import create_trainer
-from ignite_recipes.engine.evaluator import EvaluationEngine
+from ignite_recipes.engine.evaluator import EvaluationEngine, create_evaluator
 from ignite_recipes.engine.losses import LossFunction
-from ignite_recipes.engine.metric_set import MetricSet
+from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import (
@@ -44,6 +44,7 @@ from ignite_recipes.handlers._report import Report
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.recipes.checks import PRECISIONS
+from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, run_settings
 
 __all__ = [
@@ -51,9 +52,12 @@ __all__ = [
     "attach_last",
     "attach_records",
     "attach_step_handlers",
+    "attach_stopping",
     "attach_validation",
     "chosen_precision",
     "fused_adam",
+    "new_evaluator",
+    "new_history",
     "new_trainer",
     "recorders",
     "saves_inside",
@@ -106,6 +110,27 @@ def new_trainer(
     return trainer
 
 
+def new_evaluator(trainer: TrainingEngine, measuring: Measuring) -> EvaluationEngine:
+    """The evaluator of a recipe's trainer: its model, inputs and losses, and what metrics need."""
+    step = trainer.step
+    assert isinstance(step, TrainingStep)  # as new_trainer makes them
+    return create_evaluator(
+        trainer.model,
+        measuring.loss_of_evaluator(step.loss_fn),
+        device=trainer.device,
+        get_inputs=step.get_inputs,
+        compile=step.compile,
+    )
+
+
+def new_history(
+    names: Iterable[str], measuring: Measuring, optional: Iterable[str] = (), *, unmeasured: Iterable[str] = ()
+) -> History:
+    """The history of a recipe: of ``names``, all metrics and counts; arguments as of :class:`History`."""
+    optional = [*optional, *measuring.names, *COUNTS]
+    return History(names, optional, unmeasured=unmeasured, prefixes=measuring.prefixes)
+
+
 def chosen_precision(options: RunOptions, device: torch.device, use_mixed_precision: bool = False) -> str:
     """``options["precision"]``; otherwise float16 if ``use_mixed_precision`` and not on a CPU."""
     mixed = "float16" if use_mixed_precision and device.type != "cpu" else "float32"
@@ -140,22 +165,29 @@ def note_count(trainer: TrainingEngine, name: str, handler: Attachable, attribut
 
 
 def attach_validation(
-    trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any], metrics: MetricSet
+    trainer: TrainingEngine, evaluator: EvaluationEngine, val_loader: Iterable[Any], measuring: Measuring
 ) -> EpochAverages:
     """Validation at the end of every epoch, its averages and metrics."""
     averages = EpochAverages().attach(evaluator)
-    Validation(evaluator, val_loader, metrics=metrics).attach(trainer)
+    Validation(evaluator, val_loader, metrics=measuring.metrics).attach(trainer)
     return averages
+
+
+def attach_stopping(trainer: TrainingEngine, patience: int | None, measuring: Measuring) -> EarlyStopping:
+    """Early stopping by what decides; it also keeps the best weights, without ``patience`` too."""
+    stopping = EarlyStopping(patience, 0.0, verbose=False, mode=measuring.mode)
+    stopping.attach(trainer, measuring.monitor)
+    return stopping
 
 
 def attach_records(
     trainer: TrainingEngine,
     history: History,
     line: Callable[[Mapping[str, float]], str],
+    measuring: Measuring,
     options: RunOptions,
     *,
     print_every: int | None,
-    metrics: Sequence[str] = (),
     stopping: EarlyStopping | None = None,
 ) -> Report:
     """Attach what records an epoch: the history, a progress bar, a line that is logged and sometimes printed.
@@ -163,8 +195,8 @@ def attach_records(
     Args:
         trainer: that is recorded.
         history, line, print_every: of it.
+        measuring: whose metrics the bar and the line show, too.
         options: of the run.
-        metrics: the names of those that the bar and the line show, too.
         stopping: says which epoch is the best.
 
     Returns:
@@ -173,8 +205,8 @@ def attach_records(
     history.attach(trainer)
     report = Report(stopping).attach(trainer)
     if options["progress"]:
-        ProgressBar(("train_loss", "val_loss", *metrics)).attach(trainer)
-    host_of(trainer).to_decide(report_epoch, line, print_every, tuple(metrics))
+        ProgressBar(("train_loss", "val_loss", *measuring.shown)).attach(trainer)
+    host_of(trainer).to_decide(report_epoch, line, print_every, measuring.shown)
     return report
 
 

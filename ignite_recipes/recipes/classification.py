@@ -13,26 +13,23 @@ from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.manager import CheckpointManager
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.engine.evaluator import create_evaluator
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager
-from ignite_recipes.handlers import (
-    EarlyStopping,
-    EpochAverages,
-    History,
-)
+from ignite_recipes.handlers import EpochAverages
 from ignite_recipes.loading.given import as_loaders, settings_of
 from ignite_recipes.loading.randomness import derive_seed, draw_seed
 from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.recipes.assembly import (
-    COUNTS,
     attach_last,
     attach_records,
     attach_step_handlers,
+    attach_stopping,
     attach_validation,
     chosen_precision,
+    new_evaluator,
+    new_history,
     new_trainer,
 )
 from ignite_recipes.recipes.checks import check_saves
@@ -174,28 +171,21 @@ class Trainer:
             self.engine.add_event_handler(Events.EPOCH_STARTED, reapply_transforms, dataset)
 
         # One epoch: measure, decide, save.
-        self._evaluator = create_evaluator(
-            self.model,
-            measuring.loss_of_evaluator(self._loss),
-            device=self.device,
-            seed=self.seed,
-            compile=options["compile"],
-        )
+        self._evaluator = new_evaluator(self.engine, measuring)
         self._loss.check_batches_of(self._evaluator)
-        self._validation = attach_validation(self.engine, self._evaluator, val_loader, measuring.metrics)
-        self._stopping = EarlyStopping(patience or None, 0.0, verbose=False, mode=measuring.mode)
-        self._stopping.attach(self.engine, measuring.monitor)
+        self._validation = attach_validation(self.engine, self._evaluator, val_loader, measuring)
+        self._stopping = attach_stopping(self.engine, patience or None, measuring)
         if scheduler is not None:
             watched = None if options["monitor"] is None else measuring
             attach_schedule(self.engine, scheduler, watched, stretch=options["stretch_schedule"])
-        self._history = History(METRICS, optional=[*measuring.names, *COUNTS], prefixes=measuring.prefixes)
+        self._history = new_history(METRICS, measuring)
         self._report = attach_records(
             self.engine,
             self._history,
             _line,
+            measuring,
             options,
             print_every=1 if verbose else None,
-            metrics=measuring.shown,
             stopping=self._stopping,
         )
         judge = None if measuring.monitor == "val_accuracy" else self._stopping
@@ -280,7 +270,7 @@ class Trainer:
             "stopped_early": self._stopping.stopped_epoch is not None,
             "best_epoch": self.best_epoch,
             **self._measuring.best(self._history, self._stopping.best_epoch),
-            **({"report": self._report.contents} if self._report.contents else {}),
+            **self._report.result,
         }
 
     def _predictor(self) -> ArrayPredictor:

@@ -153,15 +153,19 @@ class ExperimentRun:
             weights = self.experiment.initial_weights
             first = [] if weights is None else [_InitialWeights(weights)]
             handlers = [*first, *self.recorders(unit), *handlers]
-        self.best = BestCheckpoint(self._path(BEST), measuring.monitor, mode=measuring.mode)
-        folder = self.experiment.checkpoints_dir
-        kept = [] if self.save_every is None else [Checkpointing(folder, "epoch_{epoch}.pt", every=self.save_every)]
-        latest = Checkpointing(folder, LATEST, every_iterations=options["save_every_iterations"])
-        attach_last(trainer, handlers, self.best, *kept, latest, StopOnSignal(latest.save))
+        attach_last(trainer, handlers, *self.savers(options, measuring))
 
     def recorders(self, unit: str) -> list[Attachable]:
         """What writes the experiment's settings, log, TensorBoard events and curves; ``unit`` is of the losses."""
         return [_KeepSettings(self), *recorders(self.make(), unit)]
+
+    def savers(self, options: RunOptions, measuring: Measuring) -> list[Attachable]:
+        """What saves the best epoch, those to be kept and the latest, also at a signal."""
+        folder = Path(self.make().checkpoints_dir)
+        self.best = BestCheckpoint(folder / BEST, measuring.monitor, mode=measuring.mode)
+        kept = [] if self.save_every is None else [Checkpointing(folder, "epoch_{epoch}.pt", every=self.save_every)]
+        latest = Checkpointing(folder, LATEST, every_iterations=options["save_every_iterations"])
+        return [self.best, *kept, latest, StopOnSignal(latest.save)]
 
     def write_settings(self, trainer: TrainingEngine) -> None:
         """Write what the run was told, with the seed that it has drawn if it was told none, and that it starts now."""
@@ -191,9 +195,6 @@ class ExperimentRun:
         best = copy.deepcopy(unwrap(model))
         load_checkpoint(path, best, averaged=None)
         return best
-
-    def _path(self, name: str) -> Path:
-        return Path(self.make().checkpoints_dir, name)
 
 
 def experiment_run(options: RunOptions, *, checkpoint_dir: Any = None, place: str = "checkpoint_dir") -> ExperimentRun:

@@ -1,13 +1,12 @@
 """The trainer of a recipe, without its training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from ignite.engine import Events
 
 from ignite_recipes.engine.trainer import TrainingEngine
-from ignite_recipes.recipes.assembly import attach_last
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions
@@ -46,16 +45,9 @@ class DryRun(ExperimentRun):
         """What takes the trainer, and nothing that writes."""
         return [TakeTrainer()]
 
-    def attach(
-        self,
-        trainer: TrainingEngine,
-        options: RunOptions,
-        measuring: Measuring,
-        unit: str,
-        otherwise: Sequence[Attachable] = (),
-    ) -> None:
-        """Attach the user's handlers, and nothing that saves."""
-        attach_last(trainer, [*self.recorders(unit), *options["handlers"]])
+    def savers(self, options: RunOptions, measuring: Measuring) -> list[Attachable]:
+        """Nothing."""
+        return []
 
 
 def taken_from(train: Callable[[DryRun], Any], resume_from: Any = None) -> tuple[TrainingEngine, Any]:

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.engine.evaluator import create_evaluator
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,
     DataAugmentation,
-    EarlyStopping,
-    History,
     InputAugmentation,
     LearningRateScheduler,
     StopOnSignal,
@@ -25,12 +22,14 @@ from ignite_recipes.handlers import (
 )
 from ignite_recipes.loading.given import as_loaders, settings_of
 from ignite_recipes.recipes.assembly import (
-    COUNTS,
     attach_records,
     attach_step_handlers,
+    attach_stopping,
     attach_validation,
     chosen_precision,
     fused_adam,
+    new_evaluator,
+    new_history,
     new_trainer,
     train_to,
 )
@@ -199,11 +198,11 @@ def train_model_advanced(
     model = move_model(model, device)
     optimizer = fused_adam(model, device, learning_rate)
     trainer = new_trainer(model, optimizer, loss, options, device=device, settings=settings)
-    history = History(
+    history = new_history(
         ["train_loss", "val_loss", "learning_rate"],
-        optional=["train_accuracy", "val_accuracy", *measuring.names, *COUNTS],
+        measuring,
+        optional=["train_accuracy", "val_accuracy"],
         unmeasured=[] if val_loader is not None else ["val_loss"],
-        prefixes=measuring.prefixes,
     )
 
     # One step, in the order in which it happens.
@@ -215,14 +214,9 @@ def train_model_advanced(
 
     # One epoch: measure, decide, save.
     if val_loader is not None:
-        evaluator = create_evaluator(
-            model,
-            measuring.loss_of_evaluator(loss),
-            device=device,
-            compile=options["compile"],
-        )
+        evaluator = new_evaluator(trainer, measuring)
         loss.check_batches_of(evaluator)
-        attach_validation(trainer, evaluator, val_loader, measuring.metrics)
+        attach_validation(trainer, evaluator, val_loader, measuring)
     if check_stability:
         TrainingStability(every=STABILITY_EVERY).attach(trainer)
     if use_scheduler:
@@ -231,10 +225,9 @@ def train_model_advanced(
             optimizer, scheduler_type, T_max=length, stretch=options["stretch_schedule"], mode=measuring.mode
         )
         schedule.attach(trainer, measuring.monitor)
-    best = EarlyStopping(early_stop_patience, 0.0, verbose=False, mode=measuring.mode)
-    best.attach(trainer, measuring.monitor)
+    best = attach_stopping(trainer, early_stop_patience, measuring)
     report = attach_records(
-        trainer, history, _line, options, print_every=1 if verbose else None, metrics=measuring.shown, stopping=best
+        trainer, history, _line, measuring, options, print_every=1 if verbose else None, stopping=best
     )
 
     began = time.monotonic()
@@ -252,7 +245,7 @@ def train_model_advanced(
         "training_time": time.monotonic() - began,
         "history": history.epochs,
         **{name: value for name, value in best_values.items() if name != f"best_{watched}"},
-        **({"report": report.contents} if report.contents else {}),
+        **report.result,
         **{name: data_settings[name] for name in ("class_names",) if name in data_settings},
     }
 

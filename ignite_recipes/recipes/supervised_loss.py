@@ -184,5 +184,8 @@ def _kind_of_batch(batch: Any) -> str:
         return f"{kind_of(batch)}: pass a tuple (inputs, targets) of arrays, or batches that are such"
     targets = batch[1]
     if isinstance(targets, (list, tuple)) and targets and isinstance(targets[0], str):
-        return f"names like {shown(targets[0])}: number the classes, or pass (inputs, names) as a tuple of arrays"
+        return (
+            f"names like {shown(targets[0])}: give numbers, names.index(label) with names = sorted(set(labels)), or "
+            "pass (inputs, labels) as a tuple of arrays, whose labels are numbered so"
+        )
     return f"{kind_of(targets)} as targets: torch.as_tensor makes one"

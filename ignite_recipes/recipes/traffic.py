@@ -20,21 +20,21 @@ from ignite_recipes.engine.losses import LossFunction
 from ignite_recipes.handlers import (
     BestCheckpoint,
     Checkpointing,
-    EarlyStopping,
     EpochAverages,
-    History,
     LearningRateScheduler,
 )
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_generators
 from ignite_recipes.models import WindowPredictor
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.recipes.assembly import (
-    COUNTS,
     attach_records,
     attach_step_handlers,
+    attach_stopping,
     attach_validation,
     chosen_precision,
     fused_adam,
+    new_evaluator,
+    new_history,
     new_trainer,
     saves_inside,
     train_to,
@@ -147,34 +147,20 @@ def trainModel(
     optimizer = fused_adam(model, target, p["learning_rate"], p["weight_decay"])
     trainer = new_trainer(model, optimizer, loss, options, device=target, get_inputs=_inputs, settings=settings)
     components = [f"val_{name}" for name in COMPONENTS]
-    history = History(
-        ["train_loss", "val_loss", "learning_rate", *components],
-        optional=[*measuring.names, *COUNTS],
-        prefixes=measuring.prefixes,
-    )
+    history = new_history(["train_loss", "val_loss", "learning_rate", *components], measuring)
 
     # One step, in the order in which it happens.
     attach_step_handlers(trainer, options)
 
     # One epoch: measure, decide, save.
-    evaluator = create_evaluator(
-        model,
-        measuring.loss_of_evaluator(loss),
-        device=target,
-        get_inputs=_inputs,
-        compile=options["compile"],
-    )
-    attach_validation(trainer, evaluator, _loader(val_set, p, shuffle=False), measuring.metrics)
+    attach_validation(trainer, new_evaluator(trainer, measuring), _loader(val_set, p, shuffle=False), measuring)
     if p["use_scheduler"]:
         LearningRateScheduler(optimizer, "step", gamma=p["scheduler_gamma"], step_size=p["scheduler_step_size"]).attach(
             trainer
         )
-    stopping = EarlyStopping(p["early_stop_patience"], 0.0, verbose=False, mode=measuring.mode)
-    stopping.attach(trainer, measuring.monitor)
-    line = partial(line_of, stopping)
-    report = attach_records(
-        trainer, history, line, options, print_every=1 if verbose else None, metrics=measuring.shown, stopping=stopping
-    )
+    stopping = attach_stopping(trainer, p["early_stop_patience"], measuring)
+    line, print_every = partial(line_of, stopping), 1 if verbose else None
+    report = attach_records(trainer, history, line, measuring, options, print_every=print_every, stopping=stopping)
     train_loader = _loader(train_set, p, shuffle=True)
     with run.open("trainModel", described(model, train_loader, options, p)), _high_precision_matmul():
         run.attach(trainer, options, measuring, "weighted loss", _savers(p, measuring, options))

@@ -68,5 +68,5 @@ def info_of(stopping: EarlyStopping, history: History, measuring: Measuring, rep
         **best,
         "total_epochs_trained": len(history.epochs["train_loss"]),
         "stopped_early": stopping.stopped_epoch is not None,
-        **({"report": report.contents} if report.contents else {}),
+        **report.result,
     }

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.engine.evaluator import create_evaluator
 from ignite_recipes.engine.weights import unwrap
-from ignite_recipes.handlers import Checkpointing, EarlyStopping, History, NoiseAugmentation
+from ignite_recipes.handlers import Checkpointing, NoiseAugmentation
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.loading.keyed_loader import KeyedLoader
@@ -21,12 +20,14 @@ from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models import VectorEmbedder
 from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 from ignite_recipes.recipes.assembly import (
-    COUNTS,
     attach_records,
     attach_step_handlers,
+    attach_stopping,
     attach_validation,
     chosen_precision,
     fused_adam,
+    new_evaluator,
+    new_history,
     new_trainer,
     saves_inside,
     train_to,
@@ -142,7 +143,7 @@ def train_variational_autoencoder(
         model, optimizer, _denoising_loss, options, device=device, get_inputs=_vectors, settings=settings
     )
     unmeasured = [] if val_loader is not None else [name for name in HISTORY if name.startswith("val_")]
-    history = History(HISTORY, optional=[*measuring.names, *COUNTS], unmeasured=unmeasured, prefixes=measuring.prefixes)
+    history = new_history(HISTORY, measuring, unmeasured=unmeasured)
 
     # One step, in the order in which it happens.
     _InputCheck(model).attach(trainer)
@@ -153,19 +154,12 @@ def train_variational_autoencoder(
 
     # One epoch: measure, decide, save.
     if val_loader is not None:
-        evaluator = create_evaluator(
-            model,
-            measuring.loss_of_evaluator(_denoising_loss),
-            device=device,
-            get_inputs=_vectors,
-            compile=options["compile"],
-        )
+        evaluator = new_evaluator(trainer, measuring)
         _InputCheck(model).attach(evaluator)
-        attach_validation(trainer, evaluator, val_loader, measuring.metrics)
+        attach_validation(trainer, evaluator, val_loader, measuring)
     if patience is not None:
-        stopping = EarlyStopping(patience, min_delta=0.0, verbose=False, mode=measuring.mode)
-        stopping.attach(trainer, measuring.monitor)
-    attach_records(trainer, history, _line, options, print_every=print_every, metrics=measuring.shown)
+        attach_stopping(trainer, patience, measuring)
+    attach_records(trainer, history, _line, measuring, options, print_every=print_every)
 
     if val_loader is not None:
         _check_first_batch(val_loader, model)

@@ -101,6 +101,7 @@ def test_files_that_are_no_images_and_folders_in_folders_are_counted_and_said(ro
     (root / "list.csv").write_text("x")
     (root / "ant" / ".DS_Store").write_text("x")
     (root / ".hidden").mkdir()
+    write(root / "ant" / ".ipynb_checkpoints" / "0-checkpoint.png")
     write(root / "bee" / "more" / "deep" / "one.JPG", format="JPEG")
     write(root / "logo.png")
     data = image_folder(root)

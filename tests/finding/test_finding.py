@@ -116,6 +116,28 @@ def test_everything_is_as_it_was(tmp_path, finder, trained):
     assert equal(dict(trainer.model.state_dict()), dict(other.model.state_dict()))
 
 
+class Noisy(TensorDataset):
+    """Rows with noise of a generator of its own."""
+
+    def __init__(self, *tensors):
+        super().__init__(*tensors)
+        self.noise = np.random.default_rng(4)
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + self.noise.normal(), y
+
+    __getitems__ = None
+
+
+@pytest.mark.parametrize("finder", FINDERS)
+def test_the_generators_that_a_data_set_holds_are_as_they_were(finder):
+    data = Noisy(X, Y)
+    before = copy.deepcopy(data.noise.bit_generator.state)
+    FINDERS[finder](trainer_of(), DataLoader(data, 8))
+    assert data.noise.bit_generator.state == before
+
+
 @pytest.mark.parametrize("finder", FINDERS)
 def test_so_it_is_after_an_error(finder):
     trainer = trainer_of()

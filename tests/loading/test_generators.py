@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ignite_recipes import check_resume, create_trainer
-from ignite_recipes.loading.generators import is_generator, reachable
+from ignite_recipes.loading.generators import is_generator, preserved, reachable, seed_generator
 
 KINDS = [torch.Generator, np.random.default_rng, lambda: np.random.RandomState(0), random.Random]
 
@@ -49,6 +49,23 @@ class Files(Dataset):
 
     def __getitem__(self, k):
         return self.transform(torch.tensor([float(k)]))
+
+
+def draw(generator):
+    if isinstance(generator, torch.Generator):
+        return torch.rand((), generator=generator).item()
+    return generator.random()
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_a_generator_that_is_held_draws_after_the_block_what_it_would_have_drawn_without_it(make):
+    held, other = make(), make()
+    for generator in (held, other):
+        seed_generator(generator, 7)
+    with preserved([Files([], Compose([held]))]):
+        seed_generator(held, 8)
+        draw(held)
+    assert [draw(held) for _ in range(3)] == [draw(other) for _ in range(3)]
 
 
 ENTRIES = {

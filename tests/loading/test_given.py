@@ -1,6 +1,7 @@
 """Data sets and arrays stand where loaders do; what is neither gets one short line."""
 
 import inspect
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -240,6 +241,29 @@ def test_what_is_no_data_gets_one_line_of_bounded_length(name):
 def test_validation_must_hold_the_classes_that_are_trained_on():
     with pytest.raises(ValueError, match=r"val_loader must hold the classes.*got 'yak' too"):
         as_loaders((X, NAMES), (X[:2], ["cat", "yak"]), None, of="pairs")
+
+
+class Named(Dataset):
+    """Rows with the names of their classes, or with what ``number`` makes of them."""
+
+    def __init__(self, number=str):
+        self.number = number
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, index):
+        return X[index], self.number(NAMES[index])
+
+
+def test_names_that_a_data_set_gives_are_refused_with_the_line_that_numbers_them():
+    fit = partial(train_model_advanced, epochs=1, device="cpu", verbose=False)
+    line = r"got names like 'cat': give numbers, names\.index\(label\) with names = sorted\(set\(labels\)\)"
+    for data in (Named(), DataLoader(Named(), 9)):
+        with pytest.raises(ValueError, match=line):
+            fit(nn.Linear(D, 3), data)
+    names = sorted(set(NAMES))
+    assert len(fit(nn.Linear(D, 3), Named(names.index))["history"]["train_accuracy"]) == 1
 
 
 @pytest.mark.parametrize("recipe", [train_model_advanced, train_variational_autoencoder, Trainer])

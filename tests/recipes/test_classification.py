@@ -10,6 +10,7 @@ import yaml
 from ignite.engine import Events
 from support.commands import latest
 from support.equality import equal, weights
+from support.experiments import FILES, files_of
 from support.models import perceptron
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -101,21 +102,7 @@ def test_the_model_comes_back_with_its_best_weights():
 @pytest.mark.draws
 def test_an_experiment_made_by_hand_has_all_its_files():
     trainer(seed=3, patience=4).train(4)
-    files = {str(path.relative_to("runs/exp1")) for path in Path("runs/exp1").rglob("*")}
-    events = {name for name in files if name.startswith("events.out.tfevents")}
-    assert len(events) == 1
-    assert files - events - {".lock", "run.log"} == {
-        "config.yaml",
-        "provenance.json",
-        "model.safetensors",
-        "training_log.csv",
-        "training_curves.png",
-        "checkpoints",
-        "checkpoints/best_model.pt",
-        "checkpoints/latest_checkpoint.pt",
-        "checkpoints/epoch_2.pt",
-        "checkpoints/epoch_4.pt",
-    }
+    assert files_of(Path("runs/exp1")) - {".lock"} == {*FILES, "checkpoints/epoch_2.pt", "checkpoints/epoch_4.pt"}
     config = yaml.safe_load(Path("runs/exp1/config.yaml").read_text())
     assert config["seed"] == 3
     assert config["patience"] == 4

@@ -11,6 +11,7 @@ import torch
 import yaml
 from ignite.engine import Events
 from support.equality import equal
+from support.experiments import FILES, files_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -126,20 +127,7 @@ def log(folder):
 def test_a_run_keeps_what_a_command_keeps_and_a_second_one_is_another_experiment(name):
     RECIPES[name](experiment="runs")
     folder = Path("runs/exp1")
-    files = {str(path.relative_to(folder)) for path in folder.rglob("*")}
-    events = {file for file in files if file.startswith("events.out.tfevents")}
-    assert len(events) == 1
-    assert files - events - {"run.log"} == {
-        ".lock",
-        "config.yaml",
-        "provenance.json",
-        "model.safetensors",
-        "training_log.csv",
-        "training_curves.png",
-        "checkpoints",
-        "checkpoints/best_model.pt",
-        "checkpoints/latest_checkpoint.pt",
-    }
+    assert files_of(folder) == {*FILES, ".lock"}
     settings = yaml.safe_load(Path(folder, "config.yaml").read_text())
     assert (settings["recipe"], settings["epochs"], settings["accumulation_steps"]) == (NAMES[name], EPOCHS, 1)
     assert settings["seed"] == (42 if name == "traffic" else 3)

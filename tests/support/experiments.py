@@ -21,6 +21,27 @@ NAMES = {
 """The experiments, by what they are of."""
 
 
+FILES = {
+    "config.yaml",
+    "provenance.json",
+    "model.safetensors",
+    "training_log.csv",
+    "training_curves.png",
+    "checkpoints",
+    "checkpoints/best_model.pt",
+    "checkpoints/latest_checkpoint.pt",
+}
+"""What every finished experiment holds, besides its log, its lock and TensorBoard's events."""
+
+
+def files_of(folder: Path) -> set[str]:
+    """The files and folders in an experiment, but for its log and the one file of TensorBoard's events."""
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    events = {file for file in files if file.startswith("events.out.tfevents")}
+    assert len(events) == 1
+    return files - events - {"run.log"}
+
+
 def train_all(folder: Path) -> None:
     """All of them in ``folder/runs``: of the data that ship with dependencies, and of a table."""
     TABLE.write_csv(folder / "table.csv")
