@@ -140,6 +140,7 @@ def parse_settings(
     """The settings that the arguments and their ``--config`` file make, over ``defaults``."""
     parser.set_defaults(dict(defaults or {}))
     words = _with_values(parser, [_with_hyphens(word) for word in _with_home(argv)])
+    words = _files_first(parser, words)
     try:
         settings = parser.parse_args(words).as_dict()
     except ArgumentError as error:
@@ -204,6 +205,25 @@ def _with_values(parser: ArgumentParser, words: list[str]) -> list[str]:
         f"{word}=true" if word in flags and after.startswith("-") else word
         for word, after in zip(words, following, strict=False)
     ]
+
+
+def _files_first(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
+    """``exp1 --device cpu new.csv`` as ``exp1 new.csv --device cpu``, which argparse does not take as it stands."""
+    counts = {option: action.nargs for action in parser._actions for option in action.option_strings}
+    first, others, taken = list[str](), list[str](), 0
+    for k, word in enumerate(words):
+        if word == "--":
+            return [*first, *others, *words[k:]]
+        if word.startswith("-") and len(word) > 1:
+            count = counts.get(word, 0 if "=" in word else None)
+            taken = len(words) if count == "*" else 1 if count is None else int(count)
+        elif not taken:
+            first.append(word)
+            continue
+        else:
+            taken -= 1
+        others.append(word)
+    return first + others
 
 
 def _with_hyphens(word: str) -> str:

@@ -139,6 +139,22 @@ def test_pictures_are_decoded_as_for_the_training(runs, tmp_path):
     assert found.drop("file").unique().height == 1
 
 
+@pytest.mark.parametrize("kind", ["a.png", "a.PGM"])
+def test_a_picture_is_decoded_as_those_of_the_training(kind, runs, tmp_path):
+    upright = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000  # 16 bits, as of a microscope
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a camera that was held upright
+    Image.fromarray(upright if kind == "a.PGM" else np.rot90(upright).copy()).save(
+        tmp_path / kind, **({} if kind == "a.PGM" else {"exif": exif})
+    )
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / ".ipynb_checkpoints" / "a-checkpoint.png")
+    found = predict("exp4", tmp_path, runs_dir=runs, device="cpu")
+    pixels = torch.from_numpy((upright >> 8).astype(np.uint8))[None, None]
+    assert found["file"].to_list() == [kind]
+    assert_frame_equal(found.drop("file"), predict("exp4", pixels, runs_dir=runs, device="cpu"))
+
+
 def test_a_series_is_predicted_to_its_end(capsys, tmp_path):
     write_series(tmp_path / "s.csv")
     small = ["--hidden-size", "8", "--num-layers", "1", "--epochs", "1", "--device", "cpu"]

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonargparse import ArgumentError
 
 from ignite_recipes import DatasetRegistry
-from ignite_recipes.cli import classify, main, supervised, traffic, vae
+from ignite_recipes.cli import classify, main, predict, supervised, traffic, vae
 from ignite_recipes.cli.answers_to_options import ANSWERS
 from ignite_recipes.cli.options import parse_settings
 
@@ -23,6 +25,19 @@ def test_what_is_true_or_false_needs_no_value(command):
     assert (settings["compile"], settings["deterministic"], settings["epochs"]) == (True, True, 3)
     settings = parse_settings(parser(), ["--compile", "reduce-overhead", "--deterministic=false"])
     assert (settings["compile"], settings["deterministic"]) == ("reduce-overhead", False)
+
+
+WORDS = [["exp1"], ["new.csv"], ["--device", "cpu"], ["--output=p.csv"], ["--json"]]
+
+
+@given(st.permutations(WORDS[1:]), st.integers(0, 4))
+def test_a_file_is_taken_wherever_it_stands(words, place):
+    words.insert(place, WORDS[0])
+    if words.index(["new.csv"]) < place:
+        words = [["exp1"] if word == ["new.csv"] else ["new.csv"] if word == ["exp1"] else word for word in words]
+    settings = parse_settings(predict.parser(), [*(word for part in words for word in part), "--id", "a", "b"])
+    assert (settings["experiment"], Path(settings["file"]).name) == ("exp1", "new.csv")
+    assert (settings["device"], settings["output"], settings["id"]) == ("cpu", "p.csv", ["a", "b"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

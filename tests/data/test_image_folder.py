@@ -113,6 +113,13 @@ def test_files_that_are_no_images_and_folders_in_folders_are_counted_and_said(ro
     ]
 
 
+def test_hidden_folders_inside_a_class_are_passed_over(root, caplog):
+    for name in (".ipynb_checkpoints", "__MACOSX"):
+        write(root / "ant" / name / "copy.png")
+    assert len(image_folder(root).train) == 16
+    assert said(caplog) == []
+
+
 def test_images_of_other_sizes_are_resized_to_the_median_and_it_is_said(root, caplog):
     write(root / "ant" / "wide.png", pixels(5, 40))
     data = image_folder(root)
