@@ -57,6 +57,8 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "transforms", self.epoch))
         self.draws = torch.rand(len(self), num_draws, generator=generator)  # (N, K)
 
+    draws_nothing = True  # what an image looks like is a function of seed, epoch and place
+
     @property
     def shape(self) -> torch.Size:
         """(C, H, W) of an image, as it is fetched."""

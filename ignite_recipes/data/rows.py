@@ -40,6 +40,8 @@ class RowDataset(BatchDataset[Tensor]):
     (3, tensor([0., 1., 0.]), torch.Size([2, 3]))
     """
 
+    draws_nothing = True
+
     def __init__(
         self, rows: "Rows", feature_names: Sequence[str] | None = None, indices: NDArray[np.int64] | None = None
     ) -> None:

@@ -137,6 +137,8 @@ class TrafficDataset(BatchDataset[TrafficArrays]):
     (6, [(2, 10, 2), (2, 5, 2), (2, 1, 2), (2, 1), (2, 1), (2, 1), (2, 5), (2, 10, 2)])
     """
 
+    draws_nothing = True
+
     def __init__(self, arrays: Sequence[Any]) -> None:
         self.arrays = check_traffic_arrays(arrays)
         self.len_source, self.num_features = self.arrays.sources.shape[1:]

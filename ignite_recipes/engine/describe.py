@@ -70,7 +70,8 @@ def name_of(handler: Callable[..., Any]) -> str:
     owner = getattr(handler, "__self__", None)
     if owner is not None and not isinstance(owner, type(sys)) and "__repr__" in _defined_by(type(owner)):
         return repr(owner)
-    return getattr(handler, "__qualname__" if owner is not None else "__name__", None) or repr(handler)
+    named = getattr(handler, "__qualname__" if owner is not None else "__name__", None)
+    return named or (repr(handler) if "__repr__" in _defined_by(type(handler)) else type(handler).__name__)
 
 
 def _defined_by(kind: type) -> set[str]:

@@ -15,6 +15,7 @@ from ignite_recipes.engine.copies import check_functions, deep_copy, portable, r
 from ignite_recipes.engine.state import TrainingState
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
+from ignite_recipes.turns import current_run
 
 __all__ = ["KeyedEngine"]
 
@@ -31,9 +32,14 @@ _lock = threading.RLock()  # a validation runs inside its training, in the same 
 def _alone_in_process() -> Iterator[None]:
     """Hold torch's, NumPy's and Python's generators, of which a process has one each.
 
+    Runs that take turns have them one after the other.
+
     Raises:
         RuntimeError: if a run of another thread holds them: each would draw what the other has seeded.
     """
+    if current_run() is not None:
+        yield
+        return
     if not _lock.acquire(blocking=False):
         raise RuntimeError(
             "one run at a time must use the random generators of a process; another thread trains or evaluates: wait "

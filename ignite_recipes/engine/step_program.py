@@ -1,6 +1,6 @@
 """One program of a training step: made for a batch of one layout, called with each of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,15 @@ from ignite_recipes.programs.trace import Draw, TraceError, trace
 if TYPE_CHECKING:
     from ignite_recipes.engine.step import TrainingStep
 
-__all__ = ["NotOneProgramError", "StepProgram", "modules_of_step", "parts_of_step", "roots_of_step"]
+__all__ = [
+    "NotOneProgramError",
+    "StepProgram",
+    "end_window",
+    "modules_of_step",
+    "parts_of_step",
+    "roots_of_step",
+    "trained_parameters",
+]
 
 _PLACES = {
     TrainEvents.INPUTS_READY: "inputs",
@@ -93,7 +101,7 @@ class StepProgram:
         parts = parts_of_step(engine)
         self.parts = parts if takes_step else {"inputs": parts["inputs"]}
         modules = Modules(modules_of_step(step))
-        trained = _trained(update, modules)
+        trained = trained_parameters(update, modules)
         make = FusedOptimizer if step.device.type == "cuda" else OptimizerFunction
         settings: Any = {
             "modules": modules,
@@ -160,7 +168,7 @@ class StepProgram:
             tensors.numbers = [self._numbers]
         with preserve_generators():
             tensors.drawn, tensors.constants = [draw() for draw in traced.draws], traced.constants
-        program = compile_for_host(traced, tensors.flat())
+        program = compile_for_host(traced.graph, tensors.flat())
         before = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
 
         def run(batch: Sequence[Tensor], seed: Seed) -> list[Tensor]:
@@ -220,7 +228,7 @@ class StepProgram:
         losses = dict(zip(function.names, outputs, strict=False))
         update.window.losses.append(losses["loss"])
         if self.takes_step:
-            self._end_window(step, engine, update, outputs)
+            end_window(step, engine, self.optimizer, self.parts, self.function.found, outputs)
         return losses
 
     def _ready_waiting(self) -> None:
@@ -232,29 +240,44 @@ class StepProgram:
                 place.copy_(weight.grad)
             weight.grad = place
 
-    def _end_window(self, step: "TrainingStep", engine: Engine, update: Update, outputs: list[Tensor]) -> None:
-        """As the eager step does it: judge, count, tell."""
-        state: Any = engine.state
-        losses, progress = update.window.losses, step.progress
-        assert progress is not None
-        values = StepValues(loss=losses[0] if len(losses) == 1 else torch.stack(losses).sum())
-        state.grad_norm, update.veto = None, False
-        for part, (norm, drop) in zip(self.parts["gradients"], self.function.found, strict=True):
-            values.norm = state.grad_norm = None if norm is None else outputs[norm]
-            values.drop = None if drop is None else outputs[drop]
-            part.after_program(engine, values)
-        is_taken = update.veto is not True  # a device has dropped it, or not; the host will know
-        if is_taken:
-            self.optimizer.note_step()
-        update.window.clear()
-        update.done = state.iteration
-        progress.note_update()
-        for part in self.parts["after"]:
-            part.after_program(engine, values)
-        update.note_step(engine, is_taken=is_taken)
+
+def end_window(
+    step: "TrainingStep",
+    engine: Engine,
+    optimizer: StepsWeights,
+    parts: Mapping[str, Sequence[ProgramPart]],
+    found: Sequence[tuple[int | None, int | None]],
+    outputs: Sequence[Tensor],
+) -> None:
+    """What the eager step does where a window ends, of a step that a program has computed: judge, count, tell.
+
+    Args:
+        step, engine: whose step it is.
+        optimizer: of the program.
+        parts, found, outputs: of its function.
+    """
+    state: Any = engine.state
+    update, progress = step.updates.first, step.progress
+    losses = update.window.losses
+    assert progress is not None
+    values = StepValues(loss=losses[0] if len(losses) == 1 else torch.stack(losses).sum())
+    state.grad_norm, update.veto = None, False
+    for part, (norm, drop) in zip(parts["gradients"], found, strict=True):
+        values.norm = state.grad_norm = None if norm is None else outputs[norm]
+        values.drop = None if drop is None else outputs[drop]
+        part.after_program(engine, values)
+    is_taken = update.veto is not True  # a device has dropped it, or not; the host will know
+    if is_taken:
+        optimizer.note_step()
+    update.window.clear()
+    update.done = state.iteration
+    progress.note_update()
+    for part in parts["after"]:
+        part.after_program(engine, values)
+    update.note_step(engine, is_taken=is_taken)
 
 
-def _trained(update: Update, modules: Modules) -> list[Tensor]:
+def trained_parameters(update: Update, modules: Modules) -> list[Tensor]:
     """The parameters of the optimizer that can be trained.
 
     Raises:

@@ -27,6 +27,7 @@ from ignite_recipes.exchange.ranks import all_reduce_max, lost_rank
 from ignite_recipes.loading.given import as_loader
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_torch
+from ignite_recipes.turns import current_run
 
 __all__ = ["TrainingEngine", "start_epoch"]
 
@@ -176,6 +177,12 @@ class TrainingEngine(KeyedEngine):
                 self._save_epoch()
         is_last_epoch = max_epochs is not None and state.epoch == max_epochs
         return bool(self.should_terminate) or is_last_epoch or state.iteration == max_iters
+
+    def _run_once_on_dataset_as_gen(self) -> Any:
+        """An epoch's batches; where several runs train together, those that can be computed with theirs go first."""
+        if (run := current_run()) is not None and run.turns.train is not None:
+            run.turns.train(self)
+        return super()._run_once_on_dataset_as_gen()
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         """As :class:`KeyedEngine`; EPOCH_COMPLETED, COMPLETED and ITERATION_COMPLETED also fire our own events."""

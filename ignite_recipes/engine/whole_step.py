@@ -27,7 +27,7 @@ from ignite_recipes.programs.python_state import changed, has_hooks, holds_engin
 if TYPE_CHECKING:
     from ignite_recipes.engine.step import TrainingStep
 
-__all__ = ["WholeStep"]
+__all__ = ["WholeStep", "check_one_program", "layout_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,36 @@ _BETWEEN = (
     TrainEvents.DECISION_POINT,
     TrainEvents.RESUME_POINT,
 )
+
+
+def check_one_program(step: "TrainingStep", engine: Engine) -> None:
+    """Raise NotOneProgramError if the steps of an engine, as it is set up, cannot be programs."""
+    if step.device.type not in ("cpu", "cuda"):
+        raise NotOneProgramError(f"there are no programs for {step.device.type}")
+    if step.exchange.world_size > 1:
+        raise NotOneProgramError("several ranks exchange their gradients inside the step")
+    if step.updates.only is None:
+        raise NotOneProgramError("the step has several updates, or one that is not computed with every batch")
+    update = step.updates.only
+    if update.needs_closure:
+        raise NotOneProgramError(f"{type(update.optimizer).__name__} computes the loss again and again")
+    if update.precision is not None and update.precision.scaler is not None:
+        raise NotOneProgramError("float16 adapts its scale on the host; bfloat16 needs none")
+    if step.device.type == "cuda" and not all(group.get("fused") for group in update.optimizer.param_groups):
+        raise NotOneProgramError("on CUDA the optimizer must be made with fused=True")
+    for event in _INSIDE:
+        for handler, *_ in engine._event_handlers.get(event, ()):
+            if event in (TrainEvents.LOSSES_READY, TrainEvents.BACKWARD_COMPLETED) or not is_program_part(handler):
+                raise NotOneProgramError(
+                    f"{name_of(handler)}, a handler of {event.name}, is Python that is called inside the step"
+                )
+    for part in (part for of_place in parts_of_step(engine).values() for part in of_place):
+        if (obstacle := part.obstacle_in_program()) is not None:
+            raise NotOneProgramError(f"{part!r} {obstacle}")
+    if (held := holds_engine(roots_of_step(step, engine))) is not None:
+        raise NotOneProgramError(f"the loss function holds {held}, on which it may depend in each step anew")
+    if _has_hooks(update.optimizer) or has_hooks(modules_of_step(step)):
+        raise NotOneProgramError("the model or the optimizer has hooks, which are called inside the step")
 
 
 class WholeStep:
@@ -89,7 +119,7 @@ class WholeStep:
             self._say(others, "Their steps")
         self._others = 0
         try:
-            self._check(step, engine)
+            check_one_program(step, engine)
         except NotOneProgramError as reason:
             self._say(str(reason))
             return
@@ -159,34 +189,6 @@ class WholeStep:
             self._said.add(reason)
             logger.warning("compile='step': %s. %s run one operation after the other", reason, which)
 
-    def _check(self, step: "TrainingStep", engine: Engine) -> None:
-        if step.device.type not in ("cpu", "cuda"):
-            raise NotOneProgramError(f"there are no programs for {step.device.type}")
-        if step.exchange.world_size > 1:
-            raise NotOneProgramError("several ranks exchange their gradients inside the step")
-        if step.updates.only is None:
-            raise NotOneProgramError("the step has several updates, or one that is not computed with every batch")
-        update = step.updates.only
-        if update.needs_closure:
-            raise NotOneProgramError(f"{type(update.optimizer).__name__} computes the loss again and again")
-        if update.precision is not None and update.precision.scaler is not None:
-            raise NotOneProgramError("float16 adapts its scale on the host; bfloat16 needs none")
-        if step.device.type == "cuda" and not all(group.get("fused") for group in update.optimizer.param_groups):
-            raise NotOneProgramError("on CUDA the optimizer must be made with fused=True")
-        for event in _INSIDE:
-            for handler, *_ in engine._event_handlers.get(event, ()):
-                if event in (TrainEvents.LOSSES_READY, TrainEvents.BACKWARD_COMPLETED) or not is_program_part(handler):
-                    raise NotOneProgramError(
-                        f"{name_of(handler)}, a handler of {event.name}, is Python that is called inside the step"
-                    )
-        for part in (part for of_place in parts_of_step(engine).values() for part in of_place):
-            if (obstacle := part.obstacle_in_program()) is not None:
-                raise NotOneProgramError(f"{part!r} {obstacle}")
-        if (held := holds_engine(roots_of_step(step, engine))) is not None:
-            raise NotOneProgramError(f"the loss function holds {held}, on which it may depend in each step anew")
-        if _has_hooks(update.optimizer) or has_hooks(modules_of_step(step)):
-            raise NotOneProgramError("the model or the optimizer has hooks, which are called inside the step")
-
     def _refresh(self, step: "TrainingStep", engine: Engine) -> None:
         """Make the programs anew if something has changed that they have as constants."""
         update = step.updates.first
@@ -216,15 +218,16 @@ class WholeStep:
             key: list[Any] = [type(batch)]
             for item in batch:  # nearly all are of contiguous tensors
                 if type(item) is not Tensor or not item.is_contiguous() or item.requires_grad:
-                    return _layout(batch)
+                    return layout_of(batch)
                 key += [item.shape, item.dtype, item.device]
             if key != known:
-                self._known = key, layout = key, _layout(batch)
+                self._known = key, layout = key, layout_of(batch)
             return layout
-        return _layout(batch)
+        return layout_of(batch)
 
 
-def _layout(batch: Any) -> str:
+def layout_of(batch: Any) -> str:
+    """Shapes, strides and types of a batch's tensors, and all else that is in it."""
     leaves, structure = _pytree.tree_flatten(batch)
     described = [
         (tuple(leaf.shape), tuple(leaf.stride()), str(leaf.dtype), leaf.device.type, leaf.requires_grad)

@@ -15,6 +15,7 @@ from ignite_recipes.devices import get_device
 from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero, rank
 from ignite_recipes.experiments.labels import with_label
 from ignite_recipes.files import flush_folder, lock_file, replace_file
+from ignite_recipes.turns import current_run
 
 __all__ = ["ExperimentBusyError", "ExperimentManager", "list_experiments"]
 
@@ -158,6 +159,8 @@ class ExperimentManager:
         # Python prints warnings only as long as there is no handler at all; they are to be seen as before.
         printer = None if _package_logger.hasHandlers() else logging.lastResort
         handlers = [handler for handler in (to_file, printer) if handler is not None]
+        if (run := current_run()) is not None:  # several runs take turns, each in a thread of its own
+            to_file.addFilter(lambda record: current_run() is run)
         for handler in handlers:
             _package_logger.addHandler(handler)
         try:

@@ -12,6 +12,8 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import SequentialLR
 
+from ignite_recipes.engine.blocks import with_numbers_only
+
 __all__ = ["RATES_OF_A_GROUP", "ScheduledGroups", "scale_lists"]
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class ScheduledGroups:
     def __repr__(self) -> str:
         return "parameter groups that a schedule is to follow"
 
+    @with_numbers_only
     def follow(self) -> None:
         """Take notice of groups that were added, taken away or moved since the last time."""
         groups = self._optimizer.param_groups

@@ -13,6 +13,7 @@ from ignite_recipes.arguments import shown
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.programs.part import ProgramPart, StepValues
+from ignite_recipes.programs.python_state import python_state
 
 __all__ = ["DataAugmentation", "InputAugmentation", "NoiseAugmentation", "add_noise"]
 
@@ -104,6 +105,10 @@ class InputAugmentation(ProgramPart):
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
         """The same, of a program's inputs."""
         values.inputs = self.augment(values.inputs)
+
+    def constants_in_program(self) -> Any:
+        """The function with all that it computes with."""
+        return getattr(self.augment, "func", self.augment), sorted(python_state([self.augment]).items(), key=str)
 
     def _augment_batch(self, trainer: Engine) -> None:
         state: Any = trainer.state

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ignite.engine import Engine, Events
+from torch import Tensor
 
+from ignite_recipes.engine.blocks import with_numbers_only
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.loading.batches import count_samples
 from ignite_recipes.metrics import SampleMeans
@@ -63,6 +65,7 @@ class EpochAverages:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
         return self
 
+    @with_numbers_only
     def __call__(self, engine: Engine) -> None:
         """Take note of one batch.
 
@@ -77,6 +80,11 @@ class EpochAverages:
             )
         n = getattr(state, "num_samples", None)
         self._means.add(state.output, count_samples(state.batch) if n is None else n)
+
+    def of_block(self, engine: Engine, losses: Mapping[str, Tensor]) -> None:
+        """Take note of several batches: (N,) of each loss."""
+        state: Any = engine.state
+        self._means.add_block(losses, state.num_samples)
 
     def _reset(self, engine: Engine) -> None:
         done = host_of(engine).batches_done

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.checkpoint.file import write_checkpoint
 from ignite_recipes.checkpoint.run import run_state
+from ignite_recipes.engine.blocks import after_block
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
@@ -108,6 +109,11 @@ class Checkpointing:
             written = [*(other for other in self._written if other != epoch), epoch]
             self._old, self._written = [*self._old, *written[: -self.keep]], written[-self.keep :]
 
+    def steps_until_needed(self, trainer: TrainingEngine) -> int:
+        """Steps until it is time to save; a step is a batch or more."""
+        return self.every - trainer.progress.iteration % self.every
+
+    @after_block
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if it is time to."""
         if self._is_due:

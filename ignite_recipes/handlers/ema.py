@@ -1,6 +1,6 @@
 """Average the weights over the steps of a training, and measure and hand over the averaged ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ignite_recipes.arguments import shown
 from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.checkpoint.model_file import AVERAGED
+from ignite_recipes.engine.blocks import with_numbers_only
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.update import Update
@@ -186,6 +187,15 @@ class ExponentialMovingAverage(ProgramPart):
             trainer.add_event_handler(TrainEvents.RUN_TRAINED, self._put_in)
         return self
 
+    def after_block(self, engine: Engine, values: StepValues, count: int) -> None:
+        """The programs have averaged; :meth:`of_block` counts."""
+
+    def of_block(self, engine: Engine, losses: Mapping[str, Tensor]) -> None:
+        """Count several averages."""
+        self.num_updates += len(next(iter(losses.values())))
+        self._has_begun = True
+
+    @with_numbers_only  # after a program, which has averaged
     def __call__(self, trainer: Engine) -> None:
         """Average the weights after a step."""
         if self._averaged_in == trainer.state.iteration:
@@ -204,6 +214,18 @@ class ExponentialMovingAverage(ProgramPart):
     def numbers_in_program(self) -> list[float]:
         """What the average takes of the weights in the next step."""
         return [1 - self._next_decay()]
+
+    def numbers_ahead(self, count: int) -> list[list[float]]:
+        """The same, of several steps."""
+        before, numbers = self.num_updates, []
+        for self.num_updates in range(before, before + count):
+            numbers.append(self.numbers_in_program())
+        self.num_updates = before
+        return numbers
+
+    def constants_in_program(self) -> Any:
+        """None: the decay is a number."""
+        return ()
 
     def after_program(self, engine: Engine, values: StepValues) -> None:
         """Leave out the eager average of this step."""

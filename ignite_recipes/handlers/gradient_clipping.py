@@ -77,11 +77,14 @@ def _clip(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: flo
     return norm
 
 
-def _factor(norm: Tensor, max_norm: float) -> Tensor:
+def _factor(norm: Tensor, max_norm: float | Tensor) -> Tensor:
     """What gradients of this norm are multiplied by; 1 if it is not finite."""
     # Half the bound makes torch's factor 1: such gradients pass unchanged, NaN included.
     half = max_norm / 2 - _EPSILON
-    finite_norm = norm.nan_to_num(nan=half, posinf=half)
+    if isinstance(half, Tensor):
+        finite_norm = norm.where(norm.isfinite(), half)
+    else:
+        finite_norm = norm.nan_to_num(nan=half, posinf=half)  # one kernel
     return torch.clamp(max_norm / (finite_norm + _EPSILON), max=1.0)
 
 
@@ -180,12 +183,28 @@ class GradientClipper(ProgramPart):
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
         """The same, of a program's gradients."""
         values.norm = total_norm(values.gradients, self.norm_type)
-        values.gradients = list(torch._foreach_mul(values.gradients, _factor(values.norm, self.max_norm)))
+        bound = numbers[0].to(values.norm.dtype)
+        values.gradients = list(torch._foreach_mul(values.gradients, _factor(values.norm, bound)))
+
+    def numbers_in_program(self) -> list[float]:
+        """The bound."""
+        return [self.max_norm]
+
+    def constants_in_program(self) -> Any:
+        """The kind of norm."""
+        return self.norm_type
 
     def after_program(self, engine: Engine, values: StepValues) -> None:
         """Count the step."""
         assert values.norm is not None
         self._note(values.norm)
+
+    def after_block(self, engine: Engine, values: StepValues, count: int) -> None:
+        """Count the steps."""
+        assert values.norm is not None
+        self.num_steps += count
+        self._last = values.norm[-1].detach()
+        self._buffer.add_block(values.norm.detach()[:, None])
 
     def obstacle_in_program(self) -> str | None:
         """It must clip what the optimizer steps, and not raise."""

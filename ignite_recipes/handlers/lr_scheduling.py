@@ -1,11 +1,15 @@
 """Change the learning rate on torch's own schedules or timm's, after every optimizer step or after every epoch."""
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ignite_recipes.engine.blocks import with_numbers_only
 from ignite_recipes.handlers._given_schedule import advances_with, check_schedule
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._host_metrics import Metric
@@ -186,6 +190,7 @@ class LearningRateScheduler:
             host.after_optimizer_step(self._schedule.counted.end_update)
         return self
 
+    @with_numbers_only
     def __call__(self, trainer: Engine) -> None:
         """Advance after a step or an epoch, as ``per`` says."""
         if self.is_per_step:
@@ -203,6 +208,18 @@ class LearningRateScheduler:
             self.step()
         elif (value := host.metrics.read(self._metric, self, is_first=not self.scheduler.last_epoch)) is not None:
             self.step(value)
+
+    @contextmanager
+    def looking_ahead(self) -> Iterator[None]:
+        """Inside the block :meth:`step` may be called to learn the rates to come; after it, it was not."""
+        state = copy.deepcopy(self.state_dict())
+        groups = [dict(group) for group in self.optimizer.param_groups]
+        try:
+            yield
+        finally:
+            self.load_state_dict(state)
+            for group, values in zip(self.optimizer.param_groups, groups, strict=True):
+                group.update(values)
 
     def stretch_to(self, length: int) -> None:
         """Spread a cosine or one-cycle schedule over another length, and set the rates that it has here then.

@@ -199,6 +199,10 @@ class NonFiniteGuard(ProgramPart):
         values.norm = total_norm(values.gradients) if values.norm is None else values.norm
         values.drop = _kinds(values.loss, values.norm)
 
+    def constants_in_program(self) -> Any:
+        """None: what follows from a drop is decided on the host."""
+        return ()
+
     def after_program(self, engine: Engine, values: StepValues) -> None:
         """Judge what the program has found."""
         update: Update = engine.state.update  # type: ignore[attr-defined]
@@ -209,6 +213,11 @@ class NonFiniteGuard(ProgramPart):
         else:
             kinds = int(values.drop)
             self._decide(engine, update, values.loss, kinds < 2, kinds % 2 == 0)
+
+    def after_block(self, engine: Engine, values: StepValues, count: int) -> None:
+        """All were finite."""
+        self.finite = True
+        self._consecutive[engine.state.update.name] = 0  # type: ignore[attr-defined]
 
     def _decide(
         self, trainer: Engine, update: Update, loss: Tensor, loss_is_finite: bool, norm_is_finite: bool

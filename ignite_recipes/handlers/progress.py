@@ -2,12 +2,14 @@
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ignite.engine import Engine, Events
+from torch import Tensor
 
 from ignite_recipes.arguments import shown
+from ignite_recipes.engine.blocks import with_numbers_only
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import host_of
 
@@ -64,8 +66,13 @@ class ProgressBar:
         self._bar = _bar(total=total, initial=state.iteration, unit="batch", leave=False, dynamic_ncols=True)
         self._bar.set_description_str(f"epoch {state.epoch + 1}/{state.max_epochs}", refresh=False)
 
+    @with_numbers_only
     def _advance(self) -> None:
         self._bar.update()
+
+    def of_block(self, engine: Engine, losses: Mapping[str, Tensor]) -> None:
+        """Advance by several batches."""
+        self._bar.update(len(next(iter(losses.values()))))
 
     def _show_metrics(self, trainer: Engine) -> None:
         if self._bar is None:

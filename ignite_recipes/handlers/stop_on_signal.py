@@ -8,9 +8,11 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from ignite_recipes.arguments import shown
+from ignite_recipes.engine.blocks import after_block
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import all_reduce_max
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.turns import current_run
 
 __all__ = ["StopOnSignal", "Stopped"]
 
@@ -43,7 +45,8 @@ class StopOnSignal:
             ITERATION_COMPLETED). An accumulation window is finished first, and an epoch whose batches are all
             trained is measured, decided on and saved first.
     Stops:  with :class:`Stopped`, a KeyboardInterrupt, from ``trainer.run``.
-    Keeps:  nothing. Outside the main thread, where no signal arrives, it does nothing.
+    Keeps:  nothing. Outside the main thread, where no signal arrives, it does nothing, unless several runs train
+            together there.
 
     Args:
         save: is given the trainer and returns the path of the file, e.g. ``Checkpointing.save``; None leaves
@@ -89,7 +92,9 @@ class StopOnSignal:
     def _listen(self, trainer: Engine) -> None:
         if not getattr(trainer, "is_recovering", False):  # after a rollback a signal that came before it still counts
             self._received = None
-        if not self._before and threading.current_thread() is threading.main_thread():
+        if (run := current_run()) is not None:  # told by who has begun the runs, whose thread is the main one
+            run.note_signal = self._note
+        elif not self._before and threading.current_thread() is threading.main_thread():
             # One that Python has not installed could not be put back afterwards.
             known = [signum for signum in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(signum) is not None]
             self._before = {signum: signal.signal(signum, self._note) for signum in known}
@@ -98,6 +103,7 @@ class StopOnSignal:
         self._received = signum
         self._restore()
 
+    @after_block
     def __call__(self, trainer: Any) -> None:
         """Leave, if a signal has come."""
         received = all_reduce_max(self._received or 0)  # a signal to one rank ends all, after the same step

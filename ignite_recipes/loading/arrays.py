@@ -88,6 +88,8 @@ class ArrayDataset(BatchDataset[Any]):
             [1., 0., 0.]], dtype=torch.float64), tensor([1, 1]))
     """
 
+    draws_nothing = True
+
     def __init__(self, data: Any, *, name: str, labels: Labels | None = None) -> None:
         labels = Labels() if labels is None else labels
         self._make = None if not isinstance(data, tuple) else getattr(type(data), "_make", tuple)

@@ -2,7 +2,7 @@
 
 import logging
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_f
 
 from ignite_recipes.loading.row_sets import BatchDataset, collate_rows, row_numbers, take_rows
 
-__all__ = ["fetched_at_once"]
+__all__ = ["fetched_at_once", "sampled_ahead"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,30 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
             generator=loader.generator,
         )
     return loader
+
+
+def sampled_ahead(loader: Any, batches: Iterator[Any]) -> Iterator[Any] | None:
+    """The row numbers of an epoch's batches, where they are all drawn with the first one and fetching draws nothing.
+
+    Args:
+        loader: any.
+        batches: ``iter(loader)``, whose place moves with what is returned.
+
+    Returns:
+        An iterator of lists of rows; None for another loader.
+    """
+    if type(loader) is not DataLoader or loader.num_workers or not _gives_numbers(loader.batch_sampler):
+        return None
+    dataset = loader.dataset.dataset if isinstance(loader.dataset, BatchesOf) else loader.dataset
+    return getattr(batches, "_sampler_iter", None) if _draws_nothing(dataset) else None
+
+
+def _draws_nothing(dataset: Any) -> bool:
+    """Whether the rows of a data set are there, as those of tensors are."""
+    dataset = _without_subsets(dataset)
+    if type(dataset) is ConcatDataset:
+        return all(map(_draws_nothing, dataset.datasets))
+    return type(dataset) is TensorDataset or (isinstance(dataset, BatchDataset) and dataset.draws_nothing)
 
 
 class BatchesOf(BatchDataset[Any]):

@@ -12,7 +12,7 @@ import torch
 
 from ignite_recipes.exchange.ranks import rank, world_size
 from ignite_recipes.loading.batches import digest, versions
-from ignite_recipes.loading.fetching import fetched_at_once
+from ignite_recipes.loading.fetching import fetched_at_once, sampled_ahead
 from ignite_recipes.loading.generators import is_generator, reachable, seed_generator
 from ignite_recipes.loading.randomness import derive_seed, seed_generators
 from ignite_recipes.loading.shares import Part, Shares
@@ -20,6 +20,9 @@ from ignite_recipes.loading.shares import Part, Shares
 __all__ = ["KeyedLoader"]
 
 logger = logging.getLogger(__name__)
+
+
+_NO_BATCH: tuple[int, tuple[int, ...]] = (0, ())
 
 
 class KeyedLoader:
@@ -74,6 +77,28 @@ class KeyedLoader:
         self.at_end: Callable[[int], None] | None = None  # told how many batches an epoch had, when it ends by itself
         self.enter(1)
 
+    def rows(self) -> list[Any] | None:
+        """The row numbers of each batch of the coming pass, drawn at once; None where they are not known beforehand."""
+        if self.is_stream or (world_size() > 1):
+            return None
+        self._seed(self._generators(self._prepared()), "epoch", self._passes)
+        sampled = sampled_ahead(self.loader, iter(self.loader))
+        return None if sampled is None else list(sampled)
+
+    def say_epoch(self) -> bool:
+        """Tell the loader's parts again which epoch it is; False if none of them asks."""
+        asks = False
+        for part in self._prepared():
+            if callable(set_epoch := getattr(part, "set_epoch", None)):
+                set_epoch(self.epoch)
+                asks = True
+        return asks
+
+    def pass_over(self, start: int, last_batch: Any) -> None:
+        """Note that the first ``start`` batches of the epoch were fetched by other means; the last one is given."""
+        self.given = self._fetched = start
+        self._last = (id(last_batch), versions(last_batch))
+
     @property
     def part(self) -> Part | None:
         """How much of the current batch this rank has; None where it does not share batches with others."""
@@ -83,7 +108,7 @@ class KeyedLoader:
         """Iterate over ``epoch`` (from 1) next, after its first ``start`` batches; ``place`` is of :meth:`place`."""
         self.epoch, self.start, self._place = epoch, start, place or {}
         self.given = start  # batches of the epoch, those before ``start`` included
-        self._last: tuple[int, tuple[int, ...]] = (0, ())  # the last batch's identity and versions, as it was given
+        self._last = _NO_BATCH  # the last batch's identity and versions, as it was given
         self._fetched = start  # of the current pass
         self._parts: list[Any] | None = None
         self._passes = 0  # more than one only where the loader is iterated over again inside an epoch
@@ -170,7 +195,10 @@ class KeyedLoader:
             # uses any more, e.g. of a run that has failed, it calls CUDA, which ends a copy.
             gc.collect()
         batches = iter(self.loader)
+        sampled = sampled_ahead(self.loader, batches)
         for fetch in itertools.count(first):
+            if sampled is not None and fetch < self.start - 1 and next(sampled, None) is not None:
+                continue  # already used; its rows are drawn, and nothing is drawn when they are fetched
             # Not before the first one: with workers, a sampler has drawn by now from what "epoch" has seeded; without,
             # it does so in the first fetch, and is to draw the same.
             if fetch:

@@ -46,6 +46,11 @@ class StepBuffer:
         if len(self.rows) == 2 * self.BLOCK:  # the newest block can still be taken back
             self._fold_first()
 
+    def add_block(self, rows: Tensor, weight: float = 1.0) -> None:
+        """Append those of several steps, (N, K), all of one weight; sums are to the last bit those of N rows."""
+        for k in range(len(rows)):
+            self.add(_RowOf(rows, k), weight)
+
     def flush(self) -> None:
         """Fold what is there; before reading a result."""
         while self.rows:
@@ -75,8 +80,15 @@ class StepBuffer:
     def _stacked(rows: list[Sequence[Tensor]]) -> Tensor:
         newest = rows[-1][0]  # rows of a run that was resumed come from the host
         device, exact = newest.device, exact_dtype(newest)
-        columns = [torch.stack([row[k].to(device) for row in rows]).to(exact) for k in range(len(rows[0]))]
-        return torch.stack(columns, dim=1)
+        blocks = []
+        for _, group in groupby(rows, _RowOf.block_of):
+            block = list(group)
+            if isinstance(first := block[0], _RowOf):
+                blocks.append(first.block[first.k : first.k + len(block)].to(device).to(exact))
+            else:
+                columns = [torch.stack([row[k].to(device) for row in block]).to(exact) for k in range(len(first))]
+                blocks.append(torch.stack(columns, dim=1))
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows as they are. Folding them early would change the order of summation, hence the last bit."""
@@ -87,6 +99,26 @@ class StepBuffer:
         values = state["values"]
         self.rows = [] if values is None else [tuple(row) for row in values]
         self.weights = list(state["weights"])
+
+
+class _RowOf(Sequence[Tensor]):
+    """A row of a block, which costs no tensor of its own."""
+
+    __slots__ = ("block", "k")
+
+    def __init__(self, block: Tensor, k: int) -> None:
+        self.block, self.k = block, k
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.block[self.k, place]
+
+    def __len__(self) -> int:
+        return self.block.shape[1]
+
+    @staticmethod
+    def block_of(row: Sequence[Tensor]) -> int | None:
+        """Which block a row is of; None of one by itself."""
+        return id(row.block) if isinstance(row, _RowOf) else None
 
 
 class SampleMeans:
@@ -124,6 +156,17 @@ class SampleMeans:
         self._order.append(names)
         self.num_batches += 1
         self.num_samples += num_samples
+
+    def add_block(self, values: Mapping[str, Tensor], num_samples: int) -> None:
+        """Take note of several batches of so many samples each: (N,) for each number."""
+        names = tuple(values)
+        if (sums := self._sums.get(names)) is None:
+            sums = self._sums[names] = _Sums(self.skip_nonfinite)
+        columns = [*values.values()]
+        sums.buffer.add_block(torch.stack(columns, dim=1), num_samples)
+        self._order += [names] * len(columns[0])
+        self.num_batches += len(columns[0])
+        self.num_samples += num_samples * len(columns[0])
 
     def keep_first(self, num_batches: int) -> None:
         """Take the newest batches back until so many are left."""

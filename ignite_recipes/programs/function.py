@@ -95,6 +95,15 @@ class Modules:
             found += [own[name] for name in names]
         return found
 
+    def buffers(self) -> list[int]:
+        """Where the buffers are among what they hold."""
+        found, start = [], 0
+        for module, names in zip(self.modules, self.names, strict=True):
+            own = dict(module.named_buffers())
+            found += [start + k for k, name in enumerate(names) if name in own]
+            start += len(names)
+        return found
+
     @contextmanager
     def holding(self, tensors: Sequence[Tensor]) -> Iterator[None]:
         """Inside the block the modules compute with ``tensors``; a buffer that a module replaces is changed in place.
@@ -134,6 +143,8 @@ class StepFunction:
         optimizer: whose parameters are trained; None for a batch inside a window.
         trained: its parameters that get gradients.
         is_window: whether windows have several batches.
+        keeps_buffers: whether a step that is dropped leaves buffers as they were, e.g. batch norm's statistics;
+            otherwise whoever learns of the drop puts them back.
 
     Attributes:
         names: of the losses, once it was called.
@@ -156,6 +167,7 @@ class StepFunction:
         optimizer: StepsWeights | None,
         trained: Sequence[Tensor],
         is_window: bool,
+        keeps_buffers: bool = False,
     ) -> None:
         self.modules, self.loss_fn, self.model, self.get_inputs = modules, loss_fn, model, get_inputs
         self.structure = _pytree.tree_structure(batch)
@@ -164,8 +176,10 @@ class StepFunction:
         self.is_flat = type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch)
         self.autocast, self.check_loss, self.optimizer = autocast, check_loss, optimizer
         self.parts, self.is_window, self.names = parts, is_window, list[str]()
+        self.keeps_buffers = keeps_buffers
         self.found: list[tuple[int | None, int | None]] = []
         self.num_input_draws = 0
+        self._drop: Tensor | None = None
         self._all_parts = [part for of_event in parts.values() for part in of_event]
         place = {id(tensor): k for k, tensor in enumerate(modules.held())}
         self.trained = [place[id(parameter)] for parameter in trained]
@@ -205,8 +219,14 @@ class StepFunction:
         for k in self.trained:
             held[k] = held[k].detach().requires_grad_()
         numbers = list(tensors.numbers[0].unbind()) if tensors.numbers else []
+        buffers = [tensors.held[k] for k in self.modules.buffers()] if self.keeps_buffers else []
+        before = [buffer.clone() for buffer in buffers]
         with self.modules.holding(held):
-            return self._step(tensors, held, numbers)
+            outputs = self._step(tensors, held, numbers)
+        for buffer, value in zip(buffers, before, strict=True):
+            if self._drop is not None:
+                buffer.copy_(torch.where(self._drop > 0, value, buffer))
+        return outputs
 
     def _step(self, tensors: StepTensors, held: Sequence[Tensor], numbers: list[Tensor]) -> list[Tensor]:
         values = StepValues()
@@ -235,6 +255,7 @@ class StepFunction:
             for part in self.parts["gradients"]:
                 part.in_program(values, *own[id(part)])
                 self.found.append((_place_of(values.norm, outputs), _place_of(values.drop, outputs)))
+            self._drop = values.drop
             self.optimizer.update(trained, values, tensors.state, numbers)
             for part in self.parts["after"]:
                 part.in_program(values, *own[id(part)])

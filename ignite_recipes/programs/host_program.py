@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ignite_recipes.programs.cache import ProgramCache
-from ignite_recipes.programs.trace import TracedProgram
 
 __all__ = ["CompileError", "compile_for_host", "compiler"]
 
@@ -43,13 +42,17 @@ def compiler() -> str:
     return os.environ.get("CXX", _COMPILERS.get(sys.platform, "g++"))
 
 
-def compile_for_host(traced: TracedProgram, arguments: Sequence[Tensor], store: ProgramCache | None = None) -> Program:
+def compile_for_host(
+    graph: fx.GraphModule, arguments: Sequence[Tensor], store: ProgramCache | None = None, *, stacked: bool = False
+) -> Program:
     """A function that runs a traced one on the CPU, compiled, or as it was compiled before.
 
     Args:
-        traced: what :func:`~ignite_recipes.programs.trace.trace` gave.
+        graph: of :func:`~ignite_recipes.programs.trace.trace`, or of
+            :func:`~ignite_recipes.programs.stacking.stack_program`.
         arguments: examples of all inputs; shapes, strides and types of later ones are the same.
         store: where programs are kept.
+        stacked: whether the inputs are those of any number of runs, at least 2: their first size may be another.
 
     Returns:
         ``program(list of all inputs) -> outputs``; the list is emptied. Inputs that the function changes are changed
@@ -60,7 +63,7 @@ def compile_for_host(traced: TracedProgram, arguments: Sequence[Tensor], store: 
     """
     store = ProgramCache() if store is None else store
     arguments = [tensor.detach() for tensor in arguments]
-    key = _key(traced, arguments)
+    key = _key(graph, arguments, stacked=stacked)
     if store.find(key) is None:
         if shutil.which(compiler()) is None:
             raise CompileError(
@@ -69,7 +72,7 @@ def compile_for_host(traced: TracedProgram, arguments: Sequence[Tensor], store: 
         logger.info("compiling the training step into one program: this takes some seconds, once")
     began = time.perf_counter()
     try:
-        path = store.get(key, lambda path: _compile(traced, arguments, path))
+        path = store.get(key, lambda path: _compile(graph, arguments, path, stacked=stacked))
         with _quietly():
             program: Any = torch._inductor.aoti_load_package(str(path))
     except CompileError:
@@ -82,15 +85,17 @@ def compile_for_host(traced: TracedProgram, arguments: Sequence[Tensor], store: 
     return run
 
 
-def _compile(traced: TracedProgram, arguments: Sequence[Tensor], path: Path) -> None:
+def _compile(graph: fx.GraphModule, arguments: Sequence[Tensor], path: Path, *, stacked: bool) -> None:
     from torch._inductor import config
 
     settings = {
         "cpp.enable_floating_point_contract_flag": "off",  # a product and a sum round as they do one by one
         "aot_inductor.compile_wrapper_opt_level": "O1",
     }
+    runs = torch.export.Dim("runs", min=2)
+    shapes = (tuple({0: runs} for _ in arguments),) if stacked else None
     with _quietly(), config.patch(settings):
-        exported = torch.export.export(_Holder(traced.graph), tuple(arguments), strict=False)
+        exported = torch.export.export(_Holder(graph), tuple(arguments), strict=False, dynamic_shapes=shapes)
         made = torch._inductor.aoti_compile_and_package(exported, package_path=str(path))
     if Path(made) != path:
         shutil.move(made, path)
@@ -115,7 +120,7 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _key(traced: TracedProgram, arguments: Sequence[Tensor]) -> str:
+def _key(graph: fx.GraphModule, arguments: Sequence[Tensor], *, stacked: bool) -> str:
     """A digest of all that a program depends on."""
     digest = hashlib.sha256()
 
@@ -128,7 +133,8 @@ def _key(traced: TracedProgram, arguments: Sequence[Tensor]) -> str:
     add(torch.are_deterministic_algorithms_enabled(), torch.backends.mkldnn.enabled)
     for tensor in arguments:
         add(tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device.type)
-    for node in traced.graph.graph.nodes:
+    add(*(["stacked"] if stacked else []))
+    for node in graph.graph.nodes:
         add(node.op, node.name, node.target, node.args, sorted(node.kwargs.items(), key=str))
     return digest.hexdigest()
 

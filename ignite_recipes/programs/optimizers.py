@@ -103,16 +103,20 @@ class OptimizerFunction:
             for name in self._kind.names(group)
         ]
 
-    def numbers(self) -> list[float]:
-        """Those of the step to come."""
+    def numbers(self, ahead: int = 0) -> list[float]:
+        """Those of the step to come, or of one that comes after ``ahead`` others."""
         found: list[float] = []
         for (group, _), count in zip(self._sets, self._counts, strict=True):
-            found += self._kind.numbers(group, count + 1)
+            found += self._kind.numbers(group, count + ahead + 1)
         return found
 
-    def note_step(self) -> None:
-        """The step was taken: the numbers of the next one are others."""
-        self._counts = [count + 1 for count in self._counts]
+    def settings(self) -> tuple[Any, ...]:
+        """What the numbers depend on: optimizers of equal ones have the same numbers."""
+        return self._kind, tuple(self._counts), *(tuple(self._kind.numbers(group, 1.0)) for group, _ in self._sets)
+
+    def note_step(self, steps: int = 1) -> None:
+        """A step was taken, or several: the numbers of the next one are others."""
+        self._counts = [count + steps for count in self._counts]
         self._optimizer._opt_called = True  # type: ignore[attr-defined]  # which torch's schedulers look at
 
     def __call__(

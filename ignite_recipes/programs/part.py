@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ignite_recipes.programs.python_state import python_state
+
 __all__ = ["ProgramPart", "StepValues", "is_program_part"]
 
 
@@ -24,7 +26,7 @@ class StepValues:
     >>> import torch
     >>> from ignite_recipes import GradientClipper
     >>> values = StepValues(gradients=[torch.tensor([3.0, 4.0])])
-    >>> GradientClipper(max_norm=1.0).in_program(values, [], [])
+    >>> GradientClipper(max_norm=1.0).in_program(values, [], [torch.tensor(1.0)])
     >>> values.norm, values.gradients
     (tensor(5.), [tensor([0.6000, 0.8000])])
     """
@@ -86,8 +88,23 @@ class ProgramPart:
         """Numbers that differ from step to step, of the step to come; always as many."""
         return []
 
+    def numbers_ahead(self, count: int) -> list[list[float]]:
+        """The numbers of each of the ``count`` steps to come, if all of them are taken."""
+        return [self.numbers_in_program()] * count
+
+    def constants_in_program(self) -> Any:
+        """What of its settings is a constant of the program: runs of equal ones can have one program."""
+        return sorted(python_state([self]).items(), key=str)
+
     def after_program(self, engine: Any, values: StepValues) -> None:
         """Take notice of a step that a program has computed: of its ``loss``, ``norm`` and ``drop``, if it has them."""
+
+    def after_block(self, engine: Any, values: StepValues, count: int) -> None:
+        """Take notice of ``count`` steps that were computed at once, all of them taken; ``values`` are (count,)."""
+        for k in range(count):
+            norm, drop = (None if value is None else value[k] for value in (values.norm, values.drop))
+            loss = None if values.loss is None else values.loss[k]
+            self.after_program(engine, StepValues(loss=loss, norm=norm, drop=drop))
 
     def obstacle_in_program(self) -> str | None:
         """Why the handler cannot be a part of a program as it is set up; None if it can."""

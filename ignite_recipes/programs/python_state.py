@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.loading.generators import closed_over
 
-__all__ = ["changed", "has_hooks", "holds_engine", "python_state"]
+__all__ = ["changed", "code_of", "has_hooks", "holds_engine", "python_state", "tensors_in"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _OTHERS = (Tensor, type, types.ModuleType, types.BuiltinFunctionType, Engine, State, Optimizer)
@@ -38,14 +39,48 @@ def python_state(roots: Iterable[Any]) -> dict[str, Any]:
     return found
 
 
+def code_of(roots: Iterable[Any]) -> str:
+    """A digest of the code of functions, and of the classes of objects, that are not torch's."""
+    digest = hashlib.sha256()
+    functions = [part for _, part in _parts(roots, inner=True) if isinstance(part, types.FunctionType)]
+    kinds = {base: None for _, part in _parts(roots, inner=True) for base in type(part).__mro__}
+    for kind in kinds:
+        if kind.__module__.split(".")[0] not in ("builtins", "torch"):
+            digest.update(kind.__qualname__.encode())
+            functions += [value for value in vars(kind).values() if isinstance(value, types.FunctionType)]
+    for function in functions:
+        _add_code(digest, function.__code__)
+    return digest.hexdigest()
+
+
+def _add_code(digest: Any, code: types.CodeType) -> None:
+    digest.update(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _add_code(digest, constant)
+        else:
+            digest.update(repr(constant).encode())
+
+
+def tensors_in(roots: Iterable[Any]) -> dict[str, Tensor]:
+    """The tensors in modules, functions' closures and objects, but for parameters and buffers, by their path."""
+    return {path: part for path, part in _parts(roots) if isinstance(part, Tensor)}
+
+
 def holds_engine(roots: Iterable[Any]) -> str | None:
     """The kind of the first engine, state or optimizer that functions and modules hold; None if there is none."""
     kinds = (Engine, State, Optimizer)
     return next((type(part).__name__ for _, part in _parts(roots) if isinstance(part, kinds)), None)
 
 
-def _parts(roots: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """All that they hold, with its path; what engines, states and optimizers hold is left out."""
+def _parts(roots: Iterable[Any], *, inner: bool = False) -> Iterator[tuple[str, Any]]:
+    """All that they hold, with its path; what engines, states and optimizers hold is left out.
+
+    Args:
+        roots: of the search.
+        inner: also what holds others, not only what is at the end.
+    """
     seen: set[int] = set()
     waiting = [("", root) for root in roots]
     while waiting and len(seen) < _MOST:
@@ -56,6 +91,8 @@ def _parts(roots: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         if id(part) in seen:
             continue
         seen.add(id(part))
+        if inner:
+            yield path, part
         waiting += [(f"{path}.{name}", value) for name, value in _held(part)]
 
 

@@ -71,12 +71,16 @@ class TracedProgram:
     constants: list[Tensor]
 
 
-def trace(function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]) -> TracedProgram:
+def trace(
+    function: Callable[..., list[Tensor]], arguments: Sequence[Tensor], *, decompose: bool = True
+) -> TracedProgram:
     """Trace ``function(*arguments)``.
 
     Args:
         function: of tensors; what it changes in place are arguments, or tensors that it finds elsewhere.
         arguments: examples.
+        decompose: whether operations are taken apart as the compiler does it; without, they are those that torch can
+            stack, and the compiler takes them apart later.
 
     Raises:
         TraceError: if what it does depends on the values of tensors, or it draws random numbers that are not torch's,
@@ -84,11 +88,12 @@ def trace(function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]) ->
     """
     before = random.getstate(), np.random.get_state()
     generator = torch.default_generator.get_state()
+    table = _decompositions() if decompose else _ONE_BY_ONE
     try:
         with _unseeded():
-            graph = make_fx(
-                function, decomposition_table=_decompositions(), tracing_mode="fake", _allow_non_fake_inputs=True
-            )(*arguments)
+            graph = make_fx(function, decomposition_table=table, tracing_mode="fake", _allow_non_fake_inputs=True)(
+                *arguments
+            )
     except TraceError:
         raise
     except Exception as error:

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ignite_recipes.arguments import kind_of, shown
 from ignite_recipes.devices import without_autocast
+from ignite_recipes.engine.blocks import looks_at_batch
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import modules_of
 from ignite_recipes.engine.modes import in_evaluation_mode
@@ -22,6 +23,7 @@ from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.metrics import accuracy
 from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.recipes.as_meant import AsMeant
+from ignite_recipes.turns import current_run
 
 __all__ = ["SupervisedLoss"]
 
@@ -139,6 +141,7 @@ class SupervisedLoss:
         """Refuse a batch that is no pair, or has labels that the model has no output for."""
         engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
 
+    @looks_at_batch
     def _check_batch(self, engine: Engine) -> None:
         trainer: Any = engine
         batch = trainer.state.batch
@@ -147,7 +150,7 @@ class SupervisedLoss:
         self._note_shape(batch[0])
         if self._num_classes is not None and not batch[1].is_floating_point() and batch[1].device.type == "cpu":
             self._check_labels(batch[1])
-        if trainer.step.compile and not self._was_tried:
+        if (trainer.step.compile or current_run() is not None) and not self._was_tried:
             self._try(trainer.step, trainer.step.prepare_batch(batch, trainer.device, True))
 
     def _note_shape(self, inputs: Any) -> None:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 class TableRows(BatchDataset[tuple[Tensor, Tensor]]):
     """Vectors (N, D) and their targets; a list of rows is fetched by one indexing operation."""
 
+    draws_nothing = True
+
     def __init__(self, vectors: Tensor, targets: Tensor) -> None:
         self.vectors, self.targets = vectors, targets
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.devices import as_device, move_model
+from ignite_recipes.engine.blocks import looks_at_batch
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.handlers import Checkpointing, NoiseAugmentation
 from ignite_recipes.loading.batches import first_item
@@ -224,6 +225,7 @@ class _InputCheck:
         engine.add_event_handler(Events.ITERATION_STARTED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
 
+    @looks_at_batch
     def __call__(self, engine: Engine) -> None:
         state = engine.state
         self.check(state.batch, f"batch {state.iteration}")
@@ -281,6 +283,7 @@ class _VariationCheck:
         engine.add_event_handler(Events.ITERATION_STARTED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
 
+    @looks_at_batch
     def __call__(self, engine: Engine) -> None:
         if self._is_done:
             return

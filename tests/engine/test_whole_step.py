@@ -49,9 +49,9 @@ def programs(monkeypatch, request):
     """How many programs were made; without a compiler, unless a test is marked ``slow``."""
     made = []
 
-    def compile_for_host(traced, arguments):
-        made.append(traced)
-        return interpreted(traced, arguments)
+    def compile_for_host(graph, arguments):
+        made.append(graph)
+        return interpreted(graph, arguments)
 
     if "compiled" not in request.node.name:
         monkeypatch.setattr(step_program, "compile_for_host", compile_for_host)

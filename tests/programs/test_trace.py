@@ -19,7 +19,7 @@ def run(function, *arguments, make=interpreted):
     """The outputs of the traced function."""
     traced = trace(function, arguments)
     inputs = [*arguments, *(draw() for draw in traced.draws), *traced.constants]
-    return make(traced, inputs)(list(inputs))
+    return make(traced.graph, inputs)(list(inputs))
 
 
 def test_what_a_function_computes_and_changes_in_place():
@@ -49,7 +49,7 @@ def test_other_tensors_are_inputs_so_that_changes_of_them_count():
     factor = torch.tensor(2.0)
     traced = trace(lambda x: [x * factor], [ROWS])
     assert traced.constants == [factor]
-    program = interpreted(traced, [])
+    program = interpreted(traced.graph, [])
     assert torch.equal(program([ROWS, *traced.constants])[0], ROWS * 2)
     factor.fill_(3.0)
     assert torch.equal(program([ROWS, *traced.constants])[0], ROWS * 3)
@@ -90,7 +90,7 @@ def test_compiled_random_numbers_are_those_of_the_function_too(name):
 def check_draws(draw, make):
     expected = [seeded(lambda: draw(ROWS)), draw(ROWS)]
     traced = trace(lambda x: [draw(x)], [ROWS])
-    program = make(traced, [ROWS, *(each() for each in traced.draws), *traced.constants])
+    program = make(traced.graph, [ROWS, *(each() for each in traced.draws), *traced.constants])
 
     def drawn():
         return program([ROWS, *(each() for each in traced.draws), *traced.constants])[0].clone()
@@ -116,7 +116,7 @@ def test_draws_are_counted_where_the_function_asks():
 def test_a_number_that_is_read_is_read_in_each_run():
     traced = trace(lambda x: [x * x.sum().item()], [ROWS])
     for rows in (ROWS, 2 * ROWS):
-        assert torch.equal(interpreted(traced, [])([rows])[0], rows * rows.sum())
+        assert torch.equal(interpreted(traced.graph, [])([rows])[0], rows * rows.sum())
 
 
 REFUSED = {

@@ -1,0 +1,83 @@
+"""What handlers of events between two steps need of a block of steps that is computed at once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ignite.engine import Engine, Events
+
+from ignite_recipes.engine.events import TrainEvents
+
+__all__ = [
+    "AFTER_STEP",
+    "BEFORE_STEP",
+    "after_block",
+    "is_called_for_each",
+    "looks_at_batch",
+    "needs_each_step",
+    "steps_until_needed",
+    "with_numbers_only",
+]
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+BEFORE_STEP = (Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED)
+AFTER_STEP = (
+    TrainEvents.OPTIMIZER_STEP_COMPLETED,
+    TrainEvents.OPTIMIZER_STEP_SKIPPED,
+    Events.ITERATION_COMPLETED,
+    TrainEvents.DECISION_POINT,
+    TrainEvents.RESUME_POINT,
+)
+"""Events of a step at which a handler may do what it likes."""
+
+_NUMBERS, _BLOCK, _BATCH = "numbers", "block", "batch"
+
+
+def with_numbers_only(handler: Handler) -> Handler:
+    """Mark a handler that looks at losses, counts and rates, and not at weights, batches or a checkpoint's place.
+
+    Of a block it is called for each step in turn, when all of them are computed.
+    """
+    vars(handler)["in_block"] = _NUMBERS
+    return handler
+
+
+def after_block(handler: Handler) -> Handler:
+    """Mark a handler that need not be called after each step: of a block it is called after the last one.
+
+    An object with a method ``steps_until_needed(engine)`` says how long the block may be.
+    """
+    vars(handler)["in_block"] = _BLOCK
+    return handler
+
+
+def looks_at_batch(handler: Handler) -> Handler:
+    """Mark a handler of ITERATION_STARTED that looks at ``state.batch``, and at nothing else of the step.
+
+    Before a block it is called once, with the rows of all its batches as one batch.
+    """
+    vars(handler)["in_block"] = _BATCH
+    return handler
+
+
+def _mark(handler: Any) -> str | None:
+    function = handler if hasattr(handler, "__name__") else type(handler).__call__
+    return getattr(function, "in_block", None)
+
+
+def needs_each_step(handler: Any) -> bool:
+    """Whether blocks must be of one step, because a handler says nothing about them."""
+    return _mark(handler) is None
+
+
+def is_called_for_each(handler: Any) -> bool:
+    """Whether a handler is called for every step of a block; otherwise for its last one."""
+    return _mark(handler) == _NUMBERS
+
+
+def steps_until_needed(handler: Any, engine: Engine) -> int | None:
+    """How many steps a block may have for the sake of a handler; None is any number."""
+    if needs_each_step(handler):
+        return 1
+    say = getattr(getattr(handler, "__self__", handler), "steps_until_needed", None)
+    return None if say is None else int(say(engine))

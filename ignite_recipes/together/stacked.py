@@ -1,0 +1,198 @@
+"""The steps of several runs as one program, over stacked tensors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from ignite_recipes.engine.losses import check_loss
+from ignite_recipes.engine.step_program import NotOneProgramError
+from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.loading.randomness import preserve_generators
+from ignite_recipes.loading.same_rows import same_rows
+from ignite_recipes.programs.function import StepFunction, StepTensors
+from ignite_recipes.programs.host_program import CompileError, compile_for_host
+from ignite_recipes.programs.stacking import stack_program
+from ignite_recipes.programs.trace import Draw, TracedProgram, TraceError, trace
+from ignite_recipes.together.member import Member, Outcome
+
+__all__ = ["StackedSteps"]
+
+MOST_STEPS = 256
+"""Of a block: a signal waits for its end."""
+
+_EXAMPLES = 4  # runs of which the program is made; it takes any number from two
+
+
+class StackedSteps:
+    """A program that computes a step of any number of runs that are alike.
+
+    It works on copies: stacked tensors, to and from which those of the runs are copied before and after a block.
+    What a run comes to does not depend on the others: a run that is alone is computed twice.
+
+    Args:
+        member: the first of the runs.
+
+    Raises:
+        NotOneProgramError: if there can be no such program.
+    """
+
+    def __init__(self, member: Member) -> None:
+        try:
+            with preserve_generators(member.step.device):
+                self._make(member)
+        except (TraceError, CompileError, ValueError) as error:
+            raise NotOneProgramError(str(error)) from error
+        self._same: dict[tuple[int, int], bool] = {}
+
+    def _make(self, member: Member) -> None:
+        step, update = member.step, member.update
+        settings: Any = {
+            "modules": member.modules,
+            "loss_fn": step.loss_fn,
+            "model": unwrap(step.model),
+            "get_inputs": step.get_inputs,
+            "batch": member.example,
+            "autocast": update.autocast,
+            "check_loss": check_loss,
+            "is_window": False,
+        }
+        batch = [leaf for leaf in _pytree.tree_leaves(member.example) if isinstance(leaf, Tensor)]
+        example = StepTensors(held=member.modules.held(), batch=batch)
+        inputs = {"inputs": member.parts["inputs"]}
+        probe = StepFunction(parts=inputs, optimizer=None, trained=member.trained, **settings)
+        self._gets_gradient = probe.gets_gradient(example)
+        optimizer = self._join(member)
+        self._sets = _sets_of(member)
+        self.function = StepFunction(
+            parts=member.parts, optimizer=optimizer, trained=optimizer.weights, keeps_buffers=True, **settings
+        )
+        example.state, example.carried = optimizer.state(), member.carried()
+        numbers = torch.tensor(member.numbers(1)[0], dtype=torch.float64)
+        example.numbers = [numbers] if len(numbers) else []
+        traced = trace(lambda *flat: self.function(example.like(flat)), example.flat(), decompose=False)
+        self._places = [_path_of(constant, member) for constant in traced.constants]
+        arguments = [*example.flat(), *(draw() for draw in traced.draws), *traced.constants]
+        self._note_draws(traced)
+        graph = stack_program(traced, arguments)
+        stacked = [tensor.detach().expand(_EXAMPLES, *tensor.shape).clone() for tensor in arguments]
+        self._run: Callable[[list[Tensor]], list[Tensor]] = compile_for_host(graph, stacked, stacked=True)
+
+    def _note_draws(self, traced: TracedProgram) -> None:
+        first = self.function.num_input_draws
+        self._draws: list[tuple[str, Sequence[Draw]]] = [("inputs", traced.draws[:first]), ("", traced.draws[first:])]
+
+    def _join(self, member: Member) -> Any:
+        """A run's optimizer's step as a function."""
+        own = [weight for weight, has in zip(member.trained, self._gets_gradient, strict=True) if has]
+        return member.optimizer_function(own)
+
+    def compute(self, members: Sequence[Member]) -> None:
+        """Compute the next block of steps of each; what came of them is in their ``outcome``."""
+        members = [member for member in members if self._takes(member)]
+        if not members:
+            return
+        count = min(MOST_STEPS, *(member.num_left for member in members))
+        rows = members if len(members) > 1 else [members[0], members[0]]
+        with torch.no_grad(), preserve_generators():
+            for member in members:
+                member.flag.zero_()
+            own = [member.tensors() for member in members]
+            stacks = [torch.stack(tensors) for tensors in zip(*(own if len(own) > 1 else own * 2), strict=True)]
+            constants = [
+                torch.stack(tensors) for tensors in zip(*(self._constants(member) for member in rows), strict=True)
+            ]
+            known: dict[Any, list[list[float]]] = {}
+            numbers = (
+                torch.tensor([member.numbers(count, known) for member in rows], dtype=torch.float64)
+                .transpose(0, 1)
+                .contiguous()
+            )
+            fetch = self._fetcher(members, rows, count)
+            outputs = []
+            for k in range(count):
+                drawn = self._drawn(rows, k)
+                step_numbers = [numbers[k]] if numbers.shape[2] else []
+                outputs.append(self._run([*stacks, *fetch(k), *step_numbers, *drawn, *constants]))
+            results = [[stack[i] for stack in stacks] for i in range(len(members))]
+            for tensors, values in zip(own, results, strict=True):
+                torch._foreach_copy_(tensors, values)
+            self._tell(members, outputs)
+
+    def _takes(self, member: Member) -> bool:
+        self._join(member)
+        is_alike = _sets_of(member) == self._sets
+        member.outcome = Outcome(
+            refused=None if is_alike else "parameters of one run have taken other numbers of steps"
+        )
+        return is_alike
+
+    def _constants(self, member: Member) -> list[Tensor]:
+        return [member.constants[place] if isinstance(place, str) else place for place in self._places]
+
+    def _fetcher(self, members: Sequence[Member], rows: Sequence[Member], count: int) -> Callable[[int], list[Tensor]]:
+        """What gives the stacked batches of a step."""
+        first = members[0]
+        if all(member.shares_rows and self._have_same_rows(first, member) for member in members):
+            table = np.array([member.batches[:count] for member in rows], dtype=np.int64).swapaxes(0, 1)
+
+            def fetch_at_once(k: int) -> list[Tensor]:
+                batch = first.prepared(first.fetch_rows(table[k].ravel()))
+                return [leaf.view(*table.shape[1:], *leaf.shape[1:]) for leaf in self.function.tensors_of(batch)]
+
+            if [leaf.shape[1:] for leaf in fetch_at_once(0)] == [
+                leaf.shape for leaf in self.function.tensors_of(first.example)
+            ]:
+                return fetch_at_once
+
+        def fetch(k: int) -> list[Tensor]:
+            batches = [self.function.tensors_of(member.prepared(member.fetch(k))) for member in rows]
+            return [torch.stack(leaves) for leaves in zip(*batches, strict=True)]
+
+        return fetch
+
+    def _have_same_rows(self, one: Member, other: Member) -> bool:
+        pair = id(one.dataset), id(other.dataset)
+        if pair not in self._same:
+            self._same[pair] = same_rows(one.dataset, other.dataset)
+        return self._same[pair]
+
+    def _drawn(self, rows: Sequence[Member], k: int) -> list[Tensor]:
+        """Random numbers of a step, of each run those that it draws alone."""
+        found: list[list[Tensor]] = []
+        for place, draws in self._draws:
+            if not draws:
+                continue
+            of_place = []
+            for member in rows:
+                member.seed(k, place or member.update.place)
+                of_place.append([draw().clone() for draw in draws])  # some draw into one tensor each time
+            found += [list(each) for each in zip(*of_place, strict=True)]
+        return [torch.stack(each) for each in found]
+
+    def _tell(self, members: Sequence[Member], outputs: Sequence[Sequence[Tensor]]) -> None:
+        """Give each run what its steps have come to, up to the first one that was dropped."""
+        names, found = self.function.names, self.function.found
+        table = [torch.stack(each, dim=1) for each in zip(*outputs, strict=True)]  # (runs, steps) of each output
+        place = found[-1][1]  # of what stops a run
+        dropped = None if place is None else (table[place] > 0).numpy()
+        for i, member in enumerate(members):
+            count = len(outputs)
+            if dropped is not None and dropped[i].any():
+                count = int(dropped[i].argmax()) + 1
+            member.outcome = Outcome(count, names, [each[i, :count] for each in table], found)
+
+
+def _sets_of(member: Member) -> list[int]:
+    return [len(parameters) for _, parameters in member.optimizer._sets]
+
+
+def _path_of(constant: Tensor, member: Member) -> str | Tensor:
+    """Where a run has a tensor that the program computes with; the tensor itself if it stands in the code."""
+    for path, tensor in member.constants.items():
+        if tensor.data_ptr() == constant.data_ptr() and tensor.shape == constant.shape:
+            return path
+    return constant
