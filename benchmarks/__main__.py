@@ -15,6 +15,7 @@ from benchmarks.loaders import loaders
 from benchmarks.measuring import machine
 from benchmarks.memory import memory
 from benchmarks.overhead import overhead
+from benchmarks.precision import precision
 from benchmarks.scaling import scaling
 from benchmarks.step import whole_step
 from benchmarks.steps import mlp_steps, traffic_steps, vae_steps
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         "scaling",
         "tables",
         "table-memory",
+        "precision",
         "cuda",
         "ebird-large",
     ]
@@ -66,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             "scaling": partial(scaling, options.rounds),
             "tables": tables,
             "table-memory": partial(table_memory, Path(folder)),
+            "precision": partial(precision, Path(folder)),
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
         }

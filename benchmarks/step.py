@@ -70,18 +70,22 @@ def _module(name: str) -> Any:
     return {"mlp": mlp, "vae": vae, "traffic": traffic}[name]
 
 
+WORKLOADS: dict[str, tuple[str, dict[str, int]]] = {
+    "tiny perceptron": ("mlp", {}),
+    "traffic predictor": ("traffic", {}),
+    "VAE, width 32, batch 32": ("vae", SMALL),
+    "VAE, width 512, batch 128": ("vae", WIDE),
+}
+EAGER, COMPILED = "recipe", 'recipe, `compile="step"`'
+
+
 def programs() -> dict[str, dict[str, Program]]:
     """Workload -> name -> program."""
     found: dict[str, dict[str, Program]] = {}
-    for name, module, sizes in (
-        ("tiny perceptron", "mlp", {}),
-        ("traffic predictor", "traffic", {}),
-        ("VAE, width 32, batch 32", "vae", SMALL),
-        ("VAE, width 512, batch 128", "vae", WIDE),
-    ):
+    for name, (module, sizes) in WORKLOADS.items():
         found[name] = {kind: partial(loop, module, sizes, kind.split()[0]) for kind in ("plain loop", "tuned loop")}
-        found[name]["recipe"] = partial(recipe, module, sizes)
-        found[name]['recipe, `compile="step"`'] = partial(recipe, module, sizes, compile="step")
+        found[name][EAGER] = partial(recipe, module, sizes)
+        found[name][COMPILED] = partial(recipe, module, sizes, compile="step")
     found["tiny perceptron"]['the step alone, `compile="step"`'] = bare
     wide = found["VAE, width 512, batch 128"]
     wide["recipe, bfloat16"] = partial(recipe, "vae", WIDE, precision="bfloat16")
@@ -91,29 +95,38 @@ def programs() -> dict[str, dict[str, Program]]:
 
 def whole_step(rounds: int) -> str:
     """Time of an epoch as a multiple of the plain loop's, and the seconds that making the program takes."""
-    rows = []
+    rows, gains = [], {}
     for workload, of_it in programs().items():
         figures = in_turns(of_it, rounds)
         for name, took in figures.items():
             median, least, most = ratio(took, figures["plain loop"])
             rows.append([f"{workload}: {name}", f"{median:.2f}", f"{least:.2f} to {most:.2f}"])
             print(" | ".join(rows[-1]), file=sys.stderr, flush=True)  # shown at once
+        eager, compiled = (figures[name].seconds for name in (EAGER, COMPILED))
+        gained = statistics.median(before - after for before, after in zip(eager, compiled, strict=True))
+        gains[workload] = gained / _module(WORKLOADS[workload][0]).EPOCHS
     header = ["program", "time, of the plain loop's", "rounds"]
-    return f"{table(header, rows)}\n\n{_making()}"
+    return f"{table(header, rows)}\n\n{_making(gains)}"
 
 
-def _making() -> str:
-    """Seconds until the third epoch, above those of later epochs: the first time, and from the cache."""
+def _making(gains: dict[str, float]) -> str:
+    """Seconds until the third epoch, above those of later epochs: the first time, and from the cache.
+
+    Args:
+        gains: seconds an epoch that the program is faster.
+    """
     rows = []
-    for name, module, sizes in (
-        ("tiny perceptron", "mlp", {}),
-        ("VAE, width 32", "vae", SMALL),
-        ("traffic", "traffic", {}),
-    ):
+    for name, (module, sizes) in WORKLOADS.items():
         with tempfile.TemporaryDirectory() as folder:
-            took = [in_turns({name: partial(_start, module, sizes, folder)}, 1, warm_up=0)[name] for _ in range(2)]
-        rows.append([name, *(f"{figure.seconds[0]:.1f}" for figure in took)])
-    return table(["seconds lost at the start", "the first time", "from the cache"], rows)
+            took = [
+                in_turns({name: partial(_start, module, sizes, folder)}, 1, warm_up=0)[name].seconds[0]
+                for _ in range(2)
+            ]
+        epochs = [f"{seconds / gains[name]:.0f}" if gains[name] > 0 else "never" for seconds in took]
+        rows.append([name, *(f"{seconds:.1f}" for seconds in took), *epochs])
+        print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    header = ["making the program", "seconds, the first time", "from the cache", "pays after epochs", "from the cache"]
+    return table(header, rows)
 
 
 def _start(module: str, sizes: dict[str, int], folder: str) -> Callable[[], float]:

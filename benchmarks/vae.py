@@ -6,12 +6,13 @@ inputs, averages of the loss and its two parts, and a validation on 1,280 checkl
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from benchmarks import peers, plain
 from benchmarks.measuring import Program
@@ -42,6 +43,22 @@ def losses(model: nn.Module, batch: Any, training: bool) -> dict[str, Tensor]:
     return {"loss": fit + divergence, "recon_loss": fit, "kl_loss": divergence}
 
 
+def half_losses(model: nn.Module, batch: Any, training: bool) -> dict[str, Tensor]:
+    """The same with a forward pass in bfloat16, where it trains."""
+    clean = batch[0]
+    noisy = (clean + NOISE * torch.randn_like(clean)).clamp(0, 1) if training else clean
+    with torch.autocast("cpu", torch.bfloat16, enabled=training):
+        logits, *rest = model(noisy, logits=True)
+    mean, log_variance = (value.float() for value in rest)
+    fit = binary_cross_entropy_with_logits(logits.float(), clean, reduction="sum") / len(clean)
+    divergence = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp()) / len(clean)
+    return {"loss": fit + divergence, "recon_loss": fit, "kl_loss": divergence}
+
+
+def half_task() -> plain.Task:
+    return replace(task(), losses=half_losses)
+
+
 def task() -> plain.Task:
     return plain.Task(make_model, losses, (make_data(ROWS),), (make_data(VAL_ROWS),), BATCH, EPOCHS)
 
@@ -66,7 +83,9 @@ PROGRAMS: dict[str, Program] = {
     "matrix products alone": floor,
     "plain loop": partial(plain.plain_loop, task),
     "tuned loop": partial(plain.tuned_loop, task),
+    "tuned loop, bfloat16": partial(plain.tuned_loop, half_task),
     "**train_variational_autoencoder**": recipe,
+    '**... `precision="bfloat16"`**': partial(recipe, precision="bfloat16"),
     "Ignite": partial(peers.with_ignite, task),
     "Accelerate": partial(peers.with_accelerate, task),
     "Lightning": partial(peers.with_lightning, task),

@@ -17,6 +17,7 @@ from ignite_recipes.cli.of_recipes import COMMANDS, check_begins_anew, recipe_an
 from ignite_recipes.cli.options import new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, read_training_log
+from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.handlers import Stopped
 
 __all__ = ["HELP", "NotExactError", "main", "parser"]
@@ -75,6 +76,9 @@ def main(argv: Sequence[str]) -> Result:
 
 def _check(name: str, options: list[str], folder: Path, epochs: int) -> ResumeReport:
     _run(name, options)
+    # What "auto" has found, which may differ from one run to the next.
+    precision = ExperimentManager(str(folder), resume_exp="exp1").settings().get("precision")
+    options = options if precision is None else [*options, f"--precision={precision}"]
     _run(name, options)
     expected = read_checkpoint(folder / "exp1" / "checkpoints" / LATEST)
     repeated = _difference(folder / "exp1", folder / "exp2")

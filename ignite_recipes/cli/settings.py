@@ -12,6 +12,7 @@ from ignite_recipes.cli.config_files import names_runs_dir
 from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.recipes.checks import AUTO
 
 __all__ = ["as_config", "open_new", "own_settings", "reopen"]
 
@@ -55,6 +56,8 @@ def reopen(
     experiment = ExperimentManager(folder, resume_exp=name)
     own = _settings_of(command, parser, experiment)
     settings = parse_settings(parser, argv, own)
+    if settings.get("precision") == AUTO:
+        settings["precision"] = own.get("precision")  # which was found when the run began
     changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
     if changed:
         raise ValueError(

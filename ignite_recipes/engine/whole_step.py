@@ -197,7 +197,7 @@ class WholeStep:
         identity += [_where(tensor) for module in modules_of_step(step) for tensor in module.buffers()]
         identity += [parameter.requires_grad for parameter in parameters_of(update.optimizer)]
         identity += [len(group["params"]) for group in update.optimizer.param_groups]
-        identity += structure_of(update.optimizer)
+        identity += [*structure_of(update.optimizer), None if update.precision is None else update.precision.dtype]
         if step.device.type == "cuda":
             identity += FusedOptimizer.constants_of(update.optimizer)
         for part in (part for of_place in parts_of_step(engine).values() for part in of_place):

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ignite_recipes.arguments import shown
 from ignite_recipes.engine.events import TrainEvents
-from ignite_recipes.engine.gradients import gradients_of, scale_in_place, total_norm
+from ignite_recipes.engine.gradients import are_alike, gradients_of, scale_in_place, total_norm
 from ignite_recipes.engine.update import Update
 from ignite_recipes.handlers._host import host_of, of_current_update
 from ignite_recipes.metrics import StepBuffer
@@ -23,6 +24,7 @@ __all__ = ["GradientClipCallback", "GradientClipper", "clip_grad_norm"]
 logger = logging.getLogger(__name__)
 
 _EPSILON = 1e-6  # what torch adds to the norm that it divides by
+_OF_HOST: dict[torch.dtype, type[np.floating[Any]]] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def clip_grad_norm(
@@ -71,8 +73,13 @@ def _clip(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: flo
             f"the total norm of the gradients must be finite; it is non-finite, {norm.item():g}: look for NaN in the "
             "data, lower the learning rate, or pass error_if_nonfinite=False to leave such gradients as they are"
         )
-    if norm.device.type == "cpu" and not max_norm < norm.item() + _EPSILON < math.inf:
-        return norm  # nothing to scale, which only the host's own memory says without a wait
+    if norm.device.type == "cpu":  # only of the host's own memory it can be known without a wait
+        measured = norm.item()
+        if not max_norm < measured + _EPSILON < math.inf:
+            return norm  # nothing to scale
+        if norm.dtype in _OF_HOST and gradients[0].dtype == norm.dtype and are_alike(gradients):
+            torch._foreach_mul_(gradients, _factor_on_host(measured, max_norm, _OF_HOST[norm.dtype]))
+            return norm
     scale_in_place(gradients, _factor(norm, max_norm))
     return norm
 
@@ -86,6 +93,12 @@ def _factor(norm: Tensor, max_norm: float | Tensor) -> Tensor:
     else:
         finite_norm = norm.nan_to_num(nan=half, posinf=half)  # one kernel
     return torch.clamp(max_norm / (finite_norm + _EPSILON), max=1.0)
+
+
+def _factor_on_host(norm: float, max_norm: float, number: type[np.floating[Any]]) -> float:
+    """The same to the last bit of a finite norm, without four kernels, which took 15 microseconds of a tiny step."""
+    reciprocal = number(1.0) / (number(norm) + number(_EPSILON))  # so torch divides by a tensor
+    return min(float(reciprocal * number(max_norm)), 1.0)
 
 
 def _check_norms(max_norm: float, norm_type: float) -> None:

@@ -28,7 +28,6 @@ from ignite_recipes.handlers import (
     ExponentialMovingAverage,
     GradientClipper,
     History,
-    MixedPrecisionTrainer,
     NonFiniteGuard,
     ProgressBar,
     Rollback,
@@ -43,9 +42,9 @@ from ignite_recipes.handlers._numbers import as_number
 from ignite_recipes.handlers._report import Report
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.batches import first_item
-from ignite_recipes.recipes.checks import PRECISIONS
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, run_settings
+from ignite_recipes.recipes.precision import attach_precision, chosen_precision, settle_precision
 
 __all__ = [
     "COUNTS",
@@ -131,12 +130,6 @@ def new_history(
     return History(names, optional, unmeasured=unmeasured, prefixes=measuring.prefixes)
 
 
-def chosen_precision(options: RunOptions, device: torch.device, use_mixed_precision: bool = False) -> str:
-    """``options["precision"]``; otherwise float16 if ``use_mixed_precision`` and not on a CPU."""
-    mixed = "float16" if use_mixed_precision and device.type != "cpu" else "float32"
-    return options["precision"] or mixed
-
-
 def attach_step_handlers(trainer: TrainingEngine, options: RunOptions) -> EpochAverages:
     """Precision, clipping, the guard against numbers that are not finite, and averages of weights and losses.
 
@@ -144,9 +137,7 @@ def attach_step_handlers(trainer: TrainingEngine, options: RunOptions) -> EpochA
     ``skipped_steps`` or ``rollbacks``.
     """
     non_finite = options["non_finite"]
-    dtype = PRECISIONS[options["precision"] or "float32"]
-    if dtype is not None:
-        MixedPrecisionTrainer(device=trainer.device, dtype=dtype).attach(trainer)
+    attach_precision(trainer, options["precision"])
     if options["max_grad_norm"] is not None:
         GradientClipper(options["max_grad_norm"]).attach(trainer)
     if options["ema_decay"] is not None:
@@ -260,6 +251,7 @@ def train_to(
     num_epochs: int, trainer: TrainingEngine, loader: Iterable[Any], options: RunOptions, settings: Mapping[str, Any]
 ) -> None:
     """Train to the end of epoch ``num_epochs``, from the start or from where a checkpoint is."""
+    settle_precision(trainer, loader, options, options["resume_from"])
     if options["resume_from"] is not None:
         restore_run(
             trainer,

@@ -9,13 +9,16 @@ import torch
 
 from ignite_recipes.arguments import shown, whole_number
 
-__all__ = ["POLICIES", "PRECISIONS", "check_choice", "check_count", "check_positive", "check_saves"]
+__all__ = ["AUTO", "POLICIES", "PRECISIONS", "check_choice", "check_count", "check_positive", "check_saves"]
 
 PRECISIONS: Mapping[str, torch.dtype | None] = {
     "float32": None,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+AUTO = "auto"
+"""The precision that trains fastest on this machine."""
 
 POLICIES = ("raise", "skip", "rollback")
 """What to do at a loss or gradient that is not finite."""

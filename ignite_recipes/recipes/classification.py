@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ignite_recipes.checkpoint.manager import CheckpointManager
+from ignite_recipes.checkpoint.newest import NoRunError, newest_checkpoint
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero
@@ -32,7 +34,7 @@ from ignite_recipes.recipes.assembly import (
     new_history,
     new_trainer,
 )
-from ignite_recipes.recipes.checks import check_saves
+from ignite_recipes.recipes.checks import AUTO, check_saves
 from ignite_recipes.recipes.classification_settings import (
     attach_schedule,
     begin_run,
@@ -47,6 +49,7 @@ from ignite_recipes.recipes.experiment_start import refuse_results
 from ignite_recipes.recipes.manager_saves import savers_through
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
+from ignite_recipes.recipes.precision import settle_precision
 from ignite_recipes.recipes.supervised_loss import SupervisedLoss
 
 __all__ = ["Trainer"]
@@ -256,6 +259,7 @@ class Trainer:
         with self._run.open(type(self).__name__, description(self, self._options, self._rates)):
             self._say_what_is_lost()
             if state.iteration == 0:
+                self._settle_precision()
                 seed = self.seed if self._seed_is_given else None
                 self.seed = begin_run(self, self._options, self._rates, epochs, start_epoch, seed)
             first = state.epoch
@@ -278,6 +282,13 @@ class Trainer:
             self.model, getattr(self.dataset, "class_names", None) or settings_of(self.train_loader).get("class_names")
         )
 
+    def _settle_precision(self) -> None:
+        experiment, saved = self.experiment_manager, None
+        if experiment.resume_exp and self._options["precision"] == AUTO:
+            with suppress(NoRunError):  # the model then continues as it is
+                saved = newest_checkpoint(experiment.checkpoints_dir)
+        settle_precision(self.engine, self.train_loader, self._options, saved)
+
     def _say_what_is_lost(self) -> None:
         if self.checkpoint_manager is None and not self._has_said:
             self._has_said = True
@@ -299,6 +310,7 @@ class Trainer:
         Raises:
             ValueError, NonFiniteError: as for :meth:`train`.
         """
+        self._settle_precision()
         engine, averages = self._new_engine(derive_seed(self.seed, "train_epoch", epoch), ema_decay=None)
         engine.updates.first.losses = self.engine.updates.first.losses  # compiled once for all calls
         if self.dataset is not None:

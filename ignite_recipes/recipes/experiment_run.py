@@ -22,6 +22,7 @@ from ignite_recipes.experiments.provenance import note_start
 from ignite_recipes.handlers import BestCheckpoint, Checkpointing, StopOnSignal
 from ignite_recipes.models.file import Predictor
 from ignite_recipes.recipes.assembly import attach_last, recorders
+from ignite_recipes.recipes.checks import AUTO
 from ignite_recipes.recipes.experiment_place import find_place
 from ignite_recipes.recipes.experiment_start import keep_settings
 from ignite_recipes.recipes.measuring import Measuring
@@ -168,13 +169,15 @@ class ExperimentRun:
         return [self.best, *kept, latest, StopOnSignal(latest.save)]
 
     def write_settings(self, trainer: TrainingEngine) -> None:
-        """Write what the run was told, with the seed that it has drawn if it was told none, and that it starts now."""
+        """Write what the run was told, and that it starts now; with the seed and the precision that it has found."""
         if self._note is not None:  # not again where an error has put the run back
             note, self._note = self._note, None
             on_rank_zero(note)
         known = {**self._settings, "epochs": trainer.state.max_epochs}
         if known.get("seed") is None:
             known["seed"] = trainer.state.seed
+        if known.get("precision") == AUTO:
+            known["precision"] = trainer.metadata["precision"]
         keep_settings(self.make(), self._recipe, known)
 
     def write_model(self, predictor: Callable[[], Predictor], epoch: int | None) -> None:

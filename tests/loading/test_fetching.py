@@ -64,6 +64,10 @@ def split():
     return random_split(PAIRS, [15, 8], generator=gen())[0]
 
 
+def halves(*tensors):
+    return ConcatDataset([TensorDataset(*(t[:10] for t in tensors)), TensorDataset(*(t[10:] for t in tensors))])
+
+
 def parts():
     return ConcatDataset([Subset(PAIRS, [3, 1, 2]), TensorDataset(X + 1, Y), split()])
 
@@ -88,6 +92,13 @@ QUICK = {
     "random_split": lambda: DataLoader(split(), 4, shuffle=True),
     "concatenation": lambda: DataLoader(parts(), 4, shuffle=True),
     "part of a concatenation": lambda: DataLoader(Subset(parts(), [-1, 0, 5, 4, 30, 2]), 4),
+    "two tables": lambda: DataLoader(halves(X, Y), 4, shuffle=True),
+    "two tables from the end": lambda: DataLoader(halves(X, Y), 4, sampler=[-1, 3, -23, 0, 22, 9, 10]),
+    "a third one without rows": lambda: DataLoader(ConcatDataset([*halves(X).datasets, TensorDataset(X[:0])]), 4),
+    "bytes and flags in two tables": lambda: DataLoader(halves(Y.byte(), X.half(), Y > 0), 4, shuffle=True),
+    "bfloat16 in two tables": lambda: DataLoader(halves(X.bfloat16(), Y), 4, shuffle=True),
+    "images in two tables": lambda: DataLoader(halves(IMAGES), 4, shuffle=True),
+    "transposed in two tables": lambda: DataLoader(halves(torch.rand(3, N, generator=gen()).T), 4, shuffle=True),
     "channels last": lambda: DataLoader(TensorDataset(IMAGES), 4, shuffle=True),
     "transposed": lambda: DataLoader(TensorDataset(torch.rand(3, N, generator=gen()).T), 4),
     "expanded": lambda: DataLoader(TensorDataset(torch.rand(N, 1, generator=gen()).expand(N, 5)), 4),

@@ -82,5 +82,5 @@ def test_one_definition_is_all_that_a_new_option_needs():
 def test_values_are_checked_where_they_enter():
     with pytest.raises(ValueError, match="non_finite must be one of raise, skip, rollback; got 'ignore'"):
         train_variational_autoencoder(None, None, None, non_finite="ignore")
-    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, float16; got 'float8'"):
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, float16, auto; got 'float8'"):
         train_model_advanced(None, None, precision="float8")
