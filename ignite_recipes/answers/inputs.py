@@ -134,7 +134,9 @@ def _of_settings(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
         dataset = image_dataset(settings).val
         images, labels = dataset.__getitems__(list(range(len(dataset))))
     elif recipe == "supervised":
-        images, labels = digits_sides(settings)[1].tensors
+        _, val, rows = digits_sides(settings)
+        images, labels = val.tensors
+        return Inputs(images, _row_numbers(rows), ["row"], labels)
     else:
         return None
     return Inputs(images, _row_numbers(np.arange(len(labels))), ["row"], labels)

@@ -18,12 +18,22 @@ from ignite_recipes.data import (
     split_train_val,
 )
 from ignite_recipes.data.deadband import Limits
+from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.traffic_series import TrafficSeries, read_co2, read_traffic_csv, split_series
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["digits_sides", "image_dataset", "traffic_series", "traffic_sides", "vae_matrix", "vae_sides"]
+__all__ = [
+    "digits_sides",
+    "fold_of",
+    "image_dataset",
+    "seed_of_split",
+    "traffic_series",
+    "traffic_sides",
+    "vae_matrix",
+    "vae_sides",
+]
 
 _OF_SOME = {"root": "data_root", "image_size": "image_size"}  # settings of some data sets -> the options
 _FOR = {"root": "that is read from files, e.g. mnist", "image_size": "in a folder of images"}
@@ -41,7 +51,7 @@ def vae_sides(
     matrix: "Tensor | pd.DataFrame", names: list[str] | None, settings: Mapping[str, Any]
 ) -> tuple[RowDataset, RowDataset]:
     """The vectors to train on and those to validate on."""
-    return split_train_val(matrix, names, settings["val_size"], settings["seed"])
+    return split_train_val(matrix, names, settings["val_size"], seed_of_split(settings))
 
 
 def traffic_series(settings: Mapping[str, Any]) -> tuple[TrafficSeries, float | None]:
@@ -62,14 +72,30 @@ def traffic_sides(settings: Mapping[str, Any]) -> tuple[TrafficArrays, TrafficAr
     return *split_series(series, *sizes, deadband, settings["val_size"]), series.names
 
 
-def digits_sides(settings: Mapping[str, Any]) -> tuple[TensorDataset, TensorDataset]:
-    """The digits to train on and a stratified fifth of them to validate on, each with its label."""
+def digits_sides(settings: Mapping[str, Any]) -> tuple[TensorDataset, TensorDataset, list[int]]:
+    """The digits to train on, a stratified fifth or a fold to validate on, each with its label; the latter's rows."""
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits_matrix()
-    parts = train_test_split(range(len(labels)), test_size=0.2, stratify=labels, random_state=settings["seed"])
+    parts: Any = fold_of(settings, len(labels), labels=labels.numpy())
+    if parts is None:
+        rows = range(len(labels))
+        parts = train_test_split(rows, test_size=0.2, stratify=labels, random_state=seed_of_split(settings))
     train, val = (TensorDataset(images[part], labels[part]) for part in parts)
-    return train, val
+    return train, val, [int(row) for row in parts[1]]
+
+
+def seed_of_split(settings: Mapping[str, Any]) -> int:
+    """By which rows are divided: that of the run, if none was given for it."""
+    own = settings.get("split_seed")
+    return int(settings["seed"] if own is None else own)
+
+
+def fold_of(settings: Mapping[str, Any], num_rows: int, **by: Any) -> tuple[Any, Any] | None:
+    """The rows of a member's fold to train on and those to validate on; None of a run without folds."""
+    if settings.get("fold") is None:
+        return None
+    return fold_rows(num_rows, settings["folds"], seed_of_split(settings), **by)[settings["fold"] - 1]
 
 
 def image_dataset(settings: Mapping[str, Any]) -> BaseDataset:

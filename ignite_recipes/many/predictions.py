@@ -19,8 +19,14 @@ PREDICTIONS = "predictions.csv"
 """Of the rows that a member was validated on: ``row``, ``truth``, ``prediction``, and of classes ``p_<class>``."""
 
 
-def predict_batches(predictor: ArrayPredictor, batches: Iterable[Any]) -> "pl.DataFrame | None":
-    """What a model says of labelled batches, in order; None of outputs that are neither classes nor one number."""
+def predict_batches(predictor: ArrayPredictor, batches: Iterable[Any], rows: Any = None) -> "pl.DataFrame | None":
+    """What a model says of labelled batches; None of outputs that are neither classes nor one number.
+
+    Args:
+        predictor: says it.
+        batches: pairs of inputs and targets.
+        rows: (N,), the numbers by which the rows are known; None counts them.
+    """
     import polars as pl
     import torch
 
@@ -36,7 +42,8 @@ def predict_batches(predictor: ArrayPredictor, batches: Iterable[Any]) -> "pl.Da
     names = predictor.class_names
     true_values = pl.Series("truth", known if names is None else [names[k] for k in known])
     said = predictor.decode(found).get_columns()
-    return pl.DataFrame([pl.Series("row", np.arange(len(known))), true_values, *said])
+    numbers = np.arange(len(known)) if rows is None else np.asarray(rows)
+    return pl.DataFrame([pl.Series("row", numbers), true_values, *said])
 
 
 def write_predictions(folder: Path, frame: "pl.DataFrame") -> None:
