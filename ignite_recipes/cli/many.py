@@ -145,7 +145,7 @@ def _task(
     split_seed = settings["split_seed"]
     if settings["folds"] is not None and split_seed is None:
         split_seed = settings["seed"]  # the folds are the same for all seeds
-    alone = {**dict.fromkeys(("seeds", "name", "fold", "resume", "fork")), "sweep": [], "refit": False}
+    alone: dict[str, Any] = {**dict.fromkeys(("seeds", "name", "fold", "resume", "fork")), "sweep": [], "refit": False}
 
     def settings_of(member: Member) -> dict[str, Any]:
         own = {"seed": member.seed, "fold": member.fold, "split_seed": split_seed}
@@ -156,7 +156,7 @@ def _task(
         data = load(own)
         with run.open(command, own_settings(own), command=words, data_file=_file(own)):
             result = train(run, own, data)
-        return None if result.predictions is None else result.predictions()  # type: ignore[no-any-return]
+        return None if result.predictions is None else result.predictions()
 
     def refit(member: Member, epochs: int, run: ExperimentRun) -> None:
         own = {**settings_of(member), "fold": None, "folds": None, "val_size": None, "epochs": epochs}

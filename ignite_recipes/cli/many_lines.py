@@ -81,7 +81,10 @@ def _ensemble(runs: Runs) -> str:
         return ""
     unit = "%" if named == "accuracy" else ""
     of = "folds' " if runs.folds is not None else ""
-    return f"; the {of}ensemble on the {measures['rows']:.0f} rows that its members did not see: {named} {measures[named]:.4g}{unit}"
+    return (
+        f"; the {of}ensemble on the {measures['rows']:.0f} rows that its members did not see: {named} "
+        f"{measures[named]:.4g}{unit}"
+    )
 
 
 def _number(value: float) -> str:
