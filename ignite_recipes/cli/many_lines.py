@@ -1,12 +1,13 @@
 """What many runs came to, as lines to read: of their last line, of ``show`` and of ``compare``."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ignite_recipes.cli.listing import columns
 from ignite_recipes.many import Runs
 
-__all__ = ["comparison_lines", "member_lines", "table_lines", "verdict_of"]
+__all__ = ["comparison_table", "member_lines", "settings_table", "table_lines", "verdict_of"]
 
 
 def verdict_of(runs: Runs) -> str:
@@ -15,12 +16,12 @@ def verdict_of(runs: Runs) -> str:
     lost = f"; {failed} of {len(runs.members)} members failed, see {runs.folder}/members.csv" if failed else ""
     parts = [*table_lines(runs, runs.metric), ""]
     if len(runs.settings) > 1:
-        parts += [*comparison_lines(runs), ""]
+        parts += [*comparison_table(runs.compare().to_dicts()), ""]
     measures = _ensemble(runs)
     return "\n".join(
         [
             *parts,
-            f"{_best(runs)}{measures}{lost}; tables, members and the ensemble are in {runs.folder}, to read with: "
+            f"{_best(runs)}{measures}{lost}; tables and members are in {runs.folder}, to read with: "
             f"ignite-recipes report {runs.folder}",
         ]
     )
@@ -28,26 +29,28 @@ def verdict_of(runs: Runs) -> str:
 
 def table_lines(runs: Runs, *metrics: str) -> list[str]:
     """A row for each setting and metric."""
-    table = runs.table(list(metrics) or None)
-    over = "folds" if runs.folds is not None and len(runs.seeds) == 1 else "seeds"
-    rows = [["setting", "metric", "mean", "std", over, "95% interval"]]
-    for row in table.iter_rows(named=True):
+    return settings_table(runs.table(list(metrics) or None).to_dicts(), runs.over)
+
+
+def settings_table(rows: Iterable[Mapping[str, Any]], over: str) -> list[str]:
+    """The rows of :meth:`Runs.table`; ``over`` is what the numbers are of."""
+    lines = [["setting", "metric", "mean", "std", over, "95% interval"]]
+    for row in rows:
         interval = "-" if math.isnan(row["low"]) else f"{row['low']:.5g} to {row['high']:.5g}"
-        rows.append([row["setting"], row["metric"], _number(row["mean"]), _number(row["std"]), str(row["n"]), interval])
-    return columns(rows)
+        lines.append(
+            [row["setting"], row["metric"], _number(row["mean"]), _number(row["std"]), str(row["n"]), interval]
+        )
+    return columns(lines)
 
 
-def comparison_lines(
-    runs: Runs, metric: str | None = None, against: str | None = None, mode: str | None = None
-) -> list[str]:
-    """A row for each setting against the best, or another."""
-    frame = runs.compare(metric, against=against, mode=mode)
-    rows = [["setting", "against", "difference", "interval", "pairs", ""]]
-    for row in frame.iter_rows(named=True):
+def comparison_table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The rows of :meth:`Runs.compare`."""
+    lines = [["setting", "against", "difference", "interval", "pairs", ""]]
+    for row in rows:
         interval = "-" if math.isnan(row["low"]) else f"{row['low']:.4g} to {row['high']:.4g}"
         difference = "-" if math.isnan(row["difference"]) else f"{row['difference']:+.4g}"
-        rows.append([row["setting"], row["against"], difference, interval, str(row["n"]), row["verdict"]])
-    return columns(rows)
+        lines.append([row["setting"], row["against"], difference, interval, str(row["n"]), row["verdict"]])
+    return columns(lines)
 
 
 def member_lines(runs: Runs) -> list[str]:
@@ -64,10 +67,9 @@ def member_lines(runs: Runs) -> list[str]:
 def _best(runs: Runs) -> str:
     label = runs.best_setting
     row: dict[str, Any] = next(row for row in runs.table(runs.metric).iter_rows(named=True) if row["setting"] == label)
-    over = "folds" if runs.folds is not None and len(runs.seeds) == 1 else "seeds"
     interval = "" if math.isnan(row["low"]) else f" ({row['low']:.5g} to {row['high']:.5g})"
     of = f"Best of {len(runs.settings)} settings is {label}: " if len(runs.settings) > 1 else ""
-    return f"{of}{runs.metric} {row['mean']:.5g}{interval}, mean of {row['n']} {over}"
+    return f"{of}{runs.metric} {row['mean']:.5g}{interval}, mean of {row['n']} {runs.over}"
 
 
 def _ensemble(runs: Runs) -> str:

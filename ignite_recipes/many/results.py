@@ -17,14 +17,16 @@ from ignite_recipes.experiments.summary import MODES, mode_of
 from ignite_recipes.many.outcome import Outcome, read_outcome
 from ignite_recipes.many.planning import setting_label
 from ignite_recipes.many.predictions import average_rows, judge, read_predictions
-from ignite_recipes.many.scores import comparison_rows, scores_of, table_rows
+from ignite_recipes.many.scores import best_of, comparison_rows, scores_of, table_rows
 from ignite_recipes.many.statistics import CONFIDENCE
 from ignite_recipes.models.ensemble import mean_of_predictors
 from ignite_recipes.models.file import MODEL_FILE, Predictor, load_model
 from ignite_recipes.plotting.histories import Experiment, find_experiment
+from ignite_recipes.plotting.many_runs import is_number, plot_bands, plot_sweep
 
 if TYPE_CHECKING:
     import polars as pl
+    from matplotlib.figure import Figure
 
 __all__ = ["MemberRun", "Runs"]
 
@@ -201,7 +203,7 @@ class Runs:
         rows = [
             row
             for name in names
-            for row in table_rows(self.scores(name), name, self._settings_by_label(), confidence, self._of_folds)
+            for row in table_rows(self.scores(name), name, self._settings_by_label(), confidence, self.of_folds)
         ]
         return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -240,7 +242,7 @@ class Runs:
         against = self._best(metric, mode) if against is None else against
         if against not in scores:
             raise ValueError(f"against must be one of {listed(scores)}; got {against!r}")
-        rows = comparison_rows(scores, against, metric, mode or self.mode(metric), confidence, self._of_folds)
+        rows = comparison_rows(scores, against, metric, mode or self.mode(metric), confidence, self.of_folds)
         kinds = {"setting": pl.String, "against": pl.String, "metric": pl.String, "difference": pl.Float64}
         kinds |= {"low": pl.Float64, "high": pl.Float64, "n": pl.Int64, "p_value": pl.Float64, "verdict": pl.String}
         return pl.DataFrame(rows, schema=kinds)
@@ -330,7 +332,7 @@ class Runs:
 
     def curves(self, metric: str | None = None) -> dict[str, list[dict[str, list[float]]]]:
         """Of each setting the logs of its members that have the metric, finished or not."""
-        metric = self._known(metric)
+        metric = self.metric if metric is None else metric
         found: dict[str, list[dict[str, list[float]]]] = {label: [] for label in self.settings}
         for one in self.members:
             log = one.folder / "training_log.csv"
@@ -339,6 +341,43 @@ class Runs:
                 found[one.label].append({"epoch": columns["epoch"], metric: columns[metric]})
         return found
 
+    def plot(self, metric: str | None = None) -> "Figure":
+        """Draw the curves: of each setting the mean over its runs, in a band of a standard deviation to either side.
+
+        Args:
+            metric: a column of the logs; None is what decides.
+        """
+        metric = self.metric if metric is None else metric
+        return plot_bands(self.curves(metric), metric)
+
+    @property
+    def swept_numbers(self) -> list[str]:
+        """The settings that were swept over two numbers at least."""
+        return [name for name, values in self.sweep.items() if len(values) > 1 and all(map(is_number, values))]
+
+    def plot_sweep(self, name: str, metric: str | None = None) -> "Figure":
+        """Draw a metric against a number that was swept: means over seeds with their intervals.
+
+        Args:
+            name: of the setting; a line for each combination of the others.
+            metric: that was measured; None is what decides.
+
+        Raises:
+            ValueError: if it was not swept, or over other values than numbers.
+        """
+        if name not in self.swept_numbers:
+            raise ValueError(f"name must be a number that was swept; got {name!r}, and there are {self.swept_numbers}")
+        metric = self._known(metric)
+        points: dict[str, list[tuple[float, float, float, float]]] = {}
+        of_label = self._settings_by_label()
+        for row in self.table(metric).iter_rows(named=True):
+            own = of_label[row["setting"]]
+            if math.isfinite(row["mean"]):
+                others = {other: value for other, value in own.items() if other != name}
+                point = (own[name], row["mean"], row["low"], row["high"])
+                points.setdefault(setting_label(others) if others else "", []).append(point)
+        return plot_sweep(name, points, metric)
+
     def facts(self) -> dict[str, Any]:
         """All of it for scripts: members, tables, comparisons, the ensemble."""
         from ignite_recipes.many.writing import facts_of
@@ -346,9 +385,14 @@ class Runs:
         return facts_of(self)
 
     @property
-    def _of_folds(self) -> int | None:
+    def over(self) -> str:
+        """What the numbers of a setting are of: ``"seeds"``, or of one seed ``"folds"``."""
+        return "folds" if self.folds is not None and len(self.seeds) == 1 else "seeds"
+
+    @property
+    def of_folds(self) -> int | None:
         """How many folds the scores are of; 0 of folds by time, None where they are of seeds."""
-        if self.folds is None or len(self.seeds) > 1:
+        if self.over == "seeds":
             return None
         return 0 if self.by_time else self.folds
 
@@ -362,16 +406,10 @@ class Runs:
 
     def _best(self, metric: str, mode: str | None = None) -> str:
         scores = self.scores(metric)
-        most = max(map(len, scores.values()), default=0)
-        means = {
-            label: math.fsum(own.values()) / len(own)
-            for label, own in scores.items()
-            if own and len(own) == most and all(map(math.isfinite, own.values()))
-        }
-        if not means:
+        best = best_of(scores, mode or self.mode(metric))
+        if best is None:
             raise ValueError(f"no setting of {self.folder} has a finite {metric}")
-        sign = -1 if (mode or self.mode(metric)) == "max" else 1
-        return min(means, key=lambda label: sign * means[label])
+        return best
 
     def _settings_by_label(self) -> dict[str, Mapping[str, Any]]:
         return {one.label: one.plan.settings for one in self.members}

@@ -6,7 +6,7 @@ from typing import Any
 
 from ignite_recipes.many.statistics import Difference, fold_correction, paired_difference, spread
 
-__all__ = ["comparison_rows", "scores_of", "table_rows"]
+__all__ = ["best_of", "comparison_rows", "scores_of", "table_rows"]
 
 
 def scores_of(
@@ -35,6 +35,18 @@ def scores_of(
         label: {seed: math.fsum(own.values()) / wanted for seed, own in by_seed.items() if len(own) == wanted}
         for label, by_seed in found.items()
     }
+
+
+def best_of(scores: Mapping[str, Mapping[int, float]], mode: str) -> str | None:
+    """The setting with the best mean, among those with the most seeds; None if none has a finite one."""
+    most = max(map(len, scores.values()), default=0)
+    means = {
+        label: math.fsum(own.values()) / len(own)
+        for label, own in scores.items()
+        if own and len(own) == most and all(map(math.isfinite, own.values()))
+    }
+    sign = -1 if mode == "max" else 1
+    return min(means, key=lambda label: sign * means[label]) if means else None
 
 
 def table_rows(
