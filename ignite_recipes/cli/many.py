@@ -18,7 +18,7 @@ from ignite_recipes.experiments.labels import tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import Member, is_group
 from ignite_recipes.handlers import Stopped
-from ignite_recipes.many.group import Task, run_group
+from ignite_recipes.many.group import Task, check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 
@@ -88,12 +88,14 @@ def train_many_runs(
     sweep = _sweep(settings["sweep"], parser, settings)
     members = plan_members(_seeds(settings), sweep, settings["folds"])
     task = _task(command, parser, argv, settings, load, train)
+    by_time = settings["folds"] is not None and (settings.get("time") is not None or command == "traffic")
+    plan = {"recipe": command, "sweep": sweep, "folds": settings["folds"], "by_time": by_time}
+    plan["fold_seed"] = None if settings["folds"] is None else _split_seed(settings)
     if experiment is None:
         experiment = ExperimentManager(settings["runs_dir"], settings=own_settings(settings))
     else:
+        check_continues(experiment.experiment_dir, members, plan)
         experiment.write_settings({**experiment.settings(), **own_settings(settings)})
-    by_time = settings["folds"] is not None and (settings.get("time") is not None or command == "traffic")
-    plan = {"recipe": command, "sweep": sweep, "folds": settings["folds"], "by_time": by_time}
     words = ["ignite-recipes", command, *argv]
     try:
         runs = run_group(experiment, members, task, plan, is_new=is_new, command=words, data_file=_file(settings))
@@ -142,9 +144,7 @@ def _task(
 ) -> Task:
     load = _Shared(load)
     words = ["ignite-recipes", command, *argv]
-    split_seed = settings["split_seed"]
-    if settings["folds"] is not None and split_seed is None:
-        split_seed = settings["seed"]  # the folds are the same for all seeds
+    split_seed = _split_seed(settings)
     alone: dict[str, Any] = {**dict.fromkeys(("seeds", "name", "fold", "resume", "fork")), "sweep": [], "refit": False}
 
     def settings_of(member: Member) -> dict[str, Any]:
@@ -174,6 +174,12 @@ def _task(
         save_every=settings["save_every"],
         refit=refit if settings["refit"] else None,
     )
+
+
+def _split_seed(settings: Mapping[str, Any]) -> int | None:
+    """Of the members' splits; None is their own. Folds are the same for all seeds."""
+    given: int | None = settings["split_seed"]
+    return settings["seed"] if given is None and settings["folds"] is not None else given
 
 
 class _Shared:

@@ -17,7 +17,7 @@ from ignite_recipes.exchange.ranks import join_ranks, on_rank_zero, rank
 from ignite_recipes.experiments.labels import with_label
 from ignite_recipes.files import flush_folder, lock_file, replace_file
 
-__all__ = ["ExperimentBusyError", "ExperimentManager", "list_experiments"]
+__all__ = ["ExperimentBusyError", "ExperimentManager", "copy_experiment", "list_experiments"]
 
 logger = logging.getLogger(__name__)
 
@@ -241,6 +241,21 @@ def _create(base: Path, settings: Mapping[str, Any], weights: Path | None, name:
             _link_or_copy(weights, aside / "initial_weights.pt")
         aside.chmod(0o755)
         target = _take_number(base, aside) if name is None else _take_name(base / name, aside)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    flush_folder(base)
+    return target
+
+
+def copy_experiment(source: str | os.PathLike[str], base_dir: str | os.PathLike[str]) -> Path:
+    """A copy of an experiment with all its files, under the next number in ``base_dir``; it appears as a whole."""
+    base = Path(base_dir).expanduser()
+    base.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".new-", dir=base))
+    try:
+        shutil.copytree(source, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
+        target = _take_number(base, aside)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise

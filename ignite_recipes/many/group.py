@@ -59,14 +59,21 @@ class Task(NamedTuple):
     refit: Callable[[Member, int, ExperimentRun], Any] | None = None
 
 
-def check_continues(folder: str | os.PathLike[str], members: Sequence[Member]) -> None:
+def check_continues(folder: str | os.PathLike[str], members: Sequence[Member], plan: Mapping[str, Any]) -> None:
     """Refuse to continue an experiment of many without some of its members; more of them are welcome.
 
     Raises:
-        ValueError: that names one that would be left out.
+        ValueError: that names one that would be left out, or what is not as it was.
     """
+    before = read_plan(folder)
+    for name in ("recipe", "folds", "fold_seed", "by_time"):
+        if before.get(name) != plan.get(name):
+            raise ValueError(
+                f"{folder} must be continued as it was begun; its {name} is {before.get(name)!r}, and not "
+                f"{plan.get(name)!r}: give it the same, or begin another experiment"
+            )
     wanted = {member.name for member in members}
-    if missing := [member.name for member in read_plan(folder)["members"] if member.name not in wanted]:
+    if missing := [member.name for member in before["members"] if member.name not in wanted]:
         raise ValueError(
             f"{folder} must be continued with all its seeds, settings and folds, to which others may be added; "
             f"{missing[0]!r} would be left out: take them in, or begin another experiment"
@@ -89,7 +96,7 @@ def run_group(
         experiment: that holds them.
         members: of the plan.
         task: how a member is trained.
-        plan: what else the plan says: ``recipe``, ``sweep``, ``folds``, ``by_time``.
+        plan: what else the plan says: ``recipe``, ``sweep``, ``folds``, ``fold_seed``, ``by_time``.
         is_new: whether the experiment was made for this, and is removed if no member leaves a result.
         command, data_file: of the start, as for :meth:`ExperimentRun.open`.
 
@@ -100,9 +107,9 @@ def run_group(
     """
     folder = Path(experiment.experiment_dir)
     with _removed_if_unused(experiment, is_new=is_new), experiment.lock(), experiment.log_to_file():
-        _try_settings(folder, members, task)
         if not is_new and is_group(folder):
-            check_continues(folder, members)
+            check_continues(folder, members, plan)
+        _try_settings(folder, members, task)
         write_plan(folder, {**plan, "members": members})
         note_start(folder, [task.recipe, *sys.argv] if command is None else command, data_file)
         calls = [_call(folder, member, task, f"{k}/{len(members)}") for k, member in enumerate(members, start=1)]

@@ -11,7 +11,7 @@ from torch import nn
 
 from ignite_recipes.arguments import listed
 from ignite_recipes.experiments.log_file import read_training_log
-from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.manager import ExperimentManager, copy_experiment
 from ignite_recipes.experiments.members import Member, is_group, members_folder, read_plan
 from ignite_recipes.experiments.summary import MODES, mode_of
 from ignite_recipes.many.outcome import Outcome, read_outcome
@@ -329,6 +329,23 @@ class Runs:
         if label not in self.settings:
             raise ValueError(f"setting must be one of {listed(self.settings)}; got {label!r}")
         return [one for one in self.members if one.label == label]
+
+    def take_out(self, member: str, base_dir: str | os.PathLike[str] | None = None) -> ExperimentManager:
+        """Copy a member, with its checkpoints, to an experiment beside the whole: it is continued there by itself.
+
+        Args:
+            member: its name.
+            base_dir: the folder of experiments to copy it to; None is the one that holds the whole.
+
+        Raises:
+            ValueError: if there is no such member, or it was not begun.
+        """
+        found = next((one for one in self.members if one.name == member), None)
+        if found is None or not found.folder.is_dir():
+            begun = [one.name for one in self.members if one.folder.is_dir()]
+            raise ValueError(f"member must be one that was begun; got {member!r}, and there are {listed(begun)}")
+        copy = copy_experiment(found.folder, self.folder.parent if base_dir is None else base_dir)
+        return ExperimentManager(copy.parent, resume_exp=copy.name)
 
     def curves(self, metric: str | None = None) -> dict[str, list[dict[str, list[float]]]]:
         """Of each setting the logs of its members that have the metric, finished or not."""

@@ -97,12 +97,12 @@ def train_many(
     request = Request(dict(sweep or {}), folds, whole_number(fold_seed, "fold_seed", at_least=0), group, time, refit)
     task = make_task(recipe, args, dict(settings), request)
     manager, is_new = _place(experiment)
-    if not is_new:
-        check_continues(manager.experiment_dir, members)
     by_time = folds is not None and (time is not None or recipe is trainModel)
     plan = {"recipe": task.recipe, "sweep": _plain_sweep(sweep), "folds": folds, "by_time": by_time}
-    if is_new:
-        manager.write_settings({**manager.settings(), "recipe": task.recipe, **_told(plan, members)})
+    plan["fold_seed"] = None if folds is None else fold_seed
+    if not is_new:
+        check_continues(manager.experiment_dir, members, plan)
+    manager.write_settings({**manager.settings(), "recipe": task.recipe, **_told(plan, members)})
     return run_group(manager, members, task, plan, is_new=is_new)
 
 

@@ -16,6 +16,8 @@ __all__ = ["is_number", "plot_bands", "plot_sweep"]
 
 _WIDE = 10.0  # times its smallest value: what a swept number is drawn on a logarithmic axis for
 
+_MOST_TICKS = 8  # of swept values; more stand at round numbers
+
 
 def plot_bands(curves: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], metric: str) -> "Figure":
     """The mean over runs of a metric, epoch by epoch, in a band of a standard deviation to either side.
@@ -85,6 +87,10 @@ def plot_sweep(name: str, points: Mapping[str, Sequence[tuple[float, float, floa
     every = [point[0] for found in lines.values() for point in found]
     if min(every) > 0 and max(every) >= _WIDE * min(every):
         axes.set_xscale("log")
+    values = sorted(set(every))
+    if len(values) <= _MOST_TICKS:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.set_xticks([], minor=True)
     axes.set_xlabel(name)
     axes.grid(alpha=0.3)
     _name_metric(axes, metric)
