@@ -156,7 +156,7 @@ def member_run(
     try:
         yield ExperimentRun(manager, None, path, save_every=save_every, is_new=is_new, draws=False)
     except BaseException:
-        if is_new:
+        if is_new and (folder / name).exists():  # an opened run has removed itself
             manager.discard_unused()
         raise
 

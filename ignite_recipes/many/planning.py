@@ -47,7 +47,7 @@ def plan_members(
         for chosen in settings
         for fold in numbers
     ]
-    _check_each_once([member.name for member in members], "the names of members")
+    _check_each_once([member.name.lower() for member in members], "the names of members")
     return members
 
 

@@ -1,5 +1,6 @@
 """How each recipe in Python trains a member: what is made anew for it, and what its fold is of."""
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from ignite_recipes.arguments import kind_of, listed
 from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset
 from ignite_recipes.experiments.members import Member
+from ignite_recipes.handlers._loggers import is_logger
 from ignite_recipes.loading.randomness import preserve_generators, set_seed
 from ignite_recipes.many.given_rows import Folded, labelled_batches
 from ignite_recipes.many.group import Task
@@ -180,6 +182,32 @@ def _seeded(member: Member, make: Callable[[], Any]) -> Any:
         return make()
 
 
+_COPIED = ("criterion", "metrics", "use_augmentation", "dataset")
+
+
+def _own_parts(arguments: Arguments, member: Member) -> Arguments:
+    """The arguments of a member: what a training changes is a copy, so that no member sees what another has done.
+
+    Raises:
+        TypeError: for handlers of which there can be no copies.
+    """
+    own = {name: copy.deepcopy(value) if name in _COPIED else value for name, value in arguments.items()}
+    handlers = arguments.get("handlers")
+    if callable(handlers):
+        own["handlers"] = handlers(member)
+    elif isinstance(handlers, (list, tuple)) and handlers:
+        remedy = "pass a function that makes the list for each member: handlers=lambda member: [...]"
+        if any(is_logger(handler) for handler in handlers):
+            raise TypeError(f"a logger is closed when its run ends, so each member needs one of its own: {remedy}")
+        try:
+            own["handlers"] = copy.deepcopy(handlers)
+        except Exception as error:  # of whatever a handler holds
+            raise TypeError(
+                f"each member has a copy of the handlers; these cannot be copied ({error}): {remedy}"
+            ) from error
+    return own
+
+
 def _described(recipe: str, request: Request) -> Callable[[Member], dict[str, Any]]:
     def settings(member: Member) -> dict[str, Any]:
         own = {name: plain(value) for name, value in member.settings.items()}
@@ -209,14 +237,15 @@ def _of_model(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Argum
         return made
 
     def train(member: Member, run: ExperimentRun) -> "pl.DataFrame | None":
-        own = {**arguments, **sweep.of_recipe(member), **_sides(folded, member)}
+        own = {**_own_parts(arguments, member), **sweep.of_recipe(member), **_sides(folded, member)}
         own.setdefault("val_loader", None)
         recipe(model_of(member), seed=member.seed, experiment=run, **own)
-        return _validated(run, partial(model_of, member), own["val_loader"], own) if is_pairs else None
+        return _validated(run, partial(model_of, member), own, _val_rows(folded, member)) if is_pairs else None
 
     def refit(member: Member, epochs: int, run: ExperimentRun) -> None:
         patience = "early_stop_patience" if is_pairs else "patience"
-        own = {**arguments, **sweep.of_recipe(member), epochs_name: epochs, patience: None, "val_loader": None}
+        own = {**_own_parts(arguments, member), **sweep.of_recipe(member), epochs_name: epochs}
+        own |= {patience: None, "val_loader": None}
         own |= {"monitor": None, "mode": None}
         recipe(model_of(member), seed=member.seed, experiment=run, **own)
 
@@ -250,7 +279,7 @@ def _of_table(args: tuple[Any, ...], settings: Arguments, request: Request) -> T
     arguments |= {name: value for name, value in by.items() if value is not None}
 
     def arguments_of(member: Member) -> Arguments:
-        own = {**arguments, **sweep.of_recipe(member)}
+        own = {**_own_parts(arguments, member), **sweep.of_recipe(member)}
         if member.fold is not None:
             own["fold"] = (member.fold, request.folds)
         if make is not None:
@@ -290,7 +319,7 @@ def _of_traffic(args: tuple[Any, ...], settings: Arguments, request: Request) ->
     sides = None if request.folds is None else _traffic_folds(arguments, request)
 
     def train(member: Member, run: ExperimentRun) -> None:
-        own = {**arguments, **({} if sides is None else sides[(member.fold or 1) - 1])}
+        own = {**_own_parts(arguments, member), **({} if sides is None else sides[(member.fold or 1) - 1])}
         swept = sweep.of_recipe(member)
         of_model = {name: value for name, value in swept.items() if name in TrafficParameters.__annotations__}
         own |= {name: value for name, value in swept.items() if name not in of_model}
@@ -354,7 +383,7 @@ def _of_classifier(args: tuple[Any, ...], settings: Arguments, request: Request)
         return int(member.settings.get("epochs", epochs_given))
 
     def train(member: Member, run: ExperimentRun) -> "pl.DataFrame | None":
-        own = {**arguments, **sweep.of_recipe(member), **_sides(folded, member)}
+        own = {**_own_parts(arguments, member), **sweep.of_recipe(member), **_sides(folded, member)}
         own.pop("epochs", None)
         model = model_of(member)
         own["optimizer"] = makers["optimizer"](model, **sweep.of("optimizer", member))
@@ -363,7 +392,7 @@ def _of_classifier(args: tuple[Any, ...], settings: Arguments, request: Request)
         own.setdefault("device", None)
         own |= {"seed": member.seed, "experiment": run}
         Trainer(model, **own).train(epochs(member))
-        return _validated(run, partial(model_of, member), own["val_loader"], own)
+        return _validated(run, partial(model_of, member), own, _val_rows(folded, member))
 
     first = Member("", 0)
     return Task(
@@ -416,20 +445,26 @@ def _sides(folded: Folded | None, member: Member) -> Arguments:
     return {"train_loader": folded.side(member.fold, 0), "val_loader": folded.side(member.fold, 1)}
 
 
+def _val_rows(folded: Folded | None, member: Member) -> Any:
+    """Their numbers in the data that were divided; None of data that are validated on as they are."""
+    return None if folded is None or member.fold is None else folded.sides[member.fold - 1][1]
+
+
 def _validated(
-    run: ExperimentRun, make: Callable[[], nn.Module], val_loader: Any, arguments: Arguments
+    run: ExperimentRun, make: Callable[[], nn.Module], arguments: Arguments, rows: Any
 ) -> "pl.DataFrame | None":
-    """What the best weights say of the rows that were validated on; None where they are not known by rows."""
+    """What the best weights say of the rows that were validated on; None where there are none, or none is known."""
     from ignite_recipes.loading.given import as_loaders
 
     path = Path(run.make().experiment_dir) / MODEL_FILE
+    val_loader = arguments.get("val_loader")
     if val_loader is None or not path.is_file():
         return None
     predictor = load_model(path, make())
     if not isinstance(predictor, ArrayPredictor):
         return None
     _, loader = as_loaders(arguments["train_loader"], val_loader, arguments.get("batch_size"), of="pairs")
-    return predict_batches(predictor, labelled_batches(loader))
+    return predict_batches(predictor, labelled_batches(loader), rows)
 
 
 def _refuse_refit(request: Request, recipe: str) -> None:

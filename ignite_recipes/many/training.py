@@ -47,7 +47,8 @@ def train_many(
             the recipe that it calls.
         *args, **settings: of the recipe, with a function that makes the model in the place of the model: it is called
             for each member, after torch was seeded. The optimizer of a ``Trainer`` is a function of the model, its
-            scheduler one of the optimizer, and ``epochs`` are those of its ``train``.
+            scheduler one of the optimizer, and ``epochs`` are those of its ``train``. Each member has copies of
+            ``handlers``, ``metrics`` and ``criterion``; loggers are made by ``handlers=lambda member: [...]``.
         seeds: a number of seeds, from 0 upwards, or a list of them.
         sweep: lists of values by the names of settings: of the recipe or, where it has none of that name, of the
             function that makes the model, the optimizer or the scheduler. All combinations are trained.
