@@ -86,6 +86,7 @@ from ignite_recipes.handlers import (
     clip_grad_norm,
 )
 from ignite_recipes.loading.randomness import set_seed
+from ignite_recipes.many import MemberRun, Runs, train_many
 from ignite_recipes.metrics import MetricsTracker, named_metric
 from ignite_recipes.models import (
     ArrayPredictor,
@@ -156,6 +157,7 @@ __all__ = [
     "LeNet",
     "LearningRateScheduler",
     "LearningRates",
+    "MemberRun",
     "MetricSet",
     "MetricsTracker",
     "MixedPrecisionTrainer",
@@ -171,6 +173,7 @@ __all__ = [
     "Rollback",
     "RowDataset",
     "RunOptions",
+    "Runs",
     "SaveInside",
     "StepValues",
     "StopOnSignal",
@@ -251,6 +254,7 @@ __all__ = [
     "traffic_report",
     "trainModel",
     "trainModelByDefaultSetting",
+    "train_many",
     "train_model_advanced",
     "train_on_table",
     "train_one_epoch",

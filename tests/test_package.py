@@ -65,6 +65,7 @@ LAYERS = [
     {"handlers"},
     {"finding"},
     {"recipes"},
+    {"many"},
     {"answers"},
     {"cli"},
 ]

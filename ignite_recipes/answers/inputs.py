@@ -11,7 +11,7 @@ from ignite_recipes.answers.pictures import class_numbers, find_pictures, read_p
 from ignite_recipes.answers.run_data import (
     digits_sides,
     image_dataset,
-    traffic_series,
+    last_sample,
     traffic_sides,
     vae_matrix,
     vae_sides,
@@ -22,6 +22,7 @@ from ignite_recipes.data import RowDataset, create_species_matrix, load_ebird_da
 from ignite_recipes.data.frames import as_pandas, is_frame
 from ignite_recipes.data.split import CHECKLIST
 from ignite_recipes.data.tables import is_path, read_table
+from ignite_recipes.experiments.members import is_group
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
 from ignite_recipes.recipes.table_data import validation_rows
 
@@ -101,6 +102,12 @@ def _given_data(trained: Trained, data: Any) -> Inputs:
 
 def _validation_data(trained: Trained) -> Inputs:
     """The samples that the run validated on, with what is true of them."""
+    folder = trained.experiment.experiment_dir
+    if is_group(folder):
+        raise ValueError(
+            f"{folder} holds many runs, each of which was validated on rows that others have seen: pass the data. What "
+            f"its members say of rows that they have not seen is in {folder}/summary.json, and report shows it"
+        )
     try:
         found = _of_settings(trained, trained.settings)
     except KeyError as error:
@@ -126,18 +133,19 @@ def _of_settings(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
         vectors = vae_sides(*vae_matrix(settings), settings)[1]
         return Inputs(vectors, _row_numbers(vectors.indices), ["row"])
     if recipe == "traffic":
-        windows, samples = traffic_sides(settings)[1], len(traffic_series(settings)[0].context)
+        windows, samples = traffic_sides(settings)[1], last_sample(settings)
         count = len(windows.sources)
         last = samples - settings["len_target"] - count  # of the first source
         return Inputs(windows, _row_numbers(np.arange(count) + last), ["row"])
     if recipe == "classify":
-        dataset = image_dataset(settings).val
-        images, labels = dataset.__getitems__(list(range(len(dataset))))
-    elif recipe == "supervised":
-        images, labels = digits_sides(settings)[1].tensors
-    else:
-        return None
-    return Inputs(images, _row_numbers(np.arange(len(labels))), ["row"], labels)
+        dataset = image_dataset(settings)
+        images, labels = dataset.val.__getitems__(list(range(len(dataset.val))))
+        return Inputs(images, _row_numbers(dataset.val_rows), ["row"], labels)
+    if recipe == "supervised":
+        _, val, numbers = digits_sides(settings)
+        images, labels = val.tensors
+        return Inputs(images, _row_numbers(numbers), ["row"], labels)
+    return None
 
 
 def _table_inputs(predictor: TablePredictor, data: Any) -> Inputs:

@@ -19,11 +19,14 @@ from ignite_recipes.answers.run_data import traffic_sides
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.arguments import as_text
 from ignite_recipes.data.tables import as_column
+from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.members import is_group
 from ignite_recipes.files import replace_file
+from ignite_recipes.many import Runs
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
-from ignite_recipes.plotting.histories import Experiment
+from ignite_recipes.plotting.histories import Experiment, find_experiment
 
-__all__ = ["report", "write_report"]
+__all__ = ["report", "report_on_many", "write_report"]
 
 _DIGIT = (8, 8)
 
@@ -43,7 +46,9 @@ def report(
     What was trained on what (the data file's hash, versions, the commit, the command), the curves with the best epoch,
     measures with their bootstrap intervals, and for classes confusions, each class, calibration and the worst
     examples; for numbers residuals and the worst rows; for a variational autoencoder reconstructions, a map and what
-    each dimension tells; for a traffic predictor its flags against the baselines.
+    each dimension tells; for a traffic predictor its flags against the baselines. Of many runs the settings with their
+    intervals, which of them can be told apart, curves with a band, and how good the ensemble is; with ``data`` the
+    report on the ensemble.
 
     Args:
         experiment, model, runs_dir, device: as of :func:`predict`.
@@ -66,15 +71,30 @@ def report(
     >>> "Confusion matrix" in page, "http://" in page
     (True, False)
     """
-    trained = find_trained(experiment, runs_dir=runs_dir, model=model, device=device)
+    manager = find_experiment(experiment, runs_dir)
+    if is_group(manager.experiment_dir) and data is None:
+        return report_on_many(manager, output)
+    trained = find_trained(manager, model=model, device=device)
     return write_report(trained, None if data is None else read_inputs(trained, data, targets), output)
+
+
+def report_on_many(experiment: ExperimentManager, output: str | os.PathLike[str] | None = None) -> Path:
+    """The report of an experiment of many runs."""
+    from ignite_recipes.answers.report_many import write_many_report
+
+    return write_many_report(Runs(experiment), _page_file(experiment, output))
+
+
+def _page_file(experiment: ExperimentManager, output: str | os.PathLike[str] | None) -> Path:
+    path = Path(experiment.experiment_dir, "report.html") if output is None else Path(output).expanduser()
+    if path.suffix not in (".html", ".htm"):
+        raise ValueError(f"a report must be written to a file that ends in .html; got {path.name!r}")
+    return path
 
 
 def write_report(trained: Trained, inputs: Inputs | None = None, output: str | os.PathLike[str] | None = None) -> Path:
     """The report of what was found and read; without inputs on the validation data, as far as they are there."""
-    path = Path(trained.experiment.experiment_dir, "report.html") if output is None else Path(output).expanduser()
-    if path.suffix not in (".html", ".htm"):
-        raise ValueError(f"a report must be written to a file that ends in .html; got {path.name!r}")
+    path = _page_file(trained.experiment, output)
     if inputs is None:
         try:
             headline, answers = _answers(trained, read_inputs(trained))

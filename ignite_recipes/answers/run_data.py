@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -18,15 +19,37 @@ from ignite_recipes.data import (
     split_train_val,
 )
 from ignite_recipes.data.deadband import Limits
-from ignite_recipes.data.traffic_series import TrafficSeries, read_co2, read_traffic_csv, split_series
+from ignite_recipes.data.folds import fold_rows
+from ignite_recipes.data.split import split_fold
+from ignite_recipes.data.traffic_series import (
+    TrafficSeries,
+    read_co2,
+    read_traffic_csv,
+    split_series,
+    split_series_at,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["digits_sides", "image_dataset", "traffic_series", "traffic_sides", "vae_matrix", "vae_sides"]
+__all__ = [
+    "digits_sides",
+    "fold_of",
+    "image_dataset",
+    "last_sample",
+    "seed_of_split",
+    "traffic_series",
+    "traffic_sides",
+    "vae_matrix",
+    "vae_sides",
+]
 
 _OF_SOME = {"root": "data_root", "image_size": "image_size"}  # settings of some data sets -> the options
-_FOR = {"root": "that is read from files, e.g. mnist", "image_size": "in a folder of images"}
+_FOR = {
+    "root": "that is read from files, e.g. mnist",
+    "image_size": "in a folder of images",
+    "split_seed": "that is split at random, e.g. digits",
+}
 
 
 def vae_matrix(settings: Mapping[str, Any]) -> "tuple[Tensor | pd.DataFrame, list[str] | None]":
@@ -41,7 +64,9 @@ def vae_sides(
     matrix: "Tensor | pd.DataFrame", names: list[str] | None, settings: Mapping[str, Any]
 ) -> tuple[RowDataset, RowDataset]:
     """The vectors to train on and those to validate on."""
-    return split_train_val(matrix, names, settings["val_size"], settings["seed"])
+    if settings.get("fold") is not None:
+        return split_fold(matrix, names, settings["fold"], settings["folds"], seed_of_split(settings))
+    return split_train_val(matrix, names, settings["val_size"], seed_of_split(settings))
 
 
 def traffic_series(settings: Mapping[str, Any]) -> tuple[TrafficSeries, float | None]:
@@ -59,16 +84,53 @@ def traffic_sides(settings: Mapping[str, Any]) -> tuple[TrafficArrays, TrafficAr
     """The windows to train on, those to validate on, the limits that both are scaled by, and the features' names."""
     series, deadband = traffic_series(settings)
     sizes = settings["len_source"], settings["len_target"]
-    return *split_series(series, *sizes, deadband, settings["val_size"]), series.names
+    samples = len(series.context)
+    sides = fold_of(settings, samples, times=np.arange(samples))
+    if sides is None:
+        return *split_series(series, *sizes, deadband, settings["val_size"]), series.names
+    return *split_series_at(_first(series, sides[1][-1] + 1), *sizes, deadband, sides[1][0]), series.names
 
 
-def digits_sides(settings: Mapping[str, Any]) -> tuple[TensorDataset, TensorDataset]:
-    """The digits to train on and a stratified fifth of them to validate on, each with its label."""
+def last_sample(settings: Mapping[str, Any]) -> int:
+    """The number of samples up to the end of those that are validated on."""
+    samples = len(traffic_series(settings)[0].context)
+    sides = fold_of(settings, samples, times=np.arange(samples))
+    return samples if sides is None else int(sides[1][-1]) + 1
+
+
+def _first(series: TrafficSeries, samples: int) -> TrafficSeries:
+    return series._replace(
+        context=series.context[:samples],
+        flags=None if series.flags is None else series.flags[:samples],
+        times=None if series.times is None else series.times[:samples],
+    )
+
+
+def digits_sides(settings: Mapping[str, Any]) -> tuple[TensorDataset, TensorDataset, list[int]]:
+    """The digits to train on, a stratified fifth or a fold to validate on, each with its label; the latter's rows."""
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits_matrix()
-    parts = train_test_split(range(len(labels)), test_size=0.2, stratify=labels, random_state=settings["seed"])
+    parts: Any = fold_of(settings, len(labels), labels=labels.numpy())
+    if parts is None:
+        rows = range(len(labels))
+        parts = train_test_split(rows, test_size=0.2, stratify=labels, random_state=seed_of_split(settings))
     train, val = (TensorDataset(images[part], labels[part]) for part in parts)
+    return train, val, [int(row) for row in parts[1]]
+
+
+def seed_of_split(settings: Mapping[str, Any]) -> int:
+    """By which rows are divided: that of the run, if none was given for it."""
+    own = settings.get("split_seed")
+    return int(settings["seed"] if own is None else own)
+
+
+def fold_of(settings: Mapping[str, Any], num_rows: int, **by: Any) -> tuple[Any, Any] | None:
+    """The rows of a member's fold to train on and those to validate on; None of a run without folds."""
+    if settings.get("fold") is None:
+        return None
+    sides = fold_rows(num_rows, settings["folds"], seed_of_split(settings), **by)
+    train, val = sides[settings["fold"] - 1]
     return train, val
 
 
@@ -79,10 +141,13 @@ def image_dataset(settings: Mapping[str, Any]) -> BaseDataset:
         ValueError: if it takes no root and one is given, or what is registered makes no data set.
     """
     given = {name: settings[of] for name, of in _OF_SOME.items() if settings.get(of) is not None}
+    own_split = settings.get("split_seed") if settings.get("fold") is None else None
+    if own_split is not None:
+        given["split_seed"] = own_split
     taken = inspect.signature(DatasetRegistry.get(settings["dataset"])).parameters
     for name in given:
         if name not in taken:
-            option = _OF_SOME[name].replace("_", "-")
+            option = _OF_SOME.get(name, name).replace("_", "-")
             raise ValueError(
                 f"--{option} is for a data set {_FOR[name]}; {settings['dataset']!r} takes no {name}: leave it out"
             )
@@ -92,4 +157,6 @@ def image_dataset(settings: Mapping[str, Any]) -> BaseDataset:
         raise ValueError(f"data set {settings['dataset']!r}: {error}") from error
     if not isinstance(dataset, BaseDataset):
         raise ValueError(f"data set {settings['dataset']!r} must make a BaseDataset; got {type(dataset).__name__}")
+    if settings.get("fold") is not None:
+        dataset.cut_fold(settings["fold"], settings["folds"], seed_of_split(settings))
     return dataset

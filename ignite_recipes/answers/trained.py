@@ -17,6 +17,7 @@ from ignite_recipes.data import BaseDataset
 from ignite_recipes.data.deadband import Limits
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.members import is_group, members_folder
 from ignite_recipes.experiments.provenance import read_provenance
 from ignite_recipes.models import (
     ArrayPredictor,
@@ -108,6 +109,11 @@ def find_trained(
             if best is None or "model of your own" in str(error):
                 raise
             logger.warning("passed over: %s", error)
+    if best is None and is_group(manager.experiment_dir):
+        raise ValueError(
+            f"{manager.experiment_dir} holds many runs and no ensemble of them: name one, "
+            f"{members_folder(manager.experiment_dir)}/NAME; ignite-recipes show {manager.experiment_dir} lists them"
+        )
     if best is None:
         raise ValueError(f"{manager.experiment_dir} must have a model to answer with; it has none yet: train it first")
     predictor = _of_checkpoint(best, settings, model)

@@ -5,6 +5,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ignite_recipes.cli.result import Result
 from ignite_recipes.data import BaseDataset, DatasetRegistry
 from ignite_recipes.handlers.progress import print_line
 from ignite_recipes.loading.randomness import set_seed
+from ignite_recipes.many.given_rows import labelled_batches
+from ignite_recipes.many.predictions import predict_batches
 from ignite_recipes.models import ModelRegistry
 from ignite_recipes.recipes import Trainer
 from ignite_recipes.recipes.checks import check_count
@@ -152,4 +155,5 @@ def _train(run: ExperimentRun, settings: dict[str, Any], dataset: BaseDataset) -
         f"Best validation accuracy {results['best_accuracy']:.2f}%{monitored(settings, results)}, at epoch "
         f"{results['best_epoch']} of {trained}{early}; log, curves and checkpoints are in {results['experiment_dir']}",
         reached(results, trained),
+        partial(predict_batches, image_predictor(model, dataset), labelled_batches(dataset.val), dataset.val_rows),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.answering import named_experiment
+from ignite_recipes.cli.compare_many import compare_many
 from ignite_recipes.cli.listing import columns
 from ignite_recipes.cli.options import add_runs_dir, new_parser, parse_settings
 from ignite_recipes.cli.result import Result
@@ -15,6 +16,7 @@ from ignite_recipes.experiments.differences import differences
 from ignite_recipes.experiments.labels import folder_labels
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
+from ignite_recipes.experiments.members import is_group
 from ignite_recipes.experiments.summary import Best, Summary, best_epoch, summarize
 from ignite_recipes.files import replace_file
 
@@ -58,6 +60,8 @@ def main(argv: Sequence[str]) -> Result:
     if output is not None and output.suffix not in _PICTURES:
         raise ValueError(f"--output must end in {', '.join(_PICTURES)}; got {settings['output']!r}")
     managers = _chosen(settings)
+    if any(is_group(one.experiment_dir) for one in managers.values()):
+        return compare_many(managers, settings, output)
     found = {label: summarize(manager) for label, manager in managers.items()}
     best = _best(found, settings["metric"], settings["mode"])
     facts = _facts(found, best)
@@ -82,7 +86,7 @@ def _chosen(settings: dict[str, Any]) -> dict[str, ExperimentManager]:
         others = [ExperimentManager(folder, resume_exp=name) for name in list_experiments(folder)]
         managers += [one for one in others if settings["tag"] is None or settings["tag"] in summarize(one).tags]
     managers = list({os.path.realpath(one.experiment_dir): one for one in managers}.values())
-    if len(managers) < 2:
+    if len(managers) < 2 and not any(is_group(one.experiment_dir) for one in managers):
         had = ", ".join(one.experiment_dir for one in managers) or "none"
         raise ValueError(f"compare must have two experiments at least; got {had}: see ignite-recipes list")
     return dict(zip(folder_labels([one.experiment_dir for one in managers]), managers, strict=True))

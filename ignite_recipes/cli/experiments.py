@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.cli.attachments import stop_at
 from ignite_recipes.cli.config_files import check_config_files
+from ignite_recipes.cli.many import asks_for_many, train_many_runs
 from ignite_recipes.cli.options import add_options, add_runs_dir, new_parser, parse_settings, speak_of_options
 from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.settings import as_config, open_new, own_settings, reopen
@@ -55,6 +56,23 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
     options.add_argument("--tag", type=str | None, help="words to find it by, with commas: --tag small,first")
     options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
     options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
+    options.add_argument("--split-seed", type=int | None, help="of the split alone; by default --seed is of both")
+    options.add_argument(
+        "--seeds", type=int | str | None, help="train with so many seeds, or with these: --seeds 8, --seeds 1,2,5"
+    )
+    options.add_argument(
+        "--sweep",
+        type=list[str],
+        default=[],
+        help="train with each of these values, and several sweeps in all combinations: --sweep learning_rate=1e-4,1e-3",
+    )
+    options.add_argument(
+        "--folds", type=int | None, help="cross-validation: cut the data into so many parts, and validate on each"
+    )
+    options.add_argument(
+        "--refit", type=bool, default=False, help="with --folds: at the end train the best setting on all the data"
+    )
+    options.add_argument("--fold", type=int | None, help=SUPPRESS)  # of a member
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
     add_options(options, recipe, ["save_every_iterations", *command_options(recipe)])
     options.add_argument(
@@ -99,6 +117,8 @@ def run_experiment(
         return as_config(command, parser, argv, settings)
     join_ranks(as_device(settings["device"]))
     is_new = settings["resume"] is None
+    if asks_for_many(settings, parser):
+        return train_many_runs(command, parser, argv, settings, load, train)
     if is_new:
         experiment, settings, data = open_new(command, parser, argv, settings, load)
     else:

@@ -1,7 +1,9 @@
 """``ignite-recipes list``: what there is: recipes, models, data sets, and experiments with their best results."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -10,7 +12,9 @@ from ignite_recipes.cli.options import add_runs_dir, new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import DatasetRegistry
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
+from ignite_recipes.experiments.members import is_group
 from ignite_recipes.experiments.summary import Best, Summary, summarize
+from ignite_recipes.many import Runs
 from ignite_recipes.models import ModelRegistry
 
 __all__ = ["HELP", "columns", "main", "parser"]
@@ -38,10 +42,18 @@ def main(argv: Sequence[str]) -> Result:
         found = [summary for summary in found if tag in summary.tags]
     facts = {"recipes": RECIPES, "models": ModelRegistry.names(), "data_sets": DatasetRegistry.names()}
     lines = [f"{name.replace('_', ' '):<12} {', '.join(values)}" for name, values in facts.items()]
-    table = columns([("experiment", "recipe", "epochs", "best", ""), *map(_row, found)]) if found else []
+    many = {one.experiment: Runs(one.path) for one in found if is_group(one.path)}
+    rows = [_row(one) if one.experiment not in many else _row_of_many(one, many[one.experiment]) for one in found]
+    table = columns([("experiment", "recipe", "epochs", "best", ""), *rows]) if found else []
     nothing = f"none in {folder!r} yet" if tag is None else f"none in {folder!r} has the tag {tag!r}"
     shown = ["", *table] if table else [f"experiments  {nothing}"]
-    return Result("\n".join([*lines, *shown]), {**facts, "experiments": [summary.facts() for summary in found]})
+    experiments = [_facts(one, many.get(one.experiment)) for one in found]
+    return Result("\n".join([*lines, *shown]), {**facts, "experiments": experiments})
+
+
+def _facts(summary: Summary, runs: Runs | None) -> dict[str, Any]:
+    members = {} if runs is None else {"members": len(runs.members), "members_ended": len(runs.finished)}
+    return {**summary.facts(), **members}
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -54,20 +66,37 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def _row_of_many(summary: Summary, runs: Runs) -> tuple[str, str, str, str, str]:
+    best = "-"
+    with suppress(ValueError):  # nothing has ended, or nothing is finite
+        label, metric = runs.best_setting, runs.metric
+        row = next(row for row in runs.table(metric).iter_rows(named=True) if row["setting"] == label)
+        best = f"{metric} {row['mean']:.5g}{f' by {label}' if runs.sweep else ''}"
+    return (
+        summary.experiment,
+        str(summary.settings.get("recipe", runs.recipe)),
+        f"{len(runs.finished)}/{len(runs.members)} runs",
+        best,
+        _notes(summary, []),
+    )
+
+
 def _row(summary: Summary) -> tuple[str, str, str, str, str]:
     settings, best, trained = summary.settings, summary.best, summary.epochs_trained
     notes = [f"forked from {source}"] if (source := settings.get("forked_from")) else []
-    if summary.name is not None:
-        notes.insert(0, summary.name)
-    if summary.tags:
-        notes.append(f"[{', '.join(summary.tags)}]")
     return (
         summary.experiment,
         str(settings.get("recipe", "?")),
         f"{'?' if trained is None else trained}/{settings.get('epochs', '?')}",
         "?" if summary.log is None else "-" if best is None else f"{best}{_accuracy(summary, best)}",
-        "; ".join([*notes, *summary.notes]),
+        _notes(summary, notes),
     )
+
+
+def _notes(summary: Summary, others: Sequence[str]) -> str:
+    names = [] if summary.name is None else [summary.name]
+    tags = [f"[{', '.join(summary.tags)}]"] if summary.tags else []
+    return "; ".join([*names, *others, *tags, *summary.notes])
 
 
 def _accuracy(summary: Summary, best: Best) -> str:

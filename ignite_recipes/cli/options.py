@@ -140,11 +140,12 @@ def parse_settings(
     """The settings that the arguments and their ``--config`` file make, over ``defaults``."""
     parser.set_defaults(dict(defaults or {}))
     words = _with_values(parser, [_with_hyphens(word) for word in _with_home(argv)])
+    words = [_repeatable(word) for word in words]
     words = _files_first(parser, words)
     try:
         settings = parser.parse_args(words).as_dict()
     except ArgumentError as error:
-        raise with_answer(parser, words, error) from error
+        raise with_answer(parser, [word.replace("--sweep+", "--sweep", 1) for word in words], error) from error
     _check_lists(parser, settings)
     for name in ("config", "json", "quiet"):
         settings.pop(name)
@@ -224,6 +225,12 @@ def _files_first(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
             taken -= 1
         others.append(word)
     return first + others
+
+
+def _repeatable(word: str) -> str:
+    """``--sweep a=1 --sweep b=2`` adds to a list, which the parser calls ``--sweep+``."""
+    name, equals, value = word.partition("=")
+    return f"--sweep+{equals}{value}" if name == "--sweep" else word
 
 
 def _with_hyphens(word: str) -> str:

@@ -1,14 +1,16 @@
 """``ignite-recipes report``: one HTML page on a trained experiment."""
 
+import os
 from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.answers.inputs import read_inputs
-from ignite_recipes.answers.reporting import write_report
-from ignite_recipes.cli.answering import answer_parser, trained_experiment
+from ignite_recipes.answers.reporting import report_on_many, write_report
+from ignite_recipes.cli.answering import answer_parser, named_experiment, trained_experiment
 from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.cli.result import Result
+from ignite_recipes.experiments.members import is_group
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -37,6 +39,13 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str]) -> Result:
     """Write the page; where it is, as one line."""
     settings = parse_settings(parser(), argv)
+    experiment = named_experiment(settings)
+    if is_group(experiment.experiment_dir) and settings["file"] is None:
+        path = report_on_many(experiment, settings["output"])
+        name = os.path.basename(experiment.experiment_dir)
+        return Result(
+            f"The report on the runs of {name} is in {path}: open it in a browser", {"experiment": name, "report": path}
+        )
     trained = trained_experiment(settings)
     inputs = None if settings["file"] is None else read_inputs(trained, settings["file"])
     path = write_report(trained, inputs, settings["output"])

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ignite_recipes.arguments import as_text
@@ -17,10 +17,12 @@ class Result(NamedTuple):
     Attributes:
         text: to be read; of a training its last line.
         facts: the same for scripts, by name: what ``--json`` prints.
+        predictions: makes a frame of what was predicted of each row to validate on; None where there are no such rows.
     """
 
     text: str
     facts: Mapping[str, Any]
+    predictions: Callable[[], Any] | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -12,14 +12,17 @@ from ignite_recipes.cli.config_files import names_runs_dir
 from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.members import is_group, members_folder, outer_folder
 from ignite_recipes.recipes.checks import AUTO
 
 __all__ = ["as_config", "open_new", "own_settings", "reopen"]
 
 # Where the experiment is, and what to do with it; no settings of it.
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration", "print_config")
+_OF_MANY = ("seeds", "sweep", "folds", "fold", "refit")  # which are kept where there is something to say
 _NOT_INHERITED = ("name",)  # it tells experiments apart
 _FREE_ON_RESUME = ("epochs", "name", "tag", "device", "module", "data_root", "stretch_schedule")
+_FREE_OF_MANY = ("seeds", "sweep", "refit")  # members may be added
 
 
 def open_new(
@@ -36,7 +39,12 @@ def open_new(
         return ExperimentManager(given["runs_dir"], settings=own_settings(settings)), settings, data
     source_dir, name = _place(given, "fork")
     # A fork of runs/exp5 stands next to it, unless --runs-dir says where.
-    folder = given["runs_dir"] if names_runs_dir(argv) else source_dir
+    folder = given["runs_dir"] if names_runs_dir(argv) else outer_folder(source_dir)
+    if is_group(Path(source_dir, name)):
+        raise ValueError(
+            f"--fork takes the weights of one run, and {name} holds many: fork one of its members, --fork "
+            f"{members_folder(Path(source_dir, name))}/NAME"
+        )
     fork = ExperimentManager(folder, fork_exp=name, fork_dir=source_dir, settings=own_settings(settings))
     return fork, {**settings, "forked_from": fork.settings()["forked_from"]}, data
 
@@ -58,7 +66,11 @@ def reopen(
     settings = parse_settings(parser, argv, own)
     if settings.get("precision") == AUTO:
         settings["precision"] = own.get("precision")  # which was found when the run began
-    changed = [name for name, value in own.items() if settings[name] != value and name not in _FREE_ON_RESUME]
+    free = (*_FREE_ON_RESUME, *_FREE_OF_MANY) if is_group(experiment.experiment_dir) else _FREE_ON_RESUME
+    before = {**dict.fromkeys(_OF_MANY), **own}
+    changed = [
+        name for name, value in before.items() if (settings[name] or None) != (value or None) and name not in free
+    ]
     if changed:
         raise ValueError(
             f"--resume continues with the experiment's own settings; {', '.join(changed)} cannot be changed. "
@@ -141,4 +153,5 @@ def _of_whom(recipe: Any, command: str, experiment: ExperimentManager) -> str:
 
 def own_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Those that an experiment keeps: not where it is, nor what to do with it."""
-    return {name: value for name, value in settings.items() if name not in _OF_THE_COMMAND}
+    unused = [name for name in _OF_MANY if not settings.get(name)]
+    return {name: value for name, value in settings.items() if name not in (*_OF_THE_COMMAND, *unused)}

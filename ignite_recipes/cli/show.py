@@ -10,10 +10,15 @@ from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.answering import named_experiment, named_parser
 from ignite_recipes.cli.listing import columns
+from ignite_recipes.cli.many_lines import member_lines, table_lines
 from ignite_recipes.cli.options import parse_settings
 from ignite_recipes.cli.result import Result
+from ignite_recipes.experiments.labels import name_of, tags_of
+from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.members import is_group
 from ignite_recipes.experiments.provenance import read_provenance
 from ignite_recipes.experiments.summary import Summary, summarize
+from ignite_recipes.many import Runs
 
 __all__ = ["HELP", "main", "parser"]
 
@@ -28,6 +33,8 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str]) -> Result:
     """What is known of it, a line each."""
     experiment = named_experiment(parse_settings(parser(), argv))
+    if is_group(experiment.experiment_dir):
+        return _many(experiment)
     summary = summarize(experiment)
     best = summary.best
     measured = {} if best is None else summary.at(best.epoch)
@@ -47,6 +54,29 @@ def main(argv: Sequence[str]) -> Result:
         _part("files", {name: _size(size) for name, size in files.items()}),
     ]
     return Result("\n\n".join(part for part in parts if part), facts)
+
+
+def _many(experiment: ExperimentManager) -> Result:
+    """An experiment of many runs."""
+    runs, settings = Runs(experiment), experiment.settings()
+    starts, files = read_provenance(experiment.experiment_dir), _files(Path(experiment.experiment_dir), deep=False)
+    known = {
+        "experiment": experiment.experiment_dir,
+        "name": name_of(settings),
+        "tags": ", ".join(tags_of(settings)) or None,
+        "recipe": runs.recipe,
+        "members": f"{len(runs.finished)} of {len(runs.members)} ended",
+    }
+    parts = [
+        _part("", {name: value for name, value in known.items() if value is not None}),
+        *(["\n".join(table_lines(runs))] if runs.finished else []),
+        "\n".join(member_lines(runs)),
+        _part("settings", settings),
+        *[_part("started" if number == 0 else "resumed", _start(start)) for number, start in enumerate(starts)],
+        _part("files", {name: _size(size) for name, size in files.items()}),
+    ]
+    facts = {"name": name_of(settings), "tags": tags_of(settings), **runs.facts()}
+    return Result("\n\n".join(parts), {**facts, "settings": settings, "starts": starts, "files": files})
 
 
 def _reached(summary: Summary) -> dict[str, Any]:
@@ -84,9 +114,10 @@ def _part(title: str, values: Mapping[str, Any]) -> str:
     return "\n".join([*([title] if title else []), *columns(rows)]) if rows else ""
 
 
-def _files(folder: Path) -> dict[str, int]:
+def _files(folder: Path, *, deep: bool = True) -> dict[str, int]:
     """The sizes of an experiment's files, in bytes."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    paths = folder.rglob("*") if deep else folder.glob("*")
+    found = sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
     return {os.fspath(path.relative_to(folder)): path.stat().st_size for path in found}
 
 

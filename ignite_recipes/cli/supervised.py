@@ -1,7 +1,8 @@
 """``ignite-recipes supervised``: train a network on a table of yours, or a classifier of the digits."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from jsonargparse import ArgumentParser
 from torch.utils.data import TensorDataset
@@ -15,6 +16,7 @@ from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.tables import add_table_options, check_table_options, train_table
 from ignite_recipes.data import create_dataloaders
 from ignite_recipes.loading.randomness import set_seed
+from ignite_recipes.many.predictions import predict_batches
 from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.recipes import train_model_advanced
@@ -35,6 +37,8 @@ _PASSED = [
 ]
 _NETWORK = ["hidden_dimension", "num_layers", "dropout_rate"]
 _BATCH_SIZE = 128  # of the digits
+
+Digits: TypeAlias = tuple[TensorDataset, TensorDataset, Any]
 
 
 def parser() -> ArgumentParser:
@@ -64,13 +68,13 @@ def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
     return run("supervised", parser(), argv, _load, _train)
 
 
-def _load(settings: dict[str, Any]) -> tuple[TensorDataset, TensorDataset] | None:
-    """The digits to train on and those to validate on; None for a table, read later."""
+def _load(settings: dict[str, Any]) -> Digits | None:
+    """The digits to train on, those to validate on and their rows; None for a table, read later."""
     check_table_options(settings)
     return None if settings["file"] is not None else digits_sides(settings)
 
 
-def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[TensorDataset, TensorDataset] | None) -> Result:
+def _train(run: ExperimentRun, settings: dict[str, Any], data: Digits | None) -> Result:
     arguments = {
         "epochs": settings["epochs"],
         "device": settings["device"],
@@ -82,7 +86,7 @@ def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[TensorDatas
     network = {name: settings[name] for name in _NETWORK}
     if data is None:
         return train_table(run, settings, {**arguments, **network})
-    train, val = data
+    train, val, rows = data
     labels = val.tensors[1]
     batch_size = _BATCH_SIZE if settings["batch_size"] is None else settings["batch_size"]
     train_loader, val_loader = create_dataloaders(train, val, batch_size, settings["num_workers"])
@@ -91,7 +95,8 @@ def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[TensorDatas
     result = train_model_advanced(model, train_loader, val_loader, **arguments)
     history, epoch = result["history"], result["best_epoch"]
     require_best(run, settings, epoch)
-    run.write_model(lambda: ArrayPredictor(model, class_names=DIGITS, input_shape=[64]), epoch)
+    predictor = ArrayPredictor(model, class_names=DIGITS, input_shape=[64])
+    run.write_model(lambda: predictor, epoch)
     accuracy, guess = history["val_accuracy"][epoch - 1], 100 * labels.bincount().max().item() / len(labels)
     verdict = "better" if accuracy > guess else "no better"
     early = " (stopped early)" if result["stopped_early"] else ""
@@ -101,4 +106,5 @@ def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[TensorDatas
         f"the {guess:.2f}% of always guessing the most frequent class; curves and checkpoints are in "
         f"{run.make().experiment_dir}",
         {**reached(result, result["epochs_trained"]), "baseline": {"accuracy": guess}, "is_better": accuracy > guess},
+        partial(predict_batches, predictor, [val.tensors], rows),
     )

@@ -61,7 +61,8 @@ def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[st
         settings: of the command.
         arguments: of the recipe, which every supervised training has.
     """
-    of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers")}
+    of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers", "split_seed")}
+    of_table["fold"] = None if settings["fold"] is None else (settings["fold"], settings["folds"])
     result = train_on_table(settings["file"], **of_table, **arguments)
     require_best(run, settings, result["best_epoch"])
     run.write_model(lambda: result["predictor"], result["best_epoch"])
@@ -88,4 +89,5 @@ def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[st
             "baseline": baseline,
             "is_better": is_better,
         },
+        lambda: result["val_predictions"],
     )

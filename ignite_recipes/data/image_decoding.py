@@ -13,7 +13,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["BrokenImageError", "Header", "ImagesOnDisk", "decode", "read_headers"]
+__all__ = ["BrokenImageError", "Header", "ImagesOnDisk", "decode", "join_images", "read_headers"]
 
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _TURNED = (5, 6, 7, 8)  # of the EXIF tag that says how a camera was held: width and height change places
@@ -123,6 +123,11 @@ class ImagesOnDisk:
     def __len__(self) -> int:
         return len(self._paths)
 
+    def __getitem__(self, rows: Any) -> "ImagesOnDisk":
+        """Those of these rows, (M,)."""
+        _, channels, height, width = self.shape
+        return ImagesOnDisk([Path(self._paths[row]) for row in rows], (channels, height, width))
+
     def take(self, indices: Iterable[int]) -> Tensor:
         """The images of one batch, (B, C, H, W)."""
         _, channels, height, width = self.shape
@@ -138,6 +143,16 @@ class ImagesOnDisk:
 
         _in_threads(fill, range(len(self)))
         return images
+
+
+def join_images(first: Tensor | ImagesOnDisk, second: Tensor | ImagesOnDisk) -> Tensor | ImagesOnDisk:
+    """All images of two parts, of the first one first."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    if isinstance(first, ImagesOnDisk) and isinstance(second, ImagesOnDisk):
+        _, channels, height, width = first.shape
+        return ImagesOnDisk([Path(path) for path in first._paths + second._paths], (channels, height, width))
+    raise TypeError("both parts of the images must be in memory, or both on disk")
 
 
 def _in_threads(function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.digits import load_digits_matrix
-from ignite_recipes.data.image_decoding import ImagesOnDisk
+from ignite_recipes.data.folds import fold_rows
+from ignite_recipes.data.image_decoding import ImagesOnDisk, join_images
 from ignite_recipes.data.loaders import create_dataloader
 from ignite_recipes.data.transforms import EachImage, Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
@@ -111,6 +113,8 @@ class BaseDataset:
 
     Attributes:
         decisions: what was decided about the data, in a line each.
+        val_rows: (M,), the numbers by which the images to validate on are known: from 0, or of all images if these were
+            divided into folds.
 
     Raises:
         TypeError, ValueError: if images, labels and classes do not go together, or the transform is none.
@@ -142,6 +146,7 @@ class BaseDataset:
         self.train = ImageDataset(train_images, train_labels, transform, seed)
         self.val = ImageDataset(val_images, val_labels, val_transform, seed)
         self.name = name
+        self.val_rows = np.arange(len(self.val))
         self.decisions: list[str] = []
         self.class_names = None if class_names is None else list(class_names)
         if self.class_names is not None and num_classes is None:
@@ -179,6 +184,25 @@ class BaseDataset:
             create_dataloader(self.train, batch_size, num_workers, pin_memory, shuffle=True),
             create_dataloader(self.val, batch_size, num_workers, pin_memory, shuffle=False),
         )
+
+    def cut_fold(self, fold: int, folds: int, seed: int = 0) -> None:
+        """Divide all images, of both parts, into folds, each with its share of every class; validate on one of them.
+
+        Args:
+            fold: its number, from 1.
+            folds: how many there are.
+            seed: of the division.
+
+        Raises:
+            ValueError: if there are fewer images than folds.
+        """
+        labels = torch.cat([self.train.labels, self.val.labels])
+        images = join_images(self.train.images, self.val.images)
+        sides = fold_rows(len(labels), folds, seed, labels=labels.numpy())[fold - 1]
+        for part, rows in zip((self.train, self.val), sides, strict=True):
+            part.images, part.labels = images[rows], labels[rows]
+            part.reapply_transforms(part.epoch)
+        self.val_rows = sides[1]
 
     def reapply_transforms(self, epoch: int) -> None:
         """Transform the training images again, from the next time that a loader is iterated over.

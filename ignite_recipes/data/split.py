@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.arguments import shown
+from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.frames import as_pandas, frame_rows, is_frame
 from ignite_recipes.data.rows import RowDataset
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from ignite_recipes.data.rows import Rows
 
-__all__ = ["CHECKLIST", "GROUP", "split_train_val"]
+__all__ = ["CHECKLIST", "GROUP", "split_fold", "split_train_val"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +62,28 @@ def split_train_val(
     >>> torch.equal(torch.eye(10)[val.indices], val.rows)
     True
     """
-    data: Any = matrix
-    if is_frame(data):
-        dataset, groups = frame_rows(data, species), _group_numbers(as_pandas(data))
-    else:
-        dataset = RowDataset(data, species)
-        groups = np.arange(len(dataset))
+    dataset, groups = _rows_and_groups(matrix, species)
     is_val = _draw_groups(groups, _wanted_rows(val_size, len(dataset)), random_seed)
-    sides = (np.flatnonzero(~is_val), np.flatnonzero(is_val))
+    return _sides(dataset, np.flatnonzero(~is_val), np.flatnonzero(is_val))
+
+
+def split_fold(
+    matrix: "pd.DataFrame | Rows", species: Sequence[str] | None, fold: int, folds: int, seed: int
+) -> tuple[RowDataset, RowDataset]:
+    """The rows of a fold, from 1, to train on and those to validate on; groups are kept together as for a split."""
+    dataset, groups = _rows_and_groups(matrix, species)
+    are_alone = len(np.unique(groups)) == len(groups)
+    return _sides(dataset, *fold_rows(len(dataset), folds, seed, groups=None if are_alone else groups)[fold - 1])
+
+
+def _rows_and_groups(matrix: Any, species: Sequence[str] | None) -> tuple[RowDataset, NDArray[np.int64]]:
+    if is_frame(matrix):
+        return frame_rows(matrix, species), _group_numbers(as_pandas(matrix))
+    dataset = RowDataset(matrix, species)
+    return dataset, np.arange(len(dataset))
+
+
+def _sides(dataset: RowDataset, *sides: NDArray[np.int64]) -> tuple[RowDataset, RowDataset]:
     train, val = (RowDataset(dataset.rows[rows], dataset.feature_names, rows) for rows in sides)
     return train, val
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["split_rows"]
+__all__ = ["quietly", "split_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def _by_group(groups: NDArray[Any], labels: NDArray[Any] | None, wanted: int, se
     parts = min(max(2, round(num_rows / wanted)), found)
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     labels = np.zeros(num_rows, np.int64) if labels is None else labels
-    val = _quietly(lambda: next(folds.split(np.zeros((num_rows, 1)), labels, groups)))[1]
+    val = quietly(lambda: next(folds.split(np.zeros((num_rows, 1)), labels, groups)))[1]
     is_val = np.zeros(num_rows, dtype=bool)
     is_val[val] = True
     return is_val
@@ -103,7 +103,7 @@ def _at_random(num_rows: int, labels: NDArray[Any] | None, wanted: int, seed: in
     return is_val
 
 
-def _quietly(function: Any) -> Any:
+def quietly(function: Any) -> Any:
     """A class with fewer rows than there are folds is no mistake here: one fold is used."""
     import warnings
 

@@ -105,6 +105,12 @@ class TableTarget:
             raise ValueError(f"target {self.name!r} must hold the classes of training, {self.classes}; got {unknown}")
         return torch.tensor([number_of[value] for value in values])
 
+    def true_values(self, column: "pl.Series") -> "pl.Series":
+        """The values of the target as predictions have them: numbers, or classes."""
+        import polars as pl
+
+        return pl.Series("truth", _numbers(column)) if self.task == REGRESSION else _plain(column).alias("truth")
+
     def decode(self, outputs: Tensor) -> "dict[str, pl.Series]":
         """What outputs of the network (N, num_outputs) say: ``prediction``, and of classes ``p_<class>`` each."""
         import polars as pl

@@ -229,6 +229,13 @@ def split_series(
     if not 0 < val_size < 1:
         raise ValueError(f"val_size must be a part of the samples, in (0, 1); got {shown(val_size)}")
     num_train = len(series.context) - round(val_size * len(series.context))
+    return split_series_at(series, len_source, len_target, deadband, num_train)
+
+
+def split_series_at(
+    series: TrafficSeries, len_source: int, len_target: int, deadband: float | None, num_train: int
+) -> tuple[TrafficArrays, TrafficArrays, Limits]:
+    """The same, with the number of samples to train on."""
     limits = learn_limits(series.context[: max(num_train, 1)])
     scaled, flags = series.scaled(limits, deadband)
     return *split_in_time(scaled, flags, len_source, len_target, num_train), limits

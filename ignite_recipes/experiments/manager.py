@@ -1,5 +1,6 @@
 """Folders for experiments: runs/exp1, runs/exp2, ..., each with its settings and its results."""
 
+import errno
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from ignite_recipes.experiments.labels import with_label
 from ignite_recipes.files import flush_folder, lock_file, replace_file
 from ignite_recipes.turns import current_run
 
-__all__ = ["ExperimentBusyError", "ExperimentManager", "list_experiments"]
+__all__ = ["ExperimentBusyError", "ExperimentManager", "copy_experiment", "list_experiments"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class ExperimentManager:
         settings: of a new experiment; they go before those of the one that is forked. Written to
             ``config.yaml``, complete before the folder appears.
         fork_dir: the folder of the experiment that is forked, if it is another one than ``base_dir``.
+        new_exp: the name of the new experiment's folder, in place of the next number.
 
     Attributes:
         experiment_dir, checkpoints_dir, log_file, plot_file, config_file: paths in it, as strings.
@@ -64,6 +66,7 @@ class ExperimentManager:
     Raises:
         ValueError: for a name that leaves ``base_dir``, for both names at once, or if the settings to fork
             are damaged.
+        FileExistsError: if there is an experiment ``new_exp`` already.
         FileNotFoundError: if there is no such experiment to resume or to fork.
         CheckpointError: if the experiment to fork has checkpoints, and none is sound.
 
@@ -83,11 +86,14 @@ class ExperimentManager:
         *,
         settings: Mapping[str, Any] | None = None,
         fork_dir: str | os.PathLike[str] | None = None,
+        new_exp: str | None = None,
     ) -> None:
         join_ranks(get_device())  # one folder for all of them
         base = Path(base_dir).expanduser()
         if resume_exp is not None and fork_exp is not None:
             raise ValueError(f"resume_exp or fork_exp, not both; got {resume_exp!r} and {fork_exp!r}")
+        if new_exp is not None:
+            _check_folder(new_exp)
         if resume_exp is not None:
             folder = _find(base, resume_exp)
         elif fork_exp is not None:
@@ -98,9 +104,9 @@ class ExperimentManager:
             weights = best_weights(source / "checkpoints")
             if weights is None:
                 logger.warning("%s has no checkpoint yet: its fork begins with weights of its own", source)
-            folder = on_rank_zero(lambda: _create(base, merged, weights))
+            folder = on_rank_zero(lambda: _create(base, merged, weights, new_exp))
         else:
-            folder = on_rank_zero(lambda: _create(base, settings or {}))
+            folder = on_rank_zero(lambda: _create(base, settings or {}, None, new_exp))
         self.resume_exp, self.fork_exp = resume_exp, fork_exp
         self.experiment_dir = str(folder)
         self.checkpoints_dir = str(folder / "checkpoints")
@@ -227,8 +233,8 @@ def _write_settings(config_file: Path, settings: Mapping[str, Any]) -> None:
     replace_file(config_file, lambda file: file.write(text.encode()))
 
 
-def _create(base: Path, settings: Mapping[str, Any], weights: Path | None = None) -> Path:
-    """Make the folder aside, complete, and rename it to the first free number above all that are there."""
+def _create(base: Path, settings: Mapping[str, Any], weights: Path | None, name: str | None) -> Path:
+    """Make the folder aside, complete, and rename it to ``name``, or to the first free number above all there are."""
     base.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".new-", dir=base))
     try:
@@ -237,6 +243,21 @@ def _create(base: Path, settings: Mapping[str, Any], weights: Path | None = None
         if weights is not None:
             _link_or_copy(weights, aside / "initial_weights.pt")
         aside.chmod(0o755)
+        target = _take_number(base, aside) if name is None else _take_name(base / name, aside)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    flush_folder(base)
+    return target
+
+
+def copy_experiment(source: str | os.PathLike[str], base_dir: str | os.PathLike[str]) -> Path:
+    """A copy of an experiment with all its files, under the next number in ``base_dir``; it appears as a whole."""
+    base = Path(base_dir).expanduser()
+    base.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".new-", dir=base))
+    try:
+        shutil.copytree(source, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
         target = _take_number(base, aside)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -256,9 +277,19 @@ def _take_number(base: Path, aside: Path) -> Path:
                 raise
 
 
-def _find(base: Path, name: str) -> Path:
+def _take_name(target: Path, aside: Path) -> Path:
+    if target.exists():  # an empty folder would be replaced by the rename
+        raise FileExistsError(errno.EEXIST, "there is an experiment already", str(target))
+    return aside.rename(target)
+
+
+def _check_folder(name: str) -> None:
     if name.startswith(".") or "\0" in name or not name or Path(name).name != name:
         raise ValueError(f"an experiment is named like exp5, without a path; got {name!r}")
+
+
+def _find(base: Path, name: str) -> Path:
+    _check_folder(name)
     folder = base / name
     if not os.path.isdir(folder) and (labelled := with_label(_all_settings(base), name, base)) is not None:
         return base / labelled

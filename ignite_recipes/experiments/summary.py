@@ -9,13 +9,17 @@ from ignite_recipes.experiments.labels import name_of, tags_of
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager
 
-__all__ = ["MODES", "Best", "Summary", "best_epoch", "summarize"]
+__all__ = ["MODES", "Best", "Summary", "best_epoch", "mode_of", "summarize"]
 
 MODES = {"val_accuracy": "max", "val_loss": "min", "train_accuracy": "max", "train_loss": "min"}
 """What the recipes measure and which end of it is best, the most telling first."""
 
-_BY_LOSS = ("supervised", "traffic", "vae")
-"""The recipes whose best weights are, without a monitor, those of the lowest validation loss; else accuracy decides."""
+_BY_LOSS = (
+    *("supervised", "traffic", "vae"),
+    *("train_model_advanced", "train_on_table", "trainModel", "train_variational_autoencoder"),
+)
+"""The recipes, of the command and in Python, whose best weights are those of the lowest validation loss, if nobody says
+otherwise; else accuracy decides."""
 
 
 class Best(NamedTuple):
@@ -117,11 +121,11 @@ def best_epoch(log: Mapping[str, list[float]], settings: Mapping[str, Any]) -> B
     Best(metric='val_loss', mode='min', value=0.25, epoch=2)
     """
     monitor = settings.get("monitor")
-    decides = (
-        monitor if isinstance(monitor, str) else "val_loss" if settings.get("recipe") in _BY_LOSS else "val_accuracy"
-    )
-    for metric in dict.fromkeys([decides, *MODES]):
-        mode = (settings.get("mode") if metric == monitor else None) or _mode(metric)
+    decides = [monitor] if isinstance(monitor, str) else []
+    if settings.get("recipe") in _BY_LOSS:
+        decides += ["val_loss", "train_loss"]
+    for metric in dict.fromkeys([*decides, *MODES]):
+        mode = (settings.get("mode") if metric == monitor else None) or mode_of(metric)
         pairs = zip(log.get(metric, []), log.get("epoch", []), strict=False)
         known = [(value, int(epoch)) for value, epoch in pairs if math.isfinite(value)]
         if mode in ("min", "max") and known:
@@ -131,7 +135,7 @@ def best_epoch(log: Mapping[str, list[float]], settings: Mapping[str, Any]) -> B
     return None
 
 
-def _mode(metric: str) -> str | None:
+def mode_of(metric: str) -> str | None:
     """Which end of a metric is best, where that is known; the metrics are imported when one is asked for."""
     if metric in MODES:
         return MODES[metric]

@@ -2,7 +2,9 @@
 
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -13,7 +15,25 @@ from ignite_recipes.engine.blocks import with_numbers_only
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._host import host_of
 
-__all__ = ["ProgressBar", "print_line"]
+__all__ = ["ProgressBar", "print_line", "silence"]
+
+_is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Print no lines and show no bars in the block, in this thread only: what runs in it is one of many.
+
+    >>> with silence():
+    ...     print_line("not seen")
+    >>> print_line("seen")
+    seen
+    """
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
 
 
 class ProgressBar:
@@ -51,7 +71,7 @@ class ProgressBar:
 
     def attach(self, trainer: Engine) -> "ProgressBar":
         """Show the progress of ``trainer``."""
-        if rank():  # rank 0 does it for all
+        if rank() or _is_silent.get():  # rank 0 does it for all
             return self
         trainer.add_event_handler(Events.STARTED, self._open)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
@@ -107,7 +127,7 @@ def _is_notebook() -> bool:
 
 def print_line(line: str) -> None:
     """Print to standard output, once for all ranks, without tearing a bar that is being shown."""
-    if rank():
+    if rank() or _is_silent.get():
         return
     if "tqdm" not in sys.modules:
         print(line)  # noqa: T201  # what it is for

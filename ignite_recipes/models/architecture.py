@@ -10,6 +10,7 @@ from ignite_recipes.checkpoint.fit import misfits
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.images import ModelRegistry
+from ignite_recipes.models.mean_of_models import MeanOfModels
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.traffic import TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
@@ -21,6 +22,7 @@ _OURS: dict[str, Callable[..., nn.Module]] = {
     "traffic_predictor": TrafficPredictor,
     "variational_autoencoder": VariationalAutoencoder,
 }
+_MEAN = "mean_of_models"  # whose arguments are architectures again
 _LARGEST = {"degree": 100, "num_layers": 10_000}  # of whole numbers in a file; of all others:
 _LARGEST_SIZE = 1 << 24
 _PLAIN = (bool, int, float, str, type(None))
@@ -55,9 +57,29 @@ def make_architecture(architecture: Any, weights: Mapping[str, Tensor]) -> nn.Mo
         ValueError: if they are none of an architecture known here, or do not fit the weights. No memory is taken for
             a model that does not fit.
     """
+    _check(architecture)
+    with preserve_generators():
+        problems = misfits(_without_weights(architecture), weights)
+        if problems:
+            raise ValueError(f"its weights are not those of its architecture: {next(iter(problems.values()))}")
+        model = _make(architecture)
+    kinds = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    return model.to(kinds.pop()) if len(kinds) == 1 else model
+
+
+def _check(architecture: Any) -> None:
+    """Refuse what is none that is known here, or has an argument that is not plain or too large."""
     if not isinstance(architecture, dict) or not isinstance(architecture.get("arguments"), dict):
         raise ValueError(f"an architecture must be a name and arguments; got {architecture!r:.80}")
     name, arguments = architecture.get("name"), architecture["arguments"]
+    if name == _MEAN:
+        if not isinstance(arguments.get("models"), list) or not isinstance(arguments.get("of_classes"), bool):
+            raise ValueError(
+                f"an ensemble must have models, and say whether they are of classes; got {arguments!r:.80}"
+            )
+        for one in arguments["models"]:
+            _check(one)
+        return
     if name not in _OURS and name not in ModelRegistry:
         known = ", ".join([*_OURS, *ModelRegistry.names()])
         raise ValueError(
@@ -68,13 +90,6 @@ def make_architecture(architecture: Any, weights: Mapping[str, Tensor]) -> nn.Mo
         numbers = value if isinstance(value, (list, tuple)) else [value]
         if not _is_plain(value) or any(isinstance(x, (int, float)) and not abs(x) <= largest for x in numbers):
             raise ValueError(f"its argument {key!r:.80} must be a plain value of at most {largest}; got {value!r:.80}")
-    with preserve_generators():
-        problems = misfits(_without_weights(architecture), weights)
-        if problems:
-            raise ValueError(f"its weights are not those of its architecture: {next(iter(problems.values()))}")
-        model = _make(architecture)
-    kinds = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
-    return model.to(kinds.pop()) if len(kinds) == 1 else model
 
 
 def _named(model: nn.Module) -> dict[str, Any] | None:
@@ -86,6 +101,10 @@ def _named(model: nn.Module) -> dict[str, Any] | None:
     if type(model) is VariationalAutoencoder:
         names = ("input_dimension", "latent_dimension", "hidden_dimension")
         return {"name": "variational_autoencoder", "arguments": {name: getattr(model, name) for name in names}}
+    if type(model) is MeanOfModels:
+        models = [architecture_of(one) for one in model.models]
+        arguments = {"models": models, "of_classes": model.of_classes}
+        return None if None in models else {"name": _MEAN, "arguments": arguments}
     if type(model) is TrafficPredictor:
         return {"name": "traffic_predictor", "arguments": _of_traffic(model)}
     layers: Any = list(model) if type(model) is nn.Sequential else []
@@ -114,6 +133,8 @@ def _of_traffic(model: Any) -> dict[str, Any]:
 
 def _make(architecture: Mapping[str, Any]) -> nn.Module:
     name, arguments = architecture["name"], architecture["arguments"]
+    if name == _MEAN:
+        return MeanOfModels([_make(one) for one in arguments["models"]], of_classes=arguments["of_classes"])
     return _OURS[name](**arguments) if name in _OURS else ModelRegistry.create(name, **arguments)
 
 

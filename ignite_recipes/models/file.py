@@ -6,7 +6,7 @@ texts of its metadata say the rest::
 
     ignite_recipes   JSON, an object with
                        "version"        1
-                       "kind"           what predicts: "table", "arrays", "vectors" or "windows"
+                       "kind"           what predicts: "table", "tables", "arrays", "vectors" or "windows"
                        "architecture"   {"name": ..., "arguments": {...}}, or null for a module of one's own
                        "class_names", "feature_names", "units"
                        "trained"        what it was trained on and how far, e.g. {"recipe": "vae", "epoch": 40}
@@ -37,6 +37,7 @@ from ignite_recipes.exchange.sharded import is_sharded
 from ignite_recipes.files import replace_file
 from ignite_recipes.models.architecture import architecture_of, make_architecture
 from ignite_recipes.models.array_predictor import ArrayPredictor
+from ignite_recipes.models.ensemble import TableEnsemble
 from ignite_recipes.models.table_predictor import TablePredictor
 from ignite_recipes.models.traffic import TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
@@ -94,7 +95,9 @@ class Predictor(Protocol):
         """A module of tensors only, an example of its inputs, and the names of what it returns."""
 
 
-_KINDS: dict[str, Any] = {each.kind: each for each in (TablePredictor, ArrayPredictor, VectorEmbedder, WindowPredictor)}
+_KINDS: dict[str, Any] = {
+    each.kind: each for each in (TablePredictor, TableEnsemble, ArrayPredictor, VectorEmbedder, WindowPredictor)
+}
 
 
 def save_model(

@@ -217,10 +217,11 @@ def report_epoch(
         print_line(text)
 
 
-def recorders(experiment: ExperimentManager, unit: str) -> list[Attachable]:
+def recorders(experiment: ExperimentManager, unit: str, *, draws: bool = True) -> list[Attachable]:
     """What writes an experiment's log, TensorBoard events and curves; ``unit`` is that of the losses."""
     log = TrainingLog(experiment.log_file)
-    return [log, TensorBoardLog(experiment.experiment_dir), Curves(experiment.plot_file, log.path, unit)]
+    curves = [Curves(experiment.plot_file, log.path, unit)] if draws else []
+    return [log, TensorBoardLog(experiment.experiment_dir), *curves]
 
 
 def attach_last(trainer: TrainingEngine, handlers: Sequence[Any], *savers: Attachable) -> None:

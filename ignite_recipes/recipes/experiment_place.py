@@ -9,7 +9,7 @@ from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from, refuse_results
 
-__all__ = ["Place", "find_place"]
+__all__ = ["Place", "existing_experiment", "find_place"]
 
 RUNS = "runs"
 
@@ -42,7 +42,7 @@ def find_place(given: Any, resume_from: str | os.PathLike[str] | None) -> Place:
     if isinstance(given, ExperimentManager):
         experiment = given
     elif isinstance(given, (str, os.PathLike)) and os.fspath(given) != "":
-        found = _existing(Path(given).expanduser(), resume_from)
+        found = existing_experiment(Path(given).expanduser(), resume_from)
         if found is None:
             return Place(None, os.fspath(given), resume_from)
         experiment = ExperimentManager(found.parent, resume_exp=found.name)
@@ -57,7 +57,7 @@ def find_place(given: Any, resume_from: str | os.PathLike[str] | None) -> Place:
     return Place(experiment, None, resume_from)
 
 
-def _existing(path: Path, resume_from: str | os.PathLike[str] | None) -> Path | None:
+def existing_experiment(path: Path, resume_from: str | os.PathLike[str] | None) -> Path | None:
     """The folder of the experiment that a path or a name means; None if a new one is to be made there."""
     in_runs = Path(RUNS, path)
     if len(path.parts) == 1 and not path.exists() and _is_experiment(in_runs):

@@ -44,6 +44,7 @@ class ExperimentRun:
         resume_from: a checkpoint, if it is continued.
         save_every: epochs between two checkpoints that are kept; None keeps the best and the latest.
         is_new: whether the experiment was made for this run, and is removed if it leaves no result.
+        draws: whether its curves are drawn when it ends.
 
     Attributes:
         experiment: None before it is made, and where the run is not kept.
@@ -58,7 +59,9 @@ class ExperimentRun:
         *,
         save_every: int | None = None,
         is_new: bool = False,
+        draws: bool = True,
     ) -> None:
+        self.draws = draws
         self.experiment, self.resume_from, self.save_every = experiment, resume_from, save_every
         self.best: BestCheckpoint | None = None
         self._folder, self._is_new, self._depth = folder, is_new, 0
@@ -158,7 +161,7 @@ class ExperimentRun:
 
     def recorders(self, unit: str) -> list[Attachable]:
         """What writes the experiment's settings, log, TensorBoard events and curves; ``unit`` is of the losses."""
-        return [_KeepSettings(self), *recorders(self.make(), unit)]
+        return [_KeepSettings(self), *recorders(self.make(), unit, draws=self.draws)]
 
     def savers(self, options: RunOptions, measuring: Measuring) -> list[Attachable]:
         """What saves the best epoch, those to be kept and the latest, also at a signal."""

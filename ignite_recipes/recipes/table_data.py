@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ignite_recipes.arguments import listed, shown
+from ignite_recipes.arguments import listed, shown, whole_number
+from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.preprocessing import TablePreprocessor
 from ignite_recipes.data.table_dates import date_format, read_dates
 from ignite_recipes.data.table_split import split_rows
@@ -24,7 +25,7 @@ from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["PreparedTable", "TableRows", "class_weighting", "prepare_table", "validation_rows"]
+__all__ = ["PreparedTable", "TableRows", "check_fold", "class_weighting", "prepare_table", "validation_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,11 @@ class PreparedTable:
     """What is trained on and what with: all that the recipe needs of a table."""
 
     train: TableRows
-    val: TableRows
+    val: TableRows | None
+    val_rows: NDArray[np.int64]
+    """The numbers of the rows to validate on, from 0, in the data that they are of."""
+    val_truth: "pl.Series"
+    """The target in these rows."""
     preprocessor: TablePreprocessor
     target: TableTarget
     source: dict[str, Any] | None
@@ -63,7 +68,7 @@ class PreparedTable:
     def fingerprint(self) -> str:
         """A hash of all numbers that are trained and validated on."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in (self.train, self.val):
+        for part in filter(None, (self.train, self.val)):
             for numbers in (part.vectors, part.targets):
                 digest.update(numbers.contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
         return digest.hexdigest()
@@ -74,7 +79,8 @@ def prepare_table(
     target: Any,
     *,
     val_data: Any,
-    val_size: float,
+    val_size: float | None,
+    fold: tuple[int, int] | None,
     group: Any,
     time: Any,
     ignore: Sequence[str],
@@ -86,7 +92,7 @@ def prepare_table(
     """Read, split and preprocess a table.
 
     Args:
-        data, target, val_data, val_size, group, time, ignore, task, max_categories: as of :func:`train_on_table`.
+        data, target, val_data, val_size, fold, group, time, ignore, task, max_categories: as of :func:`train_on_table`.
         seed: of the split.
         saved: of a run that is resumed: its preprocessing is taken, not learnt again.
 
@@ -99,7 +105,7 @@ def prepare_table(
     known = TableTarget(rows.target, task) if saved is None else TableTarget.from_state(saved["target"])
     left_out = _left_out(rows.inputs.columns, ignore, group, time)
     if val_data is None:
-        train, val = _split(rows, known, val_size, seed)
+        train, val = _split(rows, known, val_size, fold, seed)
     else:
         train, val = rows, _rows(*_as_pair(val_data, texts, target, known.name), None, None)
     del rows  # a file's rows are not needed any more
@@ -112,8 +118,13 @@ def prepare_table(
         preprocessor.load_state_dict(saved["preprocessor"])
     if val_data is not None:
         preprocessor.check(val.inputs)
-    first, second = (TableRows(preprocessor.vectors(side.inputs), known.encode(side.target)) for side in (train, val))
-    return PreparedTable(first, second, preprocessor, known, source)
+    first, second = (
+        TableRows(preprocessor.vectors(side.inputs), known.encode(side.target)) if len(side.target) else None
+        for side in (train, val)
+    )
+    assert first is not None
+    numbers = val.number.to_numpy().astype(np.int64)
+    return PreparedTable(first, second, numbers, known.true_values(val.target), preprocessor, known, source)
 
 
 def validation_rows(
@@ -138,7 +149,9 @@ def validation_rows(
     table = read_table(data, texts)
     number = "row" if "row" not in table.columns else "row of the file"
     rows = _rows(table.with_row_index(number), settings["target"], settings["group"], settings["time"])
-    val = _split(rows, target, settings["val_size"], settings.get("split_seed", settings["seed"]))[1]
+    fold = None if settings.get("fold") is None else (settings["fold"], settings["folds"])
+    seed = settings["seed"] if settings.get("split_seed") is None else settings["split_seed"]
+    val = _split(rows, target, settings["val_size"], fold, seed)[1]
     return val.inputs.with_columns(val.target.alias(target.name))
 
 
@@ -149,6 +162,7 @@ class _Rows(NamedTuple):
     target: "pl.Series"
     group: "pl.Series | None"
     time: "pl.Series | None"
+    number: "pl.Series"
 
     def filter(self, chosen: Any) -> "_Rows":
         """Those of them that a boolean column chooses."""
@@ -179,13 +193,37 @@ def _left_out(names: Sequence[str], ignore: Sequence[str], group: Any, time: Any
     return found
 
 
-def _split(rows: _Rows, target: TableTarget, val_size: float, seed: int) -> tuple[_Rows, _Rows]:
+def _split(
+    rows: _Rows, target: TableTarget, val_size: float | None, fold: tuple[int, int] | None, seed: int
+) -> tuple[_Rows, _Rows]:
+    count = len(rows.target)
     labels = target.encode(rows.target).numpy() if target.task == CLASSIFICATION else None
-    sides = split_rows(
-        len(rows.target), val_size, seed, labels=labels, groups=_codes(rows.group), times=_moments(rows.time)
-    )
-    train, val = (_Rows(rows.inputs[side], rows.target[side], None, None) for side in sides)
+    by = {"labels": labels, "groups": _codes(rows.group), "times": _moments(rows.time)}
+    if fold is not None:
+        number, folds = check_fold(fold)
+        sides = fold_rows(count, folds, seed, **by)[number - 1]
+    elif val_size is None:
+        sides = np.arange(count), np.arange(0)
+    else:
+        sides = split_rows(count, val_size, seed, **by)
+    train, val = (_Rows(rows.inputs[side], rows.target[side], None, None, rows.number[side]) for side in sides)
     return train, val
+
+
+def check_fold(fold: Any) -> tuple[int, int]:
+    """The number of a fold, from 1, and how many there are.
+
+    Raises:
+        ValueError: if it is no such pair.
+    """
+    if not isinstance(fold, (tuple, list)) or len(fold) != 2:
+        raise ValueError(
+            f"fold must be a pair, the number of the fold from 1 and how many there are; got {shown(fold)}"
+        )
+    number, folds = whole_number(fold[0], "the number of the fold"), whole_number(fold[1], "folds", at_least=2)
+    if number > folds:
+        raise ValueError(f"fold must be one of 1 to {folds}; got {number}")
+    return number, folds
 
 
 def class_weighting(weights: str | Mapping[Any, float] | None, target: TableTarget, labels: Tensor) -> Tensor | None:
@@ -222,10 +260,11 @@ def class_weighting(weights: str | Mapping[Any, float] | None, target: TableTarg
 def _rows(frame: "pl.DataFrame", target: Any, group: Any, time: Any) -> _Rows:
     """The rows that have a target."""
     column = _column(frame, target, "target")
-    by = (
+    groups, times = (
         None if values is None else _column(frame, values, role) for role, values in (("group", group), ("time", time))
     )
-    rows = _Rows(frame.drop(target) if isinstance(target, str) else frame, column, *by)
+    inputs = frame.drop(target) if isinstance(target, str) else frame
+    rows = _Rows(inputs, column, groups, times, as_column(np.arange(frame.height), "row"))
     if not rows.inputs.width:
         raise ValueError(f"the table must have a column to predict from; got none beside the target {column.name!r}")
     if missing := column.null_count():

@@ -25,7 +25,7 @@ from ignite_recipes.recipes.experiment_run import experiment_run
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.plain_settings import described
 from ignite_recipes.recipes.supervised import MODES, train_model_advanced
-from ignite_recipes.recipes.table_data import PreparedTable, class_weighting, prepare_table
+from ignite_recipes.recipes.table_data import PreparedTable, check_fold, class_weighting, prepare_table
 
 __all__ = ["train_on_table"]
 
@@ -39,7 +39,9 @@ def train_on_table(
     *,
     task: str | None = None,
     val_data: Any = None,
-    val_size: float = 0.2,
+    val_size: float | None = 0.2,
+    fold: tuple[int, int] | None = None,
+    split_seed: int | None = None,
     group: Any = None,
     time: Any = None,
     ignore: Sequence[str] = (),
@@ -81,7 +83,11 @@ def train_on_table(
         target: the name of its column, or the values: an array, tensor, Series or list, (N,) or (N, 1).
         task: ``"regression"`` or ``"classification"``; None finds it from the target.
         val_data: rows to validate on, like ``data``, with the target's column or as ``(data, target)``; None splits.
-        val_size: the part to validate on, a fraction in (0, 1) or a number of rows: of each class its share.
+        val_size: the part to validate on, a fraction in (0, 1) or a number of rows: of each class its share. None
+            trains on all rows and validates on none; the best epoch is then that of the lowest training loss.
+        fold: ``(k, n)`` validates on part k, from 1, of n parts that are cut once, in place of ``val_size``: each row
+            is in one part. With ``time`` a fold trains on what was before it, and the first rows are in no part.
+        split_seed: of the split; None is ``seed``, or 0 where that is None.
         group: a column, or values (N,): rows of one group stay on one side of the split. It is no input.
         time: a column, or values (N,): the latest rows are validated on. It is no input.
         ignore: names of columns that are no inputs.
@@ -111,7 +117,9 @@ def train_on_table(
         ``model``, its network; ``metrics`` of the rows to validate on: for classes ``accuracy``,
         ``balanced_accuracy`` and ``f1`` in percent, ``log_loss`` in nats and of two classes ``roc_auc``; for numbers
         ``rmse`` and ``mae`` in the target's units and ``r2``; NaN where one is not defined; ``baseline``, the
-        ``accuracy`` or ``rmse`` of always predicting the most frequent class or the mean of the rows to train on.
+        ``accuracy`` or ``rmse`` of always predicting the most frequent class or the mean of the rows to train on;
+        ``val_predictions``, a frame of polars with the numbers of these rows, from 0, the ``truth``, and what
+        :meth:`TablePredictor.predict` says of them. Without rows to validate on the last three are empty.
 
     Raises:
         ValueError: for a table that cannot be trained on: no such column, a constant target, no usable input, a class
@@ -135,16 +143,23 @@ def train_on_table(
         if class_weights is None or isinstance(class_weights, str)
         else dict(class_weights),
         "max_categories": max_categories,
+        **({} if fold is None else {"fold": list(check_fold(fold))}),
     }
+    if fold is not None and val_data is not None:
+        raise ValueError(
+            "val_data are validated on as they are, and a fold is of data; got both: leave one of them out"
+        )
     run = experiment_run(options, checkpoint_dir=checkpoint_dir)
     saved = _saved(options["resume_from"], settings)
     seed = options["seed"]
-    split_seed = seed if seed is not None else 0 if saved is None else saved["split_seed"]
+    if split_seed is None:
+        split_seed = seed if seed is not None else 0 if saved is None else saved["split_seed"]
     table = prepare_table(
         data,
         target,
         val_data=val_data,
         val_size=val_size,
+        fold=fold,
         group=group,
         time=time,
         ignore=ignore,
@@ -179,6 +194,7 @@ def train_on_table(
     train_loader, val_loader = create_dataloaders(table.train, table.val, batch_size, num_workers)
     told = {
         **settings,
+        **({} if fold is None else {"fold": fold[0], "folds": fold[1]}),
         **_where(data, table.target, val_data, settings),
         **network,
         "split_seed": split_seed,
@@ -214,8 +230,22 @@ def train_on_table(
         results = train()
         predictor = TablePredictor(net, table.preprocessor, table.target)
         run.write_model(lambda: predictor, results["best_epoch"])
-    metrics = predictor.metrics(predictor.outputs_of(table.val.vectors), table.val.targets)
-    return {**results, "predictor": predictor, "model": net, "metrics": metrics, "baseline": _baseline(table)}
+    return {**results, "predictor": predictor, "model": net, **_validated(predictor, table)}
+
+
+def _validated(predictor: TablePredictor, table: PreparedTable) -> dict[str, Any]:
+    """How good the network is on the rows to validate on, and what it says of each."""
+    import polars as pl
+
+    if table.val is None:
+        return {"metrics": {}, "baseline": {}, "val_predictions": pl.DataFrame()}
+    outputs, target = predictor.outputs_of(table.val.vectors), table.target
+    said = {"row": table.val_rows, "truth": table.val_truth, **target.decode(outputs)}
+    return {
+        "metrics": predictor.metrics(outputs, table.val.targets),
+        "baseline": _baseline(table.train.targets, table.val.targets, target),
+        "val_predictions": pl.DataFrame(said),
+    }
 
 
 class WeightedCrossEntropy(nn.Module):
@@ -262,7 +292,7 @@ def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> 
 
 
 def _say(table: PreparedTable, verbose: bool) -> None:
-    target, train, val = table.target, len(table.train), len(table.val)
+    target, train, val = table.target, len(table.train), len(table.val_rows)
     classes = f" of {len(target.classes)} classes" if target.classes else ""
     lines = [
         f"target {target.name!r}: {target.task}{classes}; {train} rows to train on, {val} to validate on",
@@ -292,8 +322,7 @@ def _network(
         return make(*sizes, **sized)
 
 
-def _baseline(table: PreparedTable) -> dict[str, float]:
-    train, val = table.train.targets, table.val.targets
-    if table.target.task == CLASSIFICATION:
+def _baseline(train: Tensor, val: Tensor, target: TableTarget) -> dict[str, float]:
+    if target.task == CLASSIFICATION:
         return {"accuracy": 100 * float((val == train.bincount().argmax()).double().mean())}
-    return {"rmse": float(val.double().square().mean().sqrt()) * table.target.scale}
+    return {"rmse": float(val.double().square().mean().sqrt()) * target.scale}

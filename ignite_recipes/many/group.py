@@ -1,0 +1,226 @@
+"""Train the members of one experiment: begin what is missing, continue what was cut, read back what has ended."""
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
+from ignite_recipes.experiments.members import Member, is_group, members_folder, read_plan, write_plan
+from ignite_recipes.experiments.provenance import note_start
+from ignite_recipes.handlers.progress import print_line, silence
+from ignite_recipes.many.outcome import Outcome, note_outcome, read_outcome
+from ignite_recipes.many.results import Runs
+from ignite_recipes.many.running import run_members
+from ignite_recipes.many.writing import write_results
+from ignite_recipes.recipes.experiment_run import ExperimentRun
+from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
+from ignite_recipes.recipes.started import taken_from
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Task", "check_continues", "run_group"]
+
+logger = logging.getLogger(__name__)
+
+REFIT = "refit"
+"""The folder of the run on all rows, in that of the whole."""
+
+
+class Task(NamedTuple):
+    """How a member is trained.
+
+    Attributes:
+        recipe: its name, as ``config.yaml`` has it.
+        train: called with a member and its run; trains, and gives the predictions of the rows that it was validated
+            on, if there are such.
+        settings: of a member, for its ``config.yaml`` before it is trained.
+        epochs: to which a member is trained.
+        can_be_tried: whether what trains can be called without training, to find mistakes.
+        save_every: epochs between checkpoints that are kept.
+        model: makes the architecture, if it is one of the user's own.
+        refit: called with a member of the best setting, the number of epochs and a run: trains on all rows; None
+            where that cannot be, or is not asked for.
+    """
+
+    recipe: str
+    train: "Callable[[Member, ExperimentRun], pl.DataFrame | None]"
+    settings: Callable[[Member], Mapping[str, Any]]
+    epochs: Callable[[Member], int]
+    can_be_tried: bool = True
+    save_every: int | None = None
+    model: Callable[[], Any] | None = None
+    refit: Callable[[Member, int, ExperimentRun], Any] | None = None
+
+
+def check_continues(folder: str | os.PathLike[str], members: Sequence[Member], plan: Mapping[str, Any]) -> None:
+    """Refuse to continue an experiment of many without some of its members; more of them are welcome.
+
+    Raises:
+        ValueError: that names one that would be left out, or what is not as it was.
+    """
+    before = read_plan(folder)
+    for name in ("recipe", "folds", "fold_seed", "by_time"):
+        if before.get(name) != plan.get(name):
+            raise ValueError(
+                f"{folder} must be continued as it was begun; its {name} is {before.get(name)!r}, and not "
+                f"{plan.get(name)!r}: give it the same, or begin another experiment"
+            )
+    wanted = {member.name for member in members}
+    if missing := [member.name for member in before["members"] if member.name not in wanted]:
+        raise ValueError(
+            f"{folder} must be continued with all its seeds, settings and folds, to which others may be added; "
+            f"{missing[0]!r} would be left out: take them in, or begin another experiment"
+        )
+
+
+def run_group(
+    experiment: ExperimentManager,
+    members: Sequence[Member],
+    task: Task,
+    plan: Mapping[str, Any],
+    *,
+    is_new: bool,
+    command: Sequence[str] | None = None,
+    data_file: str | None = None,
+) -> Runs:
+    """Train all members that have not ended; what each has reached stays, whatever becomes of the others.
+
+    Args:
+        experiment: that holds them.
+        members: of the plan.
+        task: how a member is trained.
+        plan: what else the plan says: ``recipe``, ``sweep``, ``folds``, ``fold_seed``, ``by_time``.
+        is_new: whether the experiment was made for this, and is removed if no member leaves a result.
+        command, data_file: of the start, as for :meth:`ExperimentRun.open`.
+
+    Raises:
+        Exception: that of the first member, if all have failed; or a mistake that a member would make, before any is
+            trained.
+        ExperimentBusyError: if somebody else is training the experiment.
+    """
+    folder = Path(experiment.experiment_dir)
+    with _removed_if_unused(experiment, is_new=is_new), experiment.lock(), experiment.log_to_file():
+        if not is_new and is_group(folder):
+            check_continues(folder, members, plan)
+        _try_settings(folder, members, task)
+        write_plan(folder, {**plan, "members": members})
+        note_start(folder, [task.recipe, *sys.argv] if command is None else command, data_file)
+        calls = [_call(folder, member, task, f"{k}/{len(members)}") for k, member in enumerate(members, start=1)]
+        found = run_members(calls)
+        errors = {one.name: got for one, got in zip(members, found, strict=True) if isinstance(got, Exception)}
+        write_plan(folder, {**plan, "members": members, "errors": {name: _said(e) for name, e in errors.items()}})
+        if len(errors) == len(members):
+            raise next(iter(errors.values()))
+        for name, error in errors.items():
+            logger.warning("%s failed, the others are whole: %s", name, _said(error))
+        runs = Runs(experiment)
+        if task.refit is not None:
+            _refit(runs, task)
+        write_results(runs, model=task.model)
+    return runs
+
+
+def _call(folder: Path, member: Member, task: Task, number: str) -> Callable[[], Outcome]:
+    def train() -> Outcome:
+        inside, epochs = members_folder(folder), task.epochs(member)
+        outcome = read_outcome(inside / member.name)
+        if outcome is not None and outcome.epochs == epochs:
+            return outcome
+        with silence(), member_run(inside, member.name, task.settings(member), task.save_every) as run:
+            predictions = task.train(member, run)
+        outcome = note_outcome(run.make(), epochs, predictions)
+        print_line(f"{number} {member.name}: {_reached(outcome)}")
+        return outcome
+
+    return train
+
+
+@contextmanager
+def member_run(
+    folder: Path, name: str, settings: Mapping[str, Any], save_every: int | None = None
+) -> Iterator[ExperimentRun]:
+    """The run of a member: a new experiment in ``folder``, or one that is continued from its newest checkpoint."""
+    is_new = not (folder / name).exists()
+    if is_new:
+        manager = ExperimentManager(folder, new_exp=name, settings=settings)
+    else:
+        manager = ExperimentManager(folder, resume_exp=name)
+    path = None if is_new else checkpoint_to_resume_from(manager)
+    try:
+        yield ExperimentRun(manager, None, path, save_every=save_every, is_new=is_new, draws=False)
+    except BaseException:
+        if is_new and (folder / name).exists():  # an opened run has removed itself
+            manager.discard_unused()
+        raise
+
+
+def _try_settings(folder: Path, members: Sequence[Member], task: Task) -> None:
+    """Put the trainer of each setting together, without training, if it has no member yet: a mistake is found now."""
+    if not task.can_be_tried:
+        return
+    first = {tuple(map(str, member.settings.values())): member for member in reversed(members)}
+    for member in reversed(first.values()):
+        if not (members_folder(folder) / member.name).exists():
+            with silence(), _quiet_log():
+                taken_from(partial(task.train, member))
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """What is logged while trying is logged again when it is trained."""
+    package = logging.getLogger("ignite_recipes")
+    before = package.handlers, package.propagate
+    package.handlers, package.propagate = [logging.NullHandler()], False
+    try:
+        yield
+    finally:
+        package.handlers, package.propagate = before
+
+
+def _refit(runs: Runs, task: Task) -> None:
+    """Train once on all rows, with the best setting, for as many epochs as its folds were best after, on average."""
+    assert task.refit is not None
+    best = runs.of()
+    epochs = [one.outcome.best_epoch for one in best if one.outcome is not None and one.outcome.best_epoch]
+    mean = max(1, round(sum(epochs) / len(epochs)))
+    member = best[0].plan
+    outcome = read_outcome(runs.folder / REFIT)
+    if outcome is not None and outcome.epochs == mean:
+        return
+    if (runs.folder / REFIT).exists():
+        shutil.rmtree(runs.folder / REFIT)
+    settings = {**task.settings(member), "fold": None}
+    with silence(), member_run(runs.folder, REFIT, settings) as run:
+        task.refit(member, mean, run)
+    outcome = note_outcome(run.make(), mean, None)
+    print_line(f"{REFIT}: {best[0].label} on all rows, {mean} epochs")
+
+
+@contextmanager
+def _removed_if_unused(experiment: ExperimentManager, *, is_new: bool) -> Iterator[None]:
+    folder = Path(experiment.experiment_dir)
+    try:
+        yield
+    except BaseException:
+        if is_new and not list_experiments(members_folder(folder)):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _reached(outcome: Outcome) -> str:
+    early = ", stopped early" if outcome.stopped_early else ""
+    if outcome.best_epoch is None or outcome.metric is None:
+        return f"nothing finite in {outcome.epochs_trained} epochs"
+    value = outcome.measured.get(outcome.metric, float("nan"))
+    return f"{outcome.metric} {value:.5g} at epoch {outcome.best_epoch} of {outcome.epochs_trained}{early}"
+
+
+def _said(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())

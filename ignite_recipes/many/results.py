@@ -1,0 +1,432 @@
+"""What came of many runs: read of their folders, so that it is the same during, after and long after the training."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import nn
+
+from ignite_recipes.arguments import listed
+from ignite_recipes.experiments.log_file import read_training_log
+from ignite_recipes.experiments.manager import ExperimentManager, copy_experiment
+from ignite_recipes.experiments.members import Member, is_group, members_folder, read_plan
+from ignite_recipes.experiments.summary import MODES, mode_of
+from ignite_recipes.many.outcome import Outcome, read_outcome
+from ignite_recipes.many.planning import setting_label
+from ignite_recipes.many.predictions import average_rows, judge, read_predictions
+from ignite_recipes.many.scores import best_of, comparison_rows, scores_of, table_rows
+from ignite_recipes.many.statistics import CONFIDENCE
+from ignite_recipes.models.ensemble import mean_of_predictors
+from ignite_recipes.models.file import MODEL_FILE, Predictor, load_model
+from ignite_recipes.plotting.histories import Experiment, find_experiment
+from ignite_recipes.plotting.many_runs import is_number, plot_bands, plot_sweep
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+__all__ = ["MemberRun", "Runs"]
+
+LOWER_IS_BETTER = ("log_loss", "rmse", "mae")
+HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "r2")
+
+
+class MemberRun(NamedTuple):
+    """A member, and what it has reached.
+
+    Attributes:
+        plan: its name, seed, settings and fold.
+        folder: of its experiment, which everything works on that works on an experiment.
+        outcome: None before it has ended.
+        error: why it failed, if it did.
+    """
+
+    plan: Member
+    folder: Path
+    outcome: Outcome | None
+    error: str | None
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.plan.name
+
+    @property
+    def label(self) -> str:
+        """Its values of the settings that are swept."""
+        return setting_label(self.plan.settings)
+
+    @property
+    def state(self) -> str:
+        """``"finished"``, ``"failed"``, ``"begun"`` or ``"missing"``."""
+        if self.outcome is not None:
+            return "finished"
+        return "failed" if self.error else "begun" if self.folder.is_dir() else "missing"
+
+
+class Runs:
+    """The members of an experiment of many, and what they say together.
+
+    Args:
+        experiment: its name, e.g. ``"exp7"``, the path of its folder, or its manager.
+        runs_dir: where a name is looked for.
+
+    Attributes:
+        folder: of the experiment.
+        recipe: by which its members were trained.
+        members: a :class:`MemberRun` for each, in the order in which they were planned.
+        sweep: the values of each swept setting.
+        folds: how many there are; None without.
+
+    Raises:
+        FileNotFoundError: if there is no such experiment.
+        ValueError: if it holds no members.
+
+    >>> import tempfile, torch
+    >>> from ignite_recipes import train_many, train_model_advanced
+    >>> x = torch.linspace(-1, 1, 64)[:, None]
+    >>> settings = {"epochs": 3, "device": "cpu", "batch_size": 16, "sweep": {"learning_rate": [0.01, 0.1]}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     make_model, data = lambda: torch.nn.Linear(1, 1), (x, 3 * x)
+    ...     _ = train_many(train_model_advanced, make_model, data, data, seeds=3, experiment=folder, **settings)
+    ...     runs = Runs("exp1", runs_dir=folder)
+    ...     comparison = runs.compare()
+    1/6 learning_rate=0.01_seed=0: val_loss ... at epoch 3 of 3
+    ...
+    >>> runs.best_setting, comparison["verdict"].to_list()
+    ('learning_rate=0.1', ['learning_rate=0.1 is better'])
+    """
+
+    def __init__(self, experiment: Experiment, *, runs_dir: str | os.PathLike[str] = "runs") -> None:
+        self.experiment: ExperimentManager = find_experiment(experiment, runs_dir)
+        self.folder = Path(self.experiment.experiment_dir)
+        if not is_group(self.folder):
+            raise ValueError(f"{self.folder} holds no members: it is one run, or was not made by train_many")
+        plan = read_plan(self.folder)
+        errors: Mapping[str, str] = plan.get("errors") or {}
+        inside = members_folder(self.folder)
+        self.members = [
+            MemberRun(one, inside / one.name, read_outcome(inside / one.name), errors.get(one.name))
+            for one in plan["members"]
+        ]
+        self.recipe, self.folds = str(plan.get("recipe")), plan.get("folds")
+        self.by_time = bool(plan.get("by_time"))
+        self.sweep: dict[str, list[Any]] = dict(plan.get("sweep") or {})
+
+    def __repr__(self) -> str:
+        return f"Runs({len(self.members)} members, {len(self.finished)} finished, in {self.folder})"
+
+    @property
+    def finished(self) -> list[MemberRun]:
+        """The members that have ended as they should."""
+        return [one for one in self.members if one.outcome is not None]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the members, each once."""
+        return list(dict.fromkeys(one.plan.seed for one in self.members))
+
+    @property
+    def settings(self) -> list[str]:
+        """What the combinations of swept values are called, in their order; ``"all"`` where nothing is swept."""
+        return list(dict.fromkeys(one.label for one in self.members))
+
+    @property
+    def metrics(self) -> list[str]:
+        """All that was measured, what decides first."""
+        names = dict.fromkeys(name for one in self.finished if one.outcome for name in one.outcome.measured)
+        first = [self.metric] if self.metric in names else []
+        return [*first, *(name for name in names if name not in first)]
+
+    @cached_property
+    def metric(self) -> str:
+        """By which the members' best epochs are the best; what the others are compared by unless you say otherwise.
+
+        Raises:
+            ValueError: if no member has ended yet.
+        """
+        known = [one.outcome.metric for one in self.finished if one.outcome and one.outcome.metric]
+        if not known:
+            raise ValueError(
+                f"no member of {self.folder} has ended yet: continue it, with experiment={self.folder.name!r}"
+            )
+        return known[0]
+
+    def mode(self, metric: str) -> str:
+        """Which end of a metric is better, ``"min"`` or ``"max"``.
+
+        Raises:
+            ValueError: if that is not known.
+        """
+        outcome = next((one.outcome for one in self.finished if one.outcome and one.outcome.metric == metric), None)
+        if outcome is not None and outcome.mode is not None:
+            return outcome.mode
+        bare = metric.removeprefix("val_").removeprefix("train_")
+        if bare in LOWER_IS_BETTER or metric.endswith("loss"):
+            return "min"
+        if bare in HIGHER_IS_BETTER:
+            return "max"
+        found = MODES.get(metric) or mode_of(metric)
+        if found is None:
+            raise ValueError(f"which end of {metric!r} is better is not known: pass mode='min' or 'max'")
+        return found
+
+    def scores(self, metric: str | None = None) -> dict[str, dict[int, float]]:
+        """Of each setting a number for each seed: with folds their mean; of one seed a number for each fold.
+
+        A seed of which a fold has not ended is left out. Members whose metric is not there are left out too.
+
+        Raises:
+            ValueError: if no member has such a metric.
+        """
+        metric = self._known(metric)
+        return scores_of(self.finished, self.settings, metric, self.folds, len(self.seeds))
+
+    def table(self, metrics: str | Sequence[str] | None = None, *, confidence: float = CONFIDENCE) -> "pl.DataFrame":
+        """Each setting and metric with the mean over seeds, its standard deviation and its interval.
+
+        Args:
+            metrics: those to show; None are all, what decides first.
+            confidence: of the intervals.
+
+        Returns:
+            ``setting``, a column for each swept setting, ``metric``, ``mean``, ``std`` (with n - 1), ``n``, ``low`` and
+            ``high``, of Student's t. Over one seed with folds n is their number, and the interval is wider because
+            folds share rows (:func:`~ignite_recipes.many.statistics.fold_correction`); folds by time have none.
+        """
+        import polars as pl
+
+        names = self.metrics if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
+        rows = [
+            row
+            for name in names
+            for row in table_rows(self.scores(name), name, self._settings_by_label(), confidence, self.of_folds)
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    @property
+    def best_setting(self) -> str:
+        """The one with the best mean of what decides, among those with the most seeds."""
+        return self._best(self.metric)
+
+    def compare(
+        self,
+        metric: str | None = None,
+        *,
+        against: str | None = None,
+        mode: str | None = None,
+        confidence: float = CONFIDENCE,
+    ) -> "pl.DataFrame":
+        """Each setting against another over the seeds that both have, and whether they can be told apart.
+
+        Args:
+            metric: to compare by; None is what decides.
+            against: the setting to compare with, as it is called in :attr:`settings`; None is the best one.
+            mode: ``"min"`` or ``"max"``; None where it is known.
+            confidence: that all of the intervals hold together: each has more (Bonferroni).
+
+        Returns:
+            ``setting``, ``against``, ``metric``, ``difference`` (the first less the second), ``low``, ``high``, ``n``
+            pairs, ``p_value`` of each paired t-test by itself, and the ``verdict`` in words.
+
+        Raises:
+            ValueError: if there is no such metric or setting.
+        """
+        import polars as pl
+
+        metric = self._known(metric)
+        scores = self.scores(metric)
+        against = self._best(metric, mode) if against is None else against
+        if against not in scores:
+            raise ValueError(f"against must be one of {listed(scores)}; got {against!r}")
+        rows = comparison_rows(scores, against, metric, mode or self.mode(metric), confidence, self.of_folds)
+        kinds = {"setting": pl.String, "against": pl.String, "metric": pl.String, "difference": pl.Float64}
+        kinds |= {"low": pl.Float64, "high": pl.Float64, "n": pl.Int64, "p_value": pl.Float64, "verdict": pl.String}
+        return pl.DataFrame(rows, schema=kinds)
+
+    @property
+    def predictions(self) -> "pl.DataFrame | None":
+        """What each member says of the rows that it was validated on; None if none of them says anything of rows.
+
+        With folds these are the out-of-fold predictions: every row is predicted by members that did not see it.
+        """
+        import polars as pl
+
+        frames = []
+        for one in self.finished:
+            found = read_predictions(one.folder)
+            if found is not None:
+                own = {"setting": one.label, "seed": one.plan.seed}
+                own |= {} if one.plan.fold is None else {"fold": one.plan.fold}
+                frames.append(found.select(*(pl.lit(value).alias(name) for name, value in own.items()), pl.all()))
+        return pl.concat(frames, how="diagonal_relaxed") if frames else None
+
+    def averaged(self, setting: str | None = None) -> "pl.DataFrame | None":
+        """Of each row the mean of what those members of a setting say that did not train on it.
+
+        Args:
+            setting: as in :attr:`settings`; None is the best one.
+
+        Returns:
+            ``row``, ``truth``, ``prediction``, of classes ``p_<class>``, and how many ``members`` say it; None if none
+            says anything of rows.
+
+        Raises:
+            ValueError: if the members were validated on different data.
+        """
+        frames = [read_predictions(one.folder) for one in self.of(setting) if one.outcome is not None]
+        found = [frame for frame in frames if frame is not None]
+        return average_rows(found) if found else None
+
+    def ensemble_measures(self, setting: str | None = None) -> dict[str, float]:
+        """How good the mean over members is, on rows that these did not train on; empty if they say nothing of rows.
+
+        Args:
+            setting: as of :meth:`averaged`.
+
+        Returns:
+            The measures of :func:`evaluate`, the number of ``rows``, and how many ``members`` a row has on average.
+        """
+        frame = self.averaged(setting)
+        if frame is None:
+            return {}
+        members = frame["members"].to_numpy()
+        return {**judge(frame), "rows": float(len(frame)), "members": float(members.mean())}
+
+    def ensemble(self, setting: str | None = None, *, model: Any = None, device: Any = "cpu") -> Predictor:
+        """The members of a setting as one model: of classes the mean of the probabilities, of numbers of the numbers.
+
+        It predicts new data, is evaluated, and saved with :func:`save_model`, like any other.
+
+        Args:
+            setting: as in :attr:`settings`; None is the best one.
+            model: a function that makes the architecture, if it is one of your own.
+            device: where it predicts.
+
+        Raises:
+            ValueError: if no member of it has ended, or of autoencoders, whose dimensions have no common meaning.
+            CheckpointError: if a member's model file is damaged, or of a model of your own and none is given.
+        """
+        members = [one for one in self.of(setting) if one.outcome is not None]
+        if not members:
+            raise ValueError(f"no member of {setting or self.best_setting!r} has ended: continue {self.folder}")
+        if isinstance(model, nn.Module):
+            raise TypeError(f"model must be a function that makes one, for each member; got a {type(model).__name__}")
+        own = [None if model is None else model() for _ in members]
+        pairs = zip(members, own, strict=True)
+        return mean_of_predictors([load_model(one.folder / MODEL_FILE, net, device=device) for one, net in pairs])  # type: ignore[no-any-return]
+
+    def of(self, setting: str | None = None) -> list[MemberRun]:
+        """The members of a setting; None is the best one.
+
+        Raises:
+            ValueError: if there is no such setting.
+        """
+        label = self.best_setting if setting is None else setting
+        if label not in self.settings:
+            raise ValueError(f"setting must be one of {listed(self.settings)}; got {label!r}")
+        return [one for one in self.members if one.label == label]
+
+    def take_out(self, member: str, base_dir: str | os.PathLike[str] | None = None) -> ExperimentManager:
+        """Copy a member, with its checkpoints, to an experiment beside the whole: it is continued there by itself.
+
+        Args:
+            member: its name.
+            base_dir: the folder of experiments to copy it to; None is the one that holds the whole.
+
+        Raises:
+            ValueError: if there is no such member, or it was not begun.
+        """
+        found = next((one for one in self.members if one.name == member), None)
+        if found is None or not found.folder.is_dir():
+            begun = [one.name for one in self.members if one.folder.is_dir()]
+            raise ValueError(f"member must be one that was begun; got {member!r}, and there are {listed(begun)}")
+        copy = copy_experiment(found.folder, self.folder.parent if base_dir is None else base_dir)
+        return ExperimentManager(copy.parent, resume_exp=copy.name)
+
+    def curves(self, metric: str | None = None) -> dict[str, list[dict[str, list[float]]]]:
+        """Of each setting the logs of its members that have the metric, finished or not."""
+        metric = self.metric if metric is None else metric
+        found: dict[str, list[dict[str, list[float]]]] = {label: [] for label in self.settings}
+        for one in self.members:
+            log = one.folder / "training_log.csv"
+            columns = read_training_log(log) if log.is_file() else {}
+            if columns.get(metric):
+                found[one.label].append({"epoch": columns["epoch"], metric: columns[metric]})
+        return found
+
+    def plot(self, metric: str | None = None) -> "Figure":
+        """Draw the curves: of each setting the mean over its runs, in a band of a standard deviation to either side.
+
+        Args:
+            metric: a column of the logs; None is what decides.
+        """
+        metric = self.metric if metric is None else metric
+        return plot_bands(self.curves(metric), metric)
+
+    @property
+    def swept_numbers(self) -> list[str]:
+        """The settings that were swept over two numbers at least."""
+        return [name for name, values in self.sweep.items() if len(values) > 1 and all(map(is_number, values))]
+
+    def plot_sweep(self, name: str, metric: str | None = None) -> "Figure":
+        """Draw a metric against a number that was swept: means over seeds with their intervals.
+
+        Args:
+            name: of the setting; a line for each combination of the others.
+            metric: that was measured; None is what decides.
+
+        Raises:
+            ValueError: if it was not swept, or over other values than numbers.
+        """
+        if name not in self.swept_numbers:
+            raise ValueError(f"name must be a number that was swept; got {name!r}, and there are {self.swept_numbers}")
+        metric = self._known(metric)
+        points: dict[str, list[tuple[float, float, float, float]]] = {}
+        of_label = self._settings_by_label()
+        for row in self.table(metric).iter_rows(named=True):
+            own = of_label[row["setting"]]
+            if math.isfinite(row["mean"]):
+                others = {other: value for other, value in own.items() if other != name}
+                point = (own[name], row["mean"], row["low"], row["high"])
+                points.setdefault(setting_label(others) if others else "", []).append(point)
+        return plot_sweep(name, points, metric)
+
+    def facts(self) -> dict[str, Any]:
+        """All of it for scripts: members, tables, comparisons, the ensemble."""
+        from ignite_recipes.many.writing import facts_of
+
+        return facts_of(self)
+
+    @property
+    def over(self) -> str:
+        """What the numbers of a setting are of: ``"seeds"``, or of one seed ``"folds"``."""
+        return "folds" if self.folds is not None and len(self.seeds) == 1 else "seeds"
+
+    @property
+    def of_folds(self) -> int | None:
+        """How many folds the scores are of; 0 of folds by time, None where they are of seeds."""
+        if self.over == "seeds":
+            return None
+        return 0 if self.by_time else self.folds
+
+    def _known(self, metric: str | None) -> str:
+        metric = self.metric if metric is None else metric
+        if metric not in self.metrics:
+            raise ValueError(
+                f"metric must be one that members have; got {metric!r}, and there are {listed(self.metrics)}"
+            )
+        return metric
+
+    def _best(self, metric: str, mode: str | None = None) -> str:
+        scores = self.scores(metric)
+        best = best_of(scores, mode or self.mode(metric))
+        if best is None:
+            raise ValueError(f"no setting of {self.folder} has a finite {metric}")
+        return best
+
+    def _settings_by_label(self) -> dict[str, Mapping[str, Any]]:
+        return {one.label: one.plan.settings for one in self.members}
