@@ -88,7 +88,8 @@ class Turns:
 
     Args:
         answer: called with the runs that wait for something; afterwards each of them computes again.
-        at_once: runs that are begun; the others wait until one has ended. None is all.
+        at_once: how many runs may be under way, or a function of how many are; the others wait until one has ended.
+            None is all.
 
     Attributes:
         train: called with a trainer at the beginning of each of its epochs, in its run's thread; None is not called.
@@ -104,7 +105,7 @@ class Turns:
     True
     """
 
-    def __init__(self, answer: Callable[[list[Run]], None], at_once: int | None = None) -> None:
+    def __init__(self, answer: Callable[[list[Run]], None], at_once: Callable[[int], int] | int | None = None) -> None:
         self.answer, self.at_once = answer, at_once
         self.train: Callable[[Any], None] | None = None
         self.is_over = False
@@ -136,14 +137,14 @@ class Turns:
         try:
             with self._listening():
                 while to_begin or live:
-                    while to_begin and (self.at_once is None or len(live) < self.at_once):
-                        live.append(to_begin.popleft())
                     for run in live:
-                        before.put_back_unless(run)
-                        run.go_on()
-                        if run.is_done:
-                            ended(run)
+                        self._let(run, ended)
                     live = [run for run in live if not run.is_done]
+                    while to_begin and len(live) < self._most(len(live)):
+                        run = to_begin.popleft()
+                        before.put_back()
+                        self._let(run, ended)
+                        live += [] if run.is_done else [run]
                     if live:
                         before.put_back()
                         self.answer(live)
@@ -151,6 +152,17 @@ class Turns:
             self._end()
             before.put_back()
         return self._runs
+
+    @staticmethod
+    def _let(run: Run, ended: Callable[[Run], None]) -> None:
+        run.go_on()
+        if run.is_done:
+            ended(run)
+
+    def _most(self, live: int) -> int:
+        if self.at_once is None:
+            return len(self._runs)
+        return self.at_once(live) if callable(self.at_once) else self.at_once
 
     def _end(self) -> None:
         """Let runs that wait end, where an error or a signal has ended all."""
@@ -206,8 +218,3 @@ class _ProcessState:
             torch.cuda.set_rng_state_all(self.cuda)
         if torch.are_deterministic_algorithms_enabled() != self.deterministic:
             torch.use_deterministic_algorithms(self.deterministic)
-
-    def put_back_unless(self, run: Run) -> None:
-        """For a run that begins; one that continues has a state of its own."""
-        if run._state is None:
-            self.put_back()

@@ -19,6 +19,12 @@ def _one_thread_and_seed():
 
 
 @pytest.fixture(autouse=True)
+def _one_after_another(monkeypatch):
+    """Many runs train together where a test asks for it, since a program must be traced and compiled first."""
+    monkeypatch.setattr("ignite_recipes.many.running.TOGETHER", False)
+
+
+@pytest.fixture(autouse=True)
 def _left_as_found():
     log = logging.getLogger("ignite_recipes")
     meaning = signal.getsignal(signal.SIGINT)

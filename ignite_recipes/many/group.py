@@ -87,6 +87,7 @@ def run_group(
     plan: Mapping[str, Any],
     *,
     is_new: bool,
+    together: bool | None = None,
     command: Sequence[str] | None = None,
     data_file: str | None = None,
 ) -> Runs:
@@ -98,6 +99,7 @@ def run_group(
         task: how a member is trained.
         plan: what else the plan says: ``recipe``, ``sweep``, ``folds``, ``fold_seed``, ``by_time``.
         is_new: whether the experiment was made for this, and is removed if no member leaves a result.
+        together: whether members that are alike compute their steps as one program; None is yes.
         command, data_file: of the start, as for :meth:`ExperimentRun.open`.
 
     Raises:
@@ -113,7 +115,7 @@ def run_group(
         write_plan(folder, {**plan, "members": members})
         note_start(folder, [task.recipe, *sys.argv] if command is None else command, data_file)
         calls = [_call(folder, member, task, f"{k}/{len(members)}") for k, member in enumerate(members, start=1)]
-        found = run_members(calls)
+        found = run_members(calls, together=together)
         errors = {one.name: got for one, got in zip(members, found, strict=True) if isinstance(got, Exception)}
         write_plan(folder, {**plan, "members": members, "errors": {name: _said(e) for name, e in errors.items()}})
         if len(errors) == len(members):

@@ -31,6 +31,7 @@ def train_many(
     group: Any = None,
     time: Any = None,
     refit: bool = False,
+    together: bool | None = None,
     experiment: ExperimentManager | str | os.PathLike[str] = "runs",
     **settings: Any,
 ) -> Runs:
@@ -60,6 +61,10 @@ def train_many(
         time: (N,) values, of a table also a column: each fold is validated on what comes after its rows to train on.
         refit: with folds, train the best setting on all rows at the end, for as many epochs as its folds were best
             after, on average; its experiment is ``refit`` in the folder of the whole.
+        together: whether members whose models, losses and batches differ in numbers only compute their steps as one
+            program, over stacked weights (docs: Many runs); one line says why where they cannot. The program is
+            compiled in some tens of seconds, once for each kind of model, and kept. None is yes; False trains one
+            after another.
         experiment: a folder, in which a new experiment is made; or the folder of one that is continued.
 
     Returns:
@@ -104,7 +109,7 @@ def train_many(
     if not is_new:
         check_continues(manager.experiment_dir, members, plan)
     manager.write_settings({**manager.settings(), "recipe": task.recipe, **_told(plan, members)})
-    return run_group(manager, members, task, plan, is_new=is_new)
+    return run_group(manager, members, task, plan, is_new=is_new, together=together)
 
 
 def _place(given: Any) -> tuple[ExperimentManager, bool]:

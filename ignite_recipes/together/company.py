@@ -19,7 +19,10 @@ _known: dict[str, StackedSteps | NotOneProgramError] = {}  # of this process, th
 
 
 def run_together(
-    calls: Sequence[Callable[[], Any]], *, at_once: int | None = None, ended: Callable[[Run], None] = lambda run: None
+    calls: Sequence[Callable[[], Any]],
+    *,
+    at_once: Callable[[int], int] | int | None = None,
+    ended: Callable[[Run], None] = lambda run: None,
 ) -> list[Run]:
     """Call functions that each train something, and let them compute their steps together.
 
@@ -29,7 +32,8 @@ def run_together(
 
     Args:
         calls: the functions.
-        at_once: how many are begun; the others wait until one has ended. None is all.
+        at_once: how many may be under way, or a function of how many are; the others wait until one has ended. None
+            is all.
         ended: called with each run that has ended, in the order in which they end.
 
     Returns:
