@@ -12,6 +12,7 @@ from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
 from benchmarks.growth import growth
 from benchmarks.loaders import loaders
+from benchmarks.many import many
 from benchmarks.measuring import machine
 from benchmarks.memory import memory
 from benchmarks.overhead import overhead
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         "memory",
         "compile",
         "step",
+        "many",
         "ebird",
         "growth",
         "scaling",
@@ -63,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             "memory": partial(memory, options.rounds),
             "compile": partial(compiled, options.rounds),
             "step": partial(whole_step, options.rounds),
+            "many": partial(many, options.rounds),
             "ebird": partial(ebird, min(options.rounds, 3), Path(folder)),
             "growth": partial(growth, options.rounds, options.picture),
             "scaling": partial(scaling, options.rounds),

@@ -72,6 +72,11 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
     options.add_argument(
         "--refit", type=bool, default=False, help="with --folds: at the end train the best setting on all the data"
     )
+    options.add_argument(
+        "--together",
+        type=bool | None,
+        help="with several runs: compute the steps of those that are alike as one program; by default yes",
+    )
     options.add_argument("--fold", type=int | None, help=SUPPRESS)  # of a member
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
     add_options(options, recipe, ["save_every_iterations", *command_options(recipe)])
