@@ -1,21 +1,25 @@
 """Find which precision trains faster here, float32 or bfloat16, by some steps of each."""
 
 import copy
+import math
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from ignite.engine import Events
 
+from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.engine.places import is_lazy
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.finding.trial_run import set_rates, trial_run
 from ignite_recipes.handlers import MixedPrecisionTrainer
 from ignite_recipes.loading.fetching import fetched_at_once
 from ignite_recipes.loading.generators import is_generator, preserved, reachable, seed_generator
+from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators, seed_generators
 
 __all__ = ["Seconds", "has_bfloat16", "seconds_per_step"]
@@ -53,6 +57,10 @@ def seconds_per_step(trainer: TrainingEngine, loader: Iterable[Any]) -> Seconds:
     Raises:
         Exception: what a step in float32 raises, as the run would.
     """
+    if isinstance(loader, Iterator):
+        KeyedLoader(loader, 0)  # refuses it, before a batch of it is gone
+    if is_lazy(trainer.model):
+        trainer._size_lazy_layers(trainer.step, loader)  # as its run would
     batch = _first_batch(loader, trainer.device)
     found: Seconds = {}
     candidates: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
@@ -61,7 +69,9 @@ def seconds_per_step(trainer: TrainingEngine, loader: Iterable[Any]) -> Seconds:
         for name, dtype in [*candidates.items()]:
             try:
                 seconds = on_rank_zero(_timed(trainer, batch, dtype))
-            except Exception:
+            except Exception as error:
+                if dtype is None and isinstance(error, _DroppedStepError):
+                    return {name: math.inf}  # there is nothing to compare with
                 if dtype is None:
                     raise
                 del candidates[name]  # not all operations know bfloat16, nor do all losses stay finite in it
@@ -100,10 +110,15 @@ def _timed(trainer: TrainingEngine, batch: Any, dtype: torch.dtype | None) -> Ca
         return clock.seconds
 
 
+class _DroppedStepError(FloatingPointError):
+    """The guard has dropped a step."""
+
+
 class _Clock:
     """Time the steps after the first ones.
 
-    Runs: trainer, ITERATION_COMPLETED, where the host waits for the device.
+    Runs:  trainer, ITERATION_COMPLETED, where the host waits for the device; OPTIMIZER_STEP_SKIPPED.
+    Stops: with an error at a step that is dropped, for that is no step.
     """
 
     def __init__(self) -> None:
@@ -111,7 +126,12 @@ class _Clock:
 
     def attach(self, trainer: TrainingEngine) -> "_Clock":
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
+        trainer.add_event_handler(TrainEvents.OPTIMIZER_STEP_SKIPPED, self._refuse)
         return self
+
+    @staticmethod
+    def _refuse() -> NoReturn:
+        raise _DroppedStepError("a step was dropped, for its loss or its gradients are not finite")
 
     def __call__(self, trainer: TrainingEngine) -> None:
         if trainer.device.type != "cpu":

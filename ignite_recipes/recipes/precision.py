@@ -78,7 +78,7 @@ def _fastest(trainer: TrainingEngine, loader: Iterable[Any]) -> str:
         return "float32"
     seconds = finding.seconds_per_step(trainer, loader)
     if "bfloat16" not in seconds:
-        logger.info("precision='auto' is float32: the step cannot be computed in bfloat16, or is not finite in it")
+        logger.info("precision='auto' is float32: a step cannot be computed in bfloat16, or is not finite")
         return "float32"
     ratio = seconds["bfloat16"] / seconds["float32"]
     picked = "bfloat16" if ratio < ENOUGH else "float32"

