@@ -55,10 +55,10 @@ DOCUMENTED = [
 
 # What each layer may import: itself and the layers before it.
 LAYERS = [
-    {"_version", "arguments", "devices", "files", "registry", "metrics"},
+    {"_version", "arguments", "devices", "files", "registry", "metrics", "turns"},
     {"exchange"},
     {"loading", "programs"},
-    {"engine", "data"},
+    {"engine", "data", "together"},
     {"checkpoint", "models"},
     {"experiments"},
     {"plotting"},

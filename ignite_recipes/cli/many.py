@@ -34,7 +34,7 @@ _NOT_SWEPT = {
     "seed": "--seeds 8",
     "file": "a command for each file",
     "target": "a command for each target",
-    **dict.fromkeys(("seeds", "sweep", "folds", "fold", "refit", "split_seed"), "it once, for all"),
+    **dict.fromkeys(("seeds", "sweep", "folds", "fold", "refit", "together", "split_seed"), "it once, for all"),
     **dict.fromkeys(
         ("name", "tag", "device", "runs_dir", "recipe", "forked_from", "resume", "fork"), "it once, for all"
     ),
@@ -98,7 +98,16 @@ def train_many_runs(
         experiment.write_settings({**experiment.settings(), **own_settings(settings)})
     words = ["ignite-recipes", command, *argv]
     try:
-        runs = run_group(experiment, members, task, plan, is_new=is_new, command=words, data_file=_file(settings))
+        runs = run_group(
+            experiment,
+            members,
+            task,
+            plan,
+            is_new=is_new,
+            together=settings["together"],
+            command=words,
+            data_file=_file(settings),
+        )
     except KeyboardInterrupt as interrupt:
         raise _stopped(command, experiment, interrupt) from None
     except ValueError as error:
@@ -145,7 +154,11 @@ def _task(
     load = _Shared(load)
     words = ["ignite-recipes", command, *argv]
     split_seed = _split_seed(settings)
-    alone: dict[str, Any] = {**dict.fromkeys(("seeds", "name", "fold", "resume", "fork")), "sweep": [], "refit": False}
+    alone: dict[str, Any] = {
+        **dict.fromkeys(("seeds", "name", "fold", "resume", "fork", "together")),
+        "sweep": [],
+        "refit": False,
+    }
 
     def settings_of(member: Member) -> dict[str, Any]:
         own = {"seed": member.seed, "fold": member.fold, "split_seed": split_seed}

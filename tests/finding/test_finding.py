@@ -328,7 +328,7 @@ def test_the_command_suggests_a_rate_and_keeps_nothing(tmp_path, monkeypatch, ca
 
 def test_the_commands_own_options_are_like_all_others(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "settings.yaml").write_text("num_steps: 12\npicture: none\nlatent_dimension: 2\n")
+    (tmp_path / "settings.yaml").write_text("num_steps: 12\nend_lr: 0.001\npicture: none\nlatent_dimension: 2\n")
     options = ["--config", "settings.yaml", "--start_lr=1e-6", "--picture", "none", "--device", "cpu", "--json"]
     assert main(["find-lr", "vae", *options]) == 0
     facts = json.loads(capsys.readouterr().out)
