@@ -1,15 +1,19 @@
 """What handlers of events between two steps need of a block of steps that is computed at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ignite.engine import Engine, Events
+from torch import Tensor
 
 from ignite_recipes.engine.events import TrainEvents
 
 __all__ = [
     "AFTER_STEP",
     "BEFORE_STEP",
+    "MOST_STEPS",
+    "Outcome",
     "after_block",
     "is_called_for_each",
     "looks_at_batch",
@@ -17,6 +21,9 @@ __all__ = [
     "steps_until_needed",
     "with_numbers_only",
 ]
+
+MOST_STEPS = 256
+"""Of a block: a signal waits for its end."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -31,6 +38,41 @@ AFTER_STEP = (
 """Events of a step at which a handler may do what it likes."""
 
 _NUMBERS, _BLOCK, _BATCH = "numbers", "block", "batch"
+
+
+@dataclass
+class Outcome:
+    """What the steps of a block have come to.
+
+    Attributes:
+        names: of the losses.
+        outputs: (count,) of all that the program gives, the losses first; only the last step can have been dropped.
+        found: as of :class:`~ignite_recipes.programs.function.StepFunction`.
+        refused: why the steps cannot be computed at once; None if they were.
+        error: what has ended the block.
+    """
+
+    names: Sequence[str] = ()
+    outputs: Sequence[Tensor] = ()
+    found: Sequence[tuple[int | None, int | None]] = ()
+    refused: str | None = None
+    error: Exception | None = None
+
+    @property
+    def count(self) -> int:
+        """Of the steps."""
+        return len(self.outputs[0])
+
+    @classmethod
+    def of(
+        cls, outputs: Sequence[Tensor], names: Sequence[str], found: Sequence[tuple[int | None, int | None]]
+    ) -> "Outcome":
+        """Up to the first step that was dropped; ``outputs`` are (count,), of a function that ends with a Stop."""
+        if (place := found[-1][1]) is not None:
+            dropped = outputs[place].nonzero()
+            if len(dropped):
+                outputs = [column[: int(dropped[0]) + 1] for column in outputs]
+        return cls(names, outputs, found)
 
 
 def with_numbers_only(handler: Handler) -> Handler:

@@ -9,6 +9,7 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from ignite_recipes.engine.blocks import Outcome
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import check_loss, modules_of
@@ -16,15 +17,18 @@ from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.programs.cuda_program import CapturedStep, FusedOptimizer
+from ignite_recipes.programs.first_state import make_state
 from ignite_recipes.programs.function import Modules, StepFunction, StepsWeights, StepTensors
 from ignite_recipes.programs.host_program import CompileError, compile_for_host
 from ignite_recipes.programs.optimizers import OptimizerFunction
 from ignite_recipes.programs.part import ProgramPart, StepValues, is_program_part
 from ignite_recipes.programs.python_state import changed, python_state
+from ignite_recipes.programs.stop import Stop
 from ignite_recipes.programs.trace import Draw, TraceError, trace
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.step import TrainingStep
+    from ignite_recipes.together.member import Member
 
 __all__ = [
     "NotOneProgramError",
@@ -100,6 +104,10 @@ class StepProgram:
         self.takes_step, self.is_window = takes_step, update.window.length > 1
         parts = parts_of_step(engine)
         self.parts = parts if takes_step else {"inputs": parts["inputs"]}
+        on_host = step.device.type == "cpu"
+        self._stop = Stop() if on_host and takes_step else None
+        if self._stop is not None:
+            self.parts["gradients"].append(self._stop)
         modules = Modules(modules_of_step(step))
         trained = trained_parameters(update, modules)
         make = FusedOptimizer if step.device.type == "cuda" else OptimizerFunction
@@ -120,10 +128,16 @@ class StepProgram:
                 probe = StepFunction(parts={"inputs": parts["inputs"]}, optimizer=None, trained=trained, **settings)
                 gets_gradient = probe.gets_gradient(example)
                 trained = [weight for weight, has in zip(trained, gets_gradient, strict=True) if has]
+                if on_host:
+                    make_state(update.optimizer, trained)
                 self.optimizer: StepsWeights = make(update.optimizer, trained)
                 optimizer = self.optimizer if takes_step else None
                 self.function = StepFunction(
-                    parts=self.parts, optimizer=optimizer, trained=self.optimizer.weights, **settings
+                    parts=self.parts,
+                    optimizer=optimizer,
+                    trained=self.optimizer.weights,
+                    keeps_buffers=on_host and takes_step,
+                    **settings,
                 )
                 self.tensors = self._tensors(example, step.device)
                 self._run = self._on_device() if step.device.type == "cuda" else self._on_host()
@@ -229,7 +243,24 @@ class StepProgram:
         update.window.losses.append(losses["loss"])
         if self.takes_step:
             end_window(step, engine, self.optimizer, self.parts, self.function.found, outputs)
+            if self._stop is not None and update.veto:
+                self._stop.flag.zero_()
         return losses
+
+    def compute_block(self, member: "Member", count: int) -> None:
+        """Compute ``count`` steps at once, of which nobody takes notice; what came of them is in ``member.outcome``."""
+        assert self._stop is not None
+        function, rows, numbers = self.function, member.batches, member.numbers(count)
+        found = []
+        with torch.no_grad():
+            self._stop.flag.zero_()
+            for k in range(count):
+                self._send_numbers(numbers[k])
+                batch = member.prepared(member.fetch_rows(rows[k]))
+                found.append(self._run(function.tensors_of(batch), partial(member.seed, k)))
+            self._stop.flag.zero_()
+        columns = [torch.stack(each) for each in zip(*found, strict=True)]
+        member.outcome = Outcome.of(columns, function.names, function.found)
 
     def _ready_waiting(self) -> None:
         """Let the gradients of the window's earlier batches be where the program adds to them."""

@@ -182,6 +182,8 @@ class TrainingEngine(KeyedEngine):
         """An epoch's batches; where several runs train together, those that can be computed with theirs go first."""
         if (run := current_run()) is not None and run.turns.train is not None:
             run.turns.train(self)
+        elif isinstance(self.step, TrainingStep) and self.step.whole is not None:
+            self.step.whole.train(self)
         return super()._run_once_on_dataset_as_gen()
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:

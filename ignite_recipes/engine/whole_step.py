@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils import _pytree
 
+from ignite_recipes.engine.blocks import MOST_STEPS
 from ignite_recipes.engine.describe import name_of
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
@@ -19,6 +20,7 @@ from ignite_recipes.engine.step_program import (
     parts_of_step,
     roots_of_step,
 )
+from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.programs.cuda_program import FusedOptimizer
 from ignite_recipes.programs.optimizers import NoStateError, check_supported, structure_of
 from ignite_recipes.programs.part import is_program_part
@@ -26,6 +28,7 @@ from ignite_recipes.programs.python_state import changed, has_hooks, holds_engin
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.step import TrainingStep
+    from ignite_recipes.engine.trainer import TrainingEngine
 
 __all__ = ["WholeStep", "check_one_program", "layout_of"]
 
@@ -84,10 +87,10 @@ def check_one_program(step: "TrainingStep", engine: Engine) -> None:
 class WholeStep:
     """The programs of a training step, for batches of one layout.
 
-    A step is a program where its batch has the layout (shapes and types) of the run's first one, and the optimizer has
-    its state, which its first step makes. An epoch's last window is computed one operation after the other, so that
-    its gradients are there for those who look at them at the epoch's end; it is often shorter, too. All of that
-    depends on the position in the run only, so that a resumed run has the same bits.
+    A step is a program where its batch has the layout (shapes and types) of the run's first one. An epoch's last
+    window is computed one operation after the other, so that its gradients are there for those who look at them at
+    the epoch's end; it is often shorter, too. All of that depends on the position in the run only, so that a resumed
+    run has the same bits.
 
     Args:
         step: whose work it does.
@@ -129,6 +132,37 @@ class WholeStep:
         )
         self._refresh(step, engine)
 
+    def train(self, engine: "TrainingEngine") -> None:
+        """Compute the steps of an epoch in blocks, between which nobody looks, as far as that can be.
+
+        The program is the same, so that it makes no difference to the weights.
+        """
+        from ignite_recipes.together.member import Member
+
+        step: Any = engine.step
+        length = engine.state.epoch_length
+        if not self._is_ready or self._has_failed or step.device.type != "cpu":
+            return
+        if length is None or length - engine.progress.position < 2:
+            return
+        try:
+            member = Member(engine)
+        except NotOneProgramError:  # of blocks; a program there may be all the same
+            return
+        if member.num_left < 2 or (program := self._program_for(step, engine, member.example, ahead=True)) is None:
+            return
+        if self._was_eager:
+            program.optimizer.read_counts()
+        member.parts, member.optimizer = program.parts, program.optimizer
+        while member.num_left and not (engine.should_terminate or engine.should_terminate_single_epoch):
+            count = min(MOST_STEPS, member.num_left)
+            member.look_at_batches(count)
+            with preserve_generators():
+                program.compute_block(member, count)
+            member.apply(member.outcome)
+            self._was_eager = False
+        member.leave()
+
     def take(
         self, step: "TrainingStep", engine: Engine, batch: Any, weight: Callable[[], float]
     ) -> dict[str, Tensor] | None:
@@ -143,7 +177,10 @@ class WholeStep:
             self._was_eager = False
         return program(step, engine, batch, weight())
 
-    def _program_for(self, step: "TrainingStep", engine: Engine, batch: Any) -> StepProgram | None:
+    def _program_for(
+        self, step: "TrainingStep", engine: Engine, batch: Any, *, ahead: bool = False
+    ) -> StepProgram | None:
+        """That of a batch; ``ahead`` of the current one. None if there is none, or the batch is computed without."""
         state: Any = engine.state
         update, progress = step.updates.first, step.progress
         assert progress is not None
@@ -154,7 +191,7 @@ class WholeStep:
         if not self._is_ready or self._has_failed or layout != self.layout:
             return None
         length, position = update.window.length, len(update.window.losses)
-        if state.epoch_length is not None and state.epoch_length - progress.position < length - position:
+        if not ahead and state.epoch_length is not None and state.epoch_length - progress.position < length - position:
             return None  # the epoch ends with this window
         takes_step = position + 1 == length
         try:
@@ -162,6 +199,7 @@ class WholeStep:
                 self._refresh(step, engine)
             if takes_step not in self._programs:
                 self._programs[takes_step] = StepProgram(step, engine, batch, takes_step=takes_step)
+                self._identity = self._identity_of(step, engine)  # the optimizer's state may have been made
             self._programs[takes_step].check()
         except NoStateError:
             return None  # the optimizer's own step makes it
@@ -191,8 +229,18 @@ class WholeStep:
 
     def _refresh(self, step: "TrainingStep", engine: Engine) -> None:
         """Make the programs anew if something has changed that they have as constants."""
+        python, identity = python_state(roots_of_step(step, engine)), self._identity_of(step, engine)
+        name = changed(self._python, python)
+        if self._programs and name is not None:
+            logger.info("%s has changed since the step was compiled: it is compiled again", name.lstrip("."))
+        if name is not None or identity != self._identity:
+            self._programs, self._has_failed = {}, False
+            self._python, self._identity = python, identity
+
+    @staticmethod
+    def _identity_of(step: "TrainingStep", engine: Engine) -> list[Any]:
+        """Which tensors, settings and handlers the programs are of."""
         update = step.updates.first
-        python = python_state(roots_of_step(step, engine))
         identity: list[Any] = [_where(tensor) for tensor in parameters_of(update.optimizer)]
         identity += [_where(tensor) for module in modules_of_step(step) for tensor in module.buffers()]
         identity += [parameter.requires_grad for parameter in parameters_of(update.optimizer)]
@@ -204,12 +252,7 @@ class WholeStep:
             identity += [id(part), *map(_where, part.carried_in_program())]
         for parameter in parameters_of(update.optimizer):
             identity += [_where(value) for value in update.optimizer.state.get(parameter, {}).values()]
-        name = changed(self._python, python)
-        if self._programs and name is not None:
-            logger.info("%s has changed since the step was compiled: it is compiled again", name.lstrip("."))
-        if name is not None or identity != self._identity:
-            self._programs, self._has_failed = {}, False
-            self._python, self._identity = python, identity
+        return identity
 
     def _layout_of(self, batch: Any) -> str:
         """Shapes, strides and types of a batch's tensors, and all else that is in it."""

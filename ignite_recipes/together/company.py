@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ignite_recipes.engine.blocks import MOST_STEPS
 from ignite_recipes.engine.step_program import NotOneProgramError
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.together.member import Member
-from ignite_recipes.together.stacked import MOST_STEPS, StackedSteps
+from ignite_recipes.together.stacked import StackedSteps
 from ignite_recipes.turns import Run, Turns, current_run
 
 __all__ = ["run_together"]

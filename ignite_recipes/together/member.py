@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Events
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from ignite_recipes.engine.blocks import (
     AFTER_STEP,
     BEFORE_STEP,
+    Outcome,
     is_called_for_each,
     needs_each_step,
     steps_until_needed,
@@ -34,58 +34,14 @@ from ignite_recipes.engine.whole_step import check_one_program, layout_of
 from ignite_recipes.loading.batches import to_device
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
+from ignite_recipes.programs.first_state import make_state
 from ignite_recipes.programs.function import Modules
 from ignite_recipes.programs.optimizers import OptimizerFunction, structure_of
-from ignite_recipes.programs.part import ProgramPart, StepValues
+from ignite_recipes.programs.part import StepValues
 from ignite_recipes.programs.python_state import code_of, python_state, tensors_in
-from ignite_recipes.together.first_state import make_state
+from ignite_recipes.programs.stop import Stop
 
-__all__ = ["Member", "Outcome"]
-
-
-@dataclass
-class Outcome:
-    """What the steps of a block have come to.
-
-    Attributes:
-        count: of the steps; only the last one can have been dropped.
-        names: of the losses.
-        outputs: (count,) of all that the program gives, the losses first.
-        found: as of :class:`~ignite_recipes.programs.function.StepFunction`.
-        refused: why the steps cannot be computed together; None if they were.
-        error: what has ended the block, for each of the runs.
-    """
-
-    count: int = 0
-    names: Sequence[str] = ()
-    outputs: Sequence[Tensor] = ()
-    found: Sequence[tuple[int | None, int | None]] = ()
-    refused: str | None = None
-    error: Exception | None = None
-
-
-class Stop(ProgramPart):
-    """After a step that is dropped nothing later in the same block is applied: the host decides first what follows."""
-
-    def __init__(self, flag: Tensor) -> None:
-        self.flag = flag  # 0-d; nonzero once a step was dropped
-
-    def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
-        """Drop the step if an earlier one was."""
-        if values.drop is not None:
-            values.drop = values.drop + carried[0]
-            carried[0].copy_(values.drop)
-
-    def carried_in_program(self) -> list[Tensor]:
-        """Whether there was one."""
-        return [self.flag]
-
-    def constants_in_program(self) -> Any:
-        """None."""
-        return ()
-
-    def after_block(self, engine: Any, values: StepValues, count: int) -> None:
-        """The parts that drop steps take notice."""
+__all__ = ["Member"]
 
 
 class Member:
@@ -124,17 +80,15 @@ class Member:
         self._has_epochs = self.loader.say_epoch()
         self.modules = Modules(modules_of_step(self.step))
         self.trained = trained_parameters(self.update, self.modules)
-        make_state(self.update.optimizer, self.trained)
-        self.flag = torch.zeros(())
+        self.stop = Stop()
         self.parts = {name: list(parts) for name, parts in parts_of_step(engine).items()}
-        self.parts["gradients"].append(Stop(self.flag))
+        self.parts["gradients"].append(self.stop)
         self.roots = roots_of_step(self.step, engine)
         self.constants = tensors_in(self.roots)
         self.look_at_batches(1)
         first = self.prepared(self.fetch(0))
         self.example = first
         self.length = self.step.batch_size(first)
-        self.key = self._key(first)
 
     def _check(self) -> None:
         if self.step.device.type != "cpu":
@@ -172,7 +126,8 @@ class Member:
             last = min(last, self.state.max_iters - progress.epoch_start - 1)
         return rows[progress.position : last]
 
-    def _key(self, batch: Any) -> str:
+    @cached_property
+    def key(self) -> str:
         """All that a program depends on, as far as it is not a number or a tensor."""
         python = {path: value for path, value in python_state(self.roots).items() if not isinstance(value, tuple)}
         held = [(tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for tensor in self.modules.held()]
@@ -182,7 +137,7 @@ class Member:
         precision = self.update.precision
         return repr(
             [
-                layout_of(batch),
+                layout_of(self.example),
                 held,
                 self.modules.names,
                 [type(module) for root in self.modules.modules for module in root.modules()],
@@ -252,7 +207,8 @@ class Member:
 
     def optimizer_function(self, trained: Sequence[Tensor]) -> OptimizerFunction:
         """The optimizer's step as a function."""
-        self.optimizer = OptimizerFunction(self.update.optimizer, trained)
+        make_state(self.update.optimizer, trained)
+        self.optimizer: Any = OptimizerFunction(self.update.optimizer, trained)
         return self.optimizer
 
     def tensors(self) -> list[Tensor]:
@@ -292,8 +248,14 @@ class Member:
             known[key] = [self.optimizer.numbers(k) for k in range(count)]
         return known[key]
 
-    def seed(self, step: int, place: str) -> None:
-        """Let torch's generators draw what belongs to a place in the step ``step`` steps from now."""
+    def seed(self, step: int, place: str | None) -> None:
+        """Let torch's generators draw what belongs to a place in a step to come; None is the update's.
+
+        Args:
+            step: from the next one, which is 0.
+            place: of :class:`~ignite_recipes.engine.step.TrainingStep`.
+        """
+        place = self.update.place if place is None else place
         iteration = self.state.iteration + 1 + step
         if self.state.seed is not None:
             seed_torch(derive_seed(self.state.seed, place, iteration, *self.step.exchange.key), self.step.device)

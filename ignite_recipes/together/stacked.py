@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
+from ignite_recipes.engine.blocks import MOST_STEPS, Outcome
 from ignite_recipes.engine.losses import check_loss
 from ignite_recipes.engine.step_program import NotOneProgramError
 from ignite_recipes.engine.weights import unwrap
@@ -15,14 +16,12 @@ from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.loading.same_rows import same_rows
 from ignite_recipes.programs.function import StepFunction, StepTensors
 from ignite_recipes.programs.host_program import CompileError, compile_for_host
+from ignite_recipes.programs.optimizers import NoStateError
 from ignite_recipes.programs.stacking import stack_program
 from ignite_recipes.programs.trace import Draw, TracedProgram, TraceError, trace
-from ignite_recipes.together.member import Member, Outcome
+from ignite_recipes.together.member import Member
 
 __all__ = ["StackedSteps"]
-
-MOST_STEPS = 256
-"""Of a block: a signal waits for its end."""
 
 _EXAMPLES = 4  # runs of which the program is made; it takes any number from two
 
@@ -44,7 +43,7 @@ class StackedSteps:
         try:
             with preserve_generators(member.step.device):
                 self._make(member)
-        except (TraceError, CompileError, ValueError) as error:
+        except (TraceError, CompileError, NoStateError, ValueError) as error:
             raise NotOneProgramError(str(error)) from error
         self._same: dict[tuple[int, int], bool] = {}
 
@@ -83,7 +82,8 @@ class StackedSteps:
 
     def _note_draws(self, traced: TracedProgram) -> None:
         first = self.function.num_input_draws
-        self._draws: list[tuple[str, Sequence[Draw]]] = [("inputs", traced.draws[:first]), ("", traced.draws[first:])]
+        self._draws: list[tuple[str | None, Sequence[Draw]]]
+        self._draws = [("inputs", traced.draws[:first]), (None, traced.draws[first:])]
 
     def _join(self, member: Member) -> Any:
         """A run's optimizer's step as a function."""
@@ -99,7 +99,7 @@ class StackedSteps:
         rows = members if len(members) > 1 else [members[0], members[0]]
         with torch.no_grad(), preserve_generators():
             for member in members:
-                member.flag.zero_()
+                member.stop.flag.zero_()
             own = [member.tensors() for member in members]
             stacks = [torch.stack(tensors) for tensors in zip(*(own if len(own) > 1 else own * 2), strict=True)]
             constants = [
@@ -168,7 +168,7 @@ class StackedSteps:
                 continue
             of_place = []
             for member in rows:
-                member.seed(k, place or member.update.place)
+                member.seed(k, place)
                 of_place.append([draw().clone() for draw in draws])  # some draw into one tensor each time
             found += [list(each) for each in zip(*of_place, strict=True)]
         return [torch.stack(each) for each in found]
@@ -177,13 +177,8 @@ class StackedSteps:
         """Give each run what its steps have come to, up to the first one that was dropped."""
         names, found = self.function.names, self.function.found
         table = [torch.stack(each, dim=1) for each in zip(*outputs, strict=True)]  # (runs, steps) of each output
-        place = found[-1][1]  # of what stops a run
-        dropped = None if place is None else (table[place] > 0).numpy()
         for i, member in enumerate(members):
-            count = len(outputs)
-            if dropped is not None and dropped[i].any():
-                count = int(dropped[i].argmax()) + 1
-            member.outcome = Outcome(count, names, [each[i, :count] for each in table], found)
+            member.outcome = Outcome.of([each[i] for each in table], names, found)
 
 
 def _sets_of(member: Member) -> list[int]:

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from support.cuts import check_cuts
 from support.equality import equal, weights
 from support.interpreted import interpreted
@@ -38,6 +39,7 @@ from ignite_recipes import (
 from ignite_recipes.checkpoint.resume_check import first_difference
 from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine import step_program
+from ignite_recipes.engine.step import TrainingStep
 
 BATCHES, BATCH_SIZE, EPOCHS = 6, 4, 3
 ROWS = torch.randn(BATCHES * BATCH_SIZE - 1, 3, generator=torch.Generator().manual_seed(0))
@@ -129,18 +131,49 @@ def assert_close(first, second):
     torch.testing.assert_close(second, first, rtol=2e-4, atol=2e-6)
 
 
-def test_the_first_step_and_the_last_of_each_epoch_are_eager_and_the_others_programs(programs, monkeypatch):
-    trainer, calls = trainer_of(), []
-    original = step_program.StepProgram.__call__
+class Looks:
+    """A handler of one's own, without which steps are computed in blocks."""
 
-    def call(self, *args):
-        calls.append(trainer.state.iteration)
+    def __init__(self):
+        self.losses = []
+
+    def attach(self, trainer):
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, trainer):
+        self.losses.append(trainer.state.output["loss"].item())
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_the_last_step_of_each_epoch_is_eager_and_the_others_are_programs(looks, programs, monkeypatch):
+    trainer, eager = trainer_of(attach=lambda: [Looks()] if looks else []), []
+    original = TrainingStep._update
+
+    def update(self, *args):
+        eager.append(trainer.state.iteration)
         return original(self, *args)
 
-    monkeypatch.setattr(step_program.StepProgram, "__call__", call)
+    monkeypatch.setattr(TrainingStep, "_update", update)
     trainer.run(loader(), max_epochs=2)
-    assert calls == [2, 3, 4, 5, 7, 8, 9, 10, 11]
+    assert eager == [6, 12]
     assert len(programs) == 1
+
+
+def test_whether_somebody_looks_after_each_step_makes_no_difference():
+    def run(*handlers):
+        attach = lambda: [GradientClipper(0.5), ExponentialMovingAverage(0.9), NonFiniteGuard(), *handlers]  # noqa: E731
+        trainer = trainer_of(attach=attach)
+        averages = EpochAverages("train_").attach(trainer)
+        trainer.run(loader(), max_epochs=3)
+        return run_state(trainer), averages.state_dict(), trainer.state.metrics
+
+    looks = Looks()
+    (one, sums, metrics), (other, other_sums, other_metrics) = run(), run(looks)
+    assert len(looks.losses) == 18
+    assert metrics == other_metrics
+    for name in ("model_state_dict", "ema_model_state_dict", "optimizer_state_dict"):
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+    assert equal(sums, other_sums)
 
 
 def test_each_of_several_clippers_counts_its_own_norms():

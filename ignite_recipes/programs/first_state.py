@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer, RMSprop
 
-from ignite_recipes.engine.step_program import NotOneProgramError
+from ignite_recipes.programs.optimizers import NoStateError
 
 __all__ = ["make_state"]
 
@@ -15,7 +15,7 @@ def make_state(optimizer: Optimizer, trained: Sequence[Tensor]) -> None:
     """Make it for the parameters that have none: zeros, from which the first step computes what torch computes.
 
     Raises:
-        NotOneProgramError: for SGD with dampening, whose first step takes the gradients as they are.
+        NoStateError: for SGD with dampening, whose first step takes the gradients as they are.
     """
     optimizer._opt_called = True  # type: ignore[attr-defined]  # which torch's schedules look at
     own = {id(parameter) for parameter in trained}
@@ -27,8 +27,9 @@ def make_state(optimizer: Optimizer, trained: Sequence[Tensor]) -> None:
             if not isinstance(optimizer, SGD):
                 zeros = {"step": torch.zeros((), dtype=torch.float32), **zeros}
             elif zeros and group["dampening"]:
-                raise NotOneProgramError("SGD with dampening takes its first step in another way than the others")
-            optimizer.state[parameter].update(zeros)
+                raise NoStateError("SGD with dampening takes its first step in another way than the others")
+            if zeros:
+                optimizer.state[parameter].update(zeros)
 
 
 def _names(optimizer: Optimizer, group: dict[str, object]) -> list[str]:
