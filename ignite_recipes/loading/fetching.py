@@ -20,6 +20,7 @@ from torch.utils.data import (
     Subset,
     TensorDataset,
     default_collate,
+    default_convert,
 )
 from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_fn_map
 
@@ -62,8 +63,8 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
         logger.debug("%s: the loader%s", purpose, how)
     if reason is None:
         return DataLoader(
-            BatchesOf(loader.dataset, has_numbers=_gives_numbers(loader.batch_sampler)),
-            batch_sampler=loader.batch_sampler,
+            BatchesOf(loader.dataset, has_numbers=_gives_numbers(_batches_of_numbers(loader))),
+            batch_sampler=_batches_of_numbers(loader),
             collate_fn=_as_fetched,
             pin_memory=loader.pin_memory,
             generator=loader.generator,
@@ -83,8 +84,17 @@ def sampled_ahead(loader: Any, batches: Iterator[Any]) -> Iterator[Any] | None:
     """
     if type(loader) is not DataLoader or loader.num_workers or not _gives_numbers(loader.batch_sampler):
         return None
+    if not _is_drawn_at_once(loader.batch_sampler.sampler):  # type: ignore[union-attr]
+        return None
     dataset = loader.dataset.dataset if isinstance(loader.dataset, BatchesOf) else loader.dataset
     return getattr(batches, "_sampler_iter", None) if _draws_nothing(dataset) else None
+
+
+def _is_drawn_at_once(sampler: Any) -> bool:
+    """Whether a sampler of torch's draws all rows with the first; later ones would be drawn after another seed."""
+    if type(sampler) is SequentialSampler or sampler.generator is None:  # then it seeds one of its own
+        return True
+    return not sampler.replacement and sampler.num_samples <= len(sampler.data_source)
 
 
 def _draws_nothing(dataset: Any) -> bool:
@@ -124,20 +134,33 @@ def _why_not(loader: DataLoader[Any]) -> str | None:
     """Why a loader cannot be fetched by one index; None if it can."""
     if type(loader) is not DataLoader:
         return f"it is a {type(loader).__name__}"
-    if loader.batch_sampler is None:
+    if _batches_of_numbers(loader) is None:
         return "it has no batches of indices"
     if loader.num_workers:
         return "it has workers"
+    if loader.batch_sampler is None:  # torch indexes the data set with the whole batch of indices
+        dataset = _without_subsets(loader.dataset)
+        if type(dataset) is not TensorDataset or not all(tensor.is_contiguous() for tensor in dataset.tensors):
+            return "its data set is asked for a whole batch"
+        if loader.collate_fn is not default_convert:
+            return "it has a collate function of its own"
     if loader.collate_fn is collate_rows:  # which does the same with rows, and leaves whole batches as they are
         if isinstance(_without_subsets(loader.dataset), BatchDataset):
             return "its data set gives whole batches already"
-    elif loader.collate_fn is not default_collate:
+    elif loader.batch_sampler is not None and loader.collate_fn is not default_collate:
         return "it has a collate function of its own"
     if loader.pin_memory_device:
         return "it pins memory for a device of its own"
     if default_collate_fn_map.get(Tensor) is not collate_tensor_fn:
         return "torch's collate function was changed"
     return _why_no_batch(loader.dataset)
+
+
+def _batches_of_numbers(loader: DataLoader[Any]) -> Any:
+    """What gives the indices of each batch, also where it stands in the place of a sampler."""
+    if loader.batch_sampler is not None:
+        return loader.batch_sampler
+    return loader.sampler if type(loader.sampler) is BatchSampler else None
 
 
 def _gives_numbers(batch_sampler: Any) -> bool:

@@ -60,6 +60,10 @@ def gen():
     return torch.Generator().manual_seed(5)
 
 
+def indexed(sampler, dataset=PAIRS):
+    return DataLoader(dataset, sampler=BatchSampler(sampler, 4, drop_last=False), batch_size=None)
+
+
 def split():
     return random_split(PAIRS, [15, 8], generator=gen())[0]
 
@@ -103,6 +107,8 @@ QUICK = {
     "transposed": lambda: DataLoader(TensorDataset(torch.rand(3, N, generator=gen()).T), 4),
     "expanded": lambda: DataLoader(TensorDataset(torch.rand(N, 1, generator=gen()).expand(N, 5)), 4),
     "bytes, halves and flags": lambda: DataLoader(TensorDataset(Y.byte(), X.half(), X.bfloat16(), Y > 0), 4),
+    "batches in the place of rows": lambda: indexed(RandomSampler(PAIRS)),
+    "batches of a subset in the place of rows": lambda: indexed(SequentialSampler(split()), split()),
     "our collate function": lambda: DataLoader(PAIRS, 4, shuffle=True, collate_fn=collate_rows),
 }
 LEFT_ALONE = {
@@ -113,6 +119,7 @@ LEFT_ALONE = {
     "subclass of the loader": (lambda: Odd(PAIRS, 4), "it is a Odd"),
     "own set": (lambda: DataLoader(Squares(), 4), "Squares"),
     "no batches": (lambda: DataLoader(PAIRS, batch_size=None), "no batches of indices"),
+    "own set asked for batches": (lambda: indexed(SequentialSampler(PAIRS), Noisy(X)), "asked for a whole batch"),
     "sparse": (lambda: DataLoader(TensorDataset(X.to_sparse()), 4), "no plain ones"),
     "unlike parts": (lambda: DataLoader(ConcatDataset([PAIRS, TensorDataset(X.double(), Y)]), 4), "other rows"),
     "our set": (lambda: DataLoader(RowDataset(X), 4, collate_fn=collate_rows), "whole batches already"),
