@@ -72,8 +72,8 @@ def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[st
     folder = run.make().experiment_dir
     if not metrics:
         return Result(
-            f"Trained on all rows, validated on none; lowest training loss {result['best_val_loss']:.4g} {place}; curves "
-            f"and checkpoints are in {folder}, to predict with: ignite-recipes predict {folder} FILE",
+            f"Trained on all rows, validated on none; lowest training loss {result['best_val_loss']:.4g} {place}; "
+            f"curves and checkpoints are in {folder}, to predict with: ignite-recipes predict {folder} FILE",
             {**reached(result, result["epochs_trained"]), "metrics": {}, "baseline": {}, "is_better": None},
         )
     if "accuracy" in metrics:
