@@ -58,7 +58,19 @@ def swept(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("swept")
     arguments = ["--seeds", "3", "--sweep", "learning_rate=1e-4,1e-2", "--sweep", "num_layers=1,2", "--epochs", "1"]
-    options = ["--device", "cpu", "--quiet", "--runs-dir", str(folder), "--name", "grid", "--tag", "first"]
+    options = [
+        "--device",
+        "cpu",
+        "--quiet",
+        "--runs-dir",
+        str(folder),
+        "--name",
+        "grid",
+        "--tag",
+        "first",
+        "--together",
+        "false",
+    ]
     assert main(["supervised", *SMALL["supervised"], *arguments, *options]) == 0
     return folder
 

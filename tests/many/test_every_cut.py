@@ -61,6 +61,7 @@ def train(folder, cut=None):
         device="cpu",
         handlers=[Poison(), StopAt()],
         experiment=folder,
+        together=False,
     )
 
 

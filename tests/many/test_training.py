@@ -188,7 +188,7 @@ def trained_folder(tmp_path_factory):
     """Trained once for all tests that only look; each has a copy."""
     folder = tmp_path_factory.mktemp("table")
     sweep = {"hidden_dimension": [4, 16]}
-    settings = {"epochs": 2, "device": "cpu", "refit": True}
+    settings = {"epochs": 2, "device": "cpu", "refit": True, "together": False}
     train_many(train_on_table, TABLE, "kind", folds=2, sweep=sweep, experiment=folder, **settings)
     return folder
 
