@@ -37,10 +37,10 @@ def train_many(
 ) -> Runs:
     """Train a recipe with several seeds, settings and folds; each run is an experiment in the folder of the whole.
 
-    A member is what ``recipe`` trains by itself: ``set_seed(seed); recipe(make_model(), ..., seed=seed)`` gives the
-    same weights. A member that fails is told of, and the others are kept. What was stopped is continued to the same
-    bits by the same call with ``experiment=`` the folder of the whole; seeds, values and folds may be added then, and
-    what has ended is not trained again.
+    A member is what ``recipe`` trains by itself, by ``set_seed(seed); recipe(make_model(), ..., seed=seed)``: the same
+    bits if they train one after another, the same but for rounding if they train together. A member that fails is told
+    of, and the others are kept. What was stopped is continued to the same bits by the same call with ``experiment=``
+    the folder of the whole; seeds and values may be added then, and what has ended is not trained again.
 
     Args:
         recipe: ``train_model_advanced``, ``train_variational_autoencoder``, ``train_on_table``, ``trainModel`` or
