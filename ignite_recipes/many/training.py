@@ -99,8 +99,9 @@ def train_many(
     """
     if world_size() > 1:
         raise ValueError("members are trained by one process; got several ranks: start train_many without torchrun")
+    sweep = {name: values.tolist() if hasattr(values, "tolist") else values for name, values in (sweep or {}).items()}
     members = plan_members(seeds_of(seeds), sweep, folds)
-    request = Request(dict(sweep or {}), folds, whole_number(fold_seed, "fold_seed", at_least=0), group, time, refit)
+    request = Request(sweep, folds, whole_number(fold_seed, "fold_seed", at_least=0), group, time, refit)
     task = make_task(recipe, args, dict(settings), request)
     manager, is_new = _place(experiment)
     by_time = folds is not None and (time is not None or recipe is trainModel)

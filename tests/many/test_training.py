@@ -445,6 +445,11 @@ MISTAKES = {
     ),
     "no recipe": (lambda: train_many(3), TypeError, "recipe must be a function that trains"),
     "a function that takes no seed": (lambda: train_many(lambda x: x), TypeError, "must take seed, experiment"),
+    "a function that trains elsewhere": (
+        lambda: train_many(lambda *, seed, experiment: None, seeds=2),
+        ValueError,
+        "has trained nothing in the experiment that it was handed",
+    ),
     "series too short": (
         lambda: train_many(trainModel, {}, WINDOWS, folds=6, device="cpu"),
         ValueError,
