@@ -86,7 +86,7 @@ from ignite_recipes.handlers import (
     clip_grad_norm,
 )
 from ignite_recipes.loading.randomness import set_seed
-from ignite_recipes.many import MemberRun, Runs, train_many
+from ignite_recipes.many import Runs, train_many
 from ignite_recipes.metrics import MetricsTracker, named_metric
 from ignite_recipes.models import (
     ArrayPredictor,
@@ -157,7 +157,6 @@ __all__ = [
     "LeNet",
     "LearningRateScheduler",
     "LearningRates",
-    "MemberRun",
     "MetricSet",
     "MetricsTracker",
     "MixedPrecisionTrainer",

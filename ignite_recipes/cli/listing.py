@@ -42,7 +42,13 @@ def main(argv: Sequence[str]) -> Result:
         found = [summary for summary in found if tag in summary.tags]
     facts = {"recipes": RECIPES, "models": ModelRegistry.names(), "data_sets": DatasetRegistry.names()}
     lines = [f"{name.replace('_', ' '):<12} {', '.join(values)}" for name, values in facts.items()]
-    many = {one.experiment: Runs(one.path) for one in found if is_group(one.path)}
+    many = {}
+    for one in found:
+        if is_group(one.path):
+            try:
+                many[one.experiment] = Runs(one.path)
+            except ValueError as error:  # its plan is damaged, and the others are to be listed all the same
+                one.notes.append(" ".join(str(error).split()))
     rows = [_row(one) if one.experiment not in many else _row_of_many(one, many[one.experiment]) for one in found]
     table = columns([("experiment", "recipe", "epochs", "best", ""), *rows]) if found else []
     nothing = f"none in {folder!r} yet" if tag is None else f"none in {folder!r} has the tag {tag!r}"

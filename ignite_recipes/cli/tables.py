@@ -70,6 +70,12 @@ def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[st
     early = " (stopped early)" if result["stopped_early"] else ""
     place = f"at epoch {result['best_epoch']} of {result['epochs_trained']}{early}"
     folder = run.make().experiment_dir
+    if not metrics:
+        return Result(
+            f"Trained on all rows, validated on none; lowest training loss {result['best_val_loss']:.4g} {place}; "
+            f"curves and checkpoints are in {folder}, to predict with: ignite-recipes predict {folder} FILE",
+            {**reached(result, result["epochs_trained"]), "metrics": {}, "baseline": {}, "is_better": None},
+        )
     if "accuracy" in metrics:
         is_better = metrics["accuracy"] > baseline["accuracy"]
         balanced = f"(balanced {metrics['balanced_accuracy']:.2f}%)"

@@ -137,6 +137,11 @@ def _call(folder: Path, member: Member, task: Task, number: str) -> Callable[[],
             return outcome
         with silence(), member_run(inside, member.name, task.settings(member), task.save_every) as run:
             predictions = task.train(member, run)
+            if not Path(run.make().log_file).is_file():
+                raise ValueError(
+                    f"{task.recipe} has trained nothing in the experiment that it was handed: hand it to the recipe "
+                    "that it calls, experiment=experiment"
+                )
         outcome = note_outcome(run.make(), epochs, predictions)
         print_line(f"{number} {member.name}: {_reached(outcome)}")
         return outcome

@@ -77,7 +77,7 @@ class Runs:
     Attributes:
         folder: of the experiment.
         recipe: by which its members were trained.
-        members: a :class:`MemberRun` for each, in the order in which they were planned.
+        members: a ``MemberRun`` for each, in the order in which they were planned.
         sweep: the values of each swept setting.
         folds: how many there are; None without.
 
@@ -195,7 +195,7 @@ class Runs:
         Returns:
             ``setting``, a column for each swept setting, ``metric``, ``mean``, ``std`` (with n - 1), ``n``, ``low`` and
             ``high``, of Student's t. Over one seed with folds n is their number, and the interval is wider because
-            folds share rows (:func:`~ignite_recipes.many.statistics.fold_correction`); folds by time have none.
+            folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none.
         """
         import polars as pl
 
@@ -403,7 +403,7 @@ class Runs:
 
     @property
     def over(self) -> str:
-        """What the numbers of a setting are of: ``"seeds"``, or of one seed ``"folds"``."""
+        """What a setting has several numbers of, ``"seeds"``, or of one seed ``"folds"``."""
         return "folds" if self.folds is not None and len(self.seeds) == 1 else "seeds"
 
     @property

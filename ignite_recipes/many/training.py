@@ -37,10 +37,10 @@ def train_many(
 ) -> Runs:
     """Train a recipe with several seeds, settings and folds; each run is an experiment in the folder of the whole.
 
-    A member is what ``recipe`` trains by itself: ``set_seed(seed); recipe(make_model(), ..., seed=seed)`` gives the
-    same weights. A member that fails is told of, and the others are kept. What was stopped is continued to the same
-    bits by the same call with ``experiment=`` the folder of the whole; seeds, values and folds may be added then, and
-    what has ended is not trained again.
+    A member is what ``recipe`` trains by itself, by ``set_seed(seed); recipe(make_model(), ..., seed=seed)``: the same
+    bits if they train one after another, the same but for rounding if they train together. A member that fails is told
+    of, and the others are kept. What was stopped is continued to the same bits by the same call with ``experiment=``
+    the folder of the whole; seeds and values may be added then, and what has ended is not trained again.
 
     Args:
         recipe: ``train_model_advanced``, ``train_variational_autoencoder``, ``train_on_table``, ``trainModel`` or
@@ -99,8 +99,9 @@ def train_many(
     """
     if world_size() > 1:
         raise ValueError("members are trained by one process; got several ranks: start train_many without torchrun")
+    sweep = {name: values.tolist() if hasattr(values, "tolist") else values for name, values in (sweep or {}).items()}
     members = plan_members(seeds_of(seeds), sweep, folds)
-    request = Request(dict(sweep or {}), folds, whole_number(fold_seed, "fold_seed", at_least=0), group, time, refit)
+    request = Request(sweep, folds, whole_number(fold_seed, "fold_seed", at_least=0), group, time, refit)
     task = make_task(recipe, args, dict(settings), request)
     manager, is_new = _place(experiment)
     by_time = folds is not None and (time is not None or recipe is trainModel)

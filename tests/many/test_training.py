@@ -188,7 +188,7 @@ def trained_folder(tmp_path_factory):
     """Trained once for all tests that only look; each has a copy."""
     folder = tmp_path_factory.mktemp("table")
     sweep = {"hidden_dimension": [4, 16]}
-    settings = {"epochs": 2, "device": "cpu", "refit": True}
+    settings = {"epochs": 2, "device": "cpu", "refit": True, "together": False}
     train_many(train_on_table, TABLE, "kind", folds=2, sweep=sweep, experiment=folder, **settings)
     return folder
 
@@ -445,6 +445,11 @@ MISTAKES = {
     ),
     "no recipe": (lambda: train_many(3), TypeError, "recipe must be a function that trains"),
     "a function that takes no seed": (lambda: train_many(lambda x: x), TypeError, "must take seed, experiment"),
+    "a function that trains elsewhere": (
+        lambda: train_many(lambda *, seed, experiment: None, seeds=2),
+        ValueError,
+        "has trained nothing in the experiment that it was handed",
+    ),
     "series too short": (
         lambda: train_many(trainModel, {}, WINDOWS, folds=6, device="cpu"),
         ValueError,

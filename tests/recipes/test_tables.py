@@ -327,3 +327,40 @@ def test_a_resume_from_another_recipe_is_refused(tmp_path):
     )
     with pytest.raises(CheckpointError, match="is no checkpoint of a table"):
         train(resume_from=tmp_path / "model_latest.pt")
+
+
+def test_folds_validate_on_each_row_once_and_the_result_says_which():
+    table = pd.DataFrame({"x": np.arange(30.0), "kind": ["a", "b", "c"] * 10})
+    quick = {"epochs": 1, "device": "cpu", "verbose": False, "seed": 3, "split_seed": 1}
+    found = [train_on_table(table, "kind", fold=(k, 3), **quick)["val_predictions"] for k in (1, 2, 3)]
+    assert sorted(row for frame in found for row in frame["row"]) == list(range(30))
+    for frame in found:
+        assert frame.columns == ["row", "truth", "prediction", "p_a", "p_b", "p_c"]
+        assert frame["truth"].to_list() == table["kind"][frame["row"].to_list()].tolist()
+        assert all(3 <= count <= 4 for count in frame["truth"].value_counts()["count"])  # of each class its share
+
+
+def test_rows_without_a_target_keep_the_numbers_of_the_others():
+    table = pd.DataFrame({"x": np.arange(40.0), "y": [None if k % 4 == 0 else 2.5 * k for k in range(40)]})
+    frame = train_on_table(table, "y", epochs=1, device="cpu", verbose=False, seed=0)["val_predictions"]
+    assert not any(row % 4 == 0 for row in frame["row"])
+    assert frame["truth"].to_list() == [2.5 * row for row in frame["row"]]
+
+
+def test_all_rows_may_be_trained_on_and_the_split_may_have_a_seed_of_its_own():
+    table = pd.DataFrame({"x": np.arange(30.0), "y": np.arange(30.0) ** 2})
+    quick = {"epochs": 1, "device": "cpu", "verbose": False}
+    whole = train_on_table(table, "y", val_size=None, seed=0, **quick)
+    assert whole["metrics"] == {} == whole["baseline"]
+    assert len(whole["val_predictions"]) == 0
+    assert whole["predictor"].target.mean == pytest.approx(table["y"].mean())
+    first, second = (train_on_table(table, "y", seed=seed, split_seed=7, **quick) for seed in (0, 1))
+    assert first["val_predictions"]["row"].equals(second["val_predictions"]["row"])
+    assert not first["val_predictions"]["prediction"].equals(second["val_predictions"]["prediction"])
+
+
+@pytest.mark.parametrize("fold", [(0, 3), (4, 3), (1, 1), 2, (1, 2, 3), (1.5, 3), "1/3"])
+def test_a_fold_is_a_number_among_several(fold):
+    table = pd.DataFrame({"x": np.arange(30.0), "y": np.arange(30.0)})
+    with pytest.raises(ValueError, match="fold"):
+        train_on_table(table, "y", fold=fold, verbose=False)
