@@ -27,7 +27,14 @@ _PASSED = (
     "noise_std",
     "print_every",
     "patience",
+    "beta",
+    "kl_epochs",
+    "kl_cycles",
+    "free_bits",
+    "importance_samples",
+    "weight_decay",
 )
+_OF_MODEL = ("likelihood", "scale", "num_layers", "input_dropout")
 
 
 def parser() -> ArgumentParser:
@@ -43,7 +50,7 @@ def parser() -> ArgumentParser:
     add_options(options, recipe, _PASSED)
     add_options(options, create_dataloaders, ["batch_size", "num_workers"])
     add_options(options, split_train_val, ["val_size"])
-    add_options(options, VariationalAutoencoder, ["latent_dimension", "hidden_dimension"])
+    add_options(options, VariationalAutoencoder, ["latent_dimension", "hidden_dimension", *_OF_MODEL])
     add_options(options, load_ebird_data, ["nrows"])
     add_options(options, create_species_matrix, ["min_species_observations", "min_checklist_species"])
     return options
@@ -59,7 +66,12 @@ def _train(run: ExperimentRun, settings: dict[str, Any], data: tuple[Any, list[s
     train, val = vae_sides(matrix, names, settings)
     train_loader, val_loader = create_dataloaders(train, val, settings["batch_size"], settings["num_workers"])
     set_seed(settings["seed"])
-    model = VariationalAutoencoder(train.num_features, settings["latent_dimension"], settings["hidden_dimension"])
+    model = VariationalAutoencoder(
+        train.num_features,
+        settings["latent_dimension"],
+        settings["hidden_dimension"],
+        **{name: settings[name] for name in _OF_MODEL},
+    )
     history = train_variational_autoencoder(
         model,
         train_loader,
