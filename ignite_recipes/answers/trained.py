@@ -169,9 +169,7 @@ def _of_checkpoint(path: Path, settings: Mapping[str, Any], model: nn.Module | N
         predictor = WindowPredictor(TrafficPredictor(**{name: metadata[name] for name in (*_OF_TRAFFIC, "len_source")}))
     elif recipe in ("vae", "train_variational_autoencoder"):
         weights = contents["model_state_dict"]
-        first = weights.get(
-            "encoder_network.0.weight", weights.get("latent_mean_layer.weight")
-        )  # a linear one has none
+        first = weights.get("encoder_network.0.weight", weights.get("latent_mean_layer.weight"))  # linear
         if first is None or settings.get("latent_dimension") is None:
             raise ValueError(f"{path} holds a model of your own: pass model=, of the same architecture")
         width = first.shape[1]
