@@ -73,7 +73,7 @@ def mnist(folder: Path, epochs: int = EPOCHS, device: str | torch.device | None 
     return (
         measuring.table(("binarised MNIST", f"-log p(x), {SAMPLES} samples, nats"), rows)
         + f"\n\n{source}; {len(train):,} images to train on, {len(val):,} to validate, {len(test):,} to test. The "
-        f"figure is the mean of {ROUNDS} rounds of samples (and their deviation); its standard error over the images is "
+        f"figure is the mean of {ROUNDS} rounds of samples (and their deviation); its standard error over images is "
         f"{bounds[0].standard_error:.2f}. {latent.active_units} of {LATENT} latent dimensions are active, and share "
         f"{latent.mutual_information:.1f} nats with an image. {took:.0f} seconds of training on {device}. "
         f"{measuring.machine()}.\n"

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +19,13 @@ from ignite_recipes.models.identified import split_identifiers, with_identifiers
 from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
 __all__ = ["InferenceProgram", "extract_embeddings", "predict_traffic", "save_for_inference"]
 
 
 @overload
-def extract_embeddings(model: nn.Module, loader: Any, *, identifiers: None = None) -> Tensor: ...
+def extract_embeddings(model: torch.nn.Module, loader: Any, *, identifiers: None = None) -> torch.Tensor: ...
 @overload
-def extract_embeddings(model: nn.Module, loader: Any, *, identifiers: Any) -> "pd.DataFrame | pl.DataFrame": ...
+def extract_embeddings(model: torch.nn.Module, loader: Any, *, identifiers: Any) -> Any: ...
 
 
 @torch.no_grad()

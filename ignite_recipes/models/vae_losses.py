@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
 from ignite_recipes.devices import without_autocast
-from ignite_recipes.models.likelihoods import Likelihood, likelihood_named
+from ignite_recipes.models.likelihoods import likelihood_named
 
 __all__ = ["importance_weighted_losses", "kl_divergences", "log_importance_weights", "vae_losses"]
 
@@ -25,7 +25,7 @@ def vae_losses(
     log_variance: Tensor,
     *,
     logits: bool = False,
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str = "bernoulli",
     log_scale: Tensor | None = None,
     kl_weight: float | Tensor = 1.0,
     free_bits: float = 0.0,
@@ -58,15 +58,15 @@ def vae_losses(
     if reconstruction.shape != target.shape or mean.shape != log_variance.shape or len(mean) != len(target):
         shapes = ", ".join(str(tuple(x.shape)) for x in (reconstruction, target, mean, log_variance))
         raise ValueError(f"reconstruction and target must be (N, D), mean and log_variance (N, Z); got {shapes}")
-    likelihood = likelihood_named(likelihood) if isinstance(likelihood, str) else likelihood
+    of_data = likelihood_named(likelihood)
     n = len(target)
     with without_autocast(target.device):  # torch refuses probabilities under it on CUDA
         mean, log_variance = mean.float(), log_variance.float()
         outputs, target = reconstruction.float(), target.float()
-        if likelihood.name == "bernoulli" and not logits:
+        if likelihood == "bernoulli" and not logits:
             fit = binary_cross_entropy(outputs, target, reduction="sum") / n
         else:
-            fit = likelihood.total_loss(outputs, target, log_scale) / n
+            fit = of_data.total_loss(outputs, target, log_scale) / n
         divergence = kl_divergences(mean, log_variance).sum() / n
         cost = divergence
         if free_bits:

@@ -103,7 +103,7 @@ def _denoising_loss(
         mean,
         log_variance,
         logits=gives_logits,
-        likelihood=likelihood,
+        likelihood=likelihood.name,
         log_scale=plain.current_log_scale if gives_logits else None,
         **weights,
     )
