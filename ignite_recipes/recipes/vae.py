@@ -11,7 +11,7 @@ from torch import nn
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.weights import unwrap
-from ignite_recipes.handlers import Checkpointing, KLSchedule, LatentMonitor, NoiseAugmentation
+from ignite_recipes.handlers import Checkpointing, LatentMonitor, NoiseAugmentation
 from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.models import VectorEmbedder
 from ignite_recipes.recipes.assembly import (
@@ -34,7 +34,7 @@ from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.plain_settings import described
 from ignite_recipes.recipes.vae_inputs import InputCheck, VariationCheck, check_first_batch
-from ignite_recipes.recipes.vae_loss import likelihood_of, vae_loss_function, vectors_of
+from ignite_recipes.recipes.vae_loss import kl_schedule, likelihood_of, vae_loss_function, vectors_of
 
 __all__ = ["train_variational_autoencoder"]
 
@@ -145,7 +145,7 @@ def train_variational_autoencoder(
     device = as_device(device)
     likelihood_of_data = likelihood_of(model, likelihood)
     noise = NoiseAugmentation(noise_std, *likelihood_of_data.bounds)  # a level that makes no sense is refused here
-    schedule = KLSchedule(beta, epochs=kl_epochs, cycles=kl_cycles, device=device)
+    schedule = kl_schedule(beta, kl_epochs, kl_cycles, device)
     loss_fn = vae_loss_function(model, likelihood_of_data, schedule, free_bits, importance_samples)
     options["precision"] = chosen_precision(options, device)
     settings = {

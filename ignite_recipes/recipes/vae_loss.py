@@ -5,6 +5,7 @@ from functools import partial
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ignite_recipes.arguments import shown, whole_number
@@ -16,7 +17,7 @@ from ignite_recipes.models.likelihoods import Likelihood, likelihood_named
 from ignite_recipes.models.vae import VariationalAutoencoder
 from ignite_recipes.models.vae_losses import importance_weighted_losses, vae_losses
 
-__all__ = ["likelihood_of", "vae_loss_function", "vectors_of"]
+__all__ = ["kl_schedule", "likelihood_of", "vae_loss_function", "vectors_of"]
 
 
 def likelihood_of(model: nn.Module, name: str | None) -> Likelihood:
@@ -41,6 +42,19 @@ def likelihood_of(model: nn.Module, name: str | None) -> Likelihood:
             f"VariationalAutoencoder(..., likelihood={found.name!r})"
         )
     return found
+
+
+def kl_schedule(beta: float, kl_epochs: float, kl_cycles: int, device: torch.device) -> KLSchedule:
+    """The weight of the divergence.
+
+    Raises:
+        ValueError: for a setting out of its range, by the name that it has in the recipe.
+    """
+    if not isinstance(kl_epochs, (float, Real)) or not 0 <= kl_epochs < math.inf:
+        raise ValueError(f"kl_epochs must be a number of epochs, at least 0; got {shown(kl_epochs)}")
+    if whole_number(kl_cycles, "kl_cycles") > 1 and not kl_epochs:
+        raise ValueError(f"kl_cycles={kl_cycles} must have epochs to be in; got kl_epochs=0: say how long they take")
+    return KLSchedule(beta, epochs=kl_epochs, cycles=kl_cycles, device=device)
 
 
 def vae_loss_function(

@@ -47,7 +47,7 @@ def test_a_variant_is_trained_measured_and_read_again(tmp_path, capsys, variant)
         (["--likelihood", "poisson"], "whole numbers of at least 0"),
         (["--scale", "2"], "leave it out"),
         (["--free-bits", "-1"], "free_bits must be"),
-        (["--kl-cycles", "3"], "3 cycles must have epochs"),
+        (["--kl-cycles", "3"], "kl_cycles=3 must have epochs"),
         (["--importance-samples", "0"], "importance_samples must be"),
         (["--input-dropout", "1"], "input_dropout must be"),
         (["--num-layers", "-1"], "num_layers must be"),
