@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.compiled import compiled
 from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
+from benchmarks.few import few_checklists
 from benchmarks.growth import growth
 from benchmarks.loaders import loaders
 from benchmarks.many import many
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         "cuda",
         "ebird-large",
         "mnist",
+        "few-checklists",
     ]
     parser.add_argument("names", nargs="+", choices=["all", *known], metavar="NAME", help=f"all, {', '.join(known)}")
     options = parser.parse_args(arguments)
@@ -81,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
             "mnist": partial(mnist, options.data, options.epochs),
+            "few-checklists": partial(few_checklists, Path(folder)),
         }
         for name in names:
             print(f"### {name}\n{benchmarks[name]()}\n", flush=True)

@@ -6,7 +6,15 @@ import pytest
 import torch
 from support.commands import run
 
-from ignite_recipes import VectorEmbedder, evaluate, load_digits_matrix, load_model, predict, read_checkpoint
+from ignite_recipes import (
+    VectorEmbedder,
+    evaluate,
+    load_digits_matrix,
+    load_model,
+    predict,
+    read_checkpoint,
+    write_example_ebd,
+)
 
 VARIANTS = {
     "multinomial": ["--likelihood", "multinomial", "--input-dropout", "0.5", "--beta", "0.2", "--kl-epochs", "2"],
@@ -61,3 +69,16 @@ def test_a_mistake_is_one_line(tmp_path, capsys, options, message):
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "exp1").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_of_few_checklists_it_says_what_has_helped(tmp_path, capsys, caplog):
+    path = write_example_ebd(tmp_path / "few.txt", 200)
+    small = ["--hidden-dimension", "8", "--epochs", "1", "--device", "cpu", "--runs-dir", str(tmp_path / "runs")]
+    said = []
+    for options in ([], ["--input-dropout", "0.5"]):
+        caplog.clear()
+        assert run(capsys, "vae", str(path), *small, *options)[0] == 0
+        said.append([r.getMessage() for r in caplog.records if "checklists are few" in r.getMessage()])
+    assert [len(texts) for texts in said] == [1, 0]
+    assert "--input-dropout 0.5 --batch-size 16" in said[0][0]
