@@ -10,11 +10,13 @@ from pathlib import Path
 from benchmarks.compiled import compiled
 from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
+from benchmarks.few import few_checklists
 from benchmarks.growth import growth
 from benchmarks.loaders import loaders
 from benchmarks.many import many
 from benchmarks.measuring import machine
 from benchmarks.memory import memory
+from benchmarks.mnist import EPOCHS, mnist
 from benchmarks.overhead import overhead
 from benchmarks.precision import precision
 from benchmarks.scaling import scaling
@@ -32,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=2.0, help="GiB of memory for ebird-large (default: 2)")
     parser.add_argument("--picture", type=Path, default=Path("benchmarks/growth.png"), help="where growth draws")
     parser.add_argument("--device", default="cuda", help="of the benchmark named cuda (default: cuda)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/MNIST/raw"), help="MNIST's files (default: data/MNIST/raw)"
+    )
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of mnist (default: {EPOCHS}, as published)")
     known = [
         "mlp",
         "vae",
@@ -50,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         "precision",
         "cuda",
         "ebird-large",
+        "mnist",
+        "few-checklists",
     ]
     parser.add_argument("names", nargs="+", choices=["all", *known], metavar="NAME", help=f"all, {', '.join(known)}")
     options = parser.parse_args(arguments)
@@ -74,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
             "precision": partial(precision, Path(folder)),
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
+            "mnist": partial(mnist, options.data, options.epochs),
+            "few-checklists": partial(few_checklists, Path(folder)),
         }
         for name in names:
             print(f"### {name}\n{benchmarks[name]()}\n", flush=True)

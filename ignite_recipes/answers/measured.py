@@ -108,7 +108,7 @@ def unit_of_measure(predictor: Predictor, name: str) -> str:
     if isinstance(predictor, WindowPredictor):
         return ""
     if isinstance(predictor, VectorEmbedder):
-        return " nats per vector"
+        return " latent dimensions" if name == "active_units" else " nats per vector"
     if name in ("rmse", "mae"):
         unit = predictor.units.get("prediction")
         return f" {unit}" if unit else ""

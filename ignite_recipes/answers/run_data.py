@@ -41,6 +41,7 @@ __all__ = [
     "traffic_series",
     "traffic_sides",
     "vae_matrix",
+    "vae_settings",
     "vae_sides",
 ]
 
@@ -58,6 +59,12 @@ def vae_matrix(settings: Mapping[str, Any]) -> "tuple[Tensor | pd.DataFrame, lis
         return load_digits_matrix()[0], None
     observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
     return create_species_matrix(observations, settings["min_species_observations"], settings["min_checklist_species"])
+
+
+def vae_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the architecture that an experiment was given; one that is older has none of them."""
+    names = ("likelihood", "scale", "num_layers", "input_dropout")
+    return {name: settings[name] for name in names if settings.get(name) is not None}
 
 
 def vae_sides(

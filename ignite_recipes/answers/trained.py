@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ignite_recipes.answers.run_data import image_dataset, traffic_sides
+from ignite_recipes.answers.run_data import image_dataset, traffic_sides, vae_settings
 from ignite_recipes.checkpoint.file import CheckpointError, read_checkpoint
 from ignite_recipes.checkpoint.model_file import load_checkpoint
 from ignite_recipes.checkpoint.newest import best_weights
@@ -168,11 +168,14 @@ def _of_checkpoint(path: Path, settings: Mapping[str, Any], model: nn.Module | N
     elif recipe == "trainModel":
         predictor = WindowPredictor(TrafficPredictor(**{name: metadata[name] for name in (*_OF_TRAFFIC, "len_source")}))
     elif recipe in ("vae", "train_variational_autoencoder"):
-        first = contents["model_state_dict"].get("encoder_network.0.weight")
+        weights = contents["model_state_dict"]
+        first = weights.get("encoder_network.0.weight", weights.get("latent_mean_layer.weight"))  # linear
         if first is None or settings.get("latent_dimension") is None:
             raise ValueError(f"{path} holds a model of your own: pass model=, of the same architecture")
         width = first.shape[1]
-        net = VariationalAutoencoder(width, settings["latent_dimension"], settings["hidden_dimension"])
+        net = VariationalAutoencoder(
+            width, settings["latent_dimension"], settings["hidden_dimension"], **vae_settings(settings)
+        )
         predictor = VectorEmbedder(net, feature_names=metadata.get("features"))
     elif recipe == "traffic":
         sizes = {name: metadata[name] for name in (*_OF_TRAFFIC, "len_source")}

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.evaluating import evaluate_inputs
+from ignite_recipes.answers.evaluating import evaluate, evaluate_inputs
 from ignite_recipes.answers.inputs import read_inputs
 from ignite_recipes.answers.measured import show, unit_of_measure
 from ignite_recipes.cli.answering import answer_parser, trained_experiment
-from ignite_recipes.cli.options import parse_settings
+from ignite_recipes.cli.options import add_options, parse_settings
 from ignite_recipes.cli.result import Result
 
 __all__ = ["HELP", "main", "parser"]
@@ -29,6 +29,7 @@ def parser() -> ArgumentParser:
         help="with the truth, e.g. the target's column, or a folder of images for each class; by default the "
         "validation data",
     )
+    add_options(options, evaluate, ["importance_samples"])
     return options
 
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> Result:
     """Measure; a line for each measure."""
     settings = parse_settings(parser(), argv)
     trained = trained_experiment(settings)
-    measures = evaluate_inputs(trained, read_inputs(trained, settings["file"]))
+    measures = evaluate_inputs(trained, read_inputs(trained, settings["file"]), settings["importance_samples"])
     width = max(map(len, measures))
     lines = [
         f"{name:<{width}}  {show(value)}{unit_of_measure(trained.predictor, name)}" for name, value in measures.items()

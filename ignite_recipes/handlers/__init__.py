@@ -14,6 +14,8 @@ from ignite_recipes.handlers.early_stopping import EarlyStopping
 from ignite_recipes.handlers.ema import ExponentialMovingAverage
 from ignite_recipes.handlers.gradient_clipping import GradientClipCallback, GradientClipper, clip_grad_norm
 from ignite_recipes.handlers.history import History
+from ignite_recipes.handlers.kl_schedule import KLSchedule
+from ignite_recipes.handlers.latent_monitor import LatentMonitor
 from ignite_recipes.handlers.lr_scheduling import LearningRateScheduler
 from ignite_recipes.handlers.mixed_precision import MixedPrecisionTrainer
 from ignite_recipes.handlers.nonfinite import NonFiniteError, NonFiniteGuard
@@ -37,6 +39,8 @@ __all__ = [
     "GradientClipper",
     "History",
     "InputAugmentation",
+    "KLSchedule",
+    "LatentMonitor",
     "LearningRateScheduler",
     "MixedPrecisionTrainer",
     "NoiseAugmentation",

@@ -54,6 +54,7 @@ class EarlyStopping:
         start_from_epoch: the number of the first epoch that is judged, as epochs are numbered where it is called: a
             trainer's first is 1. Those before it use no patience, are never the best and stop nothing, e.g. while a
             term of the loss is still being warmed up. 0 judges all.
+        patience_from_epoch: the number of the first epoch that uses up patience; those before it may be the best.
         baseline: in the metric's units: only values that improve on it too, by more than ``min_delta``, give patience
             back, so that a run that does not beat it within ``patience`` epochs stops. None asks for no more than
             improvement. The best value and the best weights are those of the best epoch, also below the baseline.
@@ -94,6 +95,7 @@ class EarlyStopping:
         *,
         mode: str = "min",
         start_from_epoch: int = 0,
+        patience_from_epoch: int = 0,
         baseline: float | None = None,
         divergence_threshold: float | None = None,
         stopping_threshold: float | None = None,
@@ -101,6 +103,7 @@ class EarlyStopping:
         self.patience = None if patience is None else whole_number(patience, "patience", "epochs")
         self.min_delta, self.mode = min_delta, mode
         self.start_from_epoch = whole_number(start_from_epoch, "start_from_epoch", at_least=0)
+        self.patience_from_epoch = whole_number(patience_from_epoch, "patience_from_epoch", at_least=0)
         self.baseline = baseline
         self.divergence_threshold, self.stopping_threshold = divergence_threshold, stopping_threshold
         check_limits(self)
@@ -204,7 +207,8 @@ class EarlyStopping:
             self.best_loss, self.best_epoch = value, epoch
             if self.restore_best_weights:
                 self._best.keep()
-        self.wait = 0 if is_best and beats_baseline(self, value) else self.wait + 1
+        is_free = epoch < self.patience_from_epoch or (is_best and beats_baseline(self, value))
+        self.wait = 0 if is_free else self.wait + 1
         reason = reason_to_stop(self, value, self.best_loss, self.wait)
         if reason is None:
             return False

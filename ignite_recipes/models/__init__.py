@@ -9,12 +9,21 @@ from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.summary import count_parameters, print_model_summary
 from ignite_recipes.models.table_predictor import TablePredictor
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
-from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
+from ignite_recipes.models.vae import VariationalAutoencoder
+from ignite_recipes.models.vae_losses import vae_losses
+from ignite_recipes.models.vae_measures import (
+    ImportanceBound,
+    LatentMeasures,
+    importance_weighted_nll,
+    latent_measures,
+)
 from ignite_recipes.models.vector_embedder import VectorEmbedder
 from ignite_recipes.models.window_predictor import WindowPredictor
 
 __all__ = [
     "ArrayPredictor",
+    "ImportanceBound",
+    "LatentMeasures",
     "LeNet",
     "ModelRegistry",
     "MyNet",
@@ -26,6 +35,8 @@ __all__ = [
     "count_parameters",
     "export_model",
     "extract_embeddings",
+    "importance_weighted_nll",
+    "latent_measures",
     "load_model",
     "multilayer_perceptron",
     "predict_traffic",

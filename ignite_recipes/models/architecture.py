@@ -99,8 +99,7 @@ def _named(model: nn.Module) -> dict[str, Any] | None:
         arguments = {key: list(v) if isinstance(v, tuple) else v for key, v in config.items() if key != "name"}
         return {"name": config["name"], "arguments": arguments}
     if type(model) is VariationalAutoencoder:
-        names = ("input_dimension", "latent_dimension", "hidden_dimension")
-        return {"name": "variational_autoencoder", "arguments": {name: getattr(model, name) for name in names}}
+        return {"name": "variational_autoencoder", "arguments": model.arguments()}
     if type(model) is MeanOfModels:
         models = [architecture_of(one) for one in model.models]
         arguments = {"models": models, "of_classes": model.of_classes}

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,21 @@ from ignite_recipes.data.vectors import unchanged, vector_batches
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.files import replace_file
+from ignite_recipes.models.identified import split_identifiers, with_identifiers
 from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
 
 __all__ = ["InferenceProgram", "extract_embeddings", "predict_traffic", "save_for_inference"]
 
 
+@overload
+def extract_embeddings(model: torch.nn.Module, loader: Any, *, identifiers: None = None) -> torch.Tensor: ...
+@overload
+def extract_embeddings(model: torch.nn.Module, loader: Any, *, identifiers: Any) -> Any: ...
+
+
 @torch.no_grad()
-def extract_embeddings(model: nn.Module, loader: Any) -> Tensor:
+def extract_embeddings(model: nn.Module, loader: Any, *, identifiers: Any = None) -> Any:
     """The embeddings (latent means) of N vectors, in their order, on the CPU: (N, Z) float32.
 
     No generator is moved by it.
@@ -34,18 +41,32 @@ def extract_embeddings(model: nn.Module, loader: Any) -> Tensor:
             vectors themselves, (N, D): a data set such as :class:`RowDataset`, a tensor, an array, a CSR matrix, or a
             frame of pandas or polars, of which the columns of numbers are read. A loader that shuffles,
             or drops the last batch, is read in its data set's order and as a whole, which is warned of.
+        identifiers: what each row is called, for a frame of these and the embeddings, ``z1``, ``z2``, ...: the name of
+            a column of the frame that is embedded, or of several, e.g. coordinates too, which are no part of the
+            vectors then; or N names apart from it: a frame, a column, a list or an array. The frame is one of pandas
+            if they are, else of polars.
 
     Raises:
         TypeError: for a model without ``embed``, or for data of another kind.
-        ValueError: if there is no vector; if the vectors have not the model's ``input_dimension`` D; if a loader's
-            sampler gives other rows of its data set than each once, in their order.
+        ValueError: if there is no vector, or not one identifier for each; if the vectors have not the model's
+            ``input_dimension`` D; if a loader's sampler gives other rows of its data set than each once, in their
+            order.
 
     >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
     >>> extract_embeddings(model, [torch.zeros(3, 4), torch.ones(1, 4)]).shape
     torch.Size([4, 2])
     >>> extract_embeddings(model, torch.zeros(3, 4)).shape
     torch.Size([3, 2])
+    >>> extract_embeddings(model, torch.zeros(3, 4), identifiers=["S1", "S2", "S3"]).columns
+    ['identifier', 'z1', 'z2']
     """
+    if identifiers is not None:
+        vectors, named = split_identifiers(loader, identifiers)
+        return with_identifiers(_embeddings(model, vectors), named)
+    return _embeddings(model, loader)
+
+
+def _embeddings(model: nn.Module, loader: Any) -> Tensor:
     model = unwrap(model)
     embed: Any = getattr(model, "embed", None)
     if not callable(embed):

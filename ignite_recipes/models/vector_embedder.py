@@ -13,7 +13,10 @@ from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators, seed_torch
 from ignite_recipes.models.inference import InferenceProgram
+from ignite_recipes.models.likelihoods import LIKELIHOODS, Likelihood
 from ignite_recipes.models.names import checked_features, checked_units
+from ignite_recipes.models.vae_losses import kl_divergences
+from ignite_recipes.models.vae_measures import importance_weighted_nll, latent_measures
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +28,9 @@ _BATCH = 4096
 
 
 class VectorEmbedder:
-    """Embeds and reconstructs vectors in [0, 1] with a variational autoencoder, without randomness.
+    """Embeds and reconstructs vectors with a variational autoencoder, without randomness.
+
+    They are in [0, 1], or what else the model's likelihood is of.
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``embed`` and ``decode`` as it has them.
@@ -54,7 +59,8 @@ class VectorEmbedder:
         """The vectors (N, D) of a frame by its columns' names, or of other data as they are.
 
         Raises:
-            ValueError: naming columns that are missing, or if they are not (N, D) in [0, 1].
+            ValueError: naming columns that are missing, or if they are not (N, D) in [0, 1], or what the model's
+                likelihood is of.
         """
         if is_frame(data) and self.feature_names is not None:
             if missing := [name for name in self.feature_names if name not in data.columns]:
@@ -64,34 +70,34 @@ class VectorEmbedder:
         width = getattr(unwrap(self.model), "input_dimension", None)
         if width not in (None, vectors.shape[1]):
             raise ValueError(f"vectors must have the model's {width} features; got {vectors.shape[1]}")
-        if not (vectors.min() >= 0 and vectors.max() <= 1):
+        likelihood = self._likelihood
+        if not likelihood.covers(vectors):
             raise ValueError(
-                f"vectors must be in [0, 1]; got {vectors.min().item():g} to {vectors.max().item():g}: scale them as "
-                "for the training"
+                f"vectors must be {likelihood.support}; got {vectors.min().item():g} to {vectors.max().item():g}: "
+                "scale them as for the training"
             )
         return vectors
 
     @torch.no_grad()
     def distribution(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and log-variance (N, Z) of vectors (N, D), and the logits (N, D) of what the means are decoded to."""
+        """Mean and log-variance (N, Z) of vectors (N, D), and what the means are decoded to (N, D)."""
         model: Any = unwrap(self.model)
         place = next(model.parameters())
         parts = []
         with in_evaluation_mode(model):
             for part in torch.split(vectors, _BATCH):
                 mean, log_variance = model.encode(part.to(place))
-                decoded = model.decode(mean).clamp(1e-7, 1 - 1e-7).logit()
-                parts.append([x.float().cpu() for x in (mean, log_variance, decoded)])
-        mean, log_variance, logits = (torch.cat(column) for column in zip(*parts, strict=True))
-        return mean, log_variance, logits
+                parts.append([x.float().cpu() for x in (mean, log_variance, model.decode(mean))])
+        mean, log_variance, decoded = (torch.cat(column) for column in zip(*parts, strict=True))
+        return mean, log_variance, decoded
 
     def predict(self, data: Any, what: str = "embeddings") -> "pl.DataFrame":
         """The embedding of each vector, its reconstruction, or both, in the data's order.
 
         Args:
-            data: vectors in [0, 1]: a tensor or an array (N, D), a frame, a data set or a loader.
+            data: vectors: a tensor or an array (N, D), a frame, a data set or a loader.
             what: ``"embeddings"``, the latent means ``z1``, ``z2``, ...; ``"reconstruction"``, the probabilities
-                ``r_<feature>`` that the means are decoded to; or ``"both"``.
+                ``r_<feature>`` that the means are decoded to, or expected counts, by the likelihood; or ``"both"``.
 
         Raises:
             ValueError: as :meth:`vectors`, or for another ``what``.
@@ -100,24 +106,49 @@ class VectorEmbedder:
 
         if what not in WHAT:
             raise ValueError(f"what must be one of {', '.join(WHAT)}; got {what!r}")
-        mean, _, logits = self.distribution(self.vectors(data))
+        mean, _, decoded = self.distribution(self.vectors(data))
         columns: dict[str, Any] = {}
         if what != "reconstruction":
             columns |= {f"z{k + 1}": mean[:, k].numpy() for k in range(mean.shape[1])}
         if what != "embeddings":
-            names = self.feature_names or [str(k) for k in range(logits.shape[1])]
-            columns |= {f"r_{name}": column for name, column in zip(names, logits.sigmoid().numpy().T, strict=True)}
+            names = self.feature_names or [str(k) for k in range(decoded.shape[1])]
+            columns |= {f"r_{name}": column for name, column in zip(names, decoded.numpy().T, strict=True)}
         return pl.DataFrame(columns)
 
     @torch.no_grad()
-    def evaluate(self, data: Any) -> dict[str, float]:
+    def evaluate(self, data: Any, *, importance_samples: int | None = None) -> dict[str, float]:
         """The losses of vectors, in nats per vector: ``loss, recon_loss, kl_loss``.
 
-        The latent sample of each vector is drawn with one seed, so that two evaluations agree.
+        The latent samples of each vector are drawn with one seed, so that two evaluations agree.
+
+        Args:
+            data: the vectors.
+            importance_samples: for each vector, to measure more: ``nll``, the importance-weighted bound of -log p(x),
+                ``nll_standard_error`` and ``nll_sampling_error``, see :func:`importance_weighted_nll`, and of the
+                latent space ``active_units``, ``mutual_information``, ``marginal_kl`` and ``kl_z1``, ``kl_z2``, ...,
+                see :func:`latent_measures`.
         """
         vectors = self.vectors(data)
         losses = self.losses_of_each(vectors)
-        return {name: float(value.double().mean()) for name, value in losses.items()}
+        found = {name: float(value.double().mean()) for name, value in losses.items()}
+        if importance_samples is None:
+            return found
+        bound = importance_weighted_nll(self.model, vectors, importance_samples)
+        latent = latent_measures(self.model, vectors)
+        return {
+            **found,
+            "nll": bound.nll,
+            "nll_standard_error": bound.standard_error,
+            "nll_sampling_error": bound.sampling_error,
+            "active_units": float(latent.active_units),
+            "mutual_information": latent.mutual_information,
+            "marginal_kl": latent.marginal_kl,
+            **{f"kl_z{k + 1}": value for k, value in enumerate(latent.kl_of_each.tolist())},
+        }
+
+    @property
+    def _likelihood(self) -> Likelihood:
+        return getattr(unwrap(self.model), "likelihood", LIKELIHOODS["bernoulli"])
 
     @torch.no_grad()
     def losses_of_each(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -129,9 +160,13 @@ class VectorEmbedder:
             seed_torch(0)
             for part in torch.split(vectors, _BATCH):
                 x = part.to(place)
-                reconstruction, mean, log_variance = model(x)
-                fit = nn.functional.binary_cross_entropy(reconstruction.float(), x.float(), reduction="none").sum(1)
-                kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+                if self._likelihood.name == "bernoulli":
+                    reconstruction, mean, log_variance = model(x)
+                    fit = nn.functional.binary_cross_entropy(reconstruction.float(), x.float(), reduction="none").sum(1)
+                else:
+                    mean, log_variance = model.encode(x)
+                    fit = -model.log_likelihood(x, model.reparameterize(mean, log_variance))
+                kl = kl_divergences(mean, log_variance).sum(1)
                 for name, value in {"loss": fit + kl, "recon_loss": fit, "kl_loss": kl}.items():
                     found[name].append(value.float().cpu())
         return {name: torch.cat(parts) for name, parts in found.items()}

@@ -209,4 +209,6 @@ def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
             constants.append(value)
         node.replace_all_uses_with(lifted[str(node.target)])
         nodes.erase_node(node)
+    for name in lifted:
+        delattr(graph, name)  # torch's export would look for its use
     return constants

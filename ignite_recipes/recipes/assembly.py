@@ -164,9 +164,11 @@ def attach_validation(
     return averages
 
 
-def attach_stopping(trainer: TrainingEngine, patience: int | None, measuring: Measuring) -> EarlyStopping:
+def attach_stopping(
+    trainer: TrainingEngine, patience: int | None, measuring: Measuring, *, patience_from_epoch: int = 0
+) -> EarlyStopping:
     """Early stopping by what decides; it also keeps the best weights, without ``patience`` too."""
-    stopping = EarlyStopping(patience, 0.0, verbose=False, mode=measuring.mode)
+    stopping = EarlyStopping(patience, 0.0, verbose=False, mode=measuring.mode, patience_from_epoch=patience_from_epoch)
     stopping.attach(trainer, measuring.monitor)
     return stopping
 

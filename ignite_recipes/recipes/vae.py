@@ -1,25 +1,19 @@
 """Train a denoising variational autoencoder."""
 
-import logging
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
-from torch import Tensor, nn
+from torch import nn
 
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.devices import as_device, move_model
-from ignite_recipes.engine.blocks import looks_at_batch
 from ignite_recipes.engine.weights import unwrap
-from ignite_recipes.handlers import Checkpointing, NoiseAugmentation
-from ignite_recipes.loading.batches import first_item
+from ignite_recipes.handlers import Checkpointing, LatentMonitor, NoiseAugmentation
 from ignite_recipes.loading.given import as_loaders
-from ignite_recipes.loading.keyed_loader import KeyedLoader
-from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models import VectorEmbedder
-from ignite_recipes.models.vae import VariationalAutoencoder, vae_losses
 from ignite_recipes.recipes.assembly import (
     attach_records,
     attach_step_handlers,
@@ -39,9 +33,10 @@ from ignite_recipes.recipes.experiment_run import experiment_run
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.plain_settings import described
+from ignite_recipes.recipes.vae_inputs import InputCheck, VariationCheck, check_first_batch
+from ignite_recipes.recipes.vae_loss import kl_schedule, likelihood_of, vae_loss_function, vectors_of
 
 __all__ = ["train_variational_autoencoder"]
-logger = logging.getLogger(__name__)
 
 RECIPE = "train_variational_autoencoder"
 HISTORY = [f"{part}_{name}" for part in ("train", "val") for name in ("loss", "recon_loss", "kl_loss")]
@@ -64,28 +59,36 @@ def train_variational_autoencoder(
     *,
     patience: int | None = None,
     batch_size: int | None = None,
+    likelihood: str | None = None,
+    beta: float = 1.0,
+    kl_epochs: float = 0,
+    kl_cycles: int = 1,
+    free_bits: float = 0.0,
+    importance_samples: int | None = None,
+    weight_decay: float = 0.0,
     **options: Unpack[RunOptions],
 ) -> dict[str, list[float]]:
     """Maximise the evidence lower bound of clean vectors, reconstructed from noisy ones, with Adam.
 
-    Losses are in nats per vector: binary cross-entropy summed over the features, plus the KL divergence
-    summed over the latent dimensions, averaged over the vectors. Training sees noisy inputs, validation
-    clean ones. The model ends with its last weights, or, if ``patience`` is given, with its best ones. Metrics are
-    given the reconstructions (N, D), probabilities, and the clean vectors. For known ones that are of classes vectors
-    must be 0 or 1, and a feature is there above 0.5. What is no number is in the checkpoints' ``report``.
+    Losses are in nats per vector: binary cross-entropy (or minus the log-probability by another ``likelihood``) summed
+    over the features, plus the KL divergence summed over the latent dimensions, averaged over the vectors. Training
+    sees noisy inputs, validation clean ones. The model ends with its last weights, or, if ``patience`` is given, with
+    its best ones. Metrics are given the reconstructions (N, D), probabilities, and the clean vectors. For known ones
+    that are of classes vectors must be 0 or 1, and a feature is there above 0.5. What is no number is in the
+    checkpoints' ``report``.
     Training vectors that are all equal, such as those of a matrix without absences, are warned of: a low
-    loss then says nothing.
+    loss then says nothing. So is a latent space that is not used, by the validation vectors: :class:`LatentMonitor`.
 
     Args:
         model: a :class:`VariationalAutoencoder`, or any module whose forward pass gives
             ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
-        train_loader: batches (N, D) of vectors in [0, 1], or tuples or lists whose first item is one; or a data set, an
-            array (N, D), a frame of numbers or a CSR matrix, see ``batch_size``.
+        train_loader: batches (N, D) of vectors in [0, 1], or what else the likelihood is of, or tuples or lists whose
+            first item is one; or a data set, an array (N, D), a frame of numbers or a CSR matrix, see ``batch_size``.
         val_loader: the same, for validation; None trains without validation.
         num_epochs: the epoch to train to, counted from 1, also on a resume, whose history starts at epoch 1 too.
         learning_rate: of Adam.
         noise_std: standard deviation of the Gaussian noise on the inputs, which are clamped to [0, 1] again;
-            0 is none.
+            0 is none. Counts are clamped at 0, real numbers not at all.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, ... ; ``"auto"`` is the best one there is.
         print_every: epochs between two printed lines; None prints none.
         checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing. Those of an earlier run are
@@ -95,6 +98,18 @@ def train_variational_autoencoder(
             the end.
         batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
             number of rows. They are shuffled for training, in order for validation.
+        likelihood: of the vectors; None is the model's own, of another module than :class:`VariationalAutoencoder`
+            ``"bernoulli"``. Where such a module is trained by another one, its ``reconstruction`` is what comes before
+            the link, e.g. a Poisson's log-rates.
+        beta: weight of the KL divergence in the training's loss, as of a beta-VAE. ``train_loss`` is what is minimised;
+            ``val_loss`` has the weight 1 always, so that runs and epochs can be compared.
+        kl_epochs: epochs over which the weight grows from 0 to ``beta``, see ``KLSchedule``; they use up no patience.
+        kl_cycles: how often it does so in that time, each time in the first half of a cycle; 1 is a linear warm-up.
+        free_bits: nats that each latent dimension may diverge by at no cost in the training's loss, against a latent
+            space that is not used.
+        importance_samples: K, to train with the importance-weighted bound of K samples for each vector, which is
+            tighter and costs K times the decoder; None is the evidence lower bound. ``val_loss`` is of the same bound.
+        weight_decay: of Adam (L2), for models that are large for their data.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
@@ -108,6 +123,7 @@ def train_variational_autoencoder(
         NonFiniteError: for a loss or gradient that is not finite.
         FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
 
+    >>> from ignite_recipes import VariationalAutoencoder
     >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
     >>> batches = [torch.eye(4)]
     >>> history = train_variational_autoencoder(model, batches, batches, 40, learning_rate=0.01, print_every=20)
@@ -126,8 +142,11 @@ def train_variational_autoencoder(
     run = experiment_run(options, checkpoint_dir=checkpoint_dir)
     has_place = checkpoint_dir is not None or run.is_kept
     check_saves(options["save_every_iterations"], has_place=has_place, place="checkpoint_dir")
-    noise = NoiseAugmentation(noise_std)  # a level that makes no sense is refused here
     device = as_device(device)
+    likelihood_of_data = likelihood_of(model, likelihood)
+    noise = NoiseAugmentation(noise_std, *likelihood_of_data.bounds)  # a level that makes no sense is refused here
+    schedule = kl_schedule(beta, kl_epochs, kl_cycles, device)
+    loss_fn = vae_loss_function(model, likelihood_of_data, schedule, free_bits, importance_samples)
     options["precision"] = chosen_precision(options, device)
     settings = {
         "latent_dim": getattr(unwrap(model), "latent_dimension", None),
@@ -135,20 +154,27 @@ def train_variational_autoencoder(
         "noise_std": noise_std,
         "learning_rate": learning_rate,
         "patience": patience,
+        "likelihood": likelihood_of_data.name,
+        "beta": beta,
+        "kl_epochs": kl_epochs,
+        "kl_cycles": kl_cycles,
+        "free_bits": free_bits,
+        "importance_samples": importance_samples,
+        "weight_decay": weight_decay,
     }
     default = "train_loss" if val_loader is None else "val_loss"
     measuring = Measuring(options, MODES, default, validates=val_loader is not None, threshold=PROBABILITY)
     model = move_model(model, device)
-    optimizer = fused_adam(model, device, learning_rate)
-    trainer = new_trainer(
-        model, optimizer, _denoising_loss, options, device=device, get_inputs=_vectors, settings=settings
-    )
+    optimizer = fused_adam(model, device, learning_rate, weight_decay)
+    trainer = new_trainer(model, optimizer, loss_fn, options, device=device, get_inputs=vectors_of, settings=settings)
     unmeasured = [] if val_loader is not None else [name for name in HISTORY if name.startswith("val_")]
     history = new_history(HISTORY, measuring, unmeasured=unmeasured)
 
     # One step, in the order in which it happens.
-    _InputCheck(model).attach(trainer)
-    _VariationCheck().attach(trainer)
+    InputCheck(model, likelihood_of_data).attach(trainer)
+    VariationCheck().attach(trainer)
+    if not schedule.is_constant:
+        schedule.attach(trainer)
     if noise_std > 0:
         noise.attach(trainer)
     attach_step_handlers(trainer, options)
@@ -156,15 +182,19 @@ def train_variational_autoencoder(
     # One epoch: measure, decide, save.
     if val_loader is not None:
         evaluator = new_evaluator(trainer, measuring)
-        _InputCheck(model).attach(evaluator)
+        InputCheck(model, likelihood_of_data).attach(evaluator)
         attach_validation(trainer, evaluator, val_loader, measuring)
+        if callable(getattr(unwrap(model), "encode", None)):
+            LatentMonitor(val_loader).attach(trainer)
     if patience is not None:
-        attach_stopping(trainer, patience, measuring)
+        attach_stopping(trainer, patience, measuring, patience_from_epoch=math.ceil(kl_epochs) + 1)
     attach_records(trainer, history, _line, measuring, options, print_every=print_every)
 
     if val_loader is not None:
-        _check_first_batch(val_loader, model)
+        check_first_batch(val_loader, InputCheck(model, likelihood_of_data))
     sizes = {"latent_dimension": settings["latent_dim"], "hidden_dimension": settings["hidden_dim"]}
+    sizes |= {name: getattr(unwrap(model), name, None) for name in ("num_layers", "input_dropout")}
+    sizes["scale"] = getattr(unwrap(model), "fixed_scale", None)
     with run.open(RECIPE, described(model, train_loader, options, {**settings, **sizes})):
         run.attach(
             trainer, options, measuring, "nats per vector", _savers(checkpoint_dir, num_epochs, save_every, options)
@@ -185,136 +215,6 @@ def _savers(
 
 def _predictor(model: nn.Module, options: RunOptions) -> VectorEmbedder:
     return VectorEmbedder(model, feature_names=(options["metadata"] or {}).get("features"))
-
-
-def _vectors(batch: Any) -> Tensor:
-    return first_item(batch).float()  # type: ignore[no-any-return]  # loaders of bool, uint8 or float64 are welcome
-
-
-def _denoising_loss(model: nn.Module, inputs: Tensor, batch: Any, *, give_outputs: bool = False) -> dict[str, Tensor]:
-    """Reconstruct the clean vectors of ``batch`` from the noisy ``inputs``."""
-    gives_logits = isinstance(unwrap(model), VariationalAutoencoder)
-    outputs = _with_target(model(inputs, logits=True) if gives_logits else model(inputs), batch)
-    losses = vae_losses(*outputs, logits=gives_logits)
-    if not give_outputs:
-        return losses
-    reconstruction, vectors, *_ = outputs
-    return {**losses, "outputs": reconstruction.sigmoid() if gives_logits else reconstruction, "targets": vectors}
-
-
-def _with_target(outputs: tuple[Tensor, Tensor, Tensor], batch: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    reconstruction, mean, log_variance = outputs
-    return reconstruction, _vectors(batch), mean, log_variance
-
-
-class _InputCheck:
-    """Refuse a batch that is not (N, D) in [0, 1] before anything is computed with it.
-
-    Runs:   trainer or evaluator, ITERATION_STARTED; for batches that lie on an accelerator already, whose
-            values the host must not wait for, EPOCH_COMPLETED.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._features: int | None = getattr(unwrap(model), "input_dimension", None)
-        self._outside: Tensor | None = None
-
-    def __repr__(self) -> str:
-        return "check that inputs are in [0, 1]"
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
-
-    @looks_at_batch
-    def __call__(self, engine: Engine) -> None:
-        state = engine.state
-        self.check(state.batch, f"batch {state.iteration}")
-
-    def check(self, batch: Any, where: str) -> None:
-        x = first_item(batch)
-        if not isinstance(x, Tensor) or x.dim() != 2 or len(x) == 0:
-            got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(
-                f"{where} must be a tensor of shape (N, D), or a tuple that begins with one; got {got}: "
-                "create_dataloaders(train, val) makes batches of a data set's vectors"
-            )
-        if self._features not in (None, x.shape[1]):
-            raise ValueError(
-                f"{where} must have the model's {self._features} features; got {x.shape[1]}: "
-                "make the model with input_dimension=len(species)"
-            )
-        if x.device.type == "cpu":
-            self._check_range(x, where)
-        else:
-            outside = ~((x >= 0) & (x <= 1)).all()  # True for NaN as well
-            self._outside = outside if self._outside is None else self._outside | outside
-
-    def _check_range(self, x: Tensor, where: str) -> None:
-        low, high = x.float().aminmax()
-        if low >= 0 and high <= 1:  # False for NaN
-            return
-        row, feature = ((x >= 0) & (x <= 1)).logical_not().nonzero()[0].tolist()
-        raise ValueError(
-            f"{where} must be in [0, 1]; got {x[row, feature].item():g} at row {row}, feature {feature} "
-            f"(its values go from {low:g} to {high:g}): scale the data, and fill or drop NaN"
-        )
-
-    def _read(self, engine: Engine) -> None:
-        if self._outside is not None and self._outside.item():
-            raise ValueError("the data must be in [0, 1]; an epoch held other values or NaN: scale the data")
-
-
-class _VariationCheck:
-    """Warn if all clean vectors of the first epoch are equal: there is nothing to learn from them.
-
-    Runs:   trainer, ITERATION_STARTED until two vectors differ; EPOCH_COMPLETED of the first epoch, where the host
-            waits for vectors that lie on an accelerator.
-    """
-
-    def __init__(self) -> None:
-        self._first: Tensor | None = None
-        self._differ: Tensor | None = None
-        self._is_done = False
-
-    def __repr__(self) -> str:
-        return "check that vectors differ"
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._read)
-
-    @looks_at_batch
-    def __call__(self, engine: Engine) -> None:
-        if self._is_done:
-            return
-        x = first_item(engine.state.batch)
-        if self._first is None:
-            self._first = x[0].clone()
-        differ = (x != self._first).any()
-        self._differ = differ if self._differ is None else self._differ | differ
-        self._is_done = x.device.type == "cpu" and bool(differ)
-
-    def _read(self, engine: Engine) -> None:
-        if self._is_done or self._first is None or self._differ is None:
-            return
-        self._is_done = True
-        if not self._differ.item():
-            low, high = (value.item() for value in self._first.float().aminmax())
-            logger.warning(
-                "the training vectors should differ; all of epoch %d are the same, with values from %g to %g, so a low "
-                "loss says nothing: check the filters that made them (a matrix of checklists needs absences too)",
-                engine.state.epoch, low, high,
-            )  # fmt: skip
-
-
-def _check_first_batch(loader: Iterable[Any], model: nn.Module) -> None:
-    """Find a wrong validation set before an epoch of training is spent."""
-    check = _InputCheck(model)
-    with preserve_generators():
-        for batch in KeyedLoader(loader, 0, "validation"):
-            check.check(batch, "the first validation batch")
-            return
-    raise ValueError("val_loader must yield at least one batch; got an empty one: pass None to do without")
 
 
 def _line(metrics: Mapping[str, float]) -> str:

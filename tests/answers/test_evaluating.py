@@ -48,6 +48,28 @@ def test_the_losses_of_a_vae_are_near_those_of_the_training(runs):
     assert found["kl_loss"] == pytest.approx(log["val_kl_loss"][int(np.argmin(log["val_loss"]))], rel=1e-4)
 
 
+def test_a_vae_is_measured_by_its_likelihood_and_its_latent_space_if_asked(runs, capsys):
+    plain = evaluate("exp1", runs_dir=runs, device="cpu")
+    assert list(plain) == ["loss", "recon_loss", "kl_loss"]
+    found = evaluate("exp1", runs_dir=runs, device="cpu", importance_samples=50)
+    assert {name: found[name] for name in plain} == plain
+    assert found["nll"] < found["loss"]  # a tighter bound
+    assert 0 < found["nll_sampling_error"] < found["nll_standard_error"]
+    divergences = [value for name, value in found.items() if name.startswith("kl_z")]
+    assert sum(divergences) == pytest.approx(found["kl_loss"], rel=1e-4)
+    assert found["mutual_information"] + found["marginal_kl"] == pytest.approx(found["kl_loss"], rel=1e-4)
+    assert found["active_units"] in range(len(divergences) + 1)
+    options = ("--importance-samples", "50", "--runs-dir", str(runs), "--device", "cpu")
+    code, out, _ = run(capsys, "evaluate", "exp1", *options)
+    assert code == 0
+    assert f"{found['nll']:.4g} nats per vector" in out
+    assert "latent dimensions" in out
+    code, _, err = run(capsys, "evaluate", "exp2", *options)
+    assert code == 2
+    assert "variational autoencoder" in err
+    assert err.count("\n") == 1
+
+
 def test_a_table_is_measured_on_the_rows_whose_target_is_known(runs):
     new = mixed_table(100, seed=9)
     half = new.with_columns(kind=pl.Series([kind if k % 2 else None for k, kind in enumerate(new["kind"])]))

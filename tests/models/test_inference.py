@@ -126,3 +126,58 @@ def test_a_wrong_ending_or_number_of_names_is_refused(tmp_path, name, features, 
     with pytest.raises(ValueError, match=message):
         save_for_inference(VariationalAutoencoder(5, 2, 8), tmp_path / name, features)
     assert not list(tmp_path.iterdir())
+
+
+def checklists(module):
+    """A frame as of create_species_matrix, with coordinates too."""
+    rows = {name: X[:, k].numpy() for k, name in enumerate("abcde")}
+    return module.DataFrame({"checklist": [f"S{k}" for k in range(11)], **rows, "latitude": np.linspace(8, 12, 11)})
+
+
+@pytest.mark.parametrize("module", [pd, pl], ids=["pandas", "polars"])
+def test_columns_that_name_the_rows_stand_beside_their_embeddings(module):
+    model = VariationalAutoencoder(5, 2, 8)
+    frame = checklists(module)
+    found = extract_embeddings(model, frame, identifiers=["checklist", "latitude"])
+    assert isinstance(found, module.DataFrame)
+    assert list(found.columns) == ["checklist", "latitude", "z1", "z2"]
+    assert list(found["checklist"]) == [f"S{k}" for k in range(11)]
+    torch.testing.assert_close(torch.tensor(found[["z1", "z2"]].to_numpy()), model.embed(X).detach())
+    alone = extract_embeddings(model, frame[["checklist", *"abcde"]], identifiers="checklist")
+    assert list(alone.columns) == ["checklist", "z1", "z2"]
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "kind", "name"),
+    [
+        ([f"S{k}" for k in range(11)], pl.DataFrame, "identifier"),
+        (np.arange(11), pl.DataFrame, "identifier"),
+        (pd.Series(range(11), index=range(100, 111), name="site"), pd.DataFrame, "site"),
+        (pl.Series("site", range(11)), pl.DataFrame, "site"),
+        (pl.DataFrame({"site": range(11)}), pl.DataFrame, "site"),
+    ],
+    ids=["list", "array", "pandas", "polars", "frame"],
+)
+def test_names_apart_from_the_vectors_do_too(identifiers, kind, name):
+    model = VariationalAutoencoder(5, 2, 8)
+    found = extract_embeddings(model, DataLoader(X, 4), identifiers=identifiers)
+    assert isinstance(found, kind)
+    assert list(found.columns) == [name, "z1", "z2"]
+    if kind is pd.DataFrame:
+        assert list(found.index) == list(range(100, 111))  # so that frames can be joined
+
+
+@pytest.mark.parametrize(
+    ("data", "identifiers", "error", "message"),
+    [
+        (X, list(range(10)), ValueError, "one for each of the 11 vectors; got 10"),
+        (X, "checklist", TypeError, "names a column"),
+        (checklists(pd), "place", ValueError, "missing: 'place'"),
+        (checklists(pl), ["checklist", "place"], ValueError, "missing: 'place'"),
+        (X, pl.DataFrame({"z1": range(11)}), ValueError, "rename"),
+        (X, 3, TypeError, "identifiers must be"),
+    ],
+)
+def test_identifiers_that_do_not_fit_are_refused(data, identifiers, error, message):
+    with pytest.raises(error, match=message):
+        extract_embeddings(VariationalAutoencoder(5, 2, 8), data, identifiers=identifiers)

@@ -55,6 +55,15 @@ def test_other_tensors_are_inputs_so_that_changes_of_them_count():
     assert torch.equal(program([ROWS, *traced.constants])[0], ROWS * 3)
 
 
+@pytest.mark.slow  # torch's compiler
+def test_a_compiled_program_reads_them_too():
+    factor = torch.tensor(2.0)
+    traced = trace(lambda x: [x * factor], [ROWS])
+    program = compile_for_host(traced, [ROWS, factor])
+    factor.fill_(3.0)
+    assert torch.equal(program([ROWS, factor])[0], ROWS * 3)
+
+
 DRAWS = {
     "rand": lambda x: torch.rand(2, 3),
     "randn in float64": lambda x: torch.randn(4, dtype=torch.float64),

@@ -37,6 +37,12 @@ HANDLERS = {
     "GradientClipper": case(lambda t: handlers.GradientClipper(0.1), refuses=("bare",)),
     "History": case(lambda t: handlers.History(["val_loss"])),
     "InputAugmentation": case(lambda t: handlers.InputAugmentation(torch.tanh)),
+    "KLSchedule": case(lambda t: handlers.KLSchedule(epochs=3)),
+    "LatentMonitor": case(
+        lambda t: handlers.LatentMonitor(
+            t.task.batches[0][0], encode=lambda model, x: (model(x), torch.zeros(len(x), 1))
+        )
+    ),
     "LearningRateScheduler": case(lambda t: handlers.LearningRateScheduler(t.optimizer, patience=0)),
     "MixedPrecisionTrainer": case(
         lambda t: handlers.MixedPrecisionTrainer(device="cpu", dtype=torch.float16), refuses=("bare", "events")
