@@ -203,6 +203,10 @@ class GradientClipper(ProgramPart):
         """The bound."""
         return [self.max_norm]
 
+    def numbers_ahead(self, count: int) -> list[list[float]]:
+        """The same for all steps."""
+        return [self.numbers_in_program()] * count
+
     def constants_in_program(self) -> Any:
         """The kind of norm."""
         return self.norm_type

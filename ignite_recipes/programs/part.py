@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ignite_recipes.programs.python_state import python_state
 
-__all__ = ["ProgramPart", "StepValues", "is_program_part"]
+__all__ = ["ProgramPart", "StepValues", "is_program_part", "takes_blocks"]
 
 
 @dataclass
@@ -89,7 +89,10 @@ class ProgramPart:
         return []
 
     def numbers_ahead(self, count: int) -> list[list[float]]:
-        """The numbers of each of the ``count`` steps to come, if all of them are taken."""
+        """The numbers of each of the ``count`` steps to come, if all of them are taken.
+
+        Where :meth:`numbers_in_program` is overridden and this is not, steps are computed one by one.
+        """
         return [self.numbers_in_program()] * count
 
     def constants_in_program(self) -> Any:
@@ -100,7 +103,10 @@ class ProgramPart:
         """Take notice of a step that a program has computed: of its ``loss``, ``norm`` and ``drop``, if it has them."""
 
     def after_block(self, engine: Any, values: StepValues, count: int) -> None:
-        """Take notice of ``count`` steps that were computed at once, all of them taken; ``values`` are (count,)."""
+        """Take notice of ``count`` steps that were computed at once, all of them taken; ``values`` are (count,).
+
+        Where :meth:`after_program` is overridden and this is not, steps are computed one by one.
+        """
         for k in range(count):
             norm, drop = (None if value is None else value[k] for value in (values.norm, values.drop))
             loss = None if values.loss is None else values.loss[k]
@@ -117,6 +123,16 @@ def is_program_part(handler: Any) -> bool:
         return False
     owners = [_owner(type(handler), name) for name in ("__call__", "in_program")]
     return issubclass(owners[1], owners[0])
+
+
+def takes_blocks(part: ProgramPart) -> bool:
+    """Whether a part knows the numbers of several steps beforehand, and takes notice of several at once."""
+    kind = type(part)
+    owners = [
+        [_owner(kind, name) for name in pair]
+        for pair in (("numbers_in_program", "numbers_ahead"), ("after_program", "after_block"))
+    ]
+    return all(of_one is ProgramPart or issubclass(of_several, of_one) for of_one, of_several in owners)
 
 
 def _owner(kind: type, name: str) -> type:

@@ -37,7 +37,7 @@ from ignite_recipes.loading.randomness import derive_seed, seed_torch
 from ignite_recipes.programs.first_state import make_state
 from ignite_recipes.programs.function import Modules
 from ignite_recipes.programs.optimizers import OptimizerFunction, structure_of
-from ignite_recipes.programs.part import StepValues
+from ignite_recipes.programs.part import StepValues, takes_blocks
 from ignite_recipes.programs.python_state import code_of, python_state, tensors_in
 from ignite_recipes.programs.stop import Stop
 
@@ -159,6 +159,8 @@ class Member:
         """Steps that can be computed together until the run must look at something."""
         handlers = [handler for event in AFTER_STEP for handler in self._handlers(event)]
         limits = [steps_until_needed(handler, self.engine) for handler in handlers]
+        if not all(takes_blocks(part) for parts in self.parts.values() for part in parts):
+            limits.append(1)
         return min([len(self.batches), *(limit for limit in limits if limit is not None)])
 
     @property
