@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from ignite.engine import Events
+from support.members import differing, result
 from support.small_recipes import INPUTS, LABELS
 
-from ignite_recipes import Runs, Stopped, multilayer_perceptron, read_checkpoint, train_many, train_model_advanced
+from ignite_recipes import Runs, Stopped, multilayer_perceptron, train_many, train_model_advanced
 
 TRAIN, VAL = (INPUTS, LABELS), (INPUTS, 1 - LABELS)  # what is learnt is wrong there: patience runs out
 SWEEP = {"non_finite": ["skip", "rollback"], "early_stop_patience": [1, None]}
@@ -63,28 +63,6 @@ def train(folder, cut=None):
         experiment=folder,
         together=False,
     )
-
-
-def result(folder):
-    """All that a member has come to, to the bit."""
-    found = {}
-    for one in Runs(f"{folder}/exp1").members:
-        for file in ("best_model.pt", "latest_checkpoint.pt"):
-            contents = read_checkpoint(one.folder / "checkpoints" / file)
-            found[one.name, file] = {**contents["model_state_dict"], "epoch": torch.tensor(contents["epoch"])}
-        log = pd.read_csv(one.folder / "training_log.csv")
-        columns = [name for name in log.columns if name not in ("seconds", "batches_per_second", "finished_at")]
-        found[one.name, "log"] = {"log": torch.tensor(log[columns].to_numpy(dtype=float))}
-    return found
-
-
-def differing(first, second):
-    return [
-        (place, name)
-        for place, values in first.items()
-        for name, value in values.items()
-        if not torch.equal(value.nan_to_num(-1.0), second[place][name].nan_to_num(-1.0))
-    ]
 
 
 @pytest.fixture(scope="module")

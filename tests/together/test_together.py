@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 from ignite.engine import Events
-from support.interpreted import interpreted
+from support.stacking import note_calls
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -30,7 +30,7 @@ from ignite_recipes import (
     train_model_advanced,
 )
 from ignite_recipes.handlers import EpochAverages
-from ignite_recipes.together import company, run_together, stacked
+from ignite_recipes.together import company, run_together
 
 X = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
 Y = (X.sum(1) > 0).long()
@@ -43,17 +43,7 @@ def programs(monkeypatch, request):
         monkeypatch.setattr(company, "_known", {})
         return None
     sizes = []
-    compute = stacked.StackedSteps.compute
-
-    def counted(steps, members):
-        steps._run, before = lambda inputs: sizes.append(len(inputs[0])) or before(inputs), steps._run
-        try:
-            compute(steps, members)
-        finally:
-            steps._run = before
-
-    monkeypatch.setattr(stacked, "compile_for_host", interpreted)
-    monkeypatch.setattr(stacked.StackedSteps, "compute", counted)
+    note_calls(monkeypatch, sizes.append)
     return sizes
 
 

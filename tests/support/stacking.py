@@ -1,0 +1,25 @@
+"""Steps of several runs without a compiler, and how many of them each call computes."""
+
+from ignite_recipes.together import stacked
+from support.interpreted import interpreted
+
+
+def note_calls(monkeypatch, note):
+    """Run what is stacked one operation after the other; ``note`` is called with the number of runs before each call."""
+    compute = stacked.StackedSteps.compute
+
+    def counted(steps, members):
+        before = steps._run
+
+        def run(inputs):
+            note(len(inputs[0]))
+            return before(inputs)
+
+        steps._run = run
+        try:
+            compute(steps, members)
+        finally:
+            steps._run = before
+
+    monkeypatch.setattr(stacked, "compile_for_host", interpreted)
+    monkeypatch.setattr(stacked.StackedSteps, "compute", counted)
