@@ -5,7 +5,7 @@ from support.interpreted import interpreted
 
 
 def note_calls(monkeypatch, note):
-    """Run what is stacked one operation after the other; ``note`` is called with the number of runs before each call."""
+    """Without a compiler; ``note`` is called with the number of runs before each call of a program."""
     compute = stacked.StackedSteps.compute
 
     def counted(steps, members):
