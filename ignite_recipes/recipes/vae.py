@@ -11,6 +11,7 @@ from torch import nn
 from ignite_recipes.checkpoint.newest import LATEST
 from ignite_recipes.devices import as_device, move_model
 from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.exchange.sharded import is_sharded
 from ignite_recipes.handlers import Checkpointing, LatentMonitor, NoiseAugmentation
 from ignite_recipes.loading.given import as_loaders
 from ignite_recipes.models import VectorEmbedder
@@ -184,7 +185,7 @@ def train_variational_autoencoder(
         evaluator = new_evaluator(trainer, measuring)
         InputCheck(model, likelihood_of_data).attach(evaluator)
         attach_validation(trainer, evaluator, val_loader, measuring)
-        if callable(getattr(unwrap(model), "encode", None)):
+        if callable(getattr(unwrap(model), "encode", None)) and not is_sharded(unwrap(model)):
             LatentMonitor(val_loader).attach(trainer)
     if patience is not None:
         attach_stopping(trainer, patience, measuring, patience_from_epoch=math.ceil(kl_epochs) + 1)

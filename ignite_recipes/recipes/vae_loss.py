@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.engine.losses import LossFunction
 from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.exchange.sharded import is_sharded
 from ignite_recipes.handlers import KLSchedule
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.models.likelihoods import Likelihood, likelihood_named
@@ -73,6 +74,11 @@ def vae_loss_function(
     """
     if not isinstance(free_bits, (float, Real)) or not 0 <= free_bits < math.inf:
         raise ValueError(f"free_bits must be at least 0, in nats per latent dimension; got {shown(free_bits)}")
+    if is_sharded(unwrap(model)) and (importance_samples is not None or likelihood.has_scale):
+        raise ValueError(
+            "a model whose weights are shared out over the ranks is trained by its forward pass alone; got "
+            f"importance_samples={importance_samples}, likelihood {likelihood}: let every rank have the whole model"
+        )
     settings: dict[str, Any] = {"likelihood": likelihood}
     if not schedule.is_constant or schedule.beta != 1:
         settings["kl_weight"] = schedule.weight

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from ignite_recipes import VariationalAutoencoder, read_checkpoint, train_variational_autoencoder
 from ignite_recipes.engine import step_program
+from ignite_recipes.recipes import vae, vae_loss
 
 DRAW = torch.Generator().manual_seed(0)
 BITS = torch.rand(48, 6, generator=DRAW).round()
@@ -206,3 +207,12 @@ def test_a_collapse_is_said_in_the_log(caplog):
     caplog.set_level(logging.WARNING)
     train(beta=500.0, num_epochs=40, learning_rate=0.01)
     assert any("the latent space is collapsing" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("bernoulli", {"importance_samples": 2}), ("gaussian", {})])
+def test_a_sharded_model_is_not_asked_for_what_is_no_forward_pass(monkeypatch, name, settings):
+    for module in (vae, vae_loss):
+        monkeypatch.setattr(module, "is_sharded", lambda model: True)
+    with pytest.raises(ValueError, match="whole model"):
+        train(name, **settings)
+    train("multinomial")  # without the monitor, which calls encode
