@@ -143,8 +143,9 @@ def _of_settings(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
         return Inputs(images, _row_numbers(dataset.val_rows), ["row"], labels)
     if recipe == "supervised":
         _, val, numbers = digits_sides(settings)
-        images, labels = val.tensors
-        return Inputs(images, _row_numbers(numbers), ["row"], labels)
+        order = np.argsort(numbers)
+        images, labels = (part[order] for part in val.tensors)
+        return Inputs(images, _row_numbers(np.asarray(numbers)[order]), ["row"], labels)
     return None
 
 

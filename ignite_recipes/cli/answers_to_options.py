@@ -54,14 +54,22 @@ def with_answer(parser: ArgumentParser, words: Sequence[str], error: ArgumentErr
     if (match := _OF_A_FILE.fullmatch(error.message or "")) is not None:
         answer = _answer(parser, known, f"--{match[1].replace('_', '-')}")
         return ArgumentError(None, f"{match[1]} in --config is not a setting here: {answer}")
-    if (match := _OF_A_VALUE.fullmatch(" ".join((error.message or "").split()))) is not None:
-        name, kind, got = match.groups()
-        return ArgumentError(None, f"--{name.replace('_', '-')} must be {_KINDS.get(kind, kind)}; got {got!r}")
+    message = " ".join((error.message or "").split())
+    for pattern, also in ((_OF_A_VALUE, ""), (_OF_A_VALUE_OR_NONE, " or none")):
+        if (match := pattern.fullmatch(message)) is not None:
+            name, kind, got = match.groups()
+            return ArgumentError(
+                None, f"--{name.replace('_', '-')} must be {_KINDS.get(kind, kind)}{also}; got {got!r}"
+            )
     return error
 
 
 _OF_A_FILE = re.compile(r"Option '(\w+)' is not accepted")
 _OF_A_VALUE = re.compile(r'Parser key "(\w+)": Expected a <class \'(int|float|bool)\'>. Got value: (.*)')
+_OF_A_VALUE_OR_NONE = re.compile(
+    r'Parser key "(\w+)": Does not validate against any of the Union subtypes Subtypes: \[[^\]]*\] Errors: '
+    r"- Expected a <class '(int|float|bool)'> - Expected a <class 'NoneType'> Given value type: .* Given value: (.*)"
+)
 _KINDS = {"int": "a whole number", "float": "a finite number", "bool": "true or false"}
 
 

@@ -122,7 +122,8 @@ def _seeds(settings: Mapping[str, Any]) -> list[int]:
         return [settings["seed"]]
     if isinstance(given, int):
         return seeds_of(given, settings["seed"])
-    words = [word.strip() for word in str(given).strip("[]").split(",") if word.strip()]
+    text = given[1:-1] if given[:1] + given[-1:] == "[]" else given
+    words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isdecimal() for word in words):
         raise ValueError(f"--seeds must be a number of seeds, 8, or seeds with commas, 1,2,5; got {given!r}")
     return [int(word) for word in words]

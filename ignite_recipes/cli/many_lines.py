@@ -69,7 +69,7 @@ def _best(runs: Runs) -> str:
     row: dict[str, Any] = next(row for row in runs.table(runs.metric).iter_rows(named=True) if row["setting"] == label)
     interval = "" if math.isnan(row["low"]) else f" ({row['low']:.5g} to {row['high']:.5g})"
     of = f"Best of {len(runs.settings)} settings is {label}: " if len(runs.settings) > 1 else ""
-    return f"{of}{runs.metric} {row['mean']:.5g}{interval}, mean of {row['n']} {runs.over}"
+    return f"{of}{runs.metric} {row['mean']:.5g}{interval}, {_number_of(row['n'], runs.over)}"
 
 
 def _ensemble(runs: Runs) -> str:
@@ -87,6 +87,10 @@ def _ensemble(runs: Runs) -> str:
         f"; the {of}ensemble on the {measures['rows']:.0f} rows that its members did not see: {named} "
         f"{measures[named]:.4g}{unit}"
     )
+
+
+def _number_of(count: int, over: str) -> str:
+    return f"of one {over.removesuffix('s')}" if count == 1 else f"mean of {count} {over}"
 
 
 def _number(value: float) -> str:

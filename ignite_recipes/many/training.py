@@ -9,10 +9,11 @@ from ignite_recipes.arguments import whole_number
 from ignite_recipes.exchange.ranks import world_size
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import is_group
+from ignite_recipes.many.asking import Request
 from ignite_recipes.many.group import check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
 from ignite_recipes.many.results import Runs
-from ignite_recipes.many.tasks import Request, make_task
+from ignite_recipes.many.tasks import make_task
 from ignite_recipes.recipes import trainModel
 from ignite_recipes.recipes.experiment_place import existing_experiment
 from ignite_recipes.recipes.experiment_start import refuse_results

@@ -74,7 +74,7 @@ WORDS = {
     "a group and a time": (["--group", "c", "--time", "day"], "by group or by time; got both"),
     "nothing to validate on": (["--val-size", "0"], "val_size must be a fraction in (0, 1)"),
     "nothing to train on": (["--val-size", "1"], "val_size must be a fraction in (0, 1)"),
-    "a size that is no number": (["--val-size", "nan"], "--val-size must be a finite number; got 'nan'"),
+    "a size that is no number": (["--val-size", "nan"], "--val-size must be a finite number or none; got 'nan'"),
     "a weight for no class": (["--class-weights", '{"maybe": 2}'], "got {'maybe': 2.0}"),
     "a negative weight": (["--class-weights", '{"yes": -2}'], "must give a positive weight"),
     "a word as weights": (["--class-weights", "equal"], "must be 'balanced'"),

@@ -192,6 +192,7 @@ def test_a_tables_folds_keep_groups_together_and_end_with_a_refit(capsys, birds)
 MISTAKES = {
     "no seeds": (["--seeds", "0"], "seeds must be a whole number of at least 1; got 0"),
     "seeds that are none": (["--seeds", "x"], "--seeds must be a number of seeds, 8, or seeds with commas"),
+    "half a bracket": (["--seeds", "[1"], "--seeds must be a number of seeds, 8, or seeds with commas"),
     "a seed twice": (["--seeds", "1,1"], "seeds must be each there once; got 1 twice"),
     "a sweep without values": (["--sweep", "learning_rate="], "--sweep must be a setting and its values"),
     "a sweep of nothing": (["--sweep", "learning_rate"], "--sweep must be a setting and its values"),
