@@ -13,6 +13,7 @@ from ignite_recipes.data.preprocessing import TablePreprocessor
 from ignite_recipes.data.rows import RowDataset
 from ignite_recipes.data.split import split_train_val
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
+from ignite_recipes.data.traffic_flags import TransmissionCounts, expected_transmissions, flag_threshold
 from ignite_recipes.data.traffic_report import baseline_reports, traffic_report
 from ignite_recipes.data.traffic_series import load_co2, load_traffic_csv, split_in_time
 from ignite_recipes.data.transforms import RandomAffine
@@ -25,9 +26,12 @@ __all__ = [
     "TablePreprocessor",
     "TrafficArrays",
     "TrafficDataset",
+    "TransmissionCounts",
     "baseline_reports",
     "create_dataloaders",
     "create_species_matrix",
+    "expected_transmissions",
+    "flag_threshold",
     "learn_limits",
     "load_co2",
     "load_digits_matrix",
