@@ -11,6 +11,7 @@ from benchmarks.compiled import compiled
 from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
 from benchmarks.few import few_checklists
+from benchmarks.flags import flags
 from benchmarks.growth import growth
 from benchmarks.loaders import loaders
 from benchmarks.many import many
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         "tables",
         "table-memory",
         "precision",
+        "flags",
         "cuda",
         "ebird-large",
         "mnist",
@@ -80,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             "tables": tables,
             "table-memory": partial(table_memory, Path(folder)),
             "precision": partial(precision, Path(folder)),
+            "flags": flags,
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
             "mnist": partial(mnist, options.data, options.epochs),

@@ -43,13 +43,14 @@ def window_sections(
     """
     outputs = predictor.outputs(windows)
     numbers = outputs.class_logits.argmax(1, keepdim=True)
-    flags = outputs.transmission_logits > 0
+    chances = outputs.transmission_logits.double().sigmoid()
+    flags = chances > predictor.flag_threshold
     truth = _rows(windows.target_traffic, windows.target_class, windows.transmissions)
     guess = _rows(outputs.traffic, numbers, flags)
     # Neighbouring windows share samples: drawn one by one, they would promise more than they know.
     block = windows.sources.shape[1] + windows.targets.shape[1]
     found = bootstrap(window_measures(), truth, guess, block=block)
-    reports = {"model": traffic_report(outputs, windows), **baseline_reports(train, windows)}
+    reports = {"model": traffic_report(outputs, windows, predictor.flag_threshold), **baseline_reports(train, windows)}
     best = min(report["traffic_mse"] for name, report in reports.items() if name != "model")
     error = sentence(found["traffic, mean squared error"], "")
     headline = f"Mean squared error of the traffic {error} on {len(truth)} windows; the best baseline has {show(best)}."
@@ -62,12 +63,13 @@ def window_sections(
         Section(
             "Against the baselines",
             [
-                "Precision, recall and F1 are of the flags; kappa is quadratically weighted, of the number of "
+                f"Precision, recall and F1 are of the flags, expected where their probability is above "
+                f"{show(predictor.flag_threshold)}; kappa is quadratically weighted, of the number of "
                 "transmissions in a window.",
                 Table(header, rows),
             ],
         ),
-        Section("Flags", [_flags_picture(windows, outputs.transmission_logits.sigmoid(), train)]),
+        Section("Flags", [_flags_picture(windows, chances, train, predictor.flag_threshold)]),
         Section(
             "Number of transmissions",
             [
@@ -81,7 +83,7 @@ def window_sections(
     return headline, sections
 
 
-def _flags_picture(windows: TrafficArrays, chances: Tensor, train: TrafficArrays) -> Picture:
+def _flags_picture(windows: TrafficArrays, chances: Tensor, train: TrafficArrays, threshold: float) -> Picture:
     """Every T-th window, so that each sample stands there once."""
     len_target = windows.transmissions.shape[1]
     chosen = slice(0, max(len_target, _SHOWN // len_target * len_target), len_target)
@@ -92,7 +94,7 @@ def _flags_picture(windows: TrafficArrays, chances: Tensor, train: TrafficArrays
     mean = train.target_traffic.double().mean().float().expand_as(windows.source_traffic)
     guesses = {"last window": windows.source_traffic, "mean": mean, "always": torch.ones_like(mean)}
     expected = {name: in_a_row((traffic > 0.5).float().expand(-1, len_target)) for name, traffic in guesses.items()}
-    figure = draw_flags(in_a_row(windows.transmissions), in_a_row(chances), expected)
+    figure = draw_flags(in_a_row(windows.transmissions), in_a_row(chances), expected, threshold)
     return Picture.of(
         figure,
         "Above: the probability that each sample is transmitted. Below: those that were, and are expected to be.",

@@ -9,7 +9,7 @@ from torch import Tensor
 from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic import to_tensor
 
-__all__ = ["TransmissionCounts", "count_probabilities", "expected_transmissions", "flag_threshold"]
+__all__ = ["HALF", "TransmissionCounts", "count_probabilities", "expected_transmissions", "flag_threshold"]
 
 HALF = 0.5
 """The threshold where there is nothing to choose it by."""

@@ -16,7 +16,11 @@ from ignite_recipes.data.ebird_example import write_example_ebd
 
 COLUMNS = {
     "vae": ["row", "z1", "z2", "z3"],
-    "traffic": ["row", "prediction", *(f"p_{k}" for k in range(6)), "traffic", *(f"p_sent_{k}" for k in range(1, 6))],
+    "traffic": [
+        *("row", "prediction", *(f"p_{k}" for k in range(6)), "traffic"),
+        *(f"{name}_{k}" for name in ("p_sent", "sent") for k in range(1, 6)),
+        *("transmissions", "transmissions_low", "transmissions_high"),
+    ],
     "supervised": ["row", "prediction", *(f"p_{k}" for k in range(10))],
     "classify": ["row", "prediction", *(f"p_{k}" for k in range(10))],
     "classes": ["row", "kind", "prediction", "p_large", "p_small"],
