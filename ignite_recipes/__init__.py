@@ -28,6 +28,7 @@ from ignite_recipes.data import (
     baseline_reports,
     create_dataloaders,
     create_species_matrix,
+    deadband_curve,
     expected_transmissions,
     flag_threshold,
     learn_limits,
@@ -119,7 +120,13 @@ from ignite_recipes.models import (
     traffic_losses,
     vae_losses,
 )
-from ignite_recipes.plotting import compare_experiments, plot_history, plot_latent, plot_reconstructions
+from ignite_recipes.plotting import (
+    compare_experiments,
+    plot_deadband_curve,
+    plot_history,
+    plot_latent,
+    plot_reconstructions,
+)
 from ignite_recipes.programs import ProgramPart, StepValues
 from ignite_recipes.recipes import (
     FAST_TRAINING,
@@ -222,6 +229,7 @@ __all__ = [
     "create_evaluator",
     "create_species_matrix",
     "create_trainer",
+    "deadband_curve",
     "describe",
     "evaluate",
     "expected_transmissions",
@@ -248,6 +256,7 @@ __all__ = [
     "multilayer_perceptron",
     "named_metric",
     "parts_of",
+    "plot_deadband_curve",
     "plot_history",
     "plot_latent",
     "plot_reconstructions",

@@ -1,5 +1,6 @@
 """What a report says of a traffic predictor: measures against baselines, and the flags as they come."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from ignite_recipes.answers.measured import bootstrap, show
 from ignite_recipes.answers.report_classes import confusions
 from ignite_recipes.answers.report_page import Picture, Section, Table
 from ignite_recipes.answers.report_tables import measure_table, sentence
-from ignite_recipes.data import TrafficArrays, baseline_reports, traffic_report
+from ignite_recipes.data import TrafficArrays, baseline_reports, deadband_curve, traffic_report
+from ignite_recipes.data.deadband_curve import DEADBANDS
 from ignite_recipes.data.traffic_report import quadratic_kappa
+from ignite_recipes.data.traffic_series import TrafficSeries
 from ignite_recipes.models import WindowPredictor
+from ignite_recipes.plotting.deadband_curve import plot_deadband_curve
 from ignite_recipes.plotting.diagnostics import draw_confusion, draw_flags
 
-__all__ = ["window_measures", "window_sections"]
+__all__ = ["deadband_section", "window_measures", "window_sections"]
 
 _SHOWN = 200  # samples in a row
 
@@ -29,6 +33,26 @@ def window_measures() -> dict[str, Any]:
         "number of transmissions, kappa": lambda truth, guess: quadratic_kappa(truth[:, 1], guess[:, 1]),
         "flags, F1": _f1,
     }
+
+
+def deadband_section(predictor: WindowPredictor, series: TrafficSeries) -> Section:
+    """What other deadbands would cost and save on the whole series; the training's is marked, if it had one."""
+    own = [] if predictor.deadband is None else [predictor.deadband]
+    with warnings.catch_warnings():  # of samples out of the limits, which are told of where the windows are made
+        warnings.simplefilter("ignore", UserWarning)
+        bands = sorted({*DEADBANDS, *own})
+        curve = deadband_curve(series.context, bands, predictor.limits, feature_names=series.names)
+    text = (
+        f"Send-on-delta on {len(series.context)} samples: a receiver holds the last transmitted sample. Deadbands and "
+        "errors are parts of a feature's range."
+    )
+    picture = Picture.of(
+        plot_deadband_curve(curve, predictor.deadband),
+        "The error of the receiver over the part of the samples that is transmitted, for each deadband.",
+        "A label is the deadband of the point below it.",
+    )
+    header = [name.replace("_", " ") for name in curve.columns]
+    return Section("Deadband", [text, picture, Table(header, [list(row) for row in curve.iter_rows()])])
 
 
 def window_sections(

@@ -4,6 +4,7 @@ import ignite_recipes.data.idx_folder  # enters its data set in the registry
 import ignite_recipes.data.image_folder  # and its
 import ignite_recipes.data.mnist  # noqa: F401  # and its
 from ignite_recipes.data.deadband import learn_limits, send_on_delta
+from ignite_recipes.data.deadband_curve import deadband_curve
 from ignite_recipes.data.digits import load_digits_matrix
 from ignite_recipes.data.ebird import create_species_matrix, load_ebird_data
 from ignite_recipes.data.ebird_example import write_example_ebd
@@ -30,6 +31,7 @@ __all__ = [
     "baseline_reports",
     "create_dataloaders",
     "create_species_matrix",
+    "deadband_curve",
     "expected_transmissions",
     "flag_threshold",
     "learn_limits",
