@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from benchmarks.backtests import backtests
 from benchmarks.compiled import compiled
 from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         "table-memory",
         "precision",
         "flags",
+        "backtest",
         "cuda",
         "ebird-large",
         "mnist",
@@ -83,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
             "table-memory": partial(table_memory, Path(folder)),
             "precision": partial(precision, Path(folder)),
             "flags": flags,
+            "backtest": backtests,
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
             "mnist": partial(mnist, options.data, options.epochs),
