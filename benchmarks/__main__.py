@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from benchmarks.backtests import backtests
 from benchmarks.compiled import compiled
 from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
 from benchmarks.few import few_checklists
+from benchmarks.flags import flags
 from benchmarks.growth import growth
 from benchmarks.loaders import loaders
 from benchmarks.many import many
@@ -54,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         "tables",
         "table-memory",
         "precision",
+        "flags",
+        "backtest",
         "cuda",
         "ebird-large",
         "mnist",
@@ -80,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
             "tables": tables,
             "table-memory": partial(table_memory, Path(folder)),
             "precision": partial(precision, Path(folder)),
+            "flags": flags,
+            "backtest": backtests,
             "cuda": partial(cuda, options.rounds, options.device),
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
             "mnist": partial(mnist, options.data, options.epochs),

@@ -1,5 +1,6 @@
 """What a report says of a traffic predictor: measures against baselines, and the flags as they come."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from ignite_recipes.answers.measured import bootstrap, show
 from ignite_recipes.answers.report_classes import confusions
 from ignite_recipes.answers.report_page import Picture, Section, Table
 from ignite_recipes.answers.report_tables import measure_table, sentence
-from ignite_recipes.data import TrafficArrays, baseline_reports, traffic_report
+from ignite_recipes.data import TrafficArrays, baseline_reports, deadband_curve, traffic_report
+from ignite_recipes.data.deadband_curve import DEADBANDS
 from ignite_recipes.data.traffic_report import quadratic_kappa
+from ignite_recipes.data.traffic_series import TrafficSeries
 from ignite_recipes.models import WindowPredictor
+from ignite_recipes.plotting.deadband_curve import plot_deadband_curve
 from ignite_recipes.plotting.diagnostics import draw_confusion, draw_flags
 
-__all__ = ["window_measures", "window_sections"]
+__all__ = ["deadband_section", "window_measures", "window_sections"]
 
 _SHOWN = 200  # samples in a row
 
@@ -31,6 +35,26 @@ def window_measures() -> dict[str, Any]:
     }
 
 
+def deadband_section(predictor: WindowPredictor, series: TrafficSeries) -> Section:
+    """What other deadbands would cost and save on the whole series; the training's is marked, if it had one."""
+    own = [] if predictor.deadband is None else [predictor.deadband]
+    with warnings.catch_warnings():  # of samples out of the limits, which are told of where the windows are made
+        warnings.simplefilter("ignore", UserWarning)
+        bands = sorted({*DEADBANDS, *own})
+        curve = deadband_curve(series.context, bands, predictor.limits, feature_names=series.names)
+    text = (
+        f"Send-on-delta on {len(series.context)} samples: a receiver holds the last transmitted sample. Deadbands and "
+        "errors are parts of a feature's range."
+    )
+    picture = Picture.of(
+        plot_deadband_curve(curve, predictor.deadband),
+        "The error of the receiver over the part of the samples that is transmitted, for each deadband.",
+        "A label is the deadband of the point below it.",
+    )
+    header = [name.replace("_", " ") for name in curve.columns]
+    return Section("Deadband", [text, picture, Table(header, [list(row) for row in curve.iter_rows()])])
+
+
 def window_sections(
     predictor: WindowPredictor, windows: TrafficArrays, train: TrafficArrays
 ) -> tuple[str, list[Section]]:
@@ -43,13 +67,14 @@ def window_sections(
     """
     outputs = predictor.outputs(windows)
     numbers = outputs.class_logits.argmax(1, keepdim=True)
-    flags = outputs.transmission_logits > 0
+    chances = outputs.transmission_logits.double().sigmoid()
+    flags = chances > predictor.flag_threshold
     truth = _rows(windows.target_traffic, windows.target_class, windows.transmissions)
     guess = _rows(outputs.traffic, numbers, flags)
     # Neighbouring windows share samples: drawn one by one, they would promise more than they know.
     block = windows.sources.shape[1] + windows.targets.shape[1]
     found = bootstrap(window_measures(), truth, guess, block=block)
-    reports = {"model": traffic_report(outputs, windows), **baseline_reports(train, windows)}
+    reports = {"model": traffic_report(outputs, windows, predictor.flag_threshold), **baseline_reports(train, windows)}
     best = min(report["traffic_mse"] for name, report in reports.items() if name != "model")
     error = sentence(found["traffic, mean squared error"], "")
     headline = f"Mean squared error of the traffic {error} on {len(truth)} windows; the best baseline has {show(best)}."
@@ -62,12 +87,13 @@ def window_sections(
         Section(
             "Against the baselines",
             [
-                "Precision, recall and F1 are of the flags; kappa is quadratically weighted, of the number of "
+                f"Precision, recall and F1 are of the flags, expected where their probability is above "
+                f"{show(predictor.flag_threshold)}; kappa is quadratically weighted, of the number of "
                 "transmissions in a window.",
                 Table(header, rows),
             ],
         ),
-        Section("Flags", [_flags_picture(windows, outputs.transmission_logits.sigmoid(), train)]),
+        Section("Flags", [_flags_picture(windows, chances, train, predictor.flag_threshold)]),
         Section(
             "Number of transmissions",
             [
@@ -81,7 +107,7 @@ def window_sections(
     return headline, sections
 
 
-def _flags_picture(windows: TrafficArrays, chances: Tensor, train: TrafficArrays) -> Picture:
+def _flags_picture(windows: TrafficArrays, chances: Tensor, train: TrafficArrays, threshold: float) -> Picture:
     """Every T-th window, so that each sample stands there once."""
     len_target = windows.transmissions.shape[1]
     chosen = slice(0, max(len_target, _SHOWN // len_target * len_target), len_target)
@@ -92,7 +118,7 @@ def _flags_picture(windows: TrafficArrays, chances: Tensor, train: TrafficArrays
     mean = train.target_traffic.double().mean().float().expand_as(windows.source_traffic)
     guesses = {"last window": windows.source_traffic, "mean": mean, "always": torch.ones_like(mean)}
     expected = {name: in_a_row((traffic > 0.5).float().expand(-1, len_target)) for name, traffic in guesses.items()}
-    figure = draw_flags(in_a_row(windows.transmissions), in_a_row(chances), expected)
+    figure = draw_flags(in_a_row(windows.transmissions), in_a_row(chances), expected, threshold)
     return Picture.of(
         figure,
         "Above: the probability that each sample is transmitted. Below: those that were, and are expected to be.",

@@ -14,11 +14,12 @@ from ignite_recipes.answers.report_numbers import number_sections
 from ignite_recipes.answers.report_page import Section, write_page
 from ignite_recipes.answers.report_run import curves_section, run_section, settings_section
 from ignite_recipes.answers.report_vectors import vector_sections
-from ignite_recipes.answers.report_windows import window_sections
-from ignite_recipes.answers.run_data import traffic_sides
+from ignite_recipes.answers.report_windows import deadband_section, window_sections
+from ignite_recipes.answers.run_data import traffic_series, traffic_sides
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.arguments import as_text
 from ignite_recipes.data.tables import as_column
+from ignite_recipes.data.traffic_series import TrafficSeries
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import is_group
 from ignite_recipes.files import replace_file
@@ -46,7 +47,8 @@ def report(
     What was trained on what (the data file's hash, versions, the commit, the command), the curves with the best epoch,
     measures with their bootstrap intervals, and for classes confusions, each class, calibration and the worst
     examples; for numbers residuals and the worst rows; for a variational autoencoder reconstructions, a map and what
-    each dimension tells; for a traffic predictor its flags against the baselines. Of many runs the settings with their
+    each dimension tells; for a traffic predictor its flags against the baselines, and what other deadbands would cost
+    and save. Of many runs the settings with their
     intervals, which of them can be told apart, curves with a band, and how good the ensemble is; with ``data`` the
     report on the ensemble.
 
@@ -120,7 +122,13 @@ def _answers(trained: Trained, inputs: Inputs) -> tuple[str, list[Section]]:
     if isinstance(predictor, WindowPredictor):
         windows = predictor.windows(inputs.data)
         train = traffic_sides(trained.settings)[0] if trained.recipe == "traffic" else windows
-        return window_sections(predictor, windows, train)
+        headline, sections = window_sections(predictor, windows, train)
+        series = inputs.data if isinstance(inputs.data, TrafficSeries) else None
+        if series is None and trained.recipe == "traffic":
+            series = traffic_series(trained.settings)[0]  # that the run was trained on
+        if series is None or predictor.limits is None:
+            return headline, sections
+        return headline, [*sections, deadband_section(predictor, series)]
     assert isinstance(predictor, ArrayPredictor)
     targets = true_values(trained, inputs, "report on it")
     truth, found = predictor.comparable(predictor.outputs(inputs.data), targets)

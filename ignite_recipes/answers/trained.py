@@ -30,6 +30,7 @@ from ignite_recipes.models import (
     multilayer_perceptron,
 )
 from ignite_recipes.models.file import MODEL_FILE, Predictor, load_model, predictor_of, read_description
+from ignite_recipes.models.inference import chosen_threshold
 from ignite_recipes.plotting.histories import Experiment, find_experiment
 
 __all__ = ["DIGITS", "RECIPES", "Trained", "find_trained", "image_predictor", "window_predictor"]
@@ -130,7 +131,7 @@ def image_predictor(model: nn.Module, dataset: BaseDataset) -> ArrayPredictor:
 
 
 def window_predictor(
-    model: nn.Module, settings: Mapping[str, Any], limits: Limits, names: list[str]
+    model: nn.Module, settings: Mapping[str, Any], limits: Limits, names: list[str], threshold: float | None = None
 ) -> WindowPredictor:
     """A traffic predictor of series like that of a command's run."""
     is_file, flags = settings["file"] is not None, settings["flag_column"]
@@ -141,6 +142,7 @@ def window_predictor(
         deadband=settings["deadband"] if flags is None or not is_file else None,
         flag_column=flags if is_file else None,
         time_column=settings["time_column"] if is_file else None,
+        flag_threshold=threshold,
     )
 
 
@@ -166,7 +168,7 @@ def _of_checkpoint(path: Path, settings: Mapping[str, Any], model: nn.Module | N
     elif recipe not in (*RECIPES, *_OWN_MODELS):
         raise ValueError(f"{path} holds a model of your own: pass model=, of the same architecture")
     elif recipe == "trainModel":
-        predictor = WindowPredictor(TrafficPredictor(**{name: metadata[name] for name in (*_OF_TRAFFIC, "len_source")}))
+        predictor = WindowPredictor(_traffic_model(metadata))
     elif recipe in ("vae", "train_variational_autoencoder"):
         weights = contents["model_state_dict"]
         first = weights.get("encoder_network.0.weight", weights.get("latent_mean_layer.weight"))  # linear
@@ -178,8 +180,7 @@ def _of_checkpoint(path: Path, settings: Mapping[str, Any], model: nn.Module | N
         )
         predictor = VectorEmbedder(net, feature_names=metadata.get("features"))
     elif recipe == "traffic":
-        sizes = {name: metadata[name] for name in (*_OF_TRAFFIC, "len_source")}
-        predictor = window_predictor(TrafficPredictor(**sizes), settings, *traffic_sides(settings)[2:])
+        predictor = window_predictor(_traffic_model(metadata), settings, *traffic_sides(settings)[2:])
     elif recipe == "classify":
         dataset = image_dataset(settings)
         sizes = {"num_classes": dataset.num_classes, "input_shape": dataset.input_shape}
@@ -188,4 +189,13 @@ def _of_checkpoint(path: Path, settings: Mapping[str, Any], model: nn.Module | N
         network = {name: settings[name] for name in ("hidden_dimension", "num_layers", "dropout_rate")}
         predictor = ArrayPredictor(multilayer_perceptron(64, 10, **network), class_names=DIGITS, input_shape=[64])
     load_checkpoint(path, predictor.model, averaged=None)
+    if recipe == "traffic" and settings.get("calibrate_flags") and isinstance(predictor.model, TrafficPredictor):
+        assert isinstance(predictor, WindowPredictor)
+        # As the end of the training chooses it.
+        predictor.flag_threshold = chosen_threshold(predictor.model, traffic_sides(settings)[1])
     return predictor
+
+
+def _traffic_model(metadata: Mapping[str, Any]) -> TrafficPredictor:
+    sizes = {name: metadata[name] for name in (*_OF_TRAFFIC, "len_source")}
+    return TrafficPredictor(**sizes, fits_path=metadata.get("fits_path", False))

@@ -12,10 +12,9 @@ from ignite_recipes.cli.attachments import monitored, require_best
 from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options, option_names, parameter_texts
 from ignite_recipes.cli.result import Result
-from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv, traffic_report
+from ignite_recipes.data import TrafficArrays, baseline_reports, load_co2, load_traffic_csv
 from ignite_recipes.data.deadband import Limits
 from ignite_recipes.handlers.progress import print_line
-from ignite_recipes.models import predict_traffic
 from ignite_recipes.recipes import TrafficParameters, getDefaultModelParams, trainModel
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 
@@ -25,7 +24,10 @@ HELP = "train a predictor of a sender's traffic on the CO2 series, or on a CSV f
 
 _OWN = ("seed", "num_epochs", "early_stop_patience", "save_checkpoints", "checkpoint_dir")
 _OF_THE_DATA = ("input_size", "output_size", "num_classes", "len_source", "len_target")
-_BATCH_SIZE = 256  # the CO2 series has 1770 windows: the recipe's 1024 would leave two steps an epoch
+_DEFAULTS = {
+    "batch_size": 256,  # the CO2 series has 1770 windows: the recipe's 1024 would leave two steps an epoch
+    "calibrate_flags": True,
+}
 
 
 def parser() -> ArgumentParser:
@@ -45,7 +47,7 @@ def parser() -> ArgumentParser:
     options.add_argument("--patience", type=int | None, default=10, help="epochs to wait before stopping")
     texts, kinds = parameter_texts(TrafficParameters), get_type_hints(TrafficParameters)
     for name, value in _parameters().items():
-        default = _BATCH_SIZE if name == "batch_size" else value
+        default = _DEFAULTS.get(name, value)
         options.add_argument(*option_names(name), type=kinds[name], default=default, help=texts[name])
     return options
 
@@ -78,8 +80,9 @@ def _train(
         **run_options(run, settings, trainModel),
     )
     require_best(run, settings, info["best_epoch"])
-    run.write_model(lambda: window_predictor(model, settings, limits, names), info["best_epoch"])
-    reports = {"model": traffic_report(predict_traffic(model, val), val), **baseline_reports(train, val)}
+    predictor = window_predictor(model, settings, limits, names, info.get("flag_threshold"))
+    run.write_model(lambda: predictor, info["best_epoch"])
+    reports = {"model": predictor.evaluate(val), **baseline_reports(train, val)}
     for name, report in reports.items():
         print_line("  ".join([f"{name:<15}", *(f"{key} {value:.3f}" for key, value in report.items())]))
     return _verdict(reports, info, run.make().experiment_dir, monitored(settings, info))

@@ -127,6 +127,7 @@ def _of_traffic(model: Any) -> dict[str, Any]:
         "hidden_size": model.traffic_head.in_features,
         "num_layers": len(model.blocks),
         "dropout_rate": model.blocks[0][-1].p,
+        **({"fits_path": True} if model.fits_path else {}),  # of which files of earlier versions say nothing
     }
 
 

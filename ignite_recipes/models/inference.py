@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.data import TrafficArrays, TrafficDataset
+from ignite_recipes.data.traffic_flags import flag_threshold
 from ignite_recipes.data.vectors import unchanged, vector_batches
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
@@ -19,7 +20,7 @@ from ignite_recipes.models.identified import split_identifiers, with_identifiers
 from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
 from ignite_recipes.models.vae import VariationalAutoencoder
 
-__all__ = ["InferenceProgram", "extract_embeddings", "predict_traffic", "save_for_inference"]
+__all__ = ["InferenceProgram", "chosen_threshold", "extract_embeddings", "predict_traffic", "save_for_inference"]
 
 
 @overload
@@ -117,6 +118,18 @@ def predict_traffic(
             inputs = (batch.sources, batch.last_transmitted, batch.source_traffic)
             parts.append([output.cpu() for output in model(*(array.to(device) for array in inputs))])
     return TrafficPrediction(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def chosen_threshold(model: TrafficPredictor, windows: TrafficArrays | TrafficDataset) -> float:
+    """The threshold of a traffic predictor's flags with the greatest F1 on windows: :func:`flag_threshold`.
+
+    >>> from ignite_recipes import make_traffic_windows
+    >>> windows = make_traffic_windows(torch.rand(40, 2), torch.zeros(40), 10, 5)
+    >>> chosen_threshold(TrafficPredictor(input_size=2, output_size=5), windows)  # nothing was transmitted
+    0.5
+    """
+    arrays = windows.arrays if isinstance(windows, TrafficDataset) else windows
+    return flag_threshold(predict_traffic(model, windows).transmission_logits.double().sigmoid(), arrays.transmissions)
 
 
 class InferenceProgram(nn.Module):

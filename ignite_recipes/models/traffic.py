@@ -7,9 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
+from ignite_recipes.data.traffic import TrafficArrays
 from ignite_recipes.devices import without_autocast
 
 __all__ = ["TrafficPrediction", "TrafficPredictor", "traffic_losses"]
+
+BLOCK = 65_536  # windows that are fitted at a time
+RIDGE = 1e-6  # by which the fit is held to the polynomial, in squares of the context's range a window
 
 
 class TrafficPrediction(NamedTuple):
@@ -28,7 +32,7 @@ class TrafficPrediction(NamedTuple):
 class TrafficPredictor(nn.Module):
     """A least-squares polynomial of the source, its geometry, and a residual network with three heads.
 
-    The path extrapolates each feature of the source and is clamped to [0, 1]; nothing in it is trained. The
+    The path extrapolates each feature of the source and is clamped to [0, 1]; no step of the training changes it. The
     network sees the magnitudes of its T points and of the last transmitted sample, the distances of each two
     of these T + 1 points, and the traffic of the source.
 
@@ -42,6 +46,8 @@ class TrafficPredictor(nn.Module):
         dt: time from one sample to the next; a scale of the polynomial's that its values do not depend on.
         degree: of the polynomial.
         len_source: S, samples of a source.
+        fits_path: let :meth:`fit_path` replace the polynomial's path by the linear one that fits the windows best;
+            until then it is the polynomial's.
 
     Raises:
         ValueError: if a size is below 1, or the source too short for the polynomial.
@@ -66,6 +72,8 @@ class TrafficPredictor(nn.Module):
         dt: float = 0.01,
         degree: int = 3,
         len_source: int = 10,
+        *,
+        fits_path: bool = False,
     ) -> None:
         super().__init__()
         num_classes = output_size + 1 if num_classes is None else num_classes
@@ -88,11 +96,15 @@ class TrafficPredictor(nn.Module):
                 f"use longer sources, or degree={max(len_source - 1, 0)}"
             )
         self.input_size, self.output_size, self.num_classes = input_size, output_size, num_classes
-        self.len_source, self.degree, self.dt = len_source, degree, dt
+        self.len_source, self.degree, self.dt, self.fits_path = len_source, degree, dt, fits_path
         points = output_size + 1
         features = points + points * (points - 1) // 2 + 1
-        # Constants of the sizes above, so not in the state dict.
-        self.register_buffer("extrapolation", _extrapolation(len_source, output_size, degree, dt), persistent=False)
+        # Constants of the sizes above, so not in the state dict; but for a path that is fitted.
+        extrapolation = _extrapolation(len_source, output_size, degree, dt)
+        if fits_path:
+            each = np.kron(extrapolation.numpy(), np.eye(input_size, dtype=np.float32))
+            extrapolation = torch.from_numpy(np.pad(each, ((0, 0), (0, 1))))  # (T F, S F + 1)
+        self.register_buffer("extrapolation", extrapolation, persistent=fits_path)
         self.register_buffer("upper", torch.triu_indices(points, points, offset=1), persistent=False)
         # Distances between neighbours are small: without the norm the magnitudes would drown them.
         self.input_layer = nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, hidden_size))
@@ -126,9 +138,37 @@ class TrafficPredictor(nn.Module):
         )
 
     def extrapolate(self, sources: Tensor) -> Tensor:
-        """The polynomial's path after the source, in [0, 1]: (N, S, F) -> (N, T, F); float32, also under autocast."""
+        """The path after the source, in [0, 1]: (N, S, F) -> (N, T, F); float32, also under autocast."""
         with without_autocast(sources.device):  # its weights cancel: half precision is not enough
-            return (self.extrapolation @ sources.to(self.extrapolation.dtype)).clamp(0, 1)
+            sources = sources.to(self.extrapolation.dtype)
+            if not self.fits_path:
+                return (self.extrapolation @ sources).clamp(0, 1)
+            path = sources.flatten(1) @ self.extrapolation[:, :-1].T + self.extrapolation[:, -1]
+            return path.reshape(-1, self.output_size, self.input_size).clamp(0, 1)
+
+    @torch.no_grad()
+    def fit_path(self, windows: TrafficArrays) -> None:
+        """Make the path the linear function of the whole source, with a constant, that is nearest to the targets.
+
+        A least-squares vector autoregression, directly for each sample of the target. Where the windows leave it open,
+        being few or all alike, it stays with the polynomial. Always computed on the CPU, in float64.
+
+        Args:
+            windows: to train on, in [0, 1].
+
+        Raises:
+            ValueError: of a model that was made without ``fits_path``.
+        """
+        if not self.fits_path:
+            raise ValueError("the model must be made with fits_path=True, to keep a path of its own")
+        size, before = self.len_source * self.input_size + 1, self.extrapolation.double().cpu()
+        products, errors = torch.zeros(size, size).double(), torch.zeros(size, len(before)).double()
+        for sources, targets in zip(*(torch.split(array, BLOCK) for array in windows[:2]), strict=True):
+            seen = torch.cat([sources.double().cpu().flatten(1), torch.ones(len(sources), 1).double()], dim=1)
+            products += seen.T @ seen
+            errors += seen.T @ (targets.double().cpu().flatten(1) - seen @ before.T)
+        ridge = RIDGE * products.diagonal().max() * torch.eye(size).double()  # the greatest is N, in [0, 1]
+        self.extrapolation.copy_((before.T + torch.linalg.solve(products + ridge, errors)).T)
 
     def features(self, path: Tensor, last_transmitted: Tensor, source_traffic: Tensor) -> Tensor:
         """What the network sees, (N, (T + 1)(T + 2) / 2 + 1): magnitudes, distances and the source's traffic."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
+from ignite_recipes.data.traffic_flags import HALF, expected_transmissions
 from ignite_recipes.data.traffic_report import traffic_report
 from ignite_recipes.data.traffic_series import TrafficSeries, read_traffic_csv
 from ignite_recipes.engine.weights import unwrap
@@ -37,13 +38,16 @@ class WindowPredictor:
         deadband: by which training transmitted; None if the flags are a column.
         flag_column, time_column: of a file.
         units: of features, by name.
+        flag_threshold: the probability above which a transmission is expected, in (0, 1), as :func:`flag_threshold`
+            chooses it; None is 0.5.
 
     >>> from ignite_recipes import TrafficPredictor
     >>> windows = make_traffic_windows(torch.rand(20, 1), torch.ones(20), 10, 2)
     >>> predictor = WindowPredictor(TrafficPredictor(input_size=1, output_size=2))
     >>> frame = predictor.predict(windows)
-    >>> frame.columns, len(frame)
-    (['prediction', 'p_0', 'p_1', 'p_2', 'traffic', 'p_sent_1', 'p_sent_2'], 9)
+    >>> frame.columns[:7], frame.columns[7:]
+    (['prediction', 'p_0', 'p_1', 'p_2', 'traffic', 'p_sent_1', 'p_sent_2'],
+     ['sent_1', 'sent_2', 'transmissions', 'transmissions_low', 'transmissions_high'])
     """
 
     kind: ClassVar[str] = "windows"
@@ -59,6 +63,7 @@ class WindowPredictor:
         flag_column: str | None = None,
         time_column: str | None = None,
         units: Mapping[str, str] | None = None,
+        flag_threshold: float | None = None,
     ) -> None:
         self.model, self.units = model, checked_units(units)
         self.trained: dict[str, Any] = {}
@@ -70,6 +75,9 @@ class WindowPredictor:
         ):
             raise ValueError(f"limits must be two arrays, of the {plain.input_size} features; got {limits!r:.80}")
         self.deadband, self.flag_column, self.time_column = deadband, flag_column, time_column
+        self.flag_threshold = HALF if flag_threshold is None else float(flag_threshold)
+        if not 0 < self.flag_threshold < 1:
+            raise ValueError(f"flag_threshold must be a probability, in (0, 1); got {flag_threshold!r:.80}")
 
     def read(self, path: str | os.PathLike[str]) -> TrafficSeries:
         """The samples of a CSV file, which must have the features of the training.
@@ -122,8 +130,10 @@ class WindowPredictor:
         Returns:
             A frame of polars: ``prediction``, the most probable number of transmissions in the target; ``p_0``,
             ``p_1``, ..., the probability of each number; ``traffic``, the part of the samples that is expected;
-            ``p_sent_1``, ..., the probability that each sample of the target is transmitted. Of a series the first
-            columns are ``row``, the number of the source's last sample from 0, and its ``time``.
+            ``p_sent_1``, ..., the probability that each sample of the target is transmitted, and ``sent_1``, ..., 1
+            where it is above the threshold, else 0; ``transmissions``, how many are expected by these probabilities,
+            and the 95% interval ``transmissions_low`` to ``transmissions_high`` of :func:`expected_transmissions`. Of
+            a series the first columns are ``row``, the number of the source's last sample from 0, and its ``time``.
         """
         import polars as pl
 
@@ -153,12 +163,17 @@ class WindowPredictor:
         columns |= {f"p_{k}": column for k, column in enumerate(chances.numpy().T)}
         columns["traffic"] = outputs.traffic[:, 0].numpy()
         columns |= {f"p_sent_{k}": column for k, column in enumerate(flags.numpy().T, start=1)}
+        sent = (flags > self.flag_threshold).long()
+        columns |= {f"sent_{k}": column for k, column in enumerate(sent.numpy().T, start=1)}
+        counts = expected_transmissions(flags)
+        columns |= {"transmissions": counts.expected.numpy(), "transmissions_low": counts.low.numpy()}
+        columns["transmissions_high"] = counts.high.numpy()
         return pl.DataFrame(columns)
 
     def evaluate(self, data: Any) -> dict[str, float]:
         """What :func:`traffic_report` says of the predictions for windows whose target is known."""
         windows = self.windows(data)
-        return traffic_report(self.outputs(windows), windows)
+        return traffic_report(self.outputs(windows), windows, self.flag_threshold)
 
     def description(self) -> dict[str, Any]:
         """What a model file needs to make it again."""
@@ -167,13 +182,15 @@ class WindowPredictor:
             "deadband": self.deadband,
             "flag_column": self.flag_column,
             "time_column": self.time_column,
+            "flag_threshold": self.flag_threshold,
         }
 
     @classmethod
     def from_description(cls, model: nn.Module, description: Mapping[str, Any]) -> "WindowPredictor":
         """Made again of a model file."""
         names = ("feature_names", "limits", "deadband", "flag_column", "time_column", "units")
-        return cls(model, **{name: description[name] for name in names})
+        threshold = description.get("flag_threshold")  # files of earlier versions have none
+        return cls(model, **{name: description[name] for name in names}, flag_threshold=threshold)
 
     def program(self) -> tuple[nn.Module, tuple[Tensor, ...], list[str]]:
         """The model, two windows, and what it gives for them."""

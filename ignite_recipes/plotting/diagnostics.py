@@ -156,22 +156,23 @@ def draw_divergences(divergences: Array) -> "Figure":
     return figure
 
 
-def draw_flags(sent: Array, chances: Array, guesses: dict[str, Array]) -> "Figure":
+def draw_flags(sent: Array, chances: Array, guesses: dict[str, Array], threshold: float = 0.5) -> "Figure":
     """Which samples were transmitted, how probable the model held each, and what the baselines expected.
 
     Args:
         sent: (L,), flags of the samples in their order.
         chances: (L,), of the model.
         guesses: flags (L,) of each baseline, by its name.
+        threshold: the probability above which the model expects a transmission.
     """
     figure = new_figure(8.4, 1.6 + 0.35 * len(guesses) + 1.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1 + 0.4 * len(guesses)])
     places = np.arange(len(sent))
     above.plot(places, chances, color=COLORS[0], linewidth=1)
-    above.axhline(0.5, color="0.5", linestyle="--", linewidth=1)
+    above.axhline(threshold, color="0.5", linestyle="--", linewidth=1)
     above.set_ylim(-0.02, 1.02)
     above.set_ylabel("probability")
-    rows = {"transmitted": sent, "model": chances > 0.5, **guesses}
+    rows = {"transmitted": sent, "model": chances > threshold, **guesses}
     for row, flags in enumerate(rows.values()):
         where = places[np.asarray(flags) > 0.5]
         below.scatter(where, [row] * len(where), marker="|", s=60, color="black" if row == 0 else COLORS[row - 1])

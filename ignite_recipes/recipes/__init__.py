@@ -1,5 +1,6 @@
 """Recipes: one function per task, each the whole job."""
 
+from ignite_recipes.recipes.backtest import backtest
 from ignite_recipes.recipes.classification import Trainer
 from ignite_recipes.recipes.options import RunOptions
 from ignite_recipes.recipes.started import recipe_trainer
@@ -26,6 +27,7 @@ __all__ = [
     "RunOptions",
     "TrafficParameters",
     "Trainer",
+    "backtest",
     "getDefaultModelParams",
     "recipe_trainer",
     "trainModel",

@@ -25,6 +25,7 @@ from ignite_recipes.handlers import (
 )
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_generators
 from ignite_recipes.models import WindowPredictor
+from ignite_recipes.models.inference import chosen_threshold
 from ignite_recipes.models.traffic import TrafficPredictor, traffic_losses
 from ignite_recipes.recipes.assembly import (
     attach_records,
@@ -110,8 +111,8 @@ def trainModel(
         The model, in evaluation mode; ``histories`` with ``train_loss, val_loss, learning_rate`` and
         ``loss_components`` (``traffic, classification, transmission, context``, of the validation data), an entry an
         epoch, and of each metric ``val_{name}``; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss,
-        total_epochs_trained, stopped_early``, of each metric ``best_val_{name}``, of the best epoch, and ``report``
-        with those that are no numbers.
+        total_epochs_trained, stopped_early``, of each metric ``best_val_{name}``, of the best epoch, ``report`` with
+        those that are no numbers, and with ``calibrate_flags`` ``flag_threshold``.
         ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``; those of an earlier
         run are moved to a folder in it first, ``earlier_1``.
 
@@ -141,8 +142,13 @@ def trainModel(
     options["precision"] = chosen_precision(options, target, p["use_mixed_precision"])
     options["max_grad_norm"], options["seed"] = p["gradient_clip"], p["seed"]
     settings = {name: value for name, value in p.items() if name not in _FREE_ON_RESUME}
+    if not p["fits_path"]:  # which checkpoints of earlier versions do not know
+        del settings["fits_path"]
     measuring = Measuring(options, MODES, "val_loss", validates=True, views=VIEWS)
-    model = _new_model(p).to(target)
+    model = _new_model(p)
+    if p["fits_path"]:
+        model.fit_path(train_set.arrays)
+    model.to(target)
     loss = _loss(p)
     optimizer = fused_adam(model, target, p["learning_rate"], p["weight_decay"])
     trainer = new_trainer(model, optimizer, loss, options, device=target, get_inputs=_inputs, settings=settings)
@@ -165,8 +171,12 @@ def trainModel(
     with run.open("trainModel", described(model, train_loader, options, p)), _high_precision_matmul():
         run.attach(trainer, options, measuring, "weighted loss", _savers(p, measuring, options))
         train_to(p["num_epochs"], trainer, train_loader, options, settings)
-        run.write_model(lambda: WindowPredictor(model), stopping.best_epoch)
-    return model.eval(), histories_of(history, measuring), info_of(stopping, history, measuring, report)
+        threshold = chosen_threshold(model, val_set) if p["calibrate_flags"] else None
+        run.write_model(lambda: WindowPredictor(model, flag_threshold=threshold), stopping.best_epoch)
+    info = info_of(stopping, history, measuring, report)
+    if threshold is not None:
+        info["flag_threshold"] = threshold
+    return model.eval(), histories_of(history, measuring), info
 
 
 def train_one_epoch(
@@ -236,7 +246,8 @@ def validate_model(
 
 
 # What a resume may change: where it ends, how it is fetched and where it is kept.
-_FREE_ON_RESUME = ("num_epochs", "num_workers", "pin_memory", "save_checkpoints", "checkpoint_dir", "seed")
+_FETCHING = ("num_workers", "pin_memory")
+_FREE_ON_RESUME = ("num_epochs", *_FETCHING, "save_checkpoints", "checkpoint_dir", "seed", "calibrate_flags")
 
 
 def _dataset(data: Sequence[Any] | TrafficDataset) -> TrafficDataset:
@@ -261,7 +272,8 @@ def _new_model(p: Mapping[str, Any]) -> TrafficPredictor:
     """A model whose weights depend on the seed alone; the global generators stay as they are."""
     with preserve_generators():
         seed_generators(derive_seed(p["seed"], "initial weights"))
-        return TrafficPredictor(**{name: p[name] for name in SIZES}, len_source=p["len_source"])
+        sizes = {name: p[name] for name in SIZES}
+        return TrafficPredictor(**sizes, len_source=p["len_source"], fits_path=p["fits_path"])
 
 
 def _loader(dataset: TrafficDataset, p: Mapping[str, Any], *, shuffle: bool) -> DataLoader[Any]:

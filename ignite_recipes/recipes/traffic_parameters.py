@@ -48,6 +48,10 @@ class TrafficParameters(TypedDict, total=False):
         lambda_traffic_class: weight of the cross-entropy of the traffic's class.
         lambda_transmission: weight of the binary cross-entropy of the transmission flags.
         lambda_context: weight of the mean squared error of the predicted context.
+        fits_path: in place of the polynomial's path the linear one that is nearest to the targets of the windows to
+            train on, :meth:`TrafficPredictor.fit_path`; it is found before the training, in one step.
+        calibrate_flags: choose the threshold of the flags after the training, :func:`flag_threshold` of the
+            validation windows; a model file keeps it, ``info`` has it as ``flag_threshold``.
 
     >>> import torch
     >>> from ignite_recipes import make_traffic_windows
@@ -86,6 +90,8 @@ class TrafficParameters(TypedDict, total=False):
     lambda_traffic_class: float
     lambda_transmission: float
     lambda_context: float
+    fits_path: bool
+    calibrate_flags: bool
 
 
 def getDefaultModelParams(
@@ -144,6 +150,8 @@ def getDefaultModelParams(
         "lambda_traffic_class": 100.0,
         "lambda_transmission": 500.0,
         "lambda_context": 100.0,
+        "fits_path": False,
+        "calibrate_flags": False,
     }
 
 
@@ -166,6 +174,9 @@ def complete_parameters(parameters: Mapping[str, Any], dataset: TrafficDataset) 
             raise ValueError(f"{name} must be a number, not negative; got {p[name]!r}")
     if not isinstance(p["dropout_rate"], (int, float)) or not 0 <= p["dropout_rate"] <= 1:
         raise ValueError(f"dropout_rate must be a probability, from 0 to 1; got {p['dropout_rate']!r}")
+    for name in ("fits_path", "calibrate_flags"):
+        if not isinstance(p[name], bool):
+            raise ValueError(f"{name} must be True or False; got {shown(p[name])}")
     found = {"len_source": dataset.len_source, "len_target": dataset.len_target, "input_size": dataset.num_features}
     for name, value in found.items():
         if p[name] != value:

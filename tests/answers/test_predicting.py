@@ -16,7 +16,11 @@ from ignite_recipes.data.ebird_example import write_example_ebd
 
 COLUMNS = {
     "vae": ["row", "z1", "z2", "z3"],
-    "traffic": ["row", "prediction", *(f"p_{k}" for k in range(6)), "traffic", *(f"p_sent_{k}" for k in range(1, 6))],
+    "traffic": [
+        *("row", "prediction", *(f"p_{k}" for k in range(6)), "traffic"),
+        *(f"{name}_{k}" for name in ("p_sent", "sent") for k in range(1, 6)),
+        *("transmissions", "transmissions_low", "transmissions_high"),
+    ],
     "supervised": ["row", "prediction", *(f"p_{k}" for k in range(10))],
     "classify": ["row", "prediction", *(f"p_{k}" for k in range(10))],
     "classes": ["row", "kind", "prediction", "p_large", "p_small"],
@@ -164,6 +168,22 @@ def test_a_series_is_predicted_to_its_end(capsys, tmp_path):
     val = predict("exp1", runs_dir=tmp_path / "runs", device="cpu")
     same = found.filter(pl.col("row").is_in(val["row"].to_list())).drop("time")
     assert_frame_equal(same, val, rel_tol=1e-5)
+
+
+def test_the_threshold_of_the_flags_is_in_the_model_file_and_chosen_again_of_a_checkpoint(capsys, tmp_path):
+    write_series(tmp_path / "s.csv")
+    runs = ["--device", "cpu", "--runs-dir", str(tmp_path / "runs")]
+    small = ["--hidden-size", "8", "--num-layers", "1", "--epochs", "1", "--fits-path", "true", *runs]
+    run(capsys, "traffic", str(tmp_path / "s.csv"), *small)
+    run(capsys, "traffic", str(tmp_path / "s.csv"), *small, "--calibrate-flags", "false")
+    chosen, half = (find_trained(f"exp{k}", runs_dir=tmp_path / "runs", device="cpu").predictor for k in (1, 2))
+    assert (chosen.flag_threshold != 0.5, half.flag_threshold) == (True, 0.5)
+    before = predict("exp1", runs_dir=tmp_path / "runs", device="cpu")
+    (tmp_path / "runs" / "exp1" / "model.safetensors").unlink()
+    again = find_trained("exp1", runs_dir=tmp_path / "runs", device="cpu").predictor
+    assert again.flag_threshold == chosen.flag_threshold
+    assert torch.equal(again.model.extrapolation, chosen.model.extrapolation)
+    assert_frame_equal(predict("exp1", runs_dir=tmp_path / "runs", device="cpu"), before)
 
 
 WRONG = {

@@ -20,7 +20,7 @@ from ignite_recipes.answers.report_page import Section, Table, write_page
 
 HEADINGS = {
     "vae": ["Measures", "Reconstructions", "Latent map", "Latent dimensions"],
-    "traffic": ["Measures", "Against the baselines", "Flags", "Number of transmissions"],
+    "traffic": ["Measures", "Against the baselines", "Flags", "Number of transmissions", "Deadband"],
     "classify": ["Measures", "Confusion matrix", "Classes", "Calibration", "Worst examples"],
     "classes": ["Measures", "Confusion matrix", "Classes", "Calibration", "Worst examples"],
     "numbers": ["Measures", "Residuals", "Worst rows"],

@@ -35,6 +35,11 @@ from ignite_recipes.models.architecture import architecture_of
 NEW = mixed_table(40, seed=5).drop("kind")
 
 
+def fitted(model):
+    model.fit_path(make_traffic_windows(torch.rand(30, 2), torch.ones(30), 10, 3))
+    return model
+
+
 def own_model():
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
@@ -57,6 +62,10 @@ PREDICTORS = {
         ),
         torch.rand(7, 1, 8, 8),
     ),
+    "windows with a fitted path": lambda: (
+        WindowPredictor(fitted(TrafficPredictor(2, 3, hidden_size=8, num_layers=2, fits_path=True))),
+        make_traffic_windows(torch.rand(30, 2), torch.ones(30), 10, 3),
+    ),
     "numbers": lambda: (ArrayPredictor(multilayer_perceptron(4, 1, 8), units={"prediction": "mm"}), torch.rand(7, 4)),
     "windows": lambda: (
         WindowPredictor(
@@ -64,6 +73,7 @@ PREDICTORS = {
             feature_names=["a", "b"],
             limits=([0.1, 0.2], [1 / 3, 2.0]),
             deadband=0.06,
+            flag_threshold=0.2,
         ),
         make_traffic_windows(torch.rand(30, 2), torch.ones(30), 10, 3),
     ),

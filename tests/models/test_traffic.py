@@ -155,3 +155,45 @@ def test_sources_must_be_of_the_models_sizes():
     data = batch(len_source=9)
     with pytest.raises(ValueError, match=r"sources must be \(windows, len_source 10, input_size 2\); got \(8, 9, 2\)"):
         predict(TrafficPredictor(2, 5), data)
+
+
+def autoregression(length=400, seed=0):
+    generator = np.random.default_rng(seed)
+    series = generator.uniform(0.45, 0.55, (length, 2))
+    for t in range(2, length):
+        series[t] += 0.7 * (series[t - 1] - 0.5) - 0.2 * (series[t - 2, ::-1] - 0.5)
+    return make_traffic_windows(series, np.ones(length), 6, 3)
+
+
+def test_a_fitted_path_is_the_polynomials_until_it_is_fitted_then_the_least_squares_fit():
+    windows = autoregression()
+    plain, fitted = TrafficPredictor(2, 3, len_source=6), TrafficPredictor(2, 3, len_source=6, fits_path=True)
+    torch.testing.assert_close(fitted.extrapolate(windows.sources), plain.extrapolate(windows.sources))
+    fitted.fit_path(windows)
+    seen = np.column_stack([windows.sources.flatten(1).double(), np.ones(len(windows.sources))])
+    best = seen @ np.linalg.lstsq(seen, windows.targets.flatten(1).double().numpy(), rcond=None)[0]
+    found = fitted.extrapolate(windows.sources).flatten(1).numpy()
+    # The least squares are a minimum: what the ridge changes of the fit changes its error in second order only.
+    errors = [np.square(path - windows.targets.flatten(1).numpy()).mean() for path in (best, found)]
+    assert errors[0] <= errors[1] * (1 + 1e-6) < 1.05 * errors[0]
+    polynomial = plain.extrapolate(windows.sources)
+    assert errors[1] < 0.2 * float((polynomial - windows.targets).square().mean())
+
+
+def test_windows_that_say_nothing_leave_the_path_with_the_polynomial_or_on_their_line():
+    still = make_traffic_windows(np.full((20, 1), 0.25), np.ones(20), 6, 3)
+    model = TrafficPredictor(1, 3, len_source=6, fits_path=True)
+    before = model.extrapolation.clone()
+    model.fit_path(still)
+    torch.testing.assert_close(model.extrapolation, before)
+    torch.testing.assert_close(model.extrapolate(still.sources), still.targets)
+
+
+def test_a_fitted_path_travels_with_the_weights_and_a_polynomial_has_none():
+    model, other = (TrafficPredictor(2, 3, len_source=6, fits_path=True) for _ in range(2))
+    model.fit_path(autoregression())
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.extrapolation, model.extrapolation)
+    assert "extrapolation" not in TrafficPredictor(2, 3, len_source=6).state_dict()
+    with pytest.raises(ValueError, match="fits_path=True"):
+        TrafficPredictor(2, 3, len_source=6).fit_path(autoregression())

@@ -1,5 +1,6 @@
 """The traffic recipe keeps the document's fifteen promises, resumes exactly, and refuses what is wrong."""
 
+import numpy as np
 import pytest
 import torch
 from support.equality import equal, weights
@@ -166,6 +167,47 @@ def test_stopped_and_resumed_equals_the_uninterrupted_run(tmp_path, accumulation
     assert equal(weights(whole), weights(resumed))
 
 
+def test_a_fitted_path_is_resumed_with_the_weights_and_lowers_the_error_of_the_context(tmp_path):
+    changed = {"num_epochs": 3, "fits_path": True, "calibrate_flags": True}
+    whole, histories, info = train(changed=changed)
+    with pytest.raises(InterruptedError):
+        train(tmp_path, changed=changed, handlers=[StopsAfter(2)])
+    resume = tmp_path / "checkpoint_epoch_2.pt"
+    resumed, again, other = train(changed=changed, resume_from=resume)
+    assert (again, other) == (histories, info)
+    assert equal(weights(whole), weights(resumed))
+    _, polynomial, _ = train()
+    assert max(histories["loss_components"]["context"]) < min(polynomial["loss_components"]["context"])
+    with pytest.raises(CheckpointError, match="extrapolation is unknown to the model"):
+        train(changed={"num_epochs": 5}, resume_from=resume)
+
+
+def test_the_flags_threshold_is_chosen_on_the_validation_windows_and_changes_nothing_else(tmp_path):
+    from ignite_recipes import flag_threshold, load_model, predict_traffic, traffic_report
+
+    plain, histories, info = train()
+    model, again, other = train(changed={"calibrate_flags": True}, experiment=tmp_path / "runs")
+    threshold = other.pop("flag_threshold")
+    assert "flag_threshold" not in info
+    assert (again, other) == (histories, info)
+    assert equal(weights(plain), weights(model))
+    said = predict_traffic(model, VAL)
+    assert threshold == flag_threshold(said.transmission_logits.double().sigmoid(), VAL.transmissions)
+    predictor = load_model(tmp_path / "runs" / "exp1" / "model.safetensors")
+    assert predictor.flag_threshold == threshold
+    assert predictor.evaluate(VAL) == traffic_report(said, VAL, threshold)
+    assert predictor.evaluate(VAL)["f1"] >= traffic_report(said, VAL)["f1"]
+    frame = predictor.predict(VAL)
+    expected = traffic_report(said, VAL, threshold)
+    guesses = frame.select(f"sent_{k}" for k in (1, 2, 3)).to_numpy()
+    assert 2 * (guesses * VAL.transmissions.numpy()).sum() / (
+        guesses.sum() + VAL.transmissions.numpy().sum()
+    ) == pytest.approx(expected["f1"])
+    chances = frame.select(f"p_sent_{k}" for k in (1, 2, 3)).to_numpy()
+    np.testing.assert_allclose(frame["transmissions"], chances.sum(1))
+    assert (frame["transmissions_low"] <= frame["transmissions_high"]).all()
+
+
 def test_a_last_batch_of_one_window_does_no_harm():
     arrays = windows(length=6 + 3 - 1 + 17)
     assert len(arrays.sources) == 17
@@ -254,6 +296,8 @@ def test_validation_windows_of_other_sizes_are_refused_before_training(tmp_path,
         ({"degree": 6}, "len_source must be at least degree"),
         ({"len_source": 7}, "len_source must be that of the data, 6; got 7"),
         ({"output_size": 4}, "output_size must be len_target"),
+        ({"fits_path": 1}, "fits_path must be True or False; got 1"),
+        ({"calibrate_flags": "yes"}, "calibrate_flags must be True or False"),
     ],
     ids=str,
 )
