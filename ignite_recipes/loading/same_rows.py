@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["same_rows"]
+__all__ = ["KnownPairs", "same_rows"]
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -38,3 +38,17 @@ def same_rows(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(same_rows(one[name], other[name]) for name in one)
     names = getattr(one, "__dict__", None)
     return bool(names) and same_rows(names, vars(other))
+
+
+class KnownPairs:
+    """Which data sets hold the same rows: each pair is compared once, and kept, so that none takes its place."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[Any, Any, bool]] = {}
+
+    def are_same(self, one: Any, other: Any) -> bool:
+        """Whether two hold the same rows."""
+        pair = id(one), id(other)
+        if pair not in self._known:
+            self._known[pair] = one, other, same_rows(one, other)
+        return self._known[pair][2]

@@ -70,7 +70,7 @@ def _out_of_place(graph: fx.GraphModule) -> fx.GraphModule:
 
 
 def _stacked(graph: fx.GraphModule, arguments: Sequence[Tensor], size: int) -> fx.GraphModule:
-    examples = [tensor.detach().expand(size, *tensor.shape).clone() for tensor in arguments]
+    examples = [torch.stack([tensor.detach()] * size) for tensor in arguments]
     functorch: Any = torch._C._functorch
     before = functorch._is_vmap_fallback_enabled()
     functorch._set_vmap_fallback_enabled(False)  # which computes for one run after the other

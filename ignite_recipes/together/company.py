@@ -7,6 +7,7 @@ from typing import Any
 from ignite_recipes.engine.blocks import MOST_STEPS
 from ignite_recipes.engine.step_program import NotOneProgramError
 from ignite_recipes.engine.trainer import TrainingEngine
+from ignite_recipes.loading.same_rows import KnownPairs
 from ignite_recipes.together.member import Member
 from ignite_recipes.together.stacked import StackedSteps
 from ignite_recipes.turns import Run, Turns, current_run
@@ -52,6 +53,7 @@ def run_together(
 class _Company:
     def __init__(self) -> None:
         self._said: set[str] = set()
+        self._pairs = KnownPairs()
 
     def train(self, engine: TrainingEngine) -> None:
         """Compute steps of an epoch together with those of others, as many as can be; in a run's own thread."""
@@ -89,15 +91,14 @@ class _Company:
                 for member in members:
                     member.outcome.refused = str(program)
             else:
-                _compute(program, members)
+                self._compute(program, members)
 
-
-def _compute(program: StackedSteps, members: list[Member]) -> None:
-    try:
-        program.compute(members)
-    except Exception as error:  # each run ends by itself, and keeps what it has
-        for member in members:
-            member.outcome.error = error
+    def _compute(self, program: StackedSteps, members: list[Member]) -> None:
+        try:
+            program.compute(members, self._pairs)
+        except Exception as error:  # each run ends by itself, and keeps what it has
+            for member in members:
+                member.outcome.error = error
 
 
 def _program_of(key: str, member: Member) -> StackedSteps | NotOneProgramError:

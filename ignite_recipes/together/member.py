@@ -9,6 +9,7 @@ import numpy as np
 from ignite.engine import Events
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils import _pytree
 
 from ignite_recipes.engine.blocks import (
     AFTER_STEP,
@@ -42,6 +43,9 @@ from ignite_recipes.programs.python_state import code_of, python_state, tensors_
 from ignite_recipes.programs.stop import Stop
 
 __all__ = ["Member"]
+
+MOST_BYTES = 2**26
+"""Of batches that handlers look at as one."""
 
 
 class Member:
@@ -85,10 +89,14 @@ class Member:
         self.parts["gradients"].append(self.stop)
         self.roots = roots_of_step(self.step, engine)
         self.constants = tensors_in(self.roots)
+        self._bytes = 0
         self.look_at_batches(1)
         first = self.prepared(self.fetch(0))
         self.example = first
         self.length = self.step.batch_size(first)
+        leaves = [leaf for leaf in _pytree.tree_leaves(first) if isinstance(leaf, Tensor)]
+        self.has_row_batches = all(leaf.dim() and len(leaf) == len(self.batches[0]) for leaf in leaves)
+        self._bytes = sum(leaf.nbytes for leaf in leaves)
 
     def _check(self) -> None:
         if self.step.device.type != "cpu":
@@ -186,18 +194,26 @@ class Member:
 
     def look_at_batches(self, count: int) -> None:
         """Let handlers check the batches of the steps to come, all at once."""
-        handlers = [handler for event in BEFORE_STEP for handler in self.engine._event_handlers.get(event, ())]
-        before = self.state.iteration
+        entries = [entry for event in BEFORE_STEP for entry in self.engine._event_handlers.get(event, ())]
+        if not entries:
+            return
         self.loader.say_epoch()
-        self.state.iteration += 1
-        self.state.batch = self.fetch_rows([row for rows in self.batches[:count] for row in rows])
+        at_once = max(1, MOST_BYTES // max(1, self._bytes))
+        for first in range(0, count, at_once):
+            self._look_at(range(first, min(first + at_once, count)), entries)
+
+    def _look_at(self, steps: range, entries: Sequence[Any]) -> None:
+        """Let handlers look at the batches of some steps as one."""
+        before = self.state.iteration
+        self.state.iteration += steps[0] + 1
+        self.state.batch = self.fetch_rows([row for k in steps for row in self.batches[k]])
         try:
-            for entry in handlers:
+            for entry in entries:
                 self.engine._call(entry)
         except ValueError:  # of which batch, it says where it has only one
-            for k in range(count):
+            for k in steps:
                 self.state.iteration, self.state.batch = before + k + 1, self.fetch(k)
-                for entry in handlers:
+                for entry in entries:
                     self.engine._call(entry)
             raise
         finally:

@@ -13,12 +13,12 @@ from ignite_recipes.engine.losses import check_loss
 from ignite_recipes.engine.step_program import NotOneProgramError
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators
-from ignite_recipes.loading.same_rows import same_rows
+from ignite_recipes.loading.same_rows import KnownPairs, same_rows
 from ignite_recipes.programs.function import StepFunction, StepTensors
 from ignite_recipes.programs.host_program import CompileError, compile_for_host
 from ignite_recipes.programs.optimizers import NoStateError
 from ignite_recipes.programs.stacking import stack_program
-from ignite_recipes.programs.trace import Draw, TracedProgram, TraceError, trace
+from ignite_recipes.programs.trace import Draw, TraceError, trace
 from ignite_recipes.together.member import Member
 
 __all__ = ["StackedSteps"]
@@ -45,7 +45,6 @@ class StackedSteps:
                 self._make(member)
         except (TraceError, CompileError, NoStateError, ValueError) as error:
             raise NotOneProgramError(str(error)) from error
-        self._same: dict[tuple[int, int], bool] = {}
 
     def _make(self, member: Member) -> None:
         step, update = member.step, member.update
@@ -59,39 +58,43 @@ class StackedSteps:
             "check_loss": check_loss,
             "is_window": False,
         }
-        batch = [leaf for leaf in _pytree.tree_leaves(member.example) if isinstance(leaf, Tensor)]
-        example = StepTensors(held=member.modules.held(), batch=batch)
+        example = StepTensors(held=member.modules.held(), batch=_tensors_of(member.example))
         inputs = {"inputs": member.parts["inputs"]}
         probe = StepFunction(parts=inputs, optimizer=None, trained=member.trained, **settings)
         self._gets_gradient = probe.gets_gradient(example)
         optimizer = self._join(member)
         self._sets = _sets_of(member)
-        self.function = StepFunction(
+        function = StepFunction(
             parts=member.parts, optimizer=optimizer, trained=optimizer.weights, keeps_buffers=True, **settings
         )
         example.state, example.carried = optimizer.state(), member.carried()
         numbers = torch.tensor(member.numbers(1)[0], dtype=torch.float64)
         example.numbers = [numbers] if len(numbers) else []
-        traced = trace(lambda *flat: self.function(example.like(flat)), example.flat(), decompose=False)
+        traced = trace(lambda *flat: function(example.like(flat)), example.flat(), decompose=False)
+        self._names, self._found = function.names, function.found  # the runs themselves are not kept
         self._places = [_path_of(constant, member) for constant in traced.constants]
+        has_others = not all(isinstance(place, str) for place in self._places)
+        self._first = {path: tensor.clone() for path, tensor in member.constants.items()} if has_others else None
         arguments = [*example.flat(), *(draw() for draw in traced.draws), *traced.constants]
-        self._note_draws(traced)
-        graph = stack_program(traced, arguments)
-        stacked = [tensor.detach().expand(_EXAMPLES, *tensor.shape).clone() for tensor in arguments]
-        self._run: Callable[[list[Tensor]], list[Tensor]] = compile_for_host(graph, stacked, stacked=True)
-
-    def _note_draws(self, traced: TracedProgram) -> None:
-        first = self.function.num_input_draws
+        first = function.num_input_draws
         self._draws: list[tuple[str | None, Sequence[Draw]]]
         self._draws = [("inputs", traced.draws[:first]), (None, traced.draws[first:])]
+        graph = stack_program(traced, arguments)
+        stacked = [torch.stack([tensor.detach()] * _EXAMPLES) for tensor in arguments]
+        self._run: Callable[[list[Tensor]], list[Tensor]] = compile_for_host(graph, stacked, stacked=True)
 
     def _join(self, member: Member) -> Any:
         """A run's optimizer's step as a function."""
         own = [weight for weight, has in zip(member.trained, self._gets_gradient, strict=True) if has]
         return member.optimizer_function(own)
 
-    def compute(self, members: Sequence[Member]) -> None:
-        """Compute the next block of steps of each; what came of them is in their ``outcome``."""
+    def compute(self, members: Sequence[Member], pairs: KnownPairs) -> None:
+        """Compute the next block of steps of each; what came of them is in their ``outcome``.
+
+        Args:
+            members: the runs.
+            pairs: which of their data sets hold the same rows.
+        """
         members = [member for member in members if self._takes(member)]
         if not members:
             return
@@ -111,7 +114,7 @@ class StackedSteps:
                 .transpose(0, 1)
                 .contiguous()
             )
-            fetch = self._fetcher(members, rows, count)
+            fetch = self._fetcher(members, rows, count, pairs)
             outputs = []
             for k in range(count):
                 drawn = self._drawn(rows, k)
@@ -124,41 +127,37 @@ class StackedSteps:
 
     def _takes(self, member: Member) -> bool:
         self._join(member)
-        is_alike = _sets_of(member) == self._sets
-        member.outcome = Outcome(
-            refused=None if is_alike else "parameters of one run have taken other numbers of steps"
-        )
-        return is_alike
+        reason = None
+        if _sets_of(member) != self._sets:
+            reason = "parameters of one run have taken other numbers of steps"
+        elif self._first is not None and not same_rows(self._first, member.constants):
+            reason = "the loss computes with a tensor that is made of others, which are not the same in all runs"
+        member.outcome = Outcome(refused=reason)
+        return reason is None
 
     def _constants(self, member: Member) -> list[Tensor]:
         return [member.constants[place] if isinstance(place, str) else place for place in self._places]
 
-    def _fetcher(self, members: Sequence[Member], rows: Sequence[Member], count: int) -> Callable[[int], list[Tensor]]:
+    def _fetcher(
+        self, members: Sequence[Member], rows: Sequence[Member], count: int, pairs: KnownPairs
+    ) -> Callable[[int], list[Tensor]]:
         """What gives the stacked batches of a step."""
         first = members[0]
-        if all(member.shares_rows and self._have_same_rows(first, member) for member in members):
+        if all(member.shares_rows and pairs.are_same(first.dataset, member.dataset) for member in members):
             table = np.array([member.batches[:count] for member in rows], dtype=np.int64).swapaxes(0, 1)
 
             def fetch_at_once(k: int) -> list[Tensor]:
                 batch = first.prepared(first.fetch_rows(table[k].ravel()))
-                return [leaf.view(*table.shape[1:], *leaf.shape[1:]) for leaf in self.function.tensors_of(batch)]
+                return [leaf.reshape(*table.shape[1:], *leaf.shape[1:]) for leaf in _tensors_of(batch)]
 
-            if [leaf.shape[1:] for leaf in fetch_at_once(0)] == [
-                leaf.shape for leaf in self.function.tensors_of(first.example)
-            ]:
+            if first.has_row_batches:
                 return fetch_at_once
 
         def fetch(k: int) -> list[Tensor]:
-            batches = [self.function.tensors_of(member.prepared(member.fetch(k))) for member in rows]
+            batches = [_tensors_of(member.prepared(member.fetch(k))) for member in rows]
             return [torch.stack(leaves) for leaves in zip(*batches, strict=True)]
 
         return fetch
-
-    def _have_same_rows(self, one: Member, other: Member) -> bool:
-        pair = id(one.dataset), id(other.dataset)
-        if pair not in self._same:
-            self._same[pair] = same_rows(one.dataset, other.dataset)
-        return self._same[pair]
 
     def _drawn(self, rows: Sequence[Member], k: int) -> list[Tensor]:
         """Random numbers of a step, of each run those that it draws alone."""
@@ -175,10 +174,13 @@ class StackedSteps:
 
     def _tell(self, members: Sequence[Member], outputs: Sequence[Sequence[Tensor]]) -> None:
         """Give each run what its steps have come to, up to the first one that was dropped."""
-        names, found = self.function.names, self.function.found
         table = [torch.stack(each, dim=1) for each in zip(*outputs, strict=True)]  # (runs, steps) of each output
         for i, member in enumerate(members):
-            member.outcome = Outcome.of([each[i] for each in table], names, found)
+            member.outcome = Outcome.of([each[i] for each in table], self._names, self._found)
+
+
+def _tensors_of(batch: Any) -> list[Tensor]:
+    return [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
 
 
 def _sets_of(member: Member) -> list[int]:
