@@ -1,8 +1,10 @@
 """What a deadband costs and saves: transmissions against the receiver's error, for a list of deadbands."""
 
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ignite_recipes.arguments import shown
@@ -52,8 +54,9 @@ def deadband_curve(
     """
     import polars as pl
 
-    if isinstance(deadbands, (int, float, str)) or not len(deadbands):
-        raise ValueError(f"deadbands must be a list of at least one; got {shown(deadbands)}")
+    is_list = isinstance(deadbands, (Sequence, np.ndarray)) and len(deadbands) > 0
+    if not is_list or not all(isinstance(each, numbers.Real) for each in deadbands):
+        raise ValueError(f"deadbands must be a list of numbers, at least one; got {shown(deadbands)}")
     limits = learn_limits(context) if limits is None else limits
     scaled = scale_context(context, limits, feature_names=feature_names)
     rows = []

@@ -1,5 +1,6 @@
 """Transmission flags from probabilities: the threshold that suits them, and how many transmissions to expect."""
 
+import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,7 +125,7 @@ def expected_transmissions(chances: Any, confidence: float = 0.95) -> Transmissi
     >>> counts.expected.tolist(), counts.low.tolist(), counts.high.tolist()
     ([2.0, 2.0], [1, 2], [3, 2])
     """
-    if not 0 < confidence < 1:
+    if not isinstance(confidence, numbers.Real) or not 0 < confidence < 1:
         raise ValueError(f"confidence must be a probability, in (0, 1); got {shown(confidence)}")
     found = count_probabilities(chances)
     tail = (1 - confidence) / 2

@@ -157,10 +157,14 @@ class TrafficPredictor(nn.Module):
             windows: to train on, in [0, 1].
 
         Raises:
-            ValueError: of a model that was made without ``fits_path``.
+            ValueError: of a model that was made without ``fits_path``, or with other sizes than the windows.
         """
         if not self.fits_path:
             raise ValueError("the model must be made with fits_path=True, to keep a path of its own")
+        sizes = (self.len_source, self.output_size, self.input_size)
+        found = (windows.sources.shape[1], *windows.targets.shape[1:])
+        if found != sizes:
+            raise ValueError(f"windows must be of the model's len_source, output_size, input_size {sizes}; got {found}")
         size, before = self.len_source * self.input_size + 1, self.extrapolation.double().cpu()
         products, errors = torch.zeros(size, size).double(), torch.zeros(size, len(before)).double()
         for sources, targets in zip(*(torch.split(array, BLOCK) for array in windows[:2]), strict=True):

@@ -1,6 +1,7 @@
 """A traffic predictor with the scale of its inputs: predictions for each window of a new series."""
 
 import logging
+import numbers
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -75,8 +76,8 @@ class WindowPredictor:
         ):
             raise ValueError(f"limits must be two arrays, of the {plain.input_size} features; got {limits!r:.80}")
         self.deadband, self.flag_column, self.time_column = deadband, flag_column, time_column
-        self.flag_threshold = HALF if flag_threshold is None else float(flag_threshold)
-        if not 0 < self.flag_threshold < 1:
+        self.flag_threshold = HALF if flag_threshold is None else flag_threshold
+        if not isinstance(self.flag_threshold, numbers.Real) or not 0 < self.flag_threshold < 1:
             raise ValueError(f"flag_threshold must be a probability, in (0, 1); got {flag_threshold!r:.80}")
 
     def read(self, path: str | os.PathLike[str]) -> TrafficSeries:

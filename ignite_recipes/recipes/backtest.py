@@ -127,6 +127,10 @@ def backtest(
     """
     import polars as pl
 
+    check_count(len_source=len_source, len_target=len_target)
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters must be a dict, as of trainModel; got {shown(parameters)}")
+    _check_order(arima_order)
     series = _series(context, transmissions, deadband)
     edges = _edges(len(series.context), len_target, origins, min_train, val_size)
     if season is not None:
@@ -181,6 +185,14 @@ def _edges(samples: int, len_target: int, origins: int, min_train: float, val_si
             f"{samples - first} samples for {origins}: use fewer origins or a longer series"
         )
     return edges
+
+
+def _check_order(order: Any) -> None:
+    if order is None:
+        return
+    is_order = isinstance(order, (tuple, list)) and len(order) == 3
+    if not is_order or any(type(each) is not int or each < 0 for each in order):
+        raise ValueError(f"arima_order must be (p, d, q), three whole numbers, or None; got {shown(order)}")
 
 
 def _origin(

@@ -46,7 +46,7 @@ def test_a_ramp_is_sent_every_so_many_samples():
     assert curve["mae"][1] == pytest.approx((0 + 1 + 2 + 3 + 4) / 100 / 5, rel=0.02)
 
 
-@pytest.mark.parametrize("wrong", [[], 0.1, [0.1, 1.0], [0.0], [float("nan")], "0.1"])
+@pytest.mark.parametrize("wrong", [[], 0.1, [0.1, 1.0], [0.0], [float("nan")], "0.1", None, ["a"]])
 def test_what_is_no_deadband_is_refused(wrong):
     with pytest.raises(ValueError, match="deadband"):
         deadband_curve([0.0, 1.0, 2.0], wrong)

@@ -83,6 +83,7 @@ def test_many_equal_chances_are_binomial():
         (lambda: count_probabilities([[-0.1]]), "sigmoid of logits"),
         (lambda: expected_transmissions([[0.5]], 95), r"confidence must be .* got 95"),
         (lambda: expected_transmissions([[0.5]], float("nan")), "confidence must be"),
+        (lambda: expected_transmissions([[0.5]], "high"), "confidence must be .* got 'high'"),
     ],
 )
 def test_what_is_no_probability_is_refused(call, message):

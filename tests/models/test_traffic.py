@@ -197,3 +197,5 @@ def test_a_fitted_path_travels_with_the_weights_and_a_polynomial_has_none():
     assert "extrapolation" not in TrafficPredictor(2, 3, len_source=6).state_dict()
     with pytest.raises(ValueError, match="fits_path=True"):
         TrafficPredictor(2, 3, len_source=6).fit_path(autoregression())
+    with pytest.raises(ValueError, match=r"len_source, output_size, input_size \(10, 3, 2\); got \(6, 3, 2\)"):
+        TrafficPredictor(2, 3, fits_path=True).fit_path(autoregression())

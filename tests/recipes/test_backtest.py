@@ -152,6 +152,8 @@ def test_the_global_generator_stays_and_nothing_is_written(tmp_path, monkeypatch
         ({"season": 101}, "season must be at most the samples before the first origin, 100; got 101"),
         ({"parameters": {"hiden_size": 3}}, "did you mean 'hidden_size'"),
         ({"limits": (1, 0)}, "limits must be"),
+        ({"arima_order": (1, 0)}, r"arima_order must be \(p, d, q\), three whole numbers"),
+        ({"arima_order": (-1, 0, 0)}, "arima_order must be"),
     ],
 )
 def test_what_cannot_be_is_refused(changed, message):
@@ -165,3 +167,7 @@ def test_a_series_has_its_own_flags_and_context_its_shape():
         run(series, deadband=None, transmissions=np.ones(120))
     with pytest.raises(ValueError, match="context must be"):
         run(np.zeros((3, 2, 2)))
+    with pytest.raises(TypeError, match="parameters must be a dict"):
+        run(walk(), parameters=[1])
+    with pytest.raises(ValueError, match="len_source must be a whole number"):
+        backtest(walk(), "6", 3, deadband=0.1)
