@@ -8,7 +8,7 @@ def note_calls(monkeypatch, note):
     """Without a compiler; ``note`` is called with the number of runs before each call of a program."""
     compute = stacked.StackedSteps.compute
 
-    def counted(steps, members):
+    def counted(steps, members, pairs):
         before = steps._run
 
         def run(inputs):
@@ -17,7 +17,7 @@ def note_calls(monkeypatch, note):
 
         steps._run = run
         try:
-            compute(steps, members)
+            compute(steps, members, pairs)
         finally:
             steps._run = before
 
