@@ -90,6 +90,7 @@ def train_many(
     ...         folds=3,
     ...         epochs=2,
     ...         device="cpu",
+    ...         together=False,  # quicker where there are few epochs
     ...         experiment=folder,
     ...     )
     ...     predictions = runs.predictions

@@ -144,6 +144,7 @@ def train_variational_autoencoder(
     has_place = checkpoint_dir is not None or run.is_kept
     check_saves(options["save_every_iterations"], has_place=has_place, place="checkpoint_dir")
     device = as_device(device)
+    model = move_model(model, device)
     likelihood_of_data = likelihood_of(model, likelihood)
     noise = NoiseAugmentation(noise_std, *likelihood_of_data.bounds)  # a level that makes no sense is refused here
     schedule = kl_schedule(beta, kl_epochs, kl_cycles, device)
@@ -165,7 +166,6 @@ def train_variational_autoencoder(
     }
     default = "train_loss" if val_loader is None else "val_loss"
     measuring = Measuring(options, MODES, default, validates=val_loader is not None, threshold=PROBABILITY)
-    model = move_model(model, device)
     optimizer = fused_adam(model, device, learning_rate, weight_decay)
     trainer = new_trainer(model, optimizer, loss_fn, options, device=device, get_inputs=vectors_of, settings=settings)
     unmeasured = [] if val_loader is not None else [name for name in HISTORY if name.startswith("val_")]

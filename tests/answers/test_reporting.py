@@ -156,6 +156,7 @@ def test_where_the_validation_data_are_gone_the_rest_is_reported(capsys, tmp_pat
     assert Page(text).headings == ["Measures", *ALWAYS]
 
 
+@pytest.mark.slow
 def test_it_is_written_on_data_of_ones_own_too(experiments, tmp_path):
     TABLE[:30].write_csv(tmp_path / "known.csv")
     path = report("exp5", tmp_path / "r.html", data=tmp_path / "known.csv", runs_dir=experiments / "runs", device="cpu")
@@ -170,6 +171,7 @@ def test_it_is_written_on_data_of_ones_own_too(experiments, tmp_path):
     assert not (tmp_path / "x.html").exists()
 
 
+@pytest.mark.slow
 def test_without_a_log_and_what_it_was_started_with_there_is_a_report(experiments, tmp_path):
     shutil.copytree(experiments / "runs" / "exp3", tmp_path / "exp3")
     (tmp_path / "exp3" / "training_log.csv").write_text("damaged\n1\n")

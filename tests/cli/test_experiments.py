@@ -154,6 +154,7 @@ def test_resume_check_says_that_a_recipe_resumes_exactly(capsys):
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_resume_check_names_what_differs_first(capsys, monkeypatch):
     monkeypatch.setattr("ignite_recipes.handlers.History.load_state_dict", lambda self, state: None)
     code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"], "--batch-size", "1024")

@@ -57,6 +57,7 @@ def test_an_optimizer_with_a_closure_runs_in_bfloat16(tmp_path):
         MixedPrecisionTrainer(device="cpu", dtype=torch.float16).attach(trainer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [None, torch.float16])
 @pytest.mark.parametrize("name", SCALED)
 def test_also_accumulated(tmp_path, name, precision):

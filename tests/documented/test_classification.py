@@ -41,6 +41,7 @@ def _in_a_folder_with_a_small_mnist(tmp_path, monkeypatch):
         write_idx(tmp_path / f"data/MNIST/raw/{part}-labels-idx1-ubyte.gz", labels)
 
 
+@pytest.mark.slow
 def test_quick_start(capsys):
     # Setup
     device = get_device()

@@ -111,6 +111,7 @@ def flat(history):
     return {name: flat(value) if isinstance(value, dict) else pytest.approx(value) for name, value in history.items()}
 
 
+@pytest.mark.slow
 @every_recipe
 def test_a_recipe_trains_to_the_same_history(traced, recipe):
     """pytest's 1e-6 is float32's rounding, ten times: what is traced is computed operation by operation, as without."""
@@ -124,6 +125,7 @@ def test_a_recipe_trains_to_the_same_history(traced, recipe):
     assert traced.modes == [None, None]  # training and validation
 
 
+@pytest.mark.slow
 @every_recipe
 def test_a_recipes_policies_find_a_compiled_run_as_they_find_another(traced, recipe):
     settings = {"non_finite": "skip", "ema_decay": 0.9, "handlers": [Spoil({4})]}

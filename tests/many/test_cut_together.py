@@ -69,7 +69,7 @@ def test_members_that_train_together_are_what_they_are_alone(calls):
         assert one.outcome.measured["val_loss"] == pytest.approx(alone["best_val_loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("cut", [2, 7, 13])
+@pytest.mark.parametrize("cut", [7])
 def test_a_cut_changes_no_bit(cut, calls):
     train("straight")
     total, calls["calls"], calls["cut"] = calls["calls"], 0, cut

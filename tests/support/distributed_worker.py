@@ -129,7 +129,7 @@ def table(folder):
     settings = {"epochs": 5, "seed": 3, "verbose": False, "device": "cpu", "hidden_dimension": 8, "dropout_rate": 0.0}
     data, options = mixed_table(300), {"class_weights": "balanced", "group": "city", "accumulation_steps": 2}
     result = ir.train_on_table(data, "kind", **options, **settings)
-    del result["training_time"]
+    del result["training_time"], result["val_predictions"]
     predictions = result.pop("predictor").predict(data)["p_small"].to_list()
     return {**result, "model": weights(result["model"]), "predictions": predictions}
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from ignite_recipes import EpochAverages, create_evaluator, handlers, run_state
+from ignite_recipes.loading.batches import first_item
 
 
 def an_evaluator(t):
@@ -20,6 +21,11 @@ def case(build, **kwargs):
     bad_batch: it has something to remember only when a batch is bad.
     """
     return SimpleNamespace(build=build, **{"refuses": (), "bad_batch": False, **kwargs})
+
+
+def encode(model, x):
+    """Means and log-variances of one latent dimension."""
+    return model(x), torch.zeros(len(x), 1)
 
 
 HANDLERS = {
@@ -38,11 +44,7 @@ HANDLERS = {
     "History": case(lambda t: handlers.History(["val_loss"])),
     "InputAugmentation": case(lambda t: handlers.InputAugmentation(torch.tanh)),
     "KLSchedule": case(lambda t: handlers.KLSchedule(epochs=3)),
-    "LatentMonitor": case(
-        lambda t: handlers.LatentMonitor(
-            t.task.batches[0][0], encode=lambda model, x: (model(x), torch.zeros(len(x), 1))
-        )
-    ),
+    "LatentMonitor": case(lambda t: handlers.LatentMonitor(first_item(t.task.batches[0]), encode=encode)),
     "LearningRateScheduler": case(lambda t: handlers.LearningRateScheduler(t.optimizer, patience=0)),
     "MixedPrecisionTrainer": case(
         lambda t: handlers.MixedPrecisionTrainer(device="cpu", dtype=torch.float16), refuses=("bare", "events")

@@ -104,7 +104,12 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+QUICK = ("one cycle", "noise", "skip")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS]
+)
 def test_each_run_is_the_one_that_it_is_alone(name, programs):
     tolerance = 1e-2 if name == "bfloat16" else 1e-5
     check_as_alone([advanced(seed, **SETTINGS[name]) for seed in range(3)], tolerance)
@@ -135,6 +140,7 @@ def test_runs_of_other_shapes_are_other_groups(programs):
     assert sorted(programs) == [2] * 24 + [3] * 24
 
 
+@pytest.mark.slow
 def test_data_may_differ_and_so_may_the_lengths_of_epochs(programs):
     calls = [advanced(k, data=(X[: 60 - 14 * k], Y[: 60 - 14 * k])) for k in range(3)]
     check_as_alone(calls)
@@ -202,10 +208,10 @@ def check_trainers(calls, tolerance=1e-5):
 @pytest.mark.parametrize(
     ("optimizer", "settings"),
     [
-        (torch.optim.SGD, {}),
+        pytest.param(torch.optim.SGD, {}, marks=pytest.mark.slow),
         (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
         (torch.optim.AdamW, {"amsgrad": True}),
-        (torch.optim.RMSprop, {"centered": True, "momentum": 0.5}),
+        pytest.param(torch.optim.RMSprop, {"centered": True, "momentum": 0.5}, marks=pytest.mark.slow),
     ],
 )
 def test_so_it_is_with_each_optimizer(optimizer, settings, programs):
@@ -332,7 +338,9 @@ def test_a_run_that_rolls_back_trains_again_with_the_others(programs):
 # Cuts.
 
 
-@pytest.mark.parametrize("cut", [1, 4, 9, 10, 13])
+@pytest.mark.parametrize(
+    "cut", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(9, marks=pytest.mark.slow), 10, 13]
+)
 def test_a_run_that_is_cut_and_resumed_has_the_same_bits(cut, tmp_path, programs):
     def saving(seed):
         return SaveInside(cut, lambda trainer: save(trainer, seed))
@@ -397,6 +405,7 @@ def test_a_signal_for_which_nobody_listens_ends_all():
         run_together([trained(seed, Raise) for seed in range(2)])
 
 
+@pytest.mark.slow
 def test_fewer_runs_at_once_are_the_same_runs(programs):
     all_at_once = results_of(run_together([advanced(seed) for seed in range(5)]))
     two_at_once = results_of(run_together([advanced(seed) for seed in range(5)], at_once=2))
