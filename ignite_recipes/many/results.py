@@ -88,7 +88,8 @@ class Runs:
     >>> import tempfile, torch
     >>> from ignite_recipes import train_many, train_model_advanced
     >>> x = torch.linspace(-1, 1, 64)[:, None]
-    >>> settings = {"together": False, "epochs": 3, "device": "cpu", "batch_size": 16, "sweep": {"learning_rate": [0.01, 0.1]}}
+    >>> settings = {"epochs": 3, "device": "cpu", "batch_size": 16, "sweep": {"learning_rate": [0.01, 0.1]}}
+    >>> settings["together"] = False  # quicker where there are few epochs
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     make_model, data = lambda: torch.nn.Linear(1, 1), (x, 3 * x)
     ...     _ = train_many(train_model_advanced, make_model, data, data, seeds=3, experiment=folder, **settings)
