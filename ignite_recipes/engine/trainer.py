@@ -179,7 +179,10 @@ class TrainingEngine(KeyedEngine):
         return bool(self.should_terminate) or is_last_epoch or state.iteration == max_iters
 
     def _run_once_on_dataset_as_gen(self) -> Any:
-        """An epoch's batches; where several runs train together, those that can be computed with theirs go first."""
+        """An epoch's batches. Those that can be computed in blocks, or together with those of other runs, go first.
+
+        Ignite's loop has the rest, the last batch of the epoch at least.
+        """
         if (run := current_run()) is not None and run.turns.train is not None:
             run.turns.train(self)
         elif isinstance(self.step, TrainingStep) and self.step.whole is not None:

@@ -32,7 +32,7 @@ from ignite_recipes.engine.step_program import (
 )
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.whole_step import check_one_program, layout_of
-from ignite_recipes.loading.batches import to_device
+from ignite_recipes.loading.batches import count_samples, to_device
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 from ignite_recipes.programs.first_state import make_state
@@ -79,14 +79,16 @@ class Member:
             for handler in self._handlers(TrainEvents.OPTIMIZER_STEP_COMPLETED)
             if hasattr(handler, "looking_ahead")
         ]
-        self.loader = self._loader()
-        self.batches = self._batches()
-        self._has_epochs = self.loader.say_epoch()
-        self.modules = Modules(modules_of_step(self.step))
-        self.trained = trained_parameters(self.update, self.modules)
         self.stop = Stop()
         self.parts = {name: list(parts) for name, parts in parts_of_step(engine).items()}
         self.parts["gradients"].append(self.stop)
+        self.loader = self._loader()
+        self.batches = self._batches()
+        if not self.batches:  # the run ends with the next one
+            return
+        self._has_epochs = self.loader.say_epoch()
+        self.modules = Modules(modules_of_step(self.step))
+        self.trained = trained_parameters(self.update, self.modules)
         self.roots = roots_of_step(self.step, engine)
         self.constants = tensors_in(self.roots)
         self._bytes = 0
@@ -103,6 +105,8 @@ class Member:
             raise NotOneProgramError(f"there is no program of several runs for {self.step.device.type}")
         if self.update.window.length > 1:
             raise NotOneProgramError("gradients are accumulated over several batches")
+        if self.step.batch_size is not count_samples:
+            raise NotOneProgramError("the samples of a batch are counted by a function of one's own")
         if self.step.compile not in (False, "step"):
             raise NotOneProgramError("the model is compiled by itself")
         for event in BEFORE_STEP:

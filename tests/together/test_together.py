@@ -463,3 +463,43 @@ def test_compiled_runs_do_not_depend_on_the_others():
     two, five = (results_of(run_together([advanced(seed) for seed in range(count)])) for count in (2, 5))
     for (_, one), (_, other) in zip(two, five[:2], strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("max_iters", [1, 9, 11, 15])
+def test_a_run_of_so_many_steps_takes_so_many(max_iters, programs):
+    def call(seed):
+        def run():
+            model = network(seed)
+            loss = nn.CrossEntropyLoss()
+            optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+            trainer = create_trainer(model, optimizer, lambda m, x, batch: {"loss": loss(m(x), batch[1])}, seed=seed)
+            trainer.run(DataLoader(TensorDataset(X, Y), 6, shuffle=True), max_iters=max_iters)
+            return trainer
+
+        return run
+
+    calls = [call(seed) for seed in range(2)]
+    for trainer, expected in zip(results_of(run_together(calls)), [one() for one in calls], strict=True):
+        assert trainer.state.iteration == expected.state.iteration == max_iters
+        torch.testing.assert_close(trainer.model.state_dict(), expected.model.state_dict(), rtol=1e-5, atol=1e-5)
+
+
+def test_samples_that_are_counted_by_a_function_of_ones_own_are_counted_in_each_step(programs):
+    def call(seed):
+        def run():
+            model = network(seed)
+            trainer = create_trainer(
+                model,
+                torch.optim.SGD(model.parameters(), lr=1e-2),
+                lambda m, x, batch: {"loss": m(x).square().mean()},
+                batch_size=lambda batch: int(batch[1].sum()) + 1,
+                seed=seed,
+            )
+            EpochAverages("train_").attach(trainer)
+            return trainer.run(DataLoader(TensorDataset(X, Y), 6, shuffle=True), max_epochs=2).metrics
+
+        return run
+
+    calls = [call(seed) for seed in range(2)]
+    assert results_of(run_together(calls)) == [one() for one in calls]
+    assert programs == []
