@@ -55,9 +55,9 @@ class KeyedEngine(Engine):
     """An Engine whose randomness depends on its seed and its position only, and that can always run again.
 
     Two of Ignite's private methods are replaced: ``_fire_event``, which took half the time of a tiny step, and
-    ``_handle_exception``, which swallowed exceptions and called handlers twice (Ignite 0.5.5). A third one, a trainer's loop
-    over the batches of an epoch, is called after those that are computed in blocks. Of its private attributes those are
-    set that say where in a loader a run is.
+    ``_handle_exception``, which swallowed exceptions and called handlers twice (Ignite 0.5.5). A third one, the loop
+    over the batches of an epoch, comes in a trainer after those that are computed in blocks. Of its private attributes
+    those are set that say where in a loader a run is.
 
     It can be copied with ``copy.deepcopy``, and with ``pickle`` and ``torch.save`` if its functions stand at the top of
     a file; its handlers are copied with it, the loader is not: pass it to ``run`` again.
