@@ -103,15 +103,9 @@ def measure(path):
     return runs[0]
 
 
-QUICK = ("02_handlers_on_your_own_engine",)
-
-
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
-        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-    ],
+    [pytest.param(path, id=path.stem, marks=pytest.mark.slow) for path in sorted(NOTEBOOKS.glob("*.ipynb"))],
 )
 def test_a_notebook_shows_what_is_committed(path):
     committed = code_cells(nbformat.read(path, as_version=4))

@@ -235,6 +235,7 @@ def test_the_supervised_command_trains_resumes_and_beats_guessing(capsys):
     assert "not an experiment of the command vae" in err
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_the_traffic_command_trains_on_the_co2_series_and_on_a_csv_file_and_resumes(capsys):
     code, out, err = run(capsys, "traffic", "--epochs", "12", "--device", "cpu")

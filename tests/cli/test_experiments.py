@@ -145,6 +145,7 @@ def test_a_run_that_a_signal_stopped_inside_an_epoch_resumes_exactly(capsys, rec
     assert latest("exp1")["history"] == latest("exp2")["history"]
 
 
+@pytest.mark.slow
 def test_resume_check_says_that_a_recipe_resumes_exactly(capsys):
     everything = ["--ema-decay", "0.9", "--save-every-iterations", "2", "--accumulation-steps", "2", "--non-finite"]
     code, out, err = run(capsys, "resume-check", "vae", *SMALL["vae"], *everything, "rollback", "--batch-size", "512")

@@ -56,6 +56,7 @@ def test_printed_settings_of_a_fork_or_a_resume_are_those_of_the_experiment_with
     assert settings_of(name)["noise_std"] == 0.3
 
 
+@pytest.mark.slow
 @every_recipe
 def test_a_fork_of_a_path_goes_where_runs_dir_says_and_else_next_to_its_source(capsys, recipe):
     train(capsys, recipe, "--epochs", "1", "--seed", "4")

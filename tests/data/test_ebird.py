@@ -447,6 +447,7 @@ ODD_PIECES = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.sampled_from(ODD_PIECES), max_size=60).map(b"".join),

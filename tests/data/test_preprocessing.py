@@ -31,6 +31,7 @@ def test_columns_in_another_order_and_more_of_them_change_nothing():
     assert torch.equal(preprocessor.transform(other), preprocessor.transform(INPUTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_a_time", [20, 1000])
 def test_how_many_rows_are_made_at_a_time_changes_nothing(monkeypatch, at_a_time):
     whole = fitted().transform(INPUTS)

@@ -32,6 +32,7 @@ def test_an_example_is_resumed_to_the_bit_from_every_cut(tmp_path, name):
     check_cuts(lambda: make_small(name), tmp_path, EPOCHS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCALED)
 def test_also_in_float16(tmp_path, name):
     def make():

@@ -35,6 +35,7 @@ def test_usage_example(capsys):
     assert best_model.output_size == 5
 
 
+@pytest.mark.slow
 def test_custom_parameters_example(tmp_path):
     # Get custom parameters
     params = getDefaultModelParams(
@@ -60,6 +61,7 @@ def test_custom_parameters_example(tmp_path):
     assert (tmp_path / "my_checkpoints/best_model.pt").exists()
 
 
+@pytest.mark.slow
 def test_migration_guide():
     set_seed(42)
 

@@ -244,6 +244,7 @@ def test_with_checkpointing(model, loaders):
     assert len(os.listdir("checkpoints/experiment_1")) == 20
 
 
+@pytest.mark.slow
 def test_complete_training_pipeline(capsys):
     import matplotlib.pyplot as plt
 

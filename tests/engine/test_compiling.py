@@ -338,6 +338,7 @@ def names_in(value):
 # How often it compiles.
 
 
+@pytest.mark.slow
 @every_recipe
 def test_each_shape_is_compiled_once_in_training_and_once_in_validation(traced, recipe):
     counts = []
@@ -569,6 +570,7 @@ def test_an_experiment_that_continues_with_another_setting_is_refused(traced):
         classifier(experiment=experiment, compile=True).train(2)
 
 
+@pytest.mark.slow
 @every_recipe
 def test_the_global_generators_are_as_they_were_found(traced, recipe):
     def draws():

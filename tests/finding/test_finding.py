@@ -81,6 +81,7 @@ FINDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finder", FINDERS)
 @pytest.mark.parametrize("trained", [0, 2], ids=["new", "trained"])
 def test_everything_is_as_it_was(tmp_path, finder, trained):

@@ -97,6 +97,7 @@ def test_an_empty_loader_is_refused():
         extract_embeddings(VariationalAutoencoder(5, 2, 8), [])
 
 
+@pytest.mark.slow
 def test_the_file_is_run_by_torch_alone(tmp_path):
     model = VariationalAutoencoder(5, 2, 8)
     path = save_for_inference(model, tmp_path / "deep" / "vae.pt2", ["a", "b", "c", "d", "e"])

@@ -185,6 +185,7 @@ def test_a_run_that_was_stopped_is_continued_in_its_experiment_to_the_same_bits(
     assert len(json.loads(Path("runs/exp1/provenance.json").read_text())["starts"]) == 2
 
 
+@pytest.mark.slow
 @every_recipe
 def test_a_cell_that_is_run_twice_on_one_manager_is_refused_with_the_line_to_write_and_loses_nothing(name):
     experiment = ExperimentManager("runs")

@@ -105,6 +105,7 @@ def test_one_seed_gives_equal_histories_and_bit_equal_weights(name):
     assert equal(weights(one), weights(two))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOADERS)
 def test_stopped_at_epoch_3_of_6_and_resumed_it_equals_the_uninterrupted_run(tmp_path, name):
     whole, expected = train(loader=LOADERS[name](), num_epochs=6)

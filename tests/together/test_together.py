@@ -147,6 +147,7 @@ def test_data_may_differ_and_so_may_the_lengths_of_epochs(programs):
     assert max(programs) == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_early_leaves_the_others_alone(programs):
     calls = [advanced(seed, epochs=6, val=(X[:20], 1 - Y[:20]), early_stop_patience=seed + 1) for seed in range(3)]
     together = check_as_alone(calls, 1e-3)
@@ -442,6 +443,7 @@ def test_schedules_of_each_step_take_the_steps_that_the_optimizer_takes(programs
     assert set(programs) == {2}
 
 
+@pytest.mark.slow
 def test_averages_count_the_steps_that_are_taken():
     def average(seed):
         return ExponentialMovingAverage(0.9, warmup=True)
