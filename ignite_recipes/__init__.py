@@ -92,7 +92,7 @@ from ignite_recipes.handlers import (
     clip_grad_norm,
 )
 from ignite_recipes.loading.randomness import set_seed
-from ignite_recipes.many import Runs, train_many
+from ignite_recipes.many import Runs, search_many, train_many
 from ignite_recipes.metrics import MetricsTracker, named_metric
 from ignite_recipes.models import (
     ArrayPredictor,
@@ -274,6 +274,7 @@ __all__ = [
     "save_checkpoint",
     "save_for_inference",
     "save_model",
+    "search_many",
     "send_on_delta",
     "set_seed",
     "split_in_time",

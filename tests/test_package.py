@@ -128,7 +128,7 @@ print(json.dumps({
 
 def test_the_package_loads_nothing_that_a_training_loop_does_not_need(imported):
     heavy = {"pandas", "polars", "matplotlib", "sklearn", "scipy", "tensorboardX", "tqdm", "jsonargparse", "yaml"}
-    heavy |= {"jinja2", "safetensors", "PIL", "onnx"}
+    heavy |= {"jinja2", "safetensors", "PIL", "onnx", "optuna"}
     assert heavy.isdisjoint(imported["modules"])
     assert "ignite_recipes" in imported["modules"]
 

@@ -25,6 +25,7 @@ class Member(NamedTuple):
         seed: of its run.
         settings: those that are swept, with its values.
         fold: the part of the rows that it is validated on, from 1; None where there are no folds.
+        trial: of a search its number, from 0; None where nothing is searched.
 
     >>> Member("seed=1", 1).settings
     {}
@@ -34,6 +35,7 @@ class Member(NamedTuple):
     seed: int
     settings: Mapping[str, Any] = {}
     fold: int | None = None
+    trial: int | None = None
 
 
 def is_group(folder: str | os.PathLike[str]) -> bool:

@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,17 +14,27 @@ from ignite_recipes.experiments.members import Member, is_group, members_folder,
 from ignite_recipes.experiments.provenance import note_start
 from ignite_recipes.handlers.progress import print_line, silence
 from ignite_recipes.many.outcome import Outcome, note_outcome, read_outcome
+from ignite_recipes.many.pruning import Pruned
 from ignite_recipes.many.results import Runs
 from ignite_recipes.many.running import run_members
 from ignite_recipes.many.writing import write_results
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
-from ignite_recipes.recipes.started import taken_from
+from ignite_recipes.recipes.measuring import Measuring
+from ignite_recipes.recipes.started import DryRun, taken_from
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Task", "check_continues", "run_group"]
+__all__ = [
+    "Task",
+    "check_continues",
+    "member_call",
+    "removed_if_unused",
+    "run_group",
+    "said",
+    "tried",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -108,20 +117,20 @@ def run_group(
         ExperimentBusyError: if somebody else is training the experiment.
     """
     folder = Path(experiment.experiment_dir)
-    with _removed_if_unused(experiment, is_new=is_new), experiment.lock(), experiment.log_to_file():
+    with removed_if_unused(experiment, is_new=is_new), experiment.lock(), experiment.log_to_file():
         if not is_new and is_group(folder):
             check_continues(folder, members, plan)
         _try_settings(folder, members, task)
         write_plan(folder, {**plan, "members": members})
         note_start(folder, [task.recipe, *sys.argv] if command is None else command, data_file)
-        calls = [_call(folder, member, task, f"{k}/{len(members)}") for k, member in enumerate(members, start=1)]
+        calls = [member_call(folder, member, task, f"{k}/{len(members)}") for k, member in enumerate(members, start=1)]
         found = run_members(calls, together=together)
         errors = {one.name: got for one, got in zip(members, found, strict=True) if isinstance(got, Exception)}
-        write_plan(folder, {**plan, "members": members, "errors": {name: _said(e) for name, e in errors.items()}})
+        write_plan(folder, {**plan, "members": members, "errors": {name: said(e) for name, e in errors.items()}})
         if len(errors) == len(members):
             raise next(iter(errors.values()))
         for name, error in errors.items():
-            logger.warning("%s failed, the others are whole: %s", name, _said(error))
+            logger.warning("%s failed, the others are whole: %s", name, said(error))
         runs = Runs(experiment)
         if task.refit is not None:
             _refit(runs, task)
@@ -129,20 +138,35 @@ def run_group(
     return runs
 
 
-def _call(folder: Path, member: Member, task: Task, number: str) -> Callable[[], Outcome]:
+def member_call(
+    folder: Path, member: Member, task: Task, number: str, make_run: Callable[..., ExperimentRun] = ExperimentRun
+) -> Callable[[], Outcome]:
+    """What trains a member that has not ended, and says what it has reached.
+
+    Args:
+        folder: of the whole.
+        member, task: of it.
+        number: of the member and of all, for the line that says what it has reached.
+        make_run: the kind of its run.
+    """
+
     def train() -> Outcome:
         inside, epochs = members_folder(folder), task.epochs(member)
         outcome = read_outcome(inside / member.name)
         if outcome is not None and outcome.epochs == epochs:
             return outcome
-        with silence(), member_run(inside, member.name, task.settings(member), task.save_every) as run:
-            predictions = task.train(member, run)
+        pruned, settings = False, task.settings(member)
+        with silence(), member_run(inside, member.name, settings, task.save_every, make_run) as run:
+            try:
+                predictions = task.train(member, run)
+            except Pruned:
+                predictions, pruned = None, True
             if not Path(run.make().log_file).is_file():
                 raise ValueError(
                     f"{task.recipe} has trained nothing in the experiment that it was handed: hand it to the recipe "
                     "that it calls, experiment=experiment"
                 )
-        outcome = note_outcome(run.make(), epochs, predictions)
+        outcome = note_outcome(run.make(), epochs, predictions, pruned=pruned)
         print_line(f"{number} {member.name}: {_reached(outcome)}")
         return outcome
 
@@ -151,7 +175,11 @@ def _call(folder: Path, member: Member, task: Task, number: str) -> Callable[[],
 
 @contextmanager
 def member_run(
-    folder: Path, name: str, settings: Mapping[str, Any], save_every: int | None = None
+    folder: Path,
+    name: str,
+    settings: Mapping[str, Any],
+    save_every: int | None = None,
+    make_run: Callable[..., ExperimentRun] = ExperimentRun,
 ) -> Iterator[ExperimentRun]:
     """The run of a member: a new experiment in ``folder``, or one that is continued from its newest checkpoint."""
     is_new = not (folder / name).exists()
@@ -161,7 +189,7 @@ def member_run(
         manager = ExperimentManager(folder, resume_exp=name)
     path = None if is_new else checkpoint_to_resume_from(manager)
     try:
-        yield ExperimentRun(manager, None, path, save_every=save_every, is_new=is_new, draws=False)
+        yield make_run(manager, None, path, save_every=save_every, is_new=is_new, draws=False)
     except BaseException:
         if is_new and (folder / name).exists():  # an opened run has removed itself
             manager.discard_unused()
@@ -170,13 +198,25 @@ def member_run(
 
 def _try_settings(folder: Path, members: Sequence[Member], task: Task) -> None:
     """Put the trainer of each setting together, without training, if it has no member yet: a mistake is found now."""
-    if not task.can_be_tried:
-        return
     first = {tuple(map(str, member.settings.values())): member for member in reversed(members)}
     for member in reversed(first.values()):
         if not (members_folder(folder) / member.name).exists():
-            with silence(), _quiet_log():
-                taken_from(partial(task.train, member))
+            tried(member, task)
+
+
+def tried(member: Member, task: Task) -> Measuring | None:
+    """Put a member's trainer together, without training; gives what it measures, None where it cannot be tried."""
+    if not task.can_be_tried:
+        return None
+    runs: list[DryRun] = []
+
+    def train(run: DryRun) -> None:
+        runs.append(run)
+        task.train(member, run)
+
+    with silence(), _quiet_log():
+        taken_from(train)
+    return runs[0].measuring
 
 
 @contextmanager
@@ -211,7 +251,8 @@ def _refit(runs: Runs, task: Task) -> None:
 
 
 @contextmanager
-def _removed_if_unused(experiment: ExperimentManager, *, is_new: bool) -> Iterator[None]:
+def removed_if_unused(experiment: ExperimentManager, *, is_new: bool) -> Iterator[None]:
+    """Remove a new experiment that an error ends before a member has left a result."""
     folder = Path(experiment.experiment_dir)
     try:
         yield
@@ -222,12 +263,13 @@ def _removed_if_unused(experiment: ExperimentManager, *, is_new: bool) -> Iterat
 
 
 def _reached(outcome: Outcome) -> str:
-    early = ", stopped early" if outcome.stopped_early else ""
+    early = ", pruned" if outcome.pruned else ", stopped early" if outcome.stopped_early else ""
     if outcome.best_epoch is None or outcome.metric is None:
         return f"nothing finite in {outcome.epochs_trained} epochs"
     value = outcome.measured.get(outcome.metric, float("nan"))
     return f"{outcome.metric} {value:.5g} at epoch {outcome.best_epoch} of {outcome.epochs_trained}{early}"
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """An error in one line."""
     return " ".join((str(error) or type(error).__name__).split())

@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
         metric, mode: by which that epoch is the best.
         measured: in that epoch, and of its predictions of the rows that it was validated on.
         seconds: of its training.
+        pruned: whether a search has left it before its end.
     """
 
     epochs: int
@@ -39,6 +40,7 @@ class Outcome(NamedTuple):
     mode: str | None
     measured: dict[str, float]
     seconds: float
+    pruned: bool = False
 
     @property
     def stopped_early(self) -> bool:
@@ -46,13 +48,16 @@ class Outcome(NamedTuple):
         return self.epochs_trained < self.epochs
 
 
-def note_outcome(experiment: ExperimentManager, epochs: int, predictions: "pl.DataFrame | None") -> Outcome:
+def note_outcome(
+    experiment: ExperimentManager, epochs: int, predictions: "pl.DataFrame | None", *, pruned: bool = False
+) -> Outcome:
     """Write down what a member has reached, and its predictions.
 
     Args:
         experiment: of the member.
         epochs: to which it was to be trained.
         predictions: as :data:`~ignite_recipes.many.predictions.PREDICTIONS` holds them; None if there are none.
+        pruned: whether a search has left it.
     """
     folder = Path(experiment.experiment_dir)
     summary = summarize(experiment)
@@ -71,6 +76,7 @@ def note_outcome(experiment: ExperimentManager, epochs: int, predictions: "pl.Da
         None if best is None else best.mode,
         measured,
         sum((summary.log or {}).get("seconds", [])),
+        pruned,
     )
     text = json.dumps(_without_gaps(outcome._asdict()), indent=1)
     replace_file(folder / OUTCOME, lambda file: file.write(text.encode()))

@@ -9,7 +9,7 @@ from typing import Any
 from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.experiments.members import Member
 
-__all__ = ["NAMES_LENGTH", "plan_members", "seeds_of", "setting_label"]
+__all__ = ["NAMES_LENGTH", "member_label", "plan_members", "plan_trial", "seeds_of", "setting_label"]
 
 NAMES_LENGTH = 120
 """The longest name of a member's folder, in characters; most file systems take 255 bytes."""
@@ -49,6 +49,26 @@ def plan_members(
     ]
     _check_each_once([member.name.lower() for member in members], "the names of members")
     return members
+
+
+def plan_trial(number: int, seed: int, settings: Mapping[str, Any]) -> Member:
+    """The member of a search that is this trial; in its name the numbers are rounded.
+
+    >>> plan_trial(3, 0, {"learning_rate": 0.00031622776}).name
+    'trial=3_learning_rate=0.0003162_seed=0'
+    """
+    return Member(_name(seed, {"trial": number, **_rounded(settings)}, None), seed, dict(settings), None, number)
+
+
+def member_label(member: Member) -> str:
+    """What its combination of values is called; two trials of a search with the same values differ by their numbers.
+
+    >>> member_label(plan_trial(3, 0, {"learning_rate": 0.00031622776}))
+    'trial=3, learning_rate=0.0003162'
+    """
+    if member.trial is None:
+        return setting_label(member.settings)
+    return setting_label({"trial": member.trial, **_rounded(member.settings)})
 
 
 def seeds_of(seeds: int | Sequence[int], first: int = 0) -> list[int]:
@@ -94,6 +114,10 @@ def _name(seed: int, settings: Mapping[str, Any], fold: int | None) -> str:
     room = NAMES_LENGTH - len(rest) - 1
     first = re.sub(r"[^A-Za-z0-9=._+-]", "-", "_".join(parts)).lstrip(".-")[:room]
     return f"{first}_{rest}" if first else rest
+
+
+def _rounded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in settings.items()}
 
 
 def _text(value: Any) -> str:

@@ -15,7 +15,7 @@ from ignite_recipes.experiments.manager import ExperimentManager, copy_experimen
 from ignite_recipes.experiments.members import Member, is_group, members_folder, read_plan
 from ignite_recipes.experiments.summary import MODES, mode_of
 from ignite_recipes.many.outcome import Outcome, read_outcome
-from ignite_recipes.many.planning import setting_label
+from ignite_recipes.many.planning import member_label, setting_label
 from ignite_recipes.many.predictions import average_rows, judge, read_predictions
 from ignite_recipes.many.scores import best_of, comparison_rows, scores_of, table_rows
 from ignite_recipes.many.statistics import CONFIDENCE
@@ -57,13 +57,13 @@ class MemberRun(NamedTuple):
     @property
     def label(self) -> str:
         """Its values of the settings that are swept."""
-        return setting_label(self.plan.settings)
+        return member_label(self.plan)
 
     @property
     def state(self) -> str:
-        """``"finished"``, ``"failed"``, ``"begun"`` or ``"missing"``."""
+        """``"finished"``, ``"pruned"``, ``"failed"``, ``"begun"`` or ``"missing"``."""
         if self.outcome is not None:
-            return "finished"
+            return "pruned" if self.outcome.pruned else "finished"
         return "failed" if self.error else "begun" if self.folder.is_dir() else "missing"
 
 
@@ -80,6 +80,7 @@ class Runs:
         members: a ``MemberRun`` for each, in the order in which they were planned.
         sweep: the values of each swept setting.
         folds: how many there are; None without.
+        search: what each setting was searched by, in words; empty where nothing was.
 
     Raises:
         FileNotFoundError: if there is no such experiment.
@@ -116,13 +117,14 @@ class Runs:
         self.recipe, self.folds = str(plan.get("recipe")), plan.get("folds")
         self.by_time = bool(plan.get("by_time"))
         self.sweep: dict[str, list[Any]] = dict(plan.get("sweep") or {})
+        self.search: dict[str, str] = dict(plan.get("search") or {})
 
     def __repr__(self) -> str:
         return f"Runs({len(self.members)} members, {len(self.finished)} finished, in {self.folder})"
 
     @property
     def finished(self) -> list[MemberRun]:
-        """The members that have ended as they should."""
+        """The members that have ended as they should, by themselves or because a search has pruned them."""
         return [one for one in self.members if one.outcome is not None]
 
     @property
@@ -196,22 +198,35 @@ class Runs:
         Returns:
             ``setting``, a column for each swept setting, ``metric``, ``mean``, ``std`` (with n - 1), ``n``, ``low`` and
             ``high``, of Student's t. Over one seed with folds n is their number, and the interval is wider because
-            folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none.
+            folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none. Of a search
+            there is a row for each trial, the best first.
         """
         import polars as pl
 
         names = self.metrics if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
-        rows = [
-            row
-            for name in names
-            for row in table_rows(self.scores(name), name, self._settings_by_label(), confidence, self.of_folds)
-        ]
+        order = self._best_first() if self.search else self.settings
+        rows = []
+        for name in names:
+            found = self.scores(name)
+            scores = {label: found[label] for label in order}
+            rows += table_rows(scores, name, self._settings_by_label(), confidence, self.of_folds)
         return pl.DataFrame(rows, infer_schema_length=None)
 
     @property
     def best_setting(self) -> str:
         """The one with the best mean of what decides, among those with the most seeds."""
         return self._best(self.metric)
+
+    @property
+    def best_trial(self) -> MemberRun:
+        """Of a search the trial that has reached most, of those that were trained to their end.
+
+        Raises:
+            ValueError: if nothing was searched, or no trial has a finite number.
+        """
+        if not self.search:
+            raise ValueError(f"{self.folder} holds no trials: they are of search_many; its best is best_setting")
+        return self.of(self.best_setting)[0]
 
     def compare(
         self,
@@ -423,11 +438,18 @@ class Runs:
         return metric
 
     def _best(self, metric: str, mode: str | None = None) -> str:
-        scores = self.scores(metric)
+        pruned = {one.label for one in self.members if one.state == "pruned"}
+        scores = {label: own for label, own in self.scores(metric).items() if label not in pruned}
         best = best_of(scores, mode or self.mode(metric))
         if best is None:
             raise ValueError(f"no setting of {self.folder} has a finite {metric}")
         return best
+
+    def _best_first(self) -> list[str]:
+        sign = -1 if self.mode(self.metric) == "max" else 1
+        scores = self.scores(self.metric)
+        values = {label: sign * next(iter(own.values()), math.nan) for label, own in scores.items()}
+        return sorted(values, key=lambda label: (not math.isfinite(values[label]), values[label]))
 
     def _settings_by_label(self) -> dict[str, Mapping[str, Any]]:
         return {one.label: one.plan.settings for one in self.members}

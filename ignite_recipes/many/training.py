@@ -19,7 +19,7 @@ from ignite_recipes.recipes.experiment_place import existing_experiment
 from ignite_recipes.recipes.experiment_start import refuse_results
 from ignite_recipes.recipes.plain_settings import plain
 
-__all__ = ["train_many"]
+__all__ = ["place_of_many", "train_many"]
 
 
 def train_many(
@@ -105,7 +105,7 @@ def train_many(
     members = plan_members(seeds_of(seeds), sweep, folds)
     request = Request(sweep, folds, whole_number(fold_seed, "fold_seed", at_least=0), group, time, refit)
     task = make_task(recipe, args, dict(settings), request)
-    manager, is_new = _place(experiment)
+    manager, is_new = place_of_many(experiment)
     by_time = folds is not None and (time is not None or recipe is trainModel)
     plan = {"recipe": task.recipe, "sweep": _plain_sweep(sweep), "folds": folds, "by_time": by_time}
     plan["fold_seed"] = None if folds is None else fold_seed
@@ -115,7 +115,7 @@ def train_many(
     return run_group(manager, members, task, plan, is_new=is_new, together=together)
 
 
-def _place(given: Any) -> tuple[ExperimentManager, bool]:
+def place_of_many(given: Any) -> tuple[ExperimentManager, bool]:
     """The experiment of the whole, and whether it is new."""
     if isinstance(given, ExperimentManager):
         manager = given

@@ -198,7 +198,7 @@ class Trainer:
             checkpoint_manager = CheckpointManager(self.experiment_manager.checkpoints_dir, run.save_every or NEVER)
         self.checkpoint_manager = checkpoint_manager
         savers = [] if checkpoint_manager is None else savers_through(checkpoint_manager, every_iterations, judge)
-        attach_last(self.engine, [*run.recorders("nats"), *options["handlers"]], *savers)
+        attach_last(self.engine, [*run.recorders("nats", measuring), *options["handlers"]], *savers)
 
     def _new_engine(self, seed: int, **changes: Any) -> tuple[TrainingEngine, EpochAverages]:
         """An engine with all that belongs to a step, and what averages its epoch; ``changes`` are of the options."""

@@ -156,11 +156,14 @@ class ExperimentRun:
         if isinstance(handlers, (list, tuple)):  # anything else is refused by attach_last
             weights = self.experiment.initial_weights
             first = [] if weights is None else [_InitialWeights(weights)]
-            handlers = [*first, *self.recorders(unit), *handlers]
+            handlers = [*first, *self.recorders(unit, measuring), *handlers]
         attach_last(trainer, handlers, *self.savers(options, measuring))
 
-    def recorders(self, unit: str) -> list[Attachable]:
-        """What writes the experiment's settings, log, TensorBoard events and curves; ``unit`` is of the losses."""
+    def recorders(self, unit: str, measuring: Measuring) -> list[Attachable]:
+        """What writes the experiment's settings, log, TensorBoard events and curves; ``unit`` is of the losses.
+
+        ``measuring`` is for kinds of runs that record what decides.
+        """
         return [_KeepSettings(self), *recorders(self.make(), unit, draws=self.draws)]
 
     def savers(self, options: RunOptions, measuring: Measuring) -> list[Attachable]:

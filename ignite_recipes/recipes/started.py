@@ -39,10 +39,17 @@ class TakeTrainer:
 
 
 class DryRun(ExperimentRun):
-    """A run whose trainer is taken before it trains; what its recipe must have on disk is in a folder for that time."""
+    """A run whose trainer is taken before it trains; what its recipe must have on disk is in a folder for that time.
 
-    def recorders(self, unit: str) -> list[Attachable]:
+    Attributes:
+        measuring: of the recipe, once its trainer was put together.
+    """
+
+    measuring: Measuring | None = None
+
+    def recorders(self, unit: str, measuring: Measuring) -> list[Attachable]:
         """What takes the trainer, and nothing that writes."""
+        self.measuring = measuring
         return [TakeTrainer()]
 
     def savers(self, options: RunOptions, measuring: Measuring) -> list[Attachable]:
