@@ -67,6 +67,19 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
         help="train with each of these values, and several sweeps in all combinations: --sweep learning_rate=1e-4,1e-3",
     )
     options.add_argument(
+        "--search",
+        type=list[str],
+        default=[],
+        help="let Optuna look for a setting there, several together: --search learning_rate=loguniform:1e-5,1e-2 "
+        "--search num_layers=int:1,4; the kinds are uniform, loguniform, int and choice",
+    )
+    options.add_argument("--trials", type=int | None, help="of --search: how many runs; by default 40")
+    options.add_argument(
+        "--storage",
+        type=str | None,
+        help="of --search: a file of trials that several processes share, each with an experiment of its own",
+    )
+    options.add_argument(
         "--folds", type=int | None, help="cross-validation: cut the data into so many parts, and validate on each"
     )
     options.add_argument(

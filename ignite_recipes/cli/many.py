@@ -1,25 +1,29 @@
-"""What every recipe's command does when it is asked for many runs: ``--seeds``, ``--sweep``, ``--folds``."""
+"""What every recipe's command does when it is asked for many runs: by seeds, sweeps, folds or a search."""
 
 import os
 import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
 from ignite_recipes.cli.many_lines import verdict_of
-from ignite_recipes.cli.options import parse_settings, speak_of_options
+from ignite_recipes.cli.options import speak_of_options
 from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.settings import own_settings, reopen
+from ignite_recipes.cli.varied import check_of_search, named_setting, value_of, wanted_of
 from ignite_recipes.exchange.ranks import world_size
 from ignite_recipes.experiments.labels import tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import Member, is_group
 from ignite_recipes.handlers import Stopped
+from ignite_recipes.many import Runs
 from ignite_recipes.many.group import Task, check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
+from ignite_recipes.many.rounds import run_search
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 
 if TYPE_CHECKING:
@@ -30,21 +34,10 @@ __all__ = ["asks_for_many", "train_many_runs"]
 Load = Callable[[dict[str, Any]], Any]
 Train = Callable[[ExperimentRun, dict[str, Any], Any], Result]
 
-_NOT_SWEPT = {
-    "seed": "--seeds 8",
-    "file": "a command for each file",
-    "target": "a command for each target",
-    **dict.fromkeys(("seeds", "sweep", "folds", "fold", "refit", "together", "split_seed"), "it once, for all"),
-    **dict.fromkeys(
-        ("name", "tag", "device", "runs_dir", "recipe", "forked_from", "resume", "fork"), "it once, for all"
-    ),
-    **dict.fromkeys(("print_config", "stop_at_iteration", "config", "module"), "it once, for all"),
-}
-
 
 def asks_for_many(settings: Mapping[str, Any], parser: ArgumentParser) -> bool:
     """Whether these settings are of many runs: they say so, or are of an experiment that holds many."""
-    given = settings["seeds"] is not None or settings["sweep"] or settings["folds"] is not None
+    given = settings["seeds"] is not None or settings["sweep"] or settings["folds"] is not None or settings["search"]
     if settings["resume"] is not None:
         folder = (
             Path(settings["resume"]) if os.sep in settings["resume"] else Path(settings["runs_dir"], settings["resume"])
@@ -53,13 +46,17 @@ def asks_for_many(settings: Mapping[str, Any], parser: ArgumentParser) -> bool:
             return True
         if given:
             raise ValueError(
-                f"--seeds, --sweep and --folds begin many runs, and {settings['resume']} is one: leave out --resume"
+                f"--seeds, --sweep, --folds and --search begin many runs, and {settings['resume']} is one: leave out "
+                "--resume"
             )
         return False
     if settings["refit"] and settings["folds"] is None:
         raise ValueError("--refit is of --folds; got no folds: add --folds 5")
     if given and settings["fork"] is not None:
-        raise ValueError("--fork begins one run with the weights of another; leave out --seeds, --sweep and --folds")
+        raise ValueError(
+            "--fork begins one run with the weights of another; leave out --seeds, --sweep, --folds and --search"
+        )
+    check_of_search(settings)
     return bool(given)
 
 
@@ -85,29 +82,27 @@ def train_many_runs(
         settings = {**settings, "forked_from": None}
     else:
         experiment, settings = reopen(command, parser, argv, settings)
-    sweep = _sweep(settings["sweep"], parser, settings)
-    members = plan_members(_seeds(settings), sweep, settings["folds"])
+    words = ["ignite-recipes", command, *argv]
     task = _task(command, parser, argv, settings, load, train)
-    by_time = settings["folds"] is not None and (settings.get("time") is not None or command == "traffic")
-    plan = {"recipe": command, "sweep": sweep, "folds": settings["folds"], "by_time": by_time}
-    plan["fold_seed"] = None if settings["folds"] is None else _split_seed(settings)
+    check_of_search(settings)
+    if settings["search"]:
+        begin: Callable[..., Runs] = partial(run_search, task=task, wanted=wanted_of(settings, parser))
+    else:
+        sweep = _sweep(settings["sweep"], parser, settings)
+        members = plan_members(_seeds(settings), sweep, settings["folds"])
+        by_time = settings["folds"] is not None and (settings.get("time") is not None or command == "traffic")
+        plan = {"recipe": command, "sweep": sweep, "folds": settings["folds"], "by_time": by_time}
+        plan["fold_seed"] = None if settings["folds"] is None else _split_seed(settings)
+        if experiment is not None:
+            check_continues(experiment.experiment_dir, members, plan)
+        begin = partial(run_group, members=members, task=task, plan=plan)
     if experiment is None:
         experiment = ExperimentManager(settings["runs_dir"], settings=own_settings(settings))
     else:
-        check_continues(experiment.experiment_dir, members, plan)
         experiment.write_settings({**experiment.settings(), **own_settings(settings)})
-    words = ["ignite-recipes", command, *argv]
+    together, file = settings["together"], _file(settings)
     try:
-        runs = run_group(
-            experiment,
-            members,
-            task,
-            plan,
-            is_new=is_new,
-            together=settings["together"],
-            command=words,
-            data_file=_file(settings),
-        )
+        runs = begin(experiment, is_new=is_new, together=together, command=words, data_file=file)
     except KeyboardInterrupt as interrupt:
         raise _stopped(command, experiment, interrupt) from None
     except ValueError as error:
@@ -133,17 +128,12 @@ def _sweep(given: Sequence[str], parser: ArgumentParser, settings: Mapping[str, 
     """The values of each swept setting, of the types that its option has."""
     found: dict[str, list[Any]] = {}
     for text in given:
-        name, equals, values = text.partition("=")
-        option = name.strip().lstrip("-").replace("_", "-")
+        dest, values = named_setting(text, "--sweep", "learning_rate=1e-4,1e-3", parser)
         words = [word.strip() for word in values.strip().removeprefix("[").removesuffix("]").split(",") if word.strip()]
-        if not equals or not option or not words:
+        if not words:
             raise ValueError(f"--sweep must be a setting and its values, learning_rate=1e-4,1e-3; got {text!r}")
-        dest = next((a.dest for a in parser._actions if f"--{option}" in a.option_strings), option.replace("-", "_"))
-        if dest in _NOT_SWEPT:
-            raise ValueError(f"--sweep takes settings of the training, and {dest} is none: give {_NOT_SWEPT[dest]}")
-        base = {key: value for key, value in settings.items() if key not in ("config", "resume", "fork")}
         for word in words:
-            value = parse_settings(parser, [f"--{option}={word}"], {**base, "sweep": []})[dest]
+            value = value_of(parser, dest, settings, word)
             if value not in found.setdefault(dest, []):
                 found[dest].append(value)
     return found
@@ -156,8 +146,9 @@ def _task(
     words = ["ignite-recipes", command, *argv]
     split_seed = _split_seed(settings)
     alone: dict[str, Any] = {
-        **dict.fromkeys(("seeds", "name", "fold", "resume", "fork", "together")),
+        **dict.fromkeys(("seeds", "name", "fold", "resume", "fork", "together", "trials", "storage")),
         "sweep": [],
+        "search": [],
         "refit": False,
     }
 

@@ -15,7 +15,7 @@ def verdict_of(runs: Runs) -> str:
     failed = sum(one.state == "failed" for one in runs.members)
     lost = f"; {failed} of {len(runs.members)} members failed, see {runs.folder}/members.csv" if failed else ""
     parts = [*table_lines(runs, runs.metric), ""]
-    if len(runs.settings) > 1:
+    if len(runs.settings) > 1 and not runs.search:  # a trial is one run: nothing can be told apart by one
         parts += [*comparison_table(runs.compare().to_dicts()), ""]
     measures = _ensemble(runs)
     return "\n".join(
@@ -68,7 +68,11 @@ def _best(runs: Runs) -> str:
     label = runs.best_setting
     row: dict[str, Any] = next(row for row in runs.table(runs.metric).iter_rows(named=True) if row["setting"] == label)
     interval = "" if math.isnan(row["low"]) else f" ({row['low']:.5g} to {row['high']:.5g})"
-    of = f"Best of {len(runs.settings)} settings is {label}: " if len(runs.settings) > 1 else ""
+    what = "trials" if runs.search else "settings"
+    of = f"Best of {len(runs.settings)} {what} is {label}: " if len(runs.settings) > 1 else ""
+    if runs.search:
+        pruned = sum(one.state == "pruned" for one in runs.members)
+        return f"{of}{runs.metric} {row['mean']:.5g}{f'; {pruned} were pruned' if pruned else ''}"
     return f"{of}{runs.metric} {row['mean']:.5g}{interval}, {_number_of(row['n'], runs.over)}"
 
 

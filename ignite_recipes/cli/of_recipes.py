@@ -34,6 +34,6 @@ def check_begins_anew(settings: Mapping[str, Any], why: str) -> None:
     Raises:
         ValueError: that says ``why``, and which to leave out.
     """
-    for name in ("resume", "fork", "print_config", "seeds", "sweep", "folds"):
+    for name in ("resume", "fork", "print_config", "seeds", "sweep", "search", "folds"):
         if settings[name]:
             raise ValueError(f"{why}; leave out --{name.replace('_', '-')}")

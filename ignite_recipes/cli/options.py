@@ -134,6 +134,10 @@ def speak_of_options(message: str) -> str:
     return message
 
 
+_REPEATABLE = ("--sweep+", "--search+")
+"""As the parser calls options that add to a list."""
+
+
 def parse_settings(
     parser: ArgumentParser, argv: Sequence[str], defaults: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -145,7 +149,8 @@ def parse_settings(
     try:
         settings = parser.parse_args(words).as_dict()
     except ArgumentError as error:
-        raise with_answer(parser, [word.replace("--sweep+", "--sweep", 1) for word in words], error) from error
+        given = [word.replace("+", "", 1) if word.startswith(_REPEATABLE) else word for word in words]
+        raise with_answer(parser, given, error) from error
     _check_lists(parser, settings)
     for name in ("config", "json", "quiet"):
         settings.pop(name)
@@ -228,9 +233,9 @@ def _files_first(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
 
 
 def _repeatable(word: str) -> str:
-    """``--sweep a=1 --sweep b=2`` adds to a list, which the parser calls ``--sweep+``."""
+    """``--sweep a=1 --sweep b=2`` adds to a list, which the parser calls ``--sweep+``; so does ``--search``."""
     name, equals, value = word.partition("=")
-    return f"--sweep+{equals}{value}" if name == "--sweep" else word
+    return f"{name}+{equals}{value}" if f"{name}+" in _REPEATABLE else word
 
 
 def _with_hyphens(word: str) -> str:

@@ -19,10 +19,11 @@ __all__ = ["as_config", "open_new", "own_settings", "reopen"]
 
 # Where the experiment is, and what to do with it; no settings of it.
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration", "print_config")
-_OF_MANY = ("seeds", "sweep", "folds", "fold", "refit", "together")  # which are kept where there is something to say
+# Which are kept where there is something to say.
+_OF_MANY = ("seeds", "sweep", "search", "trials", "storage", "folds", "fold", "refit", "together")
 _NOT_INHERITED = ("name",)  # it tells experiments apart
 _FREE_ON_RESUME = ("epochs", "name", "tag", "device", "module", "data_root", "stretch_schedule")
-_FREE_OF_MANY = ("seeds", "sweep", "refit", "together")  # members may be added
+_FREE_OF_MANY = ("seeds", "sweep", "trials", "storage", "refit", "together")  # members may be added
 
 
 def open_new(
