@@ -77,7 +77,7 @@ def _row_of_many(summary: Summary, runs: Runs) -> tuple[str, str, str, str, str]
     with suppress(ValueError):  # nothing has ended, or nothing is finite
         label, metric = runs.best_setting, runs.metric
         row = next(row for row in runs.table(metric).iter_rows(named=True) if row["setting"] == label)
-        best = f"{metric} {row['mean']:.5g}{f' by {label}' if runs.sweep else ''}"
+        best = f"{metric} {row['mean']:.5g}{f' by {label}' if runs.sweep or runs.search else ''}"
     return (
         summary.experiment,
         str(summary.settings.get("recipe", runs.recipe)),

@@ -34,6 +34,8 @@ def facts_of(runs: "Runs") -> dict[str, Any]:
         "folds": runs.folds,
         "members": members_frame(runs).to_dicts(),
     }
+    if runs.search:
+        facts["search"] = runs.search
     if not runs.finished:
         return facts
     ensembles = {}
