@@ -84,6 +84,8 @@ class Search:
         if not isinstance(pruner, optuna.pruners.BasePruner):
             raise TypeError(f"pruner must be one of optuna.pruners; got {pruner!r:.80}")
         try:
+            if not is_shared:
+                _mend(Path(path))
             self._storage = _open(path)
             self.study = optuna.create_study(
                 storage=self._storage,
@@ -168,6 +170,17 @@ class Search:
             self.study.tell(number, state=TrialState.FAIL)
         else:
             self.study.tell(number, value)
+
+
+def _mend(path: Path) -> None:
+    """Take away what a process that has died has left of a file that is nobody else's: its lock, half a line."""
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if not path.is_file():
+        return
+    whole = path.read_bytes().rfind(b"\n") + 1
+    if whole < path.stat().st_size:
+        with path.open("rb+") as file:
+            file.truncate(whole)
 
 
 def _open(path: str | os.PathLike[str]) -> "BaseStorage":

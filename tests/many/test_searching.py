@@ -1,5 +1,7 @@
 """A search: the same seed gives the same trials, a pruned one loses nothing, a cut one goes on, a file is shared."""
 
+import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +25,7 @@ from ignite_recipes import (
 from ignite_recipes.many.search_space import read_range, read_search
 
 PAIRS = (INPUTS, LABELS)
+SET_TRIAL_STATE_VALUES = 6  # in Optuna's journal
 SEARCH = {"learning_rate": "loguniform:1e-4,1e-1", "width": "int:2,6"}
 SETTINGS = {"epochs": 3, "device": "cpu", "batch_size": 22, "together": False, "early_stop_patience": None}
 
@@ -167,6 +170,38 @@ def test_a_trial_that_was_killed_after_it_was_judged_is_judged_the_same_again():
     runs = search("runs/exp1", trials=1, pruner=PruneAt(1, 0))
     assert runs.members[0].state == "pruned"
     assert runs.members[0].outcome._replace(seconds=0) == straight.members[0].outcome._replace(seconds=0)
+
+
+def test_what_a_process_has_left_that_died_while_it_wrote_does_no_harm():
+    straight = search("straight", trials=3, epochs=1)
+    search(trials=2, epochs=1)
+    path = Path("runs/exp1/search.log")
+    with path.open("a") as file:
+        file.write('{"op_code": 4, "work')
+    Path("runs/exp1/search.log.lock").symlink_to(path.absolute())  # as Optuna's lock is
+    assert values_of(search("runs/exp1", trials=3, epochs=1)) == values_of(straight)
+
+
+def test_a_trial_that_was_asked_for_and_not_planned_is_taken_up():
+    straight = search("straight", trials=4, epochs=1)
+    search(trials=2, epochs=1)
+    plan = Path("runs/exp1/members.json")
+    before = plan.read_text()
+    search("runs/exp1", trials=4, epochs=1)
+    plan.write_text(before)  # as if the process had died before it wrote down which trials it had asked for
+    path = Path("runs/exp1/search.log")
+    told = [line for line in path.read_text().splitlines(keepends=True) if not is_end_of(line, 2, 3)]
+    path.write_text("".join(told))
+    shutil.rmtree(next(Path("runs/exp1/members").glob("trial=3*")))
+    runs = search("runs/exp1", trials=4, epochs=1)
+    assert values_of(runs) == values_of(straight)
+    assert [one.state for one in runs.members] == ["finished"] * 4
+
+
+def is_end_of(line, *numbers):
+    """Whether a line of Optuna's journal says what one of these trials has reached."""
+    entry = json.loads(line)
+    return entry["op_code"] == SET_TRIAL_STATE_VALUES and entry["trial_id"] in numbers
 
 
 def test_the_median_prunes_what_is_worse_than_half_of_the_ended_trials():
