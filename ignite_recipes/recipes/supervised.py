@@ -235,6 +235,7 @@ def train_model_advanced(
         run.attach(trainer, options, measuring, "loss", _savers(checkpoint_dir, model_name, measuring, options))
         train_to(epochs, trainer, train_loader, options, settings)
         names = data_settings.get("class_names")
+        loss.see_batch(trainer, train_loader)
         run.write_model(lambda: loss.predictor(model, names), best.best_epoch)
     best_values = measuring.best(history, best.best_epoch, watched)
     return {

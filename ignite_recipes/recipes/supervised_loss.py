@@ -137,6 +137,16 @@ class SupervisedLoss:
                 "1, measure it by metrics=['accuracy']"
             )
 
+    def see_batch(self, trainer: TrainingEngine, loader: Iterable[Any]) -> None:
+        """Look at a first batch if none was trained, as where a run had ended already: what predicts must know it."""
+        if self._input_shape != () or trainer.step is None:
+            return
+        with preserve_generators(trainer.device):
+            batch = next(iter(KeyedLoader(loader, 0, "validation")), None)
+        if isinstance(batch, (list, tuple)) and len(batch) > 1 and isinstance(batch[1], Tensor):
+            self._note_shape(batch[0])
+            self._try(trainer.step, trainer.step.prepare_batch(batch, trainer.device, True))  # type: ignore[union-attr]
+
     def check_batches_of(self, engine: Engine) -> None:
         """Refuse a batch that is no pair, or has labels that the model has no output for."""
         engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
