@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ignite_recipes.arguments import whole_number
+from ignite_recipes.arguments import kind_of, whole_number
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import Member, is_group, read_plan, write_plan
 from ignite_recipes.experiments.provenance import note_start
@@ -67,6 +67,8 @@ class Wanted:
         if direction not in (None, "minimize", "maximize"):
             raise ValueError(f"direction must be 'minimize' or 'maximize'; got {direction!r}")
         self.direction = direction
+        if not isinstance(storage, (str, os.PathLike, type(None))):
+            raise TypeError(f"storage must be the path of a file; got {kind_of(storage)}")
         self.storage = None if storage is None else Path(storage).expanduser()
         if self.storage is not None and not self.storage.absolute().parent.is_dir():
             raise FileNotFoundError(f"storage must be a file in a folder that is there; got {str(storage)!r}: make it")

@@ -7,20 +7,27 @@ import sys
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 import torch
 from ignite.engine import Events
-from support.small_recipes import INPUTS, LABELS
+from support.small_recipes import INPUTS, LABELS, WINDOWS
+from torch import nn
 
 from ignite_recipes import (
     Runs,
     Stopped,
+    Trainer,
+    VariationalAutoencoder,
     multilayer_perceptron,
     read_checkpoint,
     search_many,
     set_seed,
     train_many,
     train_model_advanced,
+    train_on_table,
+    train_variational_autoencoder,
+    trainModel,
 )
 from ignite_recipes.many.search_space import read_range, read_search
 
@@ -317,6 +324,10 @@ MISTAKES = {
     "no trials": ({"trials": 0}, ValueError, "trials must be"),
     "no round": ({"at_once": 0}, ValueError, "at_once must be"),
     "no folder": ({"storage": "no/such/file.log"}, FileNotFoundError, "storage must be a file in a folder"),
+    "no path": ({"storage": 5}, TypeError, "storage must be the path of a file; got int"),
+    "an empty path": ({"storage": ""}, ValueError, "is a folder"),
+    "a width of nothing": ({"search": {"width": "int:-1,4"}}, ValueError, "at least 1"),
+    "half a trial": ({"trials": 2.5}, ValueError, "trials must be a whole number"),
     "a folder": ({"storage": "."}, ValueError, "is a folder"),
     "a pruner": ({"pruner": "median"}, TypeError, "pruner must be one of optuna.pruners"),
     "an unknown direction": ({"direction": "up"}, ValueError, "direction must be 'minimize' or 'maximize'"),
@@ -351,6 +362,44 @@ def test_what_is_better_is_asked_of_the_recipe():
     study = optuna.load_study(study_name="search", storage=storage_of("runs/exp1/search.log"))
     assert study.direction.name == "MAXIMIZE"
     assert study.trials[0].value == runs.best_trial.outcome.measured["val_accuracy"]
+
+
+def new_optimizer(model, learning_rate=0.1):
+    return torch.optim.SGD(model.parameters(), learning_rate)
+
+
+SIZES = {"hidden_size": 8, "num_layers": 1, "num_epochs": 1, "batch_size": 8}
+OTHERS = {
+    "Trainer": (
+        (Trainer, make_model, PAIRS, PAIRS, nn.CrossEntropyLoss(), new_optimizer, "cpu"),
+        {"epochs": 1, "search": {"learning_rate": "loguniform:1e-3,1"}},
+        "maximize",
+    ),
+    "autoencoder": (
+        (train_variational_autoencoder, lambda hidden=8: VariationalAutoencoder(6, 2, hidden), INPUTS, INPUTS),
+        {"num_epochs": 1, "search": {"hidden": "int:4,8"}},
+        "minimize",
+    ),
+    "traffic": (
+        (trainModel, SIZES, WINDOWS, WINDOWS),
+        {"device": "cpu", "search": {"dropout_rate": "uniform:0,0.5"}},
+        "minimize",
+    ),
+    "table": (
+        (train_on_table, pd.DataFrame(INPUTS.numpy()).add_prefix("column").assign(kind=LABELS.numpy()), "kind"),
+        {"device": "cpu", "epochs": 1, "search": {"hidden_dimension": "choice:4,8"}},
+        "minimize",
+    ),
+}
+
+
+@pytest.mark.parametrize(("args", "settings", "direction"), OTHERS.values(), ids=OTHERS)
+def test_every_recipe_is_searched_and_says_what_is_better(args, settings, direction):
+    runs = search_many(*args, trials=2, together=False, **settings)
+    study = optuna.load_study(study_name="search", storage=storage_of("runs/exp1/search.log"))
+    assert study.direction.name.lower() == direction
+    assert [list(trial.intermediate_values) for trial in study.trials] == [[1], [1]]
+    assert runs.best_trial.plan.trial == study.best_trial.number
 
 
 def test_a_function_of_the_users_own_says_what_is_better():
