@@ -130,6 +130,7 @@ def test_another_seed_gives_other_trials():
     assert values_of(first) != values_of(second)
 
 
+@pytest.mark.slow
 def test_more_trials_are_added_and_those_that_have_ended_are_not_trained_again(capsys):
     first = search(trials=2)
     capsys.readouterr()
@@ -179,6 +180,7 @@ def test_a_trial_that_was_killed_after_it_was_judged_is_judged_the_same_again():
     assert runs.members[0].outcome._replace(seconds=0) == straight.members[0].outcome._replace(seconds=0)
 
 
+@pytest.mark.slow
 def test_what_a_process_has_left_that_died_while_it_wrote_does_no_harm():
     straight = search("straight", trials=3, epochs=1)
     search(trials=2, epochs=1)
@@ -189,6 +191,7 @@ def test_what_a_process_has_left_that_died_while_it_wrote_does_no_harm():
     assert values_of(search("runs/exp1", trials=3, epochs=1)) == values_of(straight)
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_asked_for_and_not_planned_is_taken_up():
     straight = search("straight", trials=4, epochs=1)
     search(trials=2, epochs=1)
@@ -227,6 +230,7 @@ def storage_of(path):
     return JournalStorage(JournalFileBackend(str(path)))
 
 
+@pytest.mark.slow
 def test_two_searches_on_one_file_share_their_trials():
     first = search("first", trials=2, storage="shared.log")
     second = search("second", trials=2, storage="shared.log")
