@@ -59,7 +59,7 @@ def test_other_tensors_are_inputs_so_that_changes_of_them_count():
 def test_a_compiled_program_reads_them_too():
     factor = torch.tensor(2.0)
     traced = trace(lambda x: [x * factor], [ROWS])
-    program = compile_for_host(traced, [ROWS, factor])
+    program = compile_for_host(traced.graph, [ROWS, factor])
     factor.fill_(3.0)
     assert torch.equal(program([ROWS, factor])[0], ROWS * 3)
 
