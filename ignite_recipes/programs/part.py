@@ -1,5 +1,6 @@
 """What a handler does inside a step, as a function of tensors: the same one in an eager step and in a program."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,7 @@ class StepValues:
     drop: Tensor | None = None
 
 
-class ProgramPart:
+class ProgramPart(ABC):
     """A handler of an event inside the step whose work can be a part of a program.
 
     With ``compile="step"`` a step is one program if every handler of its inner events (INPUTS_READY to
@@ -67,6 +68,7 @@ class ProgramPart:
 
     takes_notice_of_programs = False
 
+    @abstractmethod
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
         """Do the handler's work on ``values``.
 
@@ -78,7 +80,6 @@ class ProgramPart:
             carried: the tensors of :meth:`carried_in_program`; changes in place stay.
             numbers: those of :meth:`numbers_in_program`, 0-d tensors.
         """
-        raise NotImplementedError
 
     def carried_in_program(self) -> list[Tensor]:
         """Tensors that the part has from step to step."""
