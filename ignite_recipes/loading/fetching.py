@@ -26,7 +26,7 @@ from torch.utils.data._utils.collate import collate_tensor_fn, default_collate_f
 
 from ignite_recipes.loading.row_sets import BatchDataset, collate_rows, row_numbers, take_rows
 
-__all__ = ["fetched_at_once", "sampled_ahead"]
+__all__ = ["dataset_of", "fetched_at_once", "sampled_ahead"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +86,12 @@ def sampled_ahead(loader: Any, batches: Iterator[Any]) -> Iterator[Any] | None:
         return None
     if not _is_drawn_at_once(loader.batch_sampler.sampler):  # type: ignore[union-attr]
         return None
-    dataset = loader.dataset.dataset if isinstance(loader.dataset, BatchesOf) else loader.dataset
-    return getattr(batches, "_sampler_iter", None) if _draws_nothing(dataset) else None
+    return getattr(batches, "_sampler_iter", None) if _draws_nothing(dataset_of(loader)) else None
+
+
+def dataset_of(loader: Any) -> Any:
+    """The data set of a loader of :func:`fetched_at_once`: the user's own."""
+    return loader.dataset.dataset if isinstance(loader.dataset, BatchesOf) else loader.dataset
 
 
 def _is_drawn_at_once(sampler: Any) -> bool:

@@ -100,7 +100,7 @@ class ProgramPart(ABC):
         """What of its settings is a constant of the program: runs of equal ones can have one program."""
         return sorted(python_state([self]).items(), key=str)
 
-    def after_program(self, engine: Any, values: StepValues) -> None:
+    def after_program(self, engine: Any, values: StepValues) -> None:  # noqa: B027  # a part may do without
         """Take notice of a step that a program has computed: of its ``loss``, ``norm`` and ``drop``, if it has them."""
 
     def after_block(self, engine: Any, values: StepValues, count: int) -> None:

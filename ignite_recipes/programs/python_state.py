@@ -39,28 +39,32 @@ def python_state(roots: Iterable[Any]) -> dict[str, Any]:
     return found
 
 
-def code_of(roots: Iterable[Any]) -> str:
-    """A digest of the code of functions, and of the classes of objects, that are not torch's."""
+def code_of(roots: Iterable[Any], kinds: Iterable[type] = ()) -> str:
+    """A digest of the code of functions, and of the classes of objects, that are not torch's.
+
+    Args:
+        roots: where the functions and objects are found.
+        kinds: further classes.
+    """
+    parts = [part for _, part in _parts(roots, inner=True)]
+    functions = [part for part in parts if isinstance(part, types.FunctionType)]
     digest = hashlib.sha256()
-    functions = [part for _, part in _parts(roots, inner=True) if isinstance(part, types.FunctionType)]
-    kinds = {base: None for _, part in _parts(roots, inner=True) for base in type(part).__mro__}
-    for kind in kinds:
+    for kind in dict.fromkeys(base for own in (*map(type, parts), *kinds) for base in own.__mro__):
         if kind.__module__.split(".")[0] not in ("builtins", "torch"):
             digest.update(kind.__qualname__.encode())
             functions += [value for value in vars(kind).values() if isinstance(value, types.FunctionType)]
     for function in functions:
-        _add_code(digest, function.__code__)
+        digest.update(_digest_of(function.__code__))
     return digest.hexdigest()
 
 
-def _add_code(digest: Any, code: types.CodeType) -> None:
-    digest.update(code.co_code)
+@functools.lru_cache(maxsize=4096)  # asked for in every epoch
+def _digest_of(code: types.CodeType) -> bytes:
+    digest = hashlib.sha256(code.co_code)
     digest.update(repr(code.co_names).encode())
     for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            _add_code(digest, constant)
-        else:
-            digest.update(repr(constant).encode())
+        digest.update(_digest_of(constant) if isinstance(constant, types.CodeType) else repr(constant).encode())
+    return digest.digest()
 
 
 def tensors_in(roots: Iterable[Any]) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ from ignite_recipes.engine.step_program import (
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.whole_step import check_one_program, layout_of
 from ignite_recipes.loading.batches import count_samples, to_device
+from ignite_recipes.loading.fetching import dataset_of
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 from ignite_recipes.programs.first_state import make_state
@@ -87,10 +88,6 @@ class Member:
         if not self.batches:  # the run ends with the next one
             return
         self._has_epochs = self.loader.say_epoch()
-        self.modules = Modules(modules_of_step(self.step))
-        self.trained = trained_parameters(self.update, self.modules)
-        self.roots = roots_of_step(self.step, engine)
-        self.constants = tensors_in(self.roots)
         self._bytes = 0
         self.look_at_batches(1)
         first = self.prepared(self.fetch(0))
@@ -138,6 +135,28 @@ class Member:
             last = min(last, self.state.max_iters - progress.epoch_start - 1)
         return rows[progress.position : last]
 
+    # What a program of several runs is made of; a run that is alone has one already.
+
+    @cached_property
+    def modules(self) -> Modules:
+        """That the loss function computes with."""
+        return Modules(modules_of_step(self.step))
+
+    @cached_property
+    def trained(self) -> list[Tensor]:
+        """The optimizer's parameters that can be trained."""
+        return trained_parameters(self.update, self.modules)
+
+    @cached_property
+    def roots(self) -> list[Any]:
+        """Objects whose Python values are constants of a program."""
+        return roots_of_step(self.step, self.engine)
+
+    @cached_property
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors that they hold, by their path."""
+        return tensors_in(self.roots)
+
     @cached_property
     def key(self) -> str:
         """All that a program depends on, as far as it is not a number or a tensor."""
@@ -160,7 +179,7 @@ class Member:
                 [len(group["params"]) for group in self.update.optimizer.param_groups],
                 parts,
                 None if precision is None else (precision.dtype, type(precision)),
-                code_of([*self.roots, *(part for parts in self.parts.values() for part in parts)]),
+                code_of(self.roots, [type(part) for parts in self.parts.values() for part in parts]),
             ]
         )
 
@@ -178,8 +197,7 @@ class Member:
     @property
     def dataset(self) -> Any:
         """What its batches are rows of."""
-        dataset: Any = self.loader.loader.dataset  # type: ignore[attr-defined]
-        return getattr(dataset, "dataset", dataset) if type(dataset).__name__ == "BatchesOf" else dataset
+        return dataset_of(self.loader.loader)
 
     @property
     def shares_rows(self) -> bool:
