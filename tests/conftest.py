@@ -6,10 +6,15 @@ And what it leaves to the next one of the process: the log's level, and signals 
 import logging
 import signal
 
+import hypothesis
 import pytest
 import torch
 
 from ignite_recipes import Curves, DatasetRegistry, ModelRegistry, set_seed
+
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # tests do not depend on how quick it is
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
