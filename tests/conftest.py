@@ -12,7 +12,6 @@ import torch
 
 from ignite_recipes import Curves, DatasetRegistry, ModelRegistry, set_seed
 
-
 hypothesis.settings.register_profile("any machine", deadline=None)  # tests do not depend on how quick it is
 hypothesis.settings.load_profile("any machine")
 
