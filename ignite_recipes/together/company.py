@@ -17,7 +17,7 @@ __all__ = ["run_together"]
 logger = logging.getLogger(__name__)
 
 _MOST_KNOWN = 32
-_known: dict[str, StackedSteps | NotOneProgramError] = {}  # of this process, those used last at the end
+_known: dict[str, StackedSteps] = {}  # of this process, those used last at the end
 
 
 def run_together(
@@ -54,6 +54,7 @@ class _Company:
     def __init__(self) -> None:
         self._said: set[str] = set()
         self._pairs = KnownPairs()
+        self._failed: dict[str, str] = {}  # why there is no program
 
     def train(self, engine: TrainingEngine) -> None:
         """Compute steps of an epoch together with those of others, as many as can be; in a run's own thread."""
@@ -86,28 +87,24 @@ class _Company:
         for run in runs:
             groups.setdefault(run.request.key, []).append(run.request)
         for key, members in groups.items():
-            program = _program_of(key, members[0])
-            if isinstance(program, NotOneProgramError):
+            try:
+                self._compute(key, members)
+            except Exception as error:  # each run ends by itself, and keeps what it has
                 for member in members:
-                    member.outcome.refused = str(program)
-            else:
-                self._compute(program, members)
+                    member.outcome.error = error
 
-    def _compute(self, program: StackedSteps, members: list[Member]) -> None:
-        try:
-            program.compute(members, self._pairs)
-        except Exception as error:  # each run ends by itself, and keeps what it has
-            for member in members:
-                member.outcome.error = error
+    def _compute(self, key: str, members: list[Member]) -> None:
+        if key not in self._failed:
+            try:
+                _program_of(key, members[0]).compute(members, self._pairs)
+            except NotOneProgramError as reason:
+                self._failed[key] = str(reason)
+        for member in members if key in self._failed else ():
+            member.outcome.refused = self._failed[key]
 
 
-def _program_of(key: str, member: Member) -> StackedSteps | NotOneProgramError:
-    program = _known.pop(key, None)
-    if program is None:
-        try:
-            program = StackedSteps(member)
-        except NotOneProgramError as error:
-            program = error
+def _program_of(key: str, member: Member) -> StackedSteps:
+    program = _known.pop(key, None) or StackedSteps(member)
     _known[key] = program
     while len(_known) > _MOST_KNOWN:
         del _known[next(iter(_known))]

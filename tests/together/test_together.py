@@ -30,7 +30,8 @@ from ignite_recipes import (
     train_model_advanced,
 )
 from ignite_recipes.handlers import EpochAverages
-from ignite_recipes.together import company, run_together
+from ignite_recipes.programs.host_program import CompileError
+from ignite_recipes.together import company, run_together, stacked
 
 X = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
 Y = (X.sum(1) > 0).long()
@@ -505,3 +506,20 @@ def test_samples_that_are_counted_by_a_function_of_ones_own_are_counted_in_each_
     calls = [call(seed) for seed in range(2)]
     assert results_of(run_together(calls)) == [one() for one in calls]
     assert programs == []
+
+
+def test_where_no_program_can_be_made_one_line_says_so_and_the_next_runs_try_again(programs, monkeypatch, caplog):
+    calls = [trained(seed) for seed in range(2)]
+
+    def fail(graph, arguments, **_):
+        raise CompileError("there is no C++ compiler that is called 'g++': install it, or name yours in CXX")
+
+    monkeypatch.setattr(company, "_known", {})
+    with monkeypatch.context() as without:
+        without.setattr(stacked, "compile_for_host", fail)
+        with caplog.at_level(logging.WARNING):
+            check_trainers(calls)
+    assert programs == []
+    assert len([record for record in caplog.records if "install it, or name yours in CXX" in record.message]) == 1
+    check_trainers(calls)
+    assert set(programs) == {2}
