@@ -5,22 +5,20 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ignite_recipes.arguments import listed
-from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.experiments.manager import ExperimentManager, copy_experiment
-from ignite_recipes.experiments.members import Member, is_group, members_folder, read_plan
-from ignite_recipes.experiments.summary import MODES, mode_of
-from ignite_recipes.many.outcome import Outcome, read_outcome
-from ignite_recipes.many.planning import member_label, setting_label
-from ignite_recipes.many.predictions import average_rows, judge, read_predictions
+from ignite_recipes.experiments.members import is_group, members_folder, read_plan
+from ignite_recipes.experiments.summary import mode_of
+from ignite_recipes.many.curves import curves_of, sweep_points
+from ignite_recipes.many.member_run import MemberRun
+from ignite_recipes.many.members_said import averaged_of, ensemble_of, measures_of, predictions_of
+from ignite_recipes.many.outcome import read_outcome
 from ignite_recipes.many.scores import best_of, comparison_rows, scores_of, table_rows
 from ignite_recipes.many.statistics import CONFIDENCE
-from ignite_recipes.models.ensemble import mean_of_predictors
-from ignite_recipes.models.file import MODEL_FILE, Predictor, load_model
+from ignite_recipes.models.file import Predictor
+from ignite_recipes.models.measures import measure_mode
 from ignite_recipes.plotting.histories import Experiment, find_experiment
 from ignite_recipes.plotting.many_runs import is_number, plot_bands, plot_sweep
 
@@ -29,42 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["MemberRun", "Runs"]
-
-LOWER_IS_BETTER = ("log_loss", "rmse", "mae")
-HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "r2")
-
-
-class MemberRun(NamedTuple):
-    """A member, and what it has reached.
-
-    Attributes:
-        plan: its name, seed, settings and fold.
-        folder: of its experiment, which everything works on that works on an experiment.
-        outcome: None before it has ended.
-        error: why it failed, if it did.
-    """
-
-    plan: Member
-    folder: Path
-    outcome: Outcome | None
-    error: str | None
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return self.plan.name
-
-    @property
-    def label(self) -> str:
-        """Its values of the settings that are swept."""
-        return member_label(self.plan)
-
-    @property
-    def state(self) -> str:
-        """``"finished"``, ``"pruned"``, ``"failed"``, ``"begun"`` or ``"missing"``."""
-        if self.outcome is not None:
-            return "pruned" if self.outcome.pruned else "finished"
-        return "failed" if self.error else "begun" if self.folder.is_dir() else "missing"
 
 
 class Runs:
@@ -168,11 +130,7 @@ class Runs:
         if outcome is not None and outcome.mode is not None:
             return outcome.mode
         bare = metric.removeprefix("val_").removeprefix("train_")
-        if bare in LOWER_IS_BETTER or metric.endswith("loss"):
-            return "min"
-        if bare in HIGHER_IS_BETTER:
-            return "max"
-        found = MODES.get(metric) or mode_of(metric)
+        found = measure_mode(bare) or ("min" if metric.endswith("loss") else mode_of(metric))
         if found is None:
             raise ValueError(f"which end of {metric!r} is better is not known: pass mode='min' or 'max'")
         return found
@@ -269,16 +227,7 @@ class Runs:
 
         With folds these are the out-of-fold predictions: every row is predicted by members that did not see it.
         """
-        import polars as pl
-
-        frames = []
-        for one in self.finished:
-            found = read_predictions(one.folder)
-            if found is not None:
-                own = {"setting": one.label, "seed": one.plan.seed}
-                own |= {} if one.plan.fold is None else {"fold": one.plan.fold}
-                frames.append(found.select(*(pl.lit(value).alias(name) for name, value in own.items()), pl.all()))
-        return pl.concat(frames, how="diagonal_relaxed") if frames else None
+        return predictions_of(self.finished)
 
     def averaged(self, setting: str | None = None) -> "pl.DataFrame | None":
         """Of each row the mean of what those members of a setting say that did not train on it.
@@ -293,9 +242,7 @@ class Runs:
         Raises:
             ValueError: if the members were validated on different data.
         """
-        frames = [read_predictions(one.folder) for one in self.of(setting) if one.outcome is not None]
-        found = [frame for frame in frames if frame is not None]
-        return average_rows(found) if found else None
+        return averaged_of(self._finished_of(setting))
 
     def ensemble_measures(self, setting: str | None = None) -> dict[str, float]:
         """How good the mean over members is, on rows that these did not train on; empty if they say nothing of rows.
@@ -306,11 +253,7 @@ class Runs:
         Returns:
             The measures of :func:`evaluate`, the number of ``rows``, and how many ``members`` a row has on average.
         """
-        frame = self.averaged(setting)
-        if frame is None:
-            return {}
-        members = frame["members"].to_numpy()
-        return {**judge(frame), "rows": float(len(frame)), "members": float(members.mean())}
+        return measures_of(self.averaged(setting))
 
     def ensemble(self, setting: str | None = None, *, model: Any = None, device: Any = "cpu") -> Predictor:
         """The members of a setting as one model: of classes the mean of the probabilities, of numbers of the numbers.
@@ -326,14 +269,10 @@ class Runs:
             ValueError: if no member of it has ended, or of autoencoders, whose dimensions have no common meaning.
             CheckpointError: if a member's model file is damaged, or of a model of your own and none is given.
         """
-        members = [one for one in self.of(setting) if one.outcome is not None]
+        members = self._finished_of(setting)
         if not members:
             raise ValueError(f"no member of {setting or self.best_setting!r} has ended: continue {self.folder}")
-        if isinstance(model, nn.Module):
-            raise TypeError(f"model must be a function that makes one, for each member; got a {type(model).__name__}")
-        own = [None if model is None else model() for _ in members]
-        pairs = zip(members, own, strict=True)
-        return mean_of_predictors([load_model(one.folder / MODEL_FILE, net, device=device) for one, net in pairs])  # type: ignore[no-any-return]
+        return ensemble_of(members, model, device)
 
     def of(self, setting: str | None = None) -> list[MemberRun]:
         """The members of a setting; None is the best one.
@@ -365,14 +304,7 @@ class Runs:
 
     def curves(self, metric: str | None = None) -> dict[str, list[dict[str, list[float]]]]:
         """Of each setting the logs of its members that have the metric, finished or not."""
-        metric = self.metric if metric is None else metric
-        found: dict[str, list[dict[str, list[float]]]] = {label: [] for label in self.settings}
-        for one in self.members:
-            log = one.folder / "training_log.csv"
-            columns = read_training_log(log) if log.is_file() else {}
-            if columns.get(metric):
-                found[one.label].append({"epoch": columns["epoch"], metric: columns[metric]})
-        return found
+        return curves_of(self.members, self.settings, self.metric if metric is None else metric)
 
     def plot(self, metric: str | None = None) -> "Figure":
         """Draw the curves: of each setting the mean over its runs, in a band of a standard deviation to either side.
@@ -401,14 +333,7 @@ class Runs:
         if name not in self.swept_numbers:
             raise ValueError(f"name must be a number that was swept; got {name!r}, and there are {self.swept_numbers}")
         metric = self._known(metric)
-        points: dict[str, list[tuple[float, float, float, float]]] = {}
-        of_label = self._settings_by_label()
-        for row in self.table(metric).iter_rows(named=True):
-            own = of_label[row["setting"]]
-            if math.isfinite(row["mean"]):
-                others = {other: value for other, value in own.items() if other != name}
-                point = (own[name], row["mean"], row["low"], row["high"])
-                points.setdefault(setting_label(others) if others else "", []).append(point)
+        points = sweep_points(self.table(metric), name, self._settings_by_label())
         return plot_sweep(name, points, metric)
 
     def facts(self) -> dict[str, Any]:
@@ -428,6 +353,9 @@ class Runs:
         if self.over == "seeds":
             return None
         return 0 if self.by_time else self.folds
+
+    def _finished_of(self, setting: str | None) -> list[MemberRun]:
+        return [one for one in self.of(setting) if one.outcome is not None]
 
     def _known(self, metric: str | None) -> str:
         metric = self.metric if metric is None else metric

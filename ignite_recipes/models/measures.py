@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_MEASURES", "NUMBER_MEASURES", "Measure", "class_measures", "measured"]
+__all__ = ["CLASS_MEASURES", "NUMBER_MEASURES", "Measure", "class_measures", "measure_mode", "measured"]
 
 Array: TypeAlias = NDArray[Any]
 Measure: TypeAlias = Callable[[Array, Array], float]
@@ -73,6 +73,7 @@ CLASS_MEASURES: dict[str, Measure] = {
     "log_loss": log_loss,
 }
 NUMBER_MEASURES: dict[str, Measure] = {"rmse": rmse, "mae": mae, "r2": r2}
+_LOWER_IS_BETTER = ("log_loss", "rmse", "mae")
 
 
 def class_measures(num_classes: int) -> dict[str, Measure]:
@@ -83,3 +84,14 @@ def class_measures(num_classes: int) -> dict[str, Measure]:
 def measured(measures: Mapping[str, Measure], truth: Array, predicted: Array) -> dict[str, float]:
     """All of them; NaN where one is not defined on this truth."""
     return {name: measure(truth, predicted) for name, measure in measures.items()}
+
+
+def measure_mode(name: str) -> str | None:
+    """Which end of one of these measures is better, ``"min"`` or ``"max"``; None of another name.
+
+    >>> measure_mode("rmse"), measure_mode("r2"), measure_mode("bogus")
+    ('min', 'max', None)
+    """
+    if name in _LOWER_IS_BETTER:
+        return "min"
+    return "max" if name in {**class_measures(2), **NUMBER_MEASURES} else None
