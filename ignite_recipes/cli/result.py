@@ -1,12 +1,10 @@
 """What a command came to: a text to read, and the same facts for scripts."""
 
 import json
-import math
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ignite_recipes.arguments import as_text
+from ignite_recipes.json_values import json_value
 
 __all__ = ["Result", "as_json"]
 
@@ -34,22 +32,4 @@ def as_json(facts: Mapping[str, Any]) -> str:
     >>> as_json({"loss": float("nan"), "classes": ("sure", "\u2605")})
     '{"loss": null, "classes": ["sure", "\\u2605"]}'
     """
-    return json.dumps(_plain(facts), allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, str):
-        return as_text(value)
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, os.PathLike):
-        return as_text(os.fspath(value))
-    if hasattr(value, "tolist"):  # of NumPy or torch, of any shape
-        return _plain(value.tolist())
-    return str(value)
+    return json.dumps(json_value(facts), allow_nan=False)

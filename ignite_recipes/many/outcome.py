@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.summary import summarize
 from ignite_recipes.files import replace_file
+from ignite_recipes.json_values import json_value
 from ignite_recipes.many.predictions import judge, write_predictions
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def note_outcome(
         sum((summary.log or {}).get("seconds", [])),
         pruned,
     )
-    text = json.dumps(_without_gaps(outcome._asdict()), indent=1)
+    text = json.dumps({**outcome._asdict(), "measured": json_value(measured)}, indent=1)
     replace_file(folder / OUTCOME, lambda file: file.write(text.encode()))
     return outcome
 
@@ -93,9 +93,3 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _without_gaps(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    measured = {name: value if math.isfinite(value) else None for name, value in values["measured"].items()}
-    return {**values, "measured": measured}

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.files import replace_file
+from ignite_recipes.json_values import json_value
 from ignite_recipes.models.file import MODEL_FILE, save_model
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def write_results(runs: "Runs", *, model: Any = None) -> None:
     _write(folder / "members.csv", members_frame(runs))
     _write(folder / "table.csv", runs.table())
     facts = facts_of(runs)
-    text = json.dumps(_plain(facts), indent=1)
+    text = json.dumps(json_value(facts), indent=1)
     replace_file(folder / SUMMARY, lambda file: file.write(text.encode()))
     if facts["best_setting"] is None:
         return
@@ -130,13 +130,3 @@ def _or_none(find: Any) -> Any:
         return find()
     except ValueError:
         return None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
