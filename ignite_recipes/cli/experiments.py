@@ -1,11 +1,8 @@
 """What every recipe's command does around its training: it parses, opens the experiment, and says how the run ended."""
 
 import os
-import shlex
-import signal
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from jsonargparse import ArgumentParser
@@ -16,12 +13,12 @@ from ignite_recipes.cli.config_files import check_config_files
 from ignite_recipes.cli.many import asks_for_many, train_many_runs
 from ignite_recipes.cli.options import add_options, add_runs_dir, new_parser, parse_settings, speak_of_options
 from ignite_recipes.cli.result import Result
-from ignite_recipes.cli.settings import as_config, open_new, own_settings, reopen
+from ignite_recipes.cli.settings import as_config, data_file, open_new, own_settings, reopen
+from ignite_recipes.cli.stopped import stopped
 from ignite_recipes.devices import as_device
 from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.experiments.labels import check_name, tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
-from ignite_recipes.handlers import Stopped
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
 from ignite_recipes.recipes.options import command_options
@@ -146,7 +143,7 @@ def run_experiment(
     try:
         path = None if is_new else checkpoint_to_resume_from(experiment)
         run = ExperimentRun(experiment, None, path, save_every=settings["save_every"], is_new=is_new)
-        with run.open(command, own_settings(settings), command=words, data_file=_file(settings)):
+        with run.open(command, own_settings(settings), command=words, data_file=data_file(settings)):
             result = train(run, settings, data)
         return Result(result.text, {**_place(experiment, settings), **result.facts})
     except Exception as error:
@@ -157,13 +154,7 @@ def run_experiment(
             raise ValueError(speak_of_options(str(error))) from error
         raise
     except KeyboardInterrupt as interrupt:
-        signum = getattr(interrupt, "signum", signal.SIGINT)
-        if not Path(experiment.experiment_dir).exists():
-            raise Stopped("stopped before anything was trained", signum) from None
-        folder, name = os.path.split(experiment.experiment_dir)
-        where = "" if folder == "runs" else f" --runs-dir {shlex.quote(folder)}"
-        message = f"stopped; resume with: ignite-recipes {command} --resume {name}{where}"
-        raise Stopped(message, signum) from None
+        raise stopped(command, experiment, interrupt) from None
 
 
 def _place(experiment: ExperimentManager, settings: dict[str, Any]) -> dict[str, Any]:
@@ -175,9 +166,3 @@ def _place(experiment: ExperimentManager, settings: dict[str, Any]) -> dict[str,
         "tags": tags_of(settings),
         "recipe": settings["recipe"],
     }
-
-
-def _file(settings: dict[str, Any]) -> str | None:
-    """The file that is trained on, if there is one; one that is missing is said where it is read."""
-    path = settings.get("file")
-    return path if path is not None and Path(path).is_file() else None

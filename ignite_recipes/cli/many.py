@@ -1,8 +1,6 @@
 """What every recipe's command does when it is asked for many runs: by seeds, sweeps, folds or a search."""
 
 import os
-import shlex
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,13 +11,13 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.cli.many_lines import verdict_of
 from ignite_recipes.cli.options import speak_of_options
 from ignite_recipes.cli.result import Result
-from ignite_recipes.cli.settings import own_settings, reopen
+from ignite_recipes.cli.settings import data_file, own_settings, reopen
+from ignite_recipes.cli.stopped import stopped
 from ignite_recipes.cli.varied import check_of_search, named_setting, value_of, wanted_of
 from ignite_recipes.exchange.ranks import world_size
 from ignite_recipes.experiments.labels import tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import Member, is_group
-from ignite_recipes.handlers import Stopped
 from ignite_recipes.many import Runs
 from ignite_recipes.many.group import Task, check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
@@ -100,11 +98,11 @@ def train_many_runs(
         experiment = ExperimentManager(settings["runs_dir"], settings=own_settings(settings))
     else:
         experiment.write_settings({**experiment.settings(), **own_settings(settings)})
-    together, file = settings["together"], _file(settings)
+    together, file = settings["together"], data_file(settings)
     try:
         runs = begin(experiment, is_new=is_new, together=together, command=words, data_file=file)
     except KeyboardInterrupt as interrupt:
-        raise _stopped(command, experiment, interrupt) from None
+        raise stopped(command, experiment, interrupt) from None
     except ValueError as error:
         raise ValueError(speak_of_options(str(error))) if type(error) is ValueError else error from error
     facts = {"name": settings["name"], "tags": tags_of(settings), **runs.facts()}
@@ -159,14 +157,14 @@ def _task(
     def train_member(member: Member, run: ExperimentRun) -> "pl.DataFrame | None":
         own = settings_of(member)
         data = load(own)
-        with run.open(command, own_settings(own), command=words, data_file=_file(own)):
+        with run.open(command, own_settings(own), command=words, data_file=data_file(own)):
             result = train(run, own, data)
         return None if result.predictions is None else result.predictions()
 
     def refit(member: Member, epochs: int, run: ExperimentRun) -> None:
         own = {**settings_of(member), "fold": None, "folds": None, "val_size": None, "epochs": epochs}
         own |= {"patience": None, "monitor": None, "mode": None}
-        with run.open(command, own_settings(own), command=words, data_file=_file(own)):
+        with run.open(command, own_settings(own), command=words, data_file=data_file(own)):
             train(run, own, load(own))
 
     if settings["refit"] and (command != "supervised" or settings["file"] is None):
@@ -225,17 +223,3 @@ class _Noted(dict[str, Any]):
         """As of a dict."""
         self.read.add(name)
         return super().get(name, default)
-
-
-def _stopped(command: str, experiment: ExperimentManager, interrupt: BaseException) -> Stopped:
-    signum = getattr(interrupt, "signum", signal.SIGINT)
-    if not Path(experiment.experiment_dir).exists():
-        return Stopped("stopped before anything was trained", signum)
-    folder, name = os.path.split(experiment.experiment_dir)
-    where = "" if folder == "runs" else f" --runs-dir {shlex.quote(folder)}"
-    return Stopped(f"stopped; resume with: ignite-recipes {command} --resume {name}{where}", signum)
-
-
-def _file(settings: Mapping[str, Any]) -> str | None:
-    path = settings.get("file")
-    return path if path is not None and Path(path).is_file() else None

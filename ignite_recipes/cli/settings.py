@@ -1,7 +1,7 @@
 """The experiment of a command and its settings: a new one, a fork of another, or one that is resumed."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import is_group, members_folder, outer_folder
 from ignite_recipes.recipes.checks import AUTO
 
-__all__ = ["as_config", "open_new", "own_settings", "reopen"]
+__all__ = ["as_config", "data_file", "open_new", "own_settings", "reopen"]
 
 # Where the experiment is, and what to do with it; no settings of it.
 _OF_THE_COMMAND = ("runs_dir", "resume", "fork", "stop_at_iteration", "print_config")
@@ -156,3 +156,9 @@ def own_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Those that an experiment keeps: not where it is, nor what to do with it."""
     unused = [name for name in _OF_MANY if not settings.get(name)]
     return {name: value for name, value in settings.items() if name not in (*_OF_THE_COMMAND, *unused)}
+
+
+def data_file(settings: Mapping[str, Any]) -> str | None:
+    """The file that is trained on, if there is one; one that is missing is said where it is read."""
+    path = settings.get("file")
+    return path if path is not None and Path(path).is_file() else None
