@@ -15,6 +15,7 @@ from ignite_recipes.cli.options import add_options, add_runs_dir, new_parser, pa
 from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.settings import as_config, data_file, open_new, own_settings, reopen
 from ignite_recipes.cli.stopped import stopped
+from ignite_recipes.cli.varied import add_many_options
 from ignite_recipes.devices import as_device
 from ignite_recipes.exchange.ranks import join_ranks
 from ignite_recipes.experiments.labels import check_name, tags_of
@@ -54,40 +55,7 @@ def experiment_parser(command: str, description: str, recipe: Callable[..., Any]
     options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
     options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
     options.add_argument("--split-seed", type=int | None, help="of the split alone; by default --seed is of both")
-    options.add_argument(
-        "--seeds", type=int | str | None, help="train with so many seeds, or with these: --seeds 8, --seeds 1,2,5"
-    )
-    options.add_argument(
-        "--sweep",
-        type=list[str],
-        default=[],
-        help="train with each of these values, and several sweeps in all combinations: --sweep learning_rate=1e-4,1e-3",
-    )
-    options.add_argument(
-        "--search",
-        type=list[str],
-        default=[],
-        help="let Optuna look for a setting there, several together: --search learning_rate=loguniform:1e-5,1e-2 "
-        "--search num_layers=int:1,4; the kinds are uniform, loguniform, int and choice",
-    )
-    options.add_argument("--trials", type=int | None, help="of --search: how many runs; by default 40")
-    options.add_argument(
-        "--storage",
-        type=str | None,
-        help="of --search: a file of trials that several processes share, each with an experiment of its own",
-    )
-    options.add_argument(
-        "--folds", type=int | None, help="cross-validation: cut the data into so many parts, and validate on each"
-    )
-    options.add_argument(
-        "--refit", type=bool, default=False, help="with --folds: at the end train the best setting on all the data"
-    )
-    options.add_argument(
-        "--together",
-        type=bool | None,
-        help="with several runs: compute the steps of those that are alike as one program; by default yes",
-    )
-    options.add_argument("--fold", type=int | None, help=SUPPRESS)  # of a member
+    add_many_options(options)
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
     add_options(options, recipe, ["save_every_iterations", *command_options(recipe)])
     options.add_argument(

@@ -1,5 +1,6 @@
-"""The settings that many runs differ in, as the command line names them: ``--sweep`` and ``--search``."""
+"""The options of many runs, and the settings that these differ in, as ``--sweep`` and ``--search`` name them."""
 
+from argparse import SUPPRESS
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from ignite_recipes.many.search_space import Range, read_range
 from ignite_recipes.many.searching import search_many
 from ignite_recipes.many.study import check_optuna
 
-__all__ = ["check_of_search", "named_setting", "value_of", "wanted_of"]
+__all__ = ["add_many_options", "check_of_search", "named_setting", "value_of", "wanted_of"]
 
 _NOT_VARIED = {
     "seed": "--seeds 8",
@@ -26,6 +27,44 @@ _NOT_VARIED = {
     ),
     **dict.fromkeys(("print_config", "stop_at_iteration", "config", "module"), "it once, for all"),
 }
+
+
+def add_many_options(options: ArgumentParser) -> None:
+    """The options with which a recipe's command trains many runs."""
+    options.add_argument(
+        "--seeds", type=int | str | None, help="train with so many seeds, or with these: --seeds 8, --seeds 1,2,5"
+    )
+    options.add_argument(
+        "--sweep",
+        type=list[str],
+        default=[],
+        help="train with each of these values, and several sweeps in all combinations: --sweep learning_rate=1e-4,1e-3",
+    )
+    options.add_argument(
+        "--search",
+        type=list[str],
+        default=[],
+        help="let Optuna look for a setting there, several together: --search learning_rate=loguniform:1e-5,1e-2 "
+        "--search num_layers=int:1,4; the kinds are uniform, loguniform, int and choice",
+    )
+    options.add_argument("--trials", type=int | None, help="of --search: how many runs; by default 40")
+    options.add_argument(
+        "--storage",
+        type=str | None,
+        help="of --search: a file of trials that several processes share, each with an experiment of its own",
+    )
+    options.add_argument(
+        "--folds", type=int | None, help="cross-validation: cut the data into so many parts, and validate on each"
+    )
+    options.add_argument(
+        "--refit", type=bool, default=False, help="with --folds: at the end train the best setting on all the data"
+    )
+    options.add_argument(
+        "--together",
+        type=bool | None,
+        help="with several runs: compute the steps of those that are alike as one program; by default yes",
+    )
+    options.add_argument("--fold", type=int | None, help=SUPPRESS)  # of a member
 
 
 def named_setting(text: str, option: str, example: str, parser: ArgumentParser) -> tuple[str, str]:
