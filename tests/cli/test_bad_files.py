@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from support.commands import run
+from support.commands import refused_in_one_line
 from support.damage import truncate
 from support.experiments import OF_TABLES
 
@@ -111,10 +111,7 @@ def contents():
 def refused(capsys, arguments, said):
     """One line, exit code 2, nothing printed as a result, and all files as they were."""
     before = contents()
-    code, out, err = run(capsys, *arguments, "--quiet")
-    assert (code, out) == (2, "")
-    assert len(err.splitlines()) == 1
-    assert said in err
+    refused_in_one_line(capsys, said, *arguments, "--quiet")
     assert contents() == before
 
 

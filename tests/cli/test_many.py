@@ -10,28 +10,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import yaml
-from support.commands import SMALL, every_recipe, run, settings_of, train
+from support.commands import SMALL, every_recipe, refused_in_one_line, run, settings_of, train
+from support.equality import equal
+from support.members import saved_weights
 
-from ignite_recipes import list_experiments, read_checkpoint
+from ignite_recipes import list_experiments
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
-
-
-def weights(folder, file="best_model.pt"):
-    return read_checkpoint(Path(folder, "checkpoints", file))["model_state_dict"]
-
-
-def same_weights(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first) and first.keys() == second.keys()
 
 
 @every_recipe
 def test_a_member_is_the_commands_own_run(capsys, recipe):
     train(capsys, recipe, "--epochs", "1", "--seeds", "3,1")
     train(capsys, recipe, "--epochs", "1", "--seed", "1")
-    assert same_weights(weights("runs/exp1/members/seed=1"), weights("runs/exp2"))
+    assert equal(saved_weights("runs/exp1/members/seed=1"), saved_weights("runs/exp2"))
     own = yaml.safe_load(Path("runs/exp1/members/seed=1/config.yaml").read_text())
     assert own == settings_of("exp2")
     assert settings_of("exp1")["seeds"] == "3,1"
@@ -215,11 +208,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_line_and_leaves_nothing(capsys, words, said):
-    code, out, err = run(capsys, "supervised", "--epochs", "1", "--device", "cpu", *words)
-    assert code == 2
-    assert said in err
-    assert err.count("\n") == 1
-    assert out == ""
+    refused_in_one_line(capsys, said, "supervised", "--epochs", "1", "--device", "cpu", *words)
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
@@ -300,7 +289,7 @@ def test_a_whole_that_is_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
     for name in names:
         folders = [f"{base}/exp1/members/{name}" for base in ("straight", "cut")]
         for file in ("best_model.pt", "latest_checkpoint.pt"):
-            assert same_weights(*(weights(folder, file) for folder in folders))
+            assert equal(*(saved_weights(folder, file) for folder in folders))
         logs = [pd.read_csv(f"{folder}/training_log.csv") for folder in folders]
         columns = ["epoch", "train_loss", "val_loss", "val_accuracy", "learning_rate"]
         assert logs[0][columns].equals(logs[1][columns])

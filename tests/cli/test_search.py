@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.commands import SMALL, run, settings_of
+from support.commands import SMALL, refused_in_one_line, run, settings_of
 
 from ignite_recipes import Runs
 
@@ -80,11 +80,7 @@ MISTAKES = {
 @pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_said_in_one_line_and_leaves_nothing(capsys, arguments, said):
     Path("other.log").write_text("some notes\nof somebody\n")
-    code, out, err = search(capsys, *arguments)
-    assert code == 2
-    assert said in err
-    assert len(err.strip().splitlines()) == 1
-    assert out == ""
+    refused_in_one_line(capsys, said, "supervised", *SMALL["supervised"], *SHORT, *arguments)
     assert not any(Path("runs").glob("exp*"))
     assert Path("other.log").read_text() == "some notes\nof somebody\n"
 

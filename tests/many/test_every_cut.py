@@ -1,7 +1,6 @@
 """Four members, of which two meet a batch of NaN (one skips it, one rolls back) and two stop early, cut anywhere."""
 
 import shutil
-import signal
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 from ignite.engine import Events
 from support.members import differing, result
 from support.small_recipes import INPUTS, LABELS
+from support.stops import StopAt
 
 from ignite_recipes import Runs, Stopped, multilayer_perceptron, train_many, train_model_advanced
 
@@ -26,20 +26,6 @@ class Poison:
         if trainer.state.iteration == 4 and trainer.optimizer.param_groups[0]["lr"] > 0.03:
             inputs, labels = trainer.state.batch
             trainer.state.batch = inputs * float("nan"), labels
-
-
-class StopAt:
-    """Count the iterations of all members; in one of them ask the process to end."""
-
-    count, cut = 0, None
-
-    def attach(self, trainer):
-        trainer.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, trainer):
-        StopAt.count += 1
-        if StopAt.count == StopAt.cut:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def make_model():

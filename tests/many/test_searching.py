@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import optuna
 import pandas as pd
 import pytest
 import torch
-from ignite.engine import Events
+from support.equality import equal
+from support.members import saved_weights
 from support.small_recipes import INPUTS, LABELS, WINDOWS
+from support.stops import StopAt
 from torch import nn
 
 from ignite_recipes import (
@@ -32,6 +33,7 @@ from ignite_recipes import (
 from ignite_recipes.many.search_space import read_range, read_search
 
 PAIRS = (INPUTS, LABELS)
+LATEST = "latest_checkpoint.pt"
 SET_TRIAL_STATE_VALUES = 6  # in Optuna's journal
 SEARCH = {"learning_rate": "loguniform:1e-4,1e-1", "width": "int:2,6"}
 SETTINGS = {"epochs": 3, "device": "cpu", "batch_size": 22, "together": False, "early_stop_patience": None}
@@ -53,14 +55,6 @@ def search(experiment="runs", **changes):
 
 def values_of(runs):
     return [(one.plan.trial, one.plan.settings) for one in runs.members]
-
-
-def weights(folder, file="latest_checkpoint.pt"):
-    return read_checkpoint(Path(folder, "checkpoints", file))["model_state_dict"]
-
-
-def same_weights(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first) and first.keys() == second.keys()
 
 
 class PruneAt(optuna.pruners.BasePruner):
@@ -91,23 +85,9 @@ def test_a_trial_is_the_recipes_own_run_and_the_table_has_the_best_first(capsys)
     settings = {name: value for name, value in SETTINGS.items() if name != "together"}
     alone = {"learning_rate": own["learning_rate"], "seed": 0, "verbose": False, "experiment": "alone", **settings}
     train_model_advanced(make_model(own["width"]), PAIRS, PAIRS, **alone)
-    assert same_weights(weights(best.folder), weights("alone/exp1"))
+    assert equal(saved_weights(best.folder, LATEST), saved_weights("alone/exp1", LATEST))
     assert 1e-4 <= own["learning_rate"] <= 1e-1
     assert own["width"] in range(2, 7)
-
-
-class StopAt:
-    """Ask the process to end in this iteration of all that are trained."""
-
-    count, cut = 0, None
-
-    def attach(self, trainer):
-        trainer.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, trainer):
-        StopAt.count += 1
-        if StopAt.count == StopAt.cut:
-            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("cut", [1, 4, 7])
@@ -122,7 +102,7 @@ def test_one_seed_gives_the_same_trials_whether_the_search_is_cut_or_not(monkeyp
     assert values_of(runs) == values_of(straight)
     for one, other in zip(runs.members, straight.members, strict=True):
         assert one.outcome._replace(seconds=0) == other.outcome._replace(seconds=0)
-        assert same_weights(weights(one.folder), weights(other.folder))
+        assert equal(saved_weights(one.folder, LATEST), saved_weights(other.folder, LATEST))
 
 
 def test_another_seed_gives_other_trials():
@@ -163,8 +143,8 @@ def test_a_pruned_trial_is_taken_up_to_the_bits_of_one_that_was_never_left(capsy
         model, PAIRS, PAIRS, **own, **settings, seed=0, verbose=False, experiment=(copy := pruned.take_out(left.name))
     )
     taken = copy.experiment_dir
-    assert same_weights(weights(taken), weights(straight.members[0].folder))
-    assert same_weights(weights(taken, "best_model.pt"), weights(straight.members[0].folder, "best_model.pt"))
+    for file in (LATEST, "best_model.pt"):
+        assert equal(saved_weights(taken, file), saved_weights(straight.members[0].folder, file))
 
 
 def test_a_trial_that_was_killed_after_it_was_judged_is_judged_the_same_again():

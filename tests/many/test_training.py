@@ -2,15 +2,16 @@
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ignite.engine import Events
+from support.equality import equal
+from support.members import saved_weights
 from support.small_recipes import INPUTS, LABELS, WINDOWS
+from support.stops import StopAt
 from torch import nn
 
 from ignite_recipes import (
@@ -49,14 +50,6 @@ def make_model(width=4):
     return multilayer_perceptron(6, 2, width, dropout_rate=0.2)
 
 
-def weights(folder, file="best_model.pt"):
-    return read_checkpoint(Path(folder, "checkpoints", file))["model_state_dict"]
-
-
-def same_weights(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first) and first.keys() == second.keys()
-
-
 def test_a_member_is_what_the_recipe_trains_alone_and_the_generators_stay_as_they_are():
     torch.manual_seed(8)
     before = torch.get_rng_state()
@@ -69,7 +62,7 @@ def test_a_member_is_what_the_recipe_trains_alone_and_the_generators_stay_as_the
     alone = make_model(6)
     train_model_advanced(alone, PAIRS, PAIRS, seed=5, verbose=False, experiment="alone", **ADVANCED)
     member = Path("runs/exp1/members/width=6_seed=5")
-    assert same_weights(weights(member), weights("alone/exp1"))
+    assert equal(saved_weights(member), saved_weights("alone/exp1"))
     logs = [pd.read_csv(Path(folder, "training_log.csv")) for folder in (member, "alone/exp1")]
     names = ["epoch", "train_loss", "val_loss", "val_accuracy", "learning_rate"]
     assert logs[0][names].equals(logs[1][names])
@@ -79,7 +72,7 @@ def test_it_does_not_depend_on_who_trains_beside_it():
     settings = {"experiment": "few", **ADVANCED}
     train_many(train_model_advanced, make_model, PAIRS, PAIRS, seeds=[3], **settings)
     train_many(train_model_advanced, make_model, PAIRS, PAIRS, seeds=[1, 3], **{**settings, "experiment": "more"})
-    assert same_weights(weights("few/exp1/members/seed=3"), weights("more/exp1/members/seed=3"))
+    assert equal(saved_weights("few/exp1/members/seed=3"), saved_weights("more/exp1/members/seed=3"))
 
 
 def test_a_fold_is_the_recipe_on_its_rows():
@@ -89,7 +82,7 @@ def test_a_fold_is_the_recipe_on_its_rows():
     alone = make_model()
     sides = [(INPUTS[rows], LABELS[rows]) for rows in (train, val)]
     train_model_advanced(alone, *sides, seed=0, verbose=False, experiment="alone", **ADVANCED)
-    assert same_weights(weights("runs/exp1/members/seed=0_fold=2"), weights("alone/exp1"))
+    assert equal(saved_weights("runs/exp1/members/seed=0_fold=2"), saved_weights("alone/exp1"))
     assert sorted(runs.predictions["row"]) == list(range(22))
     assert runs.predictions.filter(runs.predictions["fold"] == 2)["row"].to_list() == val.tolist()
     assert runs.predictions.sort("row")["truth"].to_list() == [str(int(label)) for label in LABELS]
@@ -113,7 +106,7 @@ def test_vectors_are_folded_by_group():
     train_variational_autoencoder(
         model, *sides, num_epochs=1, seed=0, print_every=None, batch_size=8, experiment="alone"
     )
-    assert same_weights(weights("runs/exp1/members/seed=0_fold=1"), weights("alone/exp1"))
+    assert equal(saved_weights("runs/exp1/members/seed=0_fold=1"), saved_weights("alone/exp1"))
     assert runs.predictions is None
     assert runs.metric == "val_loss"
     with pytest.raises(ValueError, match="nothing in common"):
@@ -136,7 +129,7 @@ def test_traffic_has_folds_by_time_that_share_no_sample():
         {**parameters, "seed": 4, "save_checkpoints": False}, WINDOWS, WINDOWS, False, device="cpu", experiment="alone"
     )
     train_many(trainModel, parameters, WINDOWS, WINDOWS, seeds=[4], device="cpu")
-    assert same_weights(weights("runs/exp2/members/seed=4"), weights("alone/exp1"))
+    assert equal(saved_weights("runs/exp2/members/seed=4"), saved_weights("alone/exp1"))
 
 
 def new_optimizer(model, learning_rate=0.1):
@@ -180,7 +173,7 @@ def test_a_classifiers_parts_are_made_for_each_member():
         experiment="alone",
     )
     trainer.train(2)
-    assert same_weights(weights("runs/exp1/members/learning_rate=0.01_seed=1"), weights("alone/exp1"))
+    assert equal(saved_weights("runs/exp1/members/learning_rate=0.01_seed=1"), saved_weights("alone/exp1"))
 
 
 @pytest.fixture(scope="module")
@@ -248,32 +241,19 @@ def test_the_results_are_files_and_are_read_again(table_runs):
 def test_a_member_is_taken_out_and_goes_on_by_itself(table_runs):
     out = table_runs.take_out("hidden_dimension=4_seed=0_fold=1")
     assert out.experiment_dir == "runs/exp2"
-    before = weights("runs/exp1/members/hidden_dimension=4_seed=0_fold=1", "latest_checkpoint.pt")
+    before = saved_weights("runs/exp1/members/hidden_dimension=4_seed=0_fold=1", "latest_checkpoint.pt")
     settings = {"epochs": 4, "device": "cpu", "verbose": False, "fold": (1, 2), "hidden_dimension": 4}
     result = train_on_table(TABLE, "kind", experiment=out, seed=0, split_seed=0, **settings)
     assert result["epochs_trained"] == 4
-    assert same_weights(before, weights("runs/exp1/members/hidden_dimension=4_seed=0_fold=1", "latest_checkpoint.pt"))
+    assert equal(before, saved_weights("runs/exp1/members/hidden_dimension=4_seed=0_fold=1", "latest_checkpoint.pt"))
     with pytest.raises(ValueError, match="one that was begun; got 'seed=9'"):
         table_runs.take_out("seed=9")
 
 
-class StopAt:
-    """End the process's run by SIGTERM in an iteration of the second member."""
-
-    calls = 0
-
-    def attach(self, trainer):
-        trainer.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, trainer):
-        StopAt.calls += 1
-        if StopAt.calls == 9:  # each member has 6
-            signal.raise_signal(signal.SIGTERM)
-
-
-def test_a_whole_that_was_stopped_goes_on_to_the_same_bits():
+def test_a_whole_that_was_stopped_goes_on_to_the_same_bits(monkeypatch):
     settings = {"seeds": 3, **ADVANCED}
-    StopAt.calls = 0
+    monkeypatch.setattr(StopAt, "count", 0)
+    monkeypatch.setattr(StopAt, "cut", 9)  # each member has 6
     with pytest.raises(Stopped):
         train_many(train_model_advanced, make_model, PAIRS, PAIRS, handlers=[StopAt()], **settings)
     runs = Runs("exp1")
@@ -286,7 +266,7 @@ def test_a_whole_that_was_stopped_goes_on_to_the_same_bits():
     for seed in range(3):
         for file in ("best_model.pt", "latest_checkpoint.pt"):
             folders = [f"{base}/exp1/members/seed={seed}" for base in ("runs", "straight")]
-            assert same_weights(*(weights(folder, file) for folder in folders))
+            assert equal(*(saved_weights(folder, file) for folder in folders))
     assert Runs("runs/exp1").table().equals(Runs("straight/exp1").table())
 
 
@@ -297,7 +277,7 @@ def test_seeds_and_epochs_are_added_and_nothing_may_be_left_out():
     runs = train_many(train_model_advanced, make_model, PAIRS, PAIRS, experiment="runs/exp1", **more)
     assert [one.outcome.epochs_trained for one in runs.members] == [3, 3]
     train_many(train_model_advanced, make_model, PAIRS, PAIRS, experiment="straight", **more)
-    assert same_weights(weights("runs/exp1/members/seed=0"), weights("straight/exp1/members/seed=0"))
+    assert equal(saved_weights("runs/exp1/members/seed=0"), saved_weights("straight/exp1/members/seed=0"))
     for wrong, said in [
         ({"seeds": [1]}, "'seed=0' would be left out"),
         ({"folds": 2, "seeds": 2}, "its folds is None"),

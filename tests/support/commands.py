@@ -16,6 +16,14 @@ def run(capsys, *arguments):
     return code, out, err
 
 
+def refused_in_one_line(capsys, said, *arguments):
+    """A mistake: exit code 2, nothing printed as a result, and one line that says this."""
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == len(err.splitlines()) == 1
+
+
 def settings_of(name):
     return yaml.safe_load(Path("runs", name, "config.yaml").read_text())
 

@@ -1,9 +1,16 @@
 """What the members of an experiment have come to, to the last bit."""
 
+from pathlib import Path
+
 import pandas as pd
 import torch
 
 from ignite_recipes import Runs, read_checkpoint
+
+
+def saved_weights(folder, file="best_model.pt"):
+    """Those in a checkpoint of an experiment."""
+    return read_checkpoint(Path(folder, "checkpoints", file))["model_state_dict"]
 
 
 def result(folder):

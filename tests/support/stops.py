@@ -1,5 +1,9 @@
 """Handlers of a user's that end a run."""
 
+import signal
+
+from ignite.engine import Events
+
 from ignite_recipes import TrainEvents
 
 
@@ -15,3 +19,17 @@ class StopsAfter:
     def __call__(self, trainer):
         if trainer.state.epoch > self.epoch:
             raise InterruptedError
+
+
+class StopAt:
+    """Count the iterations of all members, which have copies of it; in one of them, ``cut``, ask the process to end."""
+
+    count, cut = 0, None
+
+    def attach(self, trainer):
+        trainer.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, trainer):
+        StopAt.count += 1
+        if StopAt.count == StopAt.cut:
+            signal.raise_signal(signal.SIGTERM)
