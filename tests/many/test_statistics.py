@@ -140,3 +140,25 @@ def test_a_seed_with_folds_is_their_mean_and_counts_only_when_all_are_there():
     assert scores_of(members[:3], ["a"], "loss", 2, 2) == {"a": {0: 1.5}}
     assert scores_of(members[:2], ["a"], "loss", 2, 1) == {"a": {1: 1.0, 2: 2.0}}
     assert scores_of(members[:2], ["a"], "other", 2, 1) == {"a": {}}
+
+
+@pytest.mark.parametrize("correction", [0.0, fold_correction(5)])
+def test_the_p_value_and_the_interval_say_the_same(correction):
+    """With a confidence of 1 - p the interval ends at 0."""
+    pairs = ([1.0, 2.0, 3.0, 4.0, 5.5], [0.5, 1.9, 2.2, 3.4, 4.0])
+    p_value = paired_difference(*pairs, correction=correction).p_value
+    assert 1e-6 < p_value < 0.5
+    assert paired_difference(*pairs, 1 - p_value, correction=correction).low == pytest.approx(0, abs=1e-9)
+
+
+def test_values_are_paired_by_their_seeds_whatever_their_order():
+    scores = {"a": {0: 1.0, 1: 2.0, 2: 4.0}, "b": {2: 3.0, 0: 0.5}}
+    (row,) = comparison_rows(scores, "a", "val_loss", "min", 0.95, None)
+    assert (row["n"], row["difference"]) == (2, -0.75)
+
+
+def test_of_folds_by_time_there_is_neither_an_interval_nor_a_p_value():
+    scores = {"a": {1: 1.0, 2: 2.0, 3: 4.0}, "b": {1: 2.0, 2: 3.5, 3: 4.5}}
+    (row,) = comparison_rows(scores, "a", "val_loss", "min", 0.95, 0)
+    assert row["difference"] == 1.0
+    assert all(math.isnan(row[name]) for name in ("low", "high", "p_value"))

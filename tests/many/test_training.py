@@ -250,7 +250,7 @@ def test_a_member_is_taken_out_and_goes_on_by_itself(table_runs):
         table_runs.take_out("seed=9")
 
 
-def test_a_whole_that_was_stopped_goes_on_to_the_same_bits(monkeypatch):
+def test_a_whole_that_was_stopped_goes_on_to_the_same_bits(monkeypatch, capsys):
     settings = {"seeds": 3, **ADVANCED}
     monkeypatch.setattr(StopAt, "count", 0)
     monkeypatch.setattr(StopAt, "cut", 9)  # each member has 6
@@ -260,8 +260,10 @@ def test_a_whole_that_was_stopped_goes_on_to_the_same_bits(monkeypatch):
     assert [one.state for one in runs.members] == ["finished", "begun", "missing"]
     finished = Path("runs/exp1/members/seed=0/checkpoints/latest_checkpoint.pt")
     written = finished.stat().st_mtime_ns
+    capsys.readouterr()
     train_many(train_model_advanced, make_model, PAIRS, PAIRS, experiment="runs/exp1", **settings)
     assert finished.stat().st_mtime_ns == written  # what has ended is not trained again
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["2/3 seed=1", "3/3 seed=2"]
     train_many(train_model_advanced, make_model, PAIRS, PAIRS, experiment="straight", **settings)
     for seed in range(3):
         for file in ("best_model.pt", "latest_checkpoint.pt"):
