@@ -1,6 +1,8 @@
 """Each likelihood is the one of torch's distributions, or scipy's, and says which vectors it is of."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy import stats
 from torch import distributions
 
 from ignite_recipes import VariationalAutoencoder
-from ignite_recipes.models.likelihoods import LIKELIHOODS, likelihood_named
+from ignite_recipes.models.likelihoods import LIKELIHOODS, Likelihood, likelihood_named
 
 # Outputs of a decoder, and log-scales, to the distribution that they mean.
 SAME = {
@@ -94,6 +96,24 @@ def test_an_unknown_name_lists_the_known_ones():
         likelihood_named("normal")
     with pytest.raises(ValueError, match="got 3"):
         VariationalAutoencoder(2, likelihood=3)
+
+
+def test_what_a_likelihood_lacks_is_told_when_it_is_made():
+    class Half(Likelihood):
+        name, support = "half", "any"
+
+        def mean(self, outputs):
+            return outputs
+
+    with pytest.raises(TypeError, match="log_prob"):
+        Half()
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_copied_likelihood_is_of_the_same_kind(name):
+    likelihood = LIKELIHOODS[name]
+    for copied in (copy.deepcopy(likelihood), pickle.loads(pickle.dumps(likelihood))):
+        assert type(copied) is type(likelihood)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "negative_binomial"])
