@@ -1,5 +1,7 @@
 """Handlers of a user's that end a run."""
 
+from ignite.engine import Events
+
 from ignite_recipes import TrainEvents
 
 
@@ -15,3 +17,19 @@ class StopsAfter:
     def __call__(self, trainer):
         if trainer.state.epoch > self.epoch:
             raise InterruptedError
+
+
+class CutError(Exception):
+    """The end of a process, for the tests."""
+
+
+class CutAfter:
+    """Ends a run after an iteration, as a kill would: nothing is saved but what was saved until then."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def attach(self, trainer):
+        @trainer.on(Events.ITERATION_COMPLETED(once=self.iteration))
+        def cut():
+            raise CutError
