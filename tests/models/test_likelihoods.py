@@ -91,6 +91,17 @@ def test_it_knows_which_vectors_have_a_probability(name, inside, outside):
         assert likelihood.outside(x).tolist() == [[False, True]]
 
 
+def test_an_encoder_is_fed_with_what_has_a_size_that_a_network_can_take():
+    x = torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]])
+    expected = {"multinomial": torch.tensor([[0.6, 0.0, 0.8], [0.0, 0.0, 0.0]])}
+    expected |= dict.fromkeys(["poisson", "negative_binomial"], torch.log1p(x))
+    for name, likelihood in LIKELIHOODS.items():
+        torch.testing.assert_close(likelihood.encoder_input(x), expected.get(name, x))
+        model = VariationalAutoencoder(3, 2, 8, likelihood=name)
+        hidden = model.encoder_network(expected.get(name, x))
+        torch.testing.assert_close(model.encode(x)[0], model.latent_mean_layer(hidden))
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"one of bernoulli, multinomial, .*; got 'normal'"):
         likelihood_named("normal")
