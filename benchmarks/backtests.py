@@ -1,12 +1,9 @@
 """The traffic predictor and its baselines on the weekly CO2 of statsmodels, with a rolling origin."""
 
-import statistics
 import sys
 from typing import Any
 
-import torch
-
-from benchmarks.measuring import table
+from benchmarks.measuring import one_thread, spread, table
 
 __all__ = ["backtests"]
 
@@ -30,10 +27,8 @@ def backtests(seeds: int = 5, epochs: int = 50, origins: int = 3) -> str:
         epochs: of a training, at most.
         origins: of the backtest.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # two are slower at these sizes
-    try:
-        found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
+    with one_thread():
         for seed in range(seeds):
             for variant, parameters in VARIANTS.items():
                 rows = _rows({"num_epochs": epochs, "seed": seed, **parameters}, origins, with_arima=not found)
@@ -41,8 +36,6 @@ def backtests(seeds: int = 5, epochs: int = 50, origins: int = 3) -> str:
                     if name == "model" or variant == "model":  # the others are the same again
                         found.setdefault(variant if name == "model" else name, []).append(row)
                 print(f"seed {seed}, {variant}", file=sys.stderr, flush=True)
-    finally:
-        torch.set_num_threads(before)
     header = [f"CO2, targets of 5 weeks, {origins} origins, {seeds} seeds", *MEASURES.values()]
     return table(header, [[name, *(_spread(rows, measure) for measure in MEASURES)] for name, rows in found.items()])
 
@@ -72,4 +65,4 @@ def _spread(rows: list[dict[str, Any]], measure: str) -> str:
         return "-"
     if len(set(values)) == 1:  # one run, or one that no seed changes
         return f"{values[0]:.4f}"
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+    return spread(values, 4)

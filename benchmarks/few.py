@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,12 @@ def few_checklists(folder: Path, seeds: int = 5, variants: Mapping[str, Mapping[
     rows = [
         (
             "prevalence of each species, no model",
-            *[_spread([_prevalence(train, test) for train, _, test in worlds])] * 2,
+            *[measuring.spread([_prevalence(train, test) for train, _, test in worlds], 2)] * 2,
         )
     ]
     for name, settings in variants.items():
         found = [_measured(*world, seed, **settings) for seed, world in enumerate(worlds)]
-        rows.append((name, *(_spread(list(values)) for values in zip(*found, strict=True))))
+        rows.append((name, *(measuring.spread(values, 2) for values in zip(*found, strict=True))))
     return (
         measuring.table(("settings", "-log p(x)", "negative lower bound"), rows)
         + f"\n\n{NUM_TRAIN} simulated checklists to train on, {NUM_TRAIN // 4} to validate, {NUM_TEST:,} to test; nats "
@@ -103,8 +102,3 @@ def _measured(
     with contextlib.redirect_stdout(io.StringIO()):
         train_variational_autoencoder(model, *loaders, seed=seed, print_every=None, **settings)
     return importance_weighted_nll(model, test, SAMPLES).nll, VectorEmbedder(model).evaluate(test)["loss"]
-
-
-def _spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.2f} ± {deviation:.2f}"

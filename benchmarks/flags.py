@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import table
+from benchmarks.measuring import one_thread, spread, table
 from ignite_recipes.data.deadband import send_on_delta
 from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows
 from ignite_recipes.data.traffic_flags import flag_threshold
@@ -56,19 +56,18 @@ def flags(seeds: int = 5, samples: int = SAMPLES, epochs: int = 30) -> str:
         samples: of a series.
         epochs: of a training, at most.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # two are slower at these sizes
-    try:
+    with one_thread():
         found = {
             name: [_figures(deadband, seed, samples, epochs) for seed in range(seeds)]
             for name, deadband in DEADBANDS.items()
         }
-    finally:
-        torch.set_num_threads(before)
     header = [f"F1 of the flags, {seeds} seeds"]
-    header += [f"{name}, {100 * _mean(runs, 'rate'):.0f}% of the samples" for name, runs in found.items()]
+    rates = {name: statistics.mean(run["rate"] for run in runs) for name, runs in found.items()}
+    header += [f"{name}, {100 * rate:.0f}% of the samples" for name, rate in rates.items()]
     names = [name for name in next(iter(found.values()))[0] if name != "rate"]
-    return table(header, [[name, *(_spread(runs, name) for runs in found.values())] for name in names])
+    return table(
+        header, [[name, *(spread([run[name] for run in runs], 3) for runs in found.values())] for name in names]
+    )
 
 
 def _figures(deadband: float, seed: int, samples: int, epochs: int) -> dict[str, float]:
@@ -177,11 +176,3 @@ def _shuffled(sides: Sides, seed: int) -> tuple[TrafficArrays, ...]:
 
 def _part(windows: TrafficArrays, side: slice) -> TrafficArrays:
     return TrafficArrays(*(array[side] for array in windows))
-
-
-def _mean(runs: list[dict[str, float]], name: str) -> float:
-    return statistics.mean(run[name] for run in runs)
-
-
-def _spread(runs: list[dict[str, float]], name: str) -> str:
-    return f"{_mean(runs, name):.3f} ± {statistics.stdev(run[name] for run in runs):.3f}"

@@ -13,13 +13,14 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figures", "Program", "in_turns", "machine", "ratio", "table"]
+__all__ = ["Figures", "Program", "in_turns", "machine", "one_thread", "ratio", "spread", "table"]
 
 Program = Callable[[], Callable[[], Any]]
 """Makes what is needed, untimed, and returns the work: a function that is timed each time it is called, unless it
@@ -131,6 +132,25 @@ def ratio(figures: Figures, baseline: Figures) -> tuple[float, float, float]:
     """The median, the smallest and the largest, over the rounds, of the time divided by the baseline's."""
     ratios = [ours / theirs for ours, theirs in zip(figures.seconds, baseline.seconds, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread in the block: two are slower at the sizes of small models."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation with so many decimals; of one value the deviation is NaN."""
+    deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
+    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

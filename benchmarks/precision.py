@@ -7,12 +7,11 @@ noise in both precisions, so that the two also differ run by run.
 
 import contextlib
 import io
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.measuring import table
+from benchmarks.measuring import one_thread, spread, table
 
 __all__ = ["precision"]
 
@@ -32,28 +31,18 @@ PRECISIONS = ("float32", "bfloat16")
 
 def precision(folder: Path, seeds: int = 5) -> str:
     """Mean and standard deviation over the seeds, and of the differences between runs of the same seed."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two are slower at these sizes
-    try:
+    with one_thread():
         logs = {
             (command, kind): [_log(command, kind, seed, folder) for seed in range(seeds)]
             for command in COMMANDS
             for kind in PRECISIONS
         }
-    finally:
-        torch.set_num_threads(threads)
     rows = []
     for name, command, column, best in MEASURES:
         whole, half = ([best(log[column]) for log in logs[command, kind]] for kind in PRECISIONS)
         differences = [b - a for a, b in zip(whole, half, strict=True)]
-        rows.append([name, *map(_spread, (whole, half, differences))])
+        rows.append([name, *(spread(values, 3) for values in (whole, half, differences))])
     return table([f"best epoch, {seeds} seeds", *PRECISIONS, "bfloat16 less float32, seed by seed"], rows)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
 def _log(command: str, kind: str, seed: int, folder: Path) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Events
 from support.commands import run
 from support.cuts import check_cuts
+from support.stops import CutAfter, CutError
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -125,22 +126,6 @@ def saved(folder):
     """What must be equal to the bit."""
     contents = read_checkpoint(latest(folder))
     return {key: contents[key] for key in COMPARED if key in contents}
-
-
-class CutError(Exception):
-    """The end of a process, for these tests."""
-
-
-class CutAfter:
-    """Raises after an iteration."""
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def attach(self, trainer):
-        @trainer.on(Events.ITERATION_COMPLETED(once=self.iteration))
-        def cut():
-            raise CutError
 
 
 # It trains.

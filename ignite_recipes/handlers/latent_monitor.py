@@ -16,12 +16,13 @@ from ignite_recipes.handlers._host import host_of
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
+from ignite_recipes.models.vae_losses import kl_divergences
+from ignite_recipes.models.vae_measures import ACTIVE_VARIANCE, unit_variances
 
 __all__ = ["LatentMonitor"]
 
 logger = logging.getLogger(__name__)
 
-_ACTIVE_VARIANCE = 0.01  # of the latent means over the vectors, as of latent_measures
 _MOST_VECTORS = 512
 _ADVICE = (
     "the decoder does without it. Try a warm-up of the divergence (kl_epochs=10), free_bits=0.1, a smaller beta, a "
@@ -98,8 +99,8 @@ class LatentMonitor:
         with in_evaluation_mode(plain):
             mean, log_variance = plain.encode(x) if self.encode is None else self.encode(plain, x)
         mean, log_variance = mean.float(), log_variance.float()
-        active = (mean.var(0, correction=0) > _ACTIVE_VARIANCE).sum()
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+        active = (unit_variances(mean) > ACTIVE_VARIANCE).sum()
+        divergence = kl_divergences(mean, log_variance).sum(1).mean()
         found, nats = torch.stack([active.float(), divergence]).tolist()
         return int(found), mean.shape[1], nats
 

@@ -16,6 +16,7 @@ negative_binomial   counts                    logarithms of the means         r:
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -27,7 +28,7 @@ __all__ = ["LIKELIHOODS", "Likelihood", "likelihood_named"]
 _LARGEST = torch.finfo(torch.float32).max
 
 
-class Likelihood:
+class Likelihood(ABC):
     """The probability of a vector, given a decoder's outputs.
 
     Attributes:
@@ -49,6 +50,7 @@ class Likelihood:
     def __repr__(self) -> str:
         return self.name
 
+    @abstractmethod
     def log_prob(self, outputs: Tensor, x: Tensor, log_scale: Tensor | None = None) -> Tensor:
         """Of the vectors ``x``, in nats, summed over their features: (..., D), (..., D) -> (...,).
 
@@ -57,11 +59,10 @@ class Likelihood:
             x: the vectors.
             log_scale: (D,), the logarithms of the scales, of a likelihood that has them; None are scales of 1.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, outputs: Tensor) -> Tensor:
         """The vector to be expected: (..., D) -> (..., D). A multinomial's is that of one count, its shares."""
-        raise NotImplementedError
 
     def total_loss(self, outputs: Tensor, x: Tensor, log_scale: Tensor | None = None) -> Tensor:
         """Minus the log-probability of all vectors together, 0-d."""

@@ -67,10 +67,9 @@ def vae_losses(
             fit = binary_cross_entropy(outputs, target, reduction="sum") / n
         else:
             fit = of_data.total_loss(outputs, target, log_scale) / n
-        divergence = kl_divergences(mean, log_variance).sum() / n
-        cost = divergence
-        if free_bits:
-            cost = kl_divergences(mean, log_variance).mean(0).clamp(min=free_bits).sum()
+        of_each = kl_divergences(mean, log_variance)
+        divergence = of_each.sum() / n
+        cost = of_each.mean(0).clamp(min=free_bits).sum() if free_bits else divergence
         if isinstance(kl_weight, Tensor) or kl_weight != 1:
             cost = kl_weight * cost
         return {"loss": fit + cost, "recon_loss": fit, "kl_loss": divergence}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ignite_recipes.arguments import shown
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
 from ignite_recipes.data.traffic_flags import HALF, expected_transmissions
 from ignite_recipes.data.traffic_report import traffic_report
@@ -78,7 +79,7 @@ class WindowPredictor:
         self.deadband, self.flag_column, self.time_column = deadband, flag_column, time_column
         self.flag_threshold = HALF if flag_threshold is None else flag_threshold
         if not isinstance(self.flag_threshold, numbers.Real) or not 0 < self.flag_threshold < 1:
-            raise ValueError(f"flag_threshold must be a probability, in (0, 1); got {flag_threshold!r:.80}")
+            raise ValueError(f"flag_threshold must be a probability, in (0, 1); got {shown(flag_threshold)}")
 
     def read(self, path: str | os.PathLike[str]) -> TrafficSeries:
         """The samples of a CSV file, which must have the features of the training.

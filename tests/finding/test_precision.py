@@ -119,6 +119,20 @@ def test_the_quickest_round_counts(monkeypatch):
     assert finding.seconds_per_step(trainer_of(), [X]) == {"float32": 1.0, "bfloat16": 2.0}
 
 
+def test_what_fails_in_a_later_round_is_left_out_with_what_was_measured_before(monkeypatch):
+    rounds = []
+
+    def timed(trainer, batch, dtype):
+        rounds.append(dtype)
+        if rounds.count(torch.bfloat16) == 2:
+            raise FloatingPointError
+        return lambda: 1.0
+
+    monkeypatch.setattr(finding, "_timed", timed)
+    assert finding.seconds_per_step(trainer_of(), [X]) == {"float32": 1.0}
+    assert rounds == [None, torch.bfloat16] * 2  # there is nothing left to compare with
+
+
 def test_a_step_that_is_not_finite_in_bfloat16_is_left_out():
     def overflows(model, inputs, batch):
         loss = model(inputs).square().mean()

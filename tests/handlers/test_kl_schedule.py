@@ -56,6 +56,9 @@ def test_of_a_loader_without_a_length_an_epoch_has_one_weight(task):
 
     engine.run(Stream(), max_epochs=1)
     assert seen == [0, 0, 0]
+    engine.state.epoch, engine.state.epoch_length = 2, None  # as of a run that is resumed there
+    schedule(engine)
+    assert schedule.weight == 0.5
 
 
 def test_the_state_is_the_position():

@@ -1,6 +1,8 @@
 """Each likelihood is the one of torch's distributions, or scipy's, and says which vectors it is of."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy import stats
 from torch import distributions
 
 from ignite_recipes import VariationalAutoencoder
-from ignite_recipes.models.likelihoods import LIKELIHOODS, likelihood_named
+from ignite_recipes.models.likelihoods import LIKELIHOODS, Likelihood, likelihood_named
 
 # Outputs of a decoder, and log-scales, to the distribution that they mean.
 SAME = {
@@ -89,11 +91,40 @@ def test_it_knows_which_vectors_have_a_probability(name, inside, outside):
         assert likelihood.outside(x).tolist() == [[False, True]]
 
 
+def test_an_encoder_is_fed_with_what_has_a_size_that_a_network_can_take():
+    x = torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]])
+    expected = {"multinomial": torch.tensor([[0.6, 0.0, 0.8], [0.0, 0.0, 0.0]])}
+    expected |= dict.fromkeys(["poisson", "negative_binomial"], torch.log1p(x))
+    for name, likelihood in LIKELIHOODS.items():
+        torch.testing.assert_close(likelihood.encoder_input(x), expected.get(name, x))
+        model = VariationalAutoencoder(3, 2, 8, likelihood=name)
+        hidden = model.encoder_network(expected.get(name, x))
+        torch.testing.assert_close(model.encode(x)[0], model.latent_mean_layer(hidden))
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"one of bernoulli, multinomial, .*; got 'normal'"):
         likelihood_named("normal")
     with pytest.raises(ValueError, match="got 3"):
         VariationalAutoencoder(2, likelihood=3)
+
+
+def test_what_a_likelihood_lacks_is_told_when_it_is_made():
+    class Half(Likelihood):
+        name, support = "half", "any"
+
+        def mean(self, outputs):
+            return outputs
+
+    with pytest.raises(TypeError, match="log_prob"):
+        Half()
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_copied_likelihood_is_of_the_same_kind(name):
+    likelihood = LIKELIHOODS[name]
+    for copied in (copy.deepcopy(likelihood), pickle.loads(pickle.dumps(likelihood))):
+        assert type(copied) is type(likelihood)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "negative_binomial"])

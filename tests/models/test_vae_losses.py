@@ -63,6 +63,17 @@ def test_one_importance_sample_is_the_lower_bound_on_average_and_more_are_tighte
     assert many["recon_loss"] + many["kl_loss"] == pytest.approx(elbo, rel=0.02)
 
 
+@pytest.mark.parametrize("samples", [1, 7])
+def test_weights_that_are_all_the_same_have_their_mean(samples):
+    model, x = model_and_vectors("bernoulli")
+    with torch.no_grad():
+        for weight in (model.latent_mean_layer.weight, model.decoder_network[-1].weight):
+            weight.zero_()  # each z is of the prior, and says nothing of x
+        losses = importance_weighted_losses(model, x, x, samples)
+    torch.testing.assert_close(losses["loss"], losses["recon_loss"])
+    assert losses["kl_loss"] == 0
+
+
 def test_a_weight_of_nothing_leaves_the_samples_likelihoods():
     model, x = model_and_vectors("bernoulli")
     torch.manual_seed(2)

@@ -13,6 +13,7 @@ import yaml
 from support.commands import latest, run, settings_of, train
 from support.equality import equal, weights
 from support.small_recipes import RECIPES, classifier, every_recipe, vae
+from support.stops import CutAfter, CutError
 
 from ignite_recipes import ExperimentManager, read_checkpoint, recipe_trainer, train_model_advanced
 from ignite_recipes.finding import precision as finding
@@ -89,20 +90,6 @@ def test_what_float32_cannot_compute_is_an_error_as_in_the_run(monkeypatch, tmp_
         )
 
 
-class StopAt:
-    """End a run by force after a batch, as a kill would, but for what was saved until then."""
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def attach(self, trainer):
-        from ignite.engine import Events
-
-        @trainer.on(Events.ITERATION_COMPLETED(once=self.iteration))
-        def stop():
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("name", ["vae", "supervised", "traffic"])
 def test_a_resumed_run_keeps_its_precision_and_ends_with_the_same_bits(name, measured):
     asked = measured(QUICK["bfloat16"])
@@ -112,8 +99,8 @@ def test_a_resumed_run_keeps_its_precision_and_ends_with_the_same_bits(name, mea
     whole, history, _ = recipe(2, precision="auto")
     os.mkdir("cut")
     os.chdir("cut")
-    with pytest.raises(KeyboardInterrupt):
-        recipe(2, precision="auto", save_every_iterations=1, handlers=[StopAt(4)])
+    with pytest.raises(CutError):
+        recipe(2, precision="auto", save_every_iterations=1, handlers=[CutAfter(4)])
     assert len(asked) == 2
     measured(QUICK["float32"])  # another machine, or another moment
     saved = Path("saved") / ("model_latest.pt" if name == "supervised" else "latest_checkpoint.pt")
@@ -128,8 +115,8 @@ def test_so_does_a_resumed_classifier(measured):
     asked = measured(QUICK["bfloat16"])
     trainer = classifier(precision="auto")
     trainer.train(2)
-    with pytest.raises(KeyboardInterrupt):
-        classifier(precision="auto", save_every_iterations=1, handlers=[StopAt(4)]).train(2)
+    with pytest.raises(CutError):
+        classifier(precision="auto", save_every_iterations=1, handlers=[CutAfter(4)]).train(2)
     assert len(asked) == 2
     measured(QUICK["float32"])
     resumed = classifier(experiment=ExperimentManager(resume_exp="exp2"), precision="auto")

@@ -41,6 +41,7 @@ from ignite_recipes.exchange.ranks import (
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from support.examples import SMALL, make_small
 from support.models import perceptron
+from support.stops import CutError
 from support.tables import mixed_table
 
 LIMIT_SECONDS = 60.0
@@ -98,10 +99,6 @@ class At:
 
     def attach(self, trainer):
         trainer.add_event_handler(self.event, self.function)
-
-
-class CutError(Exception):
-    """A run was cut by a case itself."""
 
 
 def cut_at(iteration):

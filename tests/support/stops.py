@@ -33,3 +33,19 @@ class StopAt:
         StopAt.count += 1
         if StopAt.count == StopAt.cut:
             signal.raise_signal(signal.SIGTERM)
+
+
+class CutError(Exception):
+    """The end of a process, for the tests."""
+
+
+class CutAfter:
+    """Ends a run after an iteration, as a kill would: nothing is saved but what was saved until then."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def attach(self, trainer):
+        @trainer.on(Events.ITERATION_COMPLETED(once=self.iteration))
+        def cut():
+            raise CutError
