@@ -299,7 +299,7 @@ class OnDevice:
             yield (x * float("nan") if number == self.bad else x), self.y[rows]
 
 
-def whole(compile="step", *, accumulation_steps=1, policy="raise", optimizer=torch.optim.AdamW):
+def whole(compile="step", *, accumulation_steps=1, policy="raise", optimizer=torch.optim.AdamW, half=False):
     torch.manual_seed(0)
     layers = [nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 2)]
     model = nn.Sequential(*layers).to(DEVICE)
@@ -320,6 +320,8 @@ def whole(compile="step", *, accumulation_steps=1, policy="raise", optimizer=tor
         LearningRateScheduler(trainer.optimizer, "cosine", T_max=60, per="step"),
     ):
         handler.attach(trainer)
+    if half:
+        MixedPrecisionTrainer(device=DEVICE, dtype=torch.float16).attach(trainer)
     return trainer
 
 
@@ -357,12 +359,28 @@ def test_a_graph_is_the_eager_step_but_for_roundings(accumulation_steps):
 
 @pytest.mark.parametrize("accumulation_steps", [1, 2])
 @pytest.mark.parametrize("bad", [None, 7])
-def test_a_run_of_graphs_is_cut_and_resumed_to_the_bit(tmp_path, accumulation_steps, bad):
+@pytest.mark.parametrize("half", [False, True])
+def test_a_run_of_graphs_is_cut_and_resumed_to_the_bit(tmp_path, accumulation_steps, bad, half):
     def make():
-        return whole(accumulation_steps=accumulation_steps, policy="skip"), OnDevice(bad=bad)
+        return whole(accumulation_steps=accumulation_steps, policy="skip", half=half), OnDevice(bad=bad)
 
     trainer = check_cuts(make, tmp_path, 2, [(1, 1), (1, 2), (1, 7), (1, 12), (1, 40), (2, 9), (2, 39)])
-    assert trainer.progress.skipped_steps == (0 if bad is None else 2)
+    assert trainer.step.whole._programs
+    skipped = 0 if bad is None else 2
+    assert trainer.progress.skipped_steps >= skipped if half else trainer.progress.skipped_steps == skipped
+
+
+def test_in_float16_a_graph_drops_the_steps_that_the_eager_step_drops():
+    found = []
+    for compile in (False, "step"):
+        trainer = whole(compile, half=True)
+        precision = trainer.updates.first.precision
+        trainer.run(OnDevice(), max_epochs=1)
+        precision.load_state_dict({"scaler": {**precision.scaler.state_dict(), "scale": 2.0**40}})  # far too large
+        trainer.run(OnDevice(), max_epochs=2)
+        found.append((trainer.progress.skipped_steps, trainer.progress.optimizer_steps, precision.scaler.get_scale()))
+    assert found[0][0] > 10
+    assert found[0] == found[1]
 
 
 def test_a_step_that_is_not_finite_is_dropped_in_the_graph_and_the_error_names_it():
@@ -372,8 +390,9 @@ def test_a_step_that_is_not_finite_is_dropped_in_the_graph_and_the_error_names_i
     assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
 
 
-def test_no_step_of_a_graph_makes_the_host_wait():
-    trainer = whole()
+@pytest.mark.parametrize("half", [False, True])
+def test_no_step_of_a_graph_makes_the_host_wait(half):
+    trainer = whole(half=half)
     trainer.run(OnDevice(), max_epochs=1)
 
     @trainer.on(Events.ITERATION_STARTED)

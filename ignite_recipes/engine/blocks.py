@@ -1,13 +1,14 @@
 """What handlers of events between two steps need of a block of steps that is computed at once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ignite.engine import Engine, Events
 from torch import Tensor
 
 from ignite_recipes.engine.events import TrainEvents
+from ignite_recipes.programs.function import Places
 
 __all__ = [
     "AFTER_STEP",
@@ -45,16 +46,14 @@ class Outcome:
     """What the steps of a block have come to.
 
     Attributes:
-        names: of the losses.
-        outputs: (count,) of all that the program gives, the losses first; only the last step can have been dropped.
-        found: as of :class:`~ignite_recipes.programs.function.StepFunction`.
+        places: where is what in the outputs.
+        outputs: (count,) of all that the program gives; only the last step can have been dropped.
         refused: why the steps cannot be computed at once; None if they were.
         error: what has ended the block.
     """
 
-    names: Sequence[str] = ()
+    places: Places = field(default_factory=Places)
     outputs: Sequence[Tensor] = ()
-    found: Sequence[tuple[int | None, int | None]] = ()
     refused: str | None = None
     error: Exception | None = None
 
@@ -64,15 +63,13 @@ class Outcome:
         return len(self.outputs[0])
 
     @classmethod
-    def of(
-        cls, outputs: Sequence[Tensor], names: Sequence[str], found: Sequence[tuple[int | None, int | None]]
-    ) -> "Outcome":
-        """Up to the first step that was dropped; ``outputs`` are (count,), of a function that ends with a Stop."""
-        if (place := found[-1][1]) is not None:
-            dropped = outputs[place].nonzero()
+    def of(cls, outputs: Sequence[Tensor], places: Places) -> "Outcome":
+        """Up to the first step that was dropped; ``outputs`` are (count,)."""
+        if places.drop is not None:
+            dropped = outputs[places.drop].nonzero()
             if len(dropped):
                 outputs = [column[: int(dropped[0]) + 1] for column in outputs]
-        return cls(names, outputs, found)
+        return cls(places, outputs)
 
 
 def with_numbers_only(handler: Handler) -> Handler:

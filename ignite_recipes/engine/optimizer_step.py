@@ -33,7 +33,10 @@ def step_optimizer(update: "Update", engine: Engine, compute_again: Callable[[],
     if update.needs_closure:
         return not veto and step_by_closure(update, engine, compute_again)
     if update.precision is not None:
-        return bool(update.precision.step_optimizer(optimizer, drop=veto))
+        is_taken = bool(update.precision.step_optimizer(optimizer, drop=veto))
+        if not is_taken and update.statistics is not None:
+            update.statistics.put_back()  # what a dropped step has changed
+        return is_taken
     if not veto:
         optimizer.step()
     return not veto

@@ -18,7 +18,7 @@ from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.programs.cuda_program import CapturedStep, FusedOptimizer
 from ignite_recipes.programs.first_state import make_state
-from ignite_recipes.programs.function import Modules, StepFunction, StepsWeights, StepTensors
+from ignite_recipes.programs.function import Modules, Places, StepFunction, StepsWeights, StepTensors
 from ignite_recipes.programs.host_program import CompileError, compile_for_host
 from ignite_recipes.programs.optimizers import OptimizerFunction
 from ignite_recipes.programs.part import ProgramPart, StepValues, is_program_part
@@ -120,6 +120,7 @@ class StepProgram:
             "autocast": update.autocast,
             "check_loss": check_loss,
             "is_window": self.is_window,
+            "scale": None if update.precision is None else update.precision.scale_in_program(),
         }
         example = self._example(batch, modules)
         before = python_state(roots_of_step(step, engine))
@@ -136,7 +137,7 @@ class StepProgram:
                     parts=self.parts,
                     optimizer=optimizer,
                     trained=self.optimizer.weights,
-                    keeps_buffers=on_host and takes_step,
+                    keeps_buffers=takes_step and (on_host or settings["scale"] is not None),
                     **settings,
                 )
                 self.tensors = self._tensors(example, step.device)
@@ -239,10 +240,10 @@ class StepProgram:
                 earlier = float(torch.stack(update.window.losses).sum())
         self._send_numbers(function.numbers(weight, update.window.weight, earlier))
         outputs = self._run(function.tensors_of(batch), partial(step.seed, state))
-        losses = dict(zip(function.names, outputs, strict=False))
+        losses = dict(zip(function.places.names, outputs, strict=False))
         update.window.losses.append(losses["loss"])
         if self.takes_step:
-            end_window(step, engine, self.optimizer, self.parts, self.function.found, outputs)
+            end_window(step, engine, self.optimizer, self.parts, function.places, outputs)
             if self._stop is not None and update.veto:
                 self._stop.flag.zero_()
         return losses
@@ -260,7 +261,7 @@ class StepProgram:
                 found.append(self._run(function.tensors_of(batch), partial(member.seed, k)))
             self._stop.flag.zero_()
         columns = [torch.stack(each) for each in zip(*found, strict=True)]
-        member.outcome = Outcome.of(columns, function.names, function.found)
+        member.outcome = Outcome.of(columns, function.places)
 
     def _ready_waiting(self) -> None:
         """Let the gradients of the window's earlier batches be where the program adds to them."""
@@ -277,7 +278,7 @@ def end_window(
     engine: Engine,
     optimizer: StepsWeights,
     parts: Mapping[str, Sequence[ProgramPart]],
-    found: Sequence[tuple[int | None, int | None]],
+    places: Places,
     outputs: Sequence[Tensor],
 ) -> None:
     """What the eager step does where a window ends, of a step that a program has computed: judge, count, tell.
@@ -285,7 +286,7 @@ def end_window(
     Args:
         step, engine: whose step it is.
         optimizer: of the program.
-        parts, found, outputs: of its function.
+        parts, places, outputs: of its function.
     """
     state: Any = engine.state
     update, progress = step.updates.first, step.progress
@@ -293,10 +294,12 @@ def end_window(
     assert progress is not None
     values = StepValues(loss=losses[0] if len(losses) == 1 else torch.stack(losses).sum())
     state.grad_norm, update.veto = None, False
-    for part, (norm, drop) in zip(parts["gradients"], found, strict=True):
+    for part, (norm, drop) in zip(parts["gradients"], places.found, strict=True):
         values.norm = state.grad_norm = None if norm is None else outputs[norm]
         values.drop = None if drop is None else outputs[drop]
         part.after_program(engine, values)
+    if update.precision is not None and places.drop is not None:
+        update.precision.after_program(engine, update, outputs[places.drop])
     is_taken = update.veto is not True  # a device has dropped it, or not; the host will know
     if is_taken:
         optimizer.note_step()

@@ -65,8 +65,6 @@ def check_one_program(step: "TrainingStep", engine: Engine) -> None:
     update = step.updates.only
     if update.needs_closure:
         raise NotOneProgramError(f"{type(update.optimizer).__name__} computes the loss again and again")
-    if update.precision is not None and update.precision.scaler is not None:
-        raise NotOneProgramError("float16 adapts its scale on the host; bfloat16 needs none")
     if step.device.type == "cuda" and not all(group.get("fused") for group in update.optimizer.param_groups):
         raise NotOneProgramError("on CUDA the optimizer must be made with fused=True")
     for event in _INSIDE:
@@ -245,7 +243,8 @@ class WholeStep:
         identity += [_where(tensor) for module in modules_of_step(step) for tensor in module.buffers()]
         identity += [parameter.requires_grad for parameter in parameters_of(update.optimizer)]
         identity += [len(group["params"]) for group in update.optimizer.param_groups]
-        identity += [*structure_of(update.optimizer), None if update.precision is None else update.precision.dtype]
+        identity += structure_of(update.optimizer)
+        identity += () if update.precision is None else update.precision.constants()
         if step.device.type == "cuda":
             identity += FusedOptimizer.constants_of(update.optimizer)
         for part in (part for of_place in parts_of_step(engine).values() for part in of_place):

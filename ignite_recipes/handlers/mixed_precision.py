@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.update import Update
 from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._late_flags import LateFlags
+from ignite_recipes.programs.loss_scale import LossScale
+from ignite_recipes.programs.part import OVERFLOW
 
 __all__ = ["MixedPrecisionTrainer"]
 
@@ -65,13 +68,21 @@ class MixedPrecisionTrainer:
         self.scaler: torch.amp.GradScaler | None = None
         if self.active and self.dtype == torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
-        self._scale = self._scale_of_losses = self.scaler.get_scale() if self.scaler else 1.0
+        self._known_scale: float | None = None  # on the host; None until it is asked for
+        self._scale_of_losses = self._scale
+        self._late = LateFlags()  # whether steps of programs were dropped
         self._unscaled: set[int] = set()  # optimizers whose step is still to come, by id
         self._others_stepped = False  # since the scale was last adapted
         self._is_adapted_late = False  # where several updates of a step share it: once, after the batch
 
     def __repr__(self) -> str:
         return f"MixedPrecisionTrainer({self.dtype if self.active else 'float32'})"
+
+    @property
+    def _scale(self) -> float:
+        if self._known_scale is None:
+            self._known_scale = self.scaler.get_scale() if self.scaler else 1.0
+        return self._known_scale
 
     @property
     def overflow_is_normal(self) -> bool:
@@ -183,9 +194,59 @@ class MixedPrecisionTrainer:
     def _adapt_scale(self) -> bool:
         """Adapt the scale; whether it has shrunk."""
         assert self.scaler is not None
+        before = self._scale
         self.scaler.update()
-        before, self._scale = self._scale, self.scaler.get_scale()
+        self._known_scale = None
         return self._scale < before
+
+    # In a program of the whole step.
+
+    def constants(self) -> tuple[Any, ...]:
+        """What of it is a constant of a program."""
+        scaler = self.scaler
+        if scaler is None:
+            return (self.dtype,)
+        factors = scaler.get_growth_factor(), scaler.get_backoff_factor(), scaler.get_growth_interval()
+        return self.dtype, *factors
+
+    def scale_in_program(self) -> LossScale | None:
+        """The scale of the loss, as a part of a program; None where it is not scaled."""
+        return None if self.scaler is None else LossScale(self.scaler, self.device)
+
+    def after_program(self, engine: Engine, update: Update, drop: Tensor) -> None:
+        """Take notice of a step that a program has computed, where the loss is scaled.
+
+        On an accelerator the host learns later, without waiting, that the step was dropped, and corrects the counts.
+
+        Args:
+            engine: that runs the step.
+            update: that has been computed.
+            drop: 0-d, nonzero if the step was dropped; from OVERFLOW on because its gradients overflowed.
+        """
+        if self.scaler is None:
+            return
+        self._known_scale = None
+        if update.veto_lag:
+            self._late.send((update.name,), drop > 0)
+            if len(self._late) > update.veto_lag:
+                self._read_oldest(engine)
+        elif drop >= OVERFLOW:
+            update.veto = True
+            if update.statistics is not None:
+                update.statistics.put_back()
+
+    def _read_oldest(self, engine: Engine) -> None:
+        (name,), is_dropped = self._late.receive()
+        if is_dropped:
+            next(update for update in host_of(engine).updates if update.name == name).report_late_skip(engine)
+
+    def after_block(self) -> None:
+        """Take notice of steps that were computed at once, all of them taken."""
+        self._known_scale = None
+
+    def _finish_epoch(self, engine: Engine) -> None:
+        while self._late:
+            self._read_oldest(engine)
 
     def attach(self, trainer: Engine | Update) -> "MixedPrecisionTrainer":
         """Give the updates of the trainer's step this precision; they share the scale, which is adapted once a batch.
@@ -218,11 +279,13 @@ class MixedPrecisionTrainer:
                 update.precision = self
             self._is_adapted_late = len(host.all_updates) > 1
             host.keep("mixed_precision", self)
+        if self.scaler:
+            host.when_epoch_is_trained(self._finish_epoch)
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """The scaler's state."""
-        return {"scaler": self.scaler.state_dict() if self.scaler else None}
+        """The scaler's state, and what is still on its way to the host."""
+        return {"scaler": self.scaler.state_dict() if self.scaler else None, "outstanding": self._late.values()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue with the scale that was saved."""
@@ -231,7 +294,9 @@ class MixedPrecisionTrainer:
         if self.scaler and state["scaler"]:
             self.scaler._per_optimizer_states.clear()
             self.scaler.load_state_dict(state["scaler"])
-            self._scale = self._scale_of_losses = self.scaler.get_scale()
+            self._known_scale = None
+            self._scale_of_losses = self._scale
+            self._late = LateFlags(state.get("outstanding", ()))  # earlier files have none
 
 
 def _has_gradients(optimizer: Optimizer) -> bool:

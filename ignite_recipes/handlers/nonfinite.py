@@ -18,7 +18,7 @@ from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._late_flags import LateFlags
 from ignite_recipes.handlers.mixed_precision import MixedPrecisionTrainer
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
-from ignite_recipes.programs.part import ProgramPart, StepValues
+from ignite_recipes.programs.part import OVERFLOW, ProgramPart, StepValues
 
 __all__ = ["NonFiniteError", "NonFiniteGuard"]
 
@@ -196,8 +196,11 @@ class NonFiniteGuard(ProgramPart):
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
         """Let the program drop the step itself."""
         assert values.loss is not None
-        values.norm = total_norm(values.gradients) if values.norm is None else values.norm
-        values.drop = _kinds(values.loss, values.norm)
+        norm = values.norm = total_norm(values.gradients) if values.norm is None else values.norm
+        if values.scale is not None:  # while it is large, gradients that overflow are no fault
+            norm = torch.where(values.scale >= 1, torch.zeros_like(norm), norm)
+        kinds = _kinds(values.loss, norm)
+        values.drop = kinds if values.drop is None else values.drop + kinds
 
     def constants_in_program(self) -> Any:
         """None: what follows from a drop is decided on the host."""
@@ -211,7 +214,7 @@ class NonFiniteGuard(ProgramPart):
         if update.veto_lag:
             self._defer(engine, update, values.drop)
         else:
-            kinds = int(values.drop)
+            kinds = int(values.drop) % OVERFLOW
             self._decide(engine, update, values.loss, kinds < 2, kinds % 2 == 0)
 
     def after_block(self, engine: Engine, values: StepValues, count: int) -> None:
@@ -252,6 +255,7 @@ class NonFiniteGuard(ProgramPart):
 
     def _read_oldest(self, trainer: Engine) -> None:
         (name, epoch, iteration), kinds = self._late.receive()
+        kinds %= OVERFLOW
         where = f"epoch {epoch}, iteration {iteration}" + ("" if len(self._updates) == 1 else f", {name}")
         self._judge(kinds < 2, kinds % 2 == 0, where, "not finite", name)
         if not self.finite and can_defer_veto(update := self._updates[name]):

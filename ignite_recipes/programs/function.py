@@ -11,10 +11,11 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree
 
 from ignite_recipes.exchange.averaging import losses_in
+from ignite_recipes.programs.loss_scale import LossScale
 from ignite_recipes.programs.part import ProgramPart, StepValues
 from ignite_recipes.programs.trace import draws_so_far
 
-__all__ = ["Modules", "StepFunction", "StepTensors", "StepsWeights"]
+__all__ = ["Modules", "Places", "StepFunction", "StepTensors", "StepsWeights"]
 
 
 class StepsWeights(Protocol):
@@ -33,6 +34,22 @@ class StepsWeights(Protocol):
     def update(  # noqa: D102
         self, weights: Sequence[Tensor], values: StepValues, state: Sequence[Tensor], numbers: Sequence[Tensor]
     ) -> None: ...
+
+
+@dataclass
+class Places:
+    """Where in the outputs of a step is what.
+
+    Attributes:
+        names: of the losses, which come first.
+        found: for each part for the gradients, where are the norm and what drops the step as it left them; None where
+            there was none yet.
+        drop: where is what has dropped the step in the end; None where nothing can.
+    """
+
+    names: list[str] = field(default_factory=list)
+    found: list[tuple[int | None, int | None]] = field(default_factory=list)
+    drop: int | None = None
 
 
 @dataclass
@@ -143,13 +160,12 @@ class StepFunction:
         optimizer: whose parameters are trained; None for a batch inside a window.
         trained: its parameters that get gradients.
         is_window: whether windows have several batches.
+        scale: of the loss; None where it is not scaled.
         keeps_buffers: whether a step that is dropped leaves buffers as they were, e.g. batch norm's statistics;
             otherwise whoever learns of the drop puts them back.
 
     Attributes:
-        names: of the losses, once it was called.
-        found: for each part for the gradients, where in the outputs are the norm and what drops the step as it left
-            them; None where there was none yet.
+        places: where is what in its outputs, once it was called.
         num_input_draws: draws of random numbers for the inputs, once it was traced.
     """
 
@@ -167,6 +183,7 @@ class StepFunction:
         optimizer: StepsWeights | None,
         trained: Sequence[Tensor],
         is_window: bool,
+        scale: LossScale | None = None,
         keeps_buffers: bool = False,
     ) -> None:
         self.modules, self.loss_fn, self.model, self.get_inputs = modules, loss_fn, model, get_inputs
@@ -175,9 +192,8 @@ class StepFunction:
         self.is_tensor = [isinstance(leaf, Tensor) for leaf in _pytree.tree_leaves(batch)]
         self.is_flat = type(batch) in (list, tuple) and all(type(item) is Tensor for item in batch)
         self.autocast, self.check_loss, self.optimizer = autocast, check_loss, optimizer
-        self.parts, self.is_window, self.names = parts, is_window, list[str]()
-        self.keeps_buffers = keeps_buffers
-        self.found: list[tuple[int | None, int | None]] = []
+        self.parts, self.is_window, self.places = parts, is_window, Places()
+        self.scale, self.keeps_buffers = scale, keeps_buffers
         self.num_input_draws = 0
         self._drop: Tensor | None = None
         self._all_parts = [part for of_event in parts.values() for part in of_event]
@@ -196,8 +212,9 @@ class StepFunction:
         return found
 
     def carried(self) -> list[Tensor]:
-        """The handlers' tensors."""
-        return [tensor for part in self._all_parts for tensor in part.carried_in_program()]
+        """The tensors of the scale and of the handlers."""
+        own = [] if self.scale is None else self.scale.carried
+        return [*own, *(tensor for part in self._all_parts for tensor in part.carried_in_program())]
 
     def tensors_of(self, batch: Any) -> list[Tensor]:
         """The tensors in a batch, in their order."""
@@ -231,10 +248,14 @@ class StepFunction:
     def _step(self, tensors: StepTensors, held: Sequence[Tensor], numbers: list[Tensor]) -> list[Tensor]:
         values = StepValues()
         window, numbers = (numbers[:3], numbers[3:]) if self.is_window else ([], numbers)
-        own, numbers = self._split(numbers, tensors.carried)
+        num_of_scale = 0 if self.scale is None else len(self.scale.carried)
+        of_scale, carried = tensors.carried[:num_of_scale], tensors.carried[num_of_scale:]
+        own, numbers = self._split(numbers, carried)
         loss = self._loss(tensors.batch, values, own)
         trained = [held[k] for k in self.trained]
         weighted = loss * window[0].to(loss.dtype) if window else loss
+        if self.scale is not None:
+            weighted = self.scale.scaled(weighted, of_scale)
         gradients = torch.autograd.grad(weighted, trained, allow_unused=True)
         outputs = [value.detach() for value in values.losses.values()]
         with torch.no_grad():
@@ -249,16 +270,20 @@ class StepFunction:
                 for waiting, gradient in zip(tensors.waiting, values.gradients, strict=True):
                     waiting.copy_(gradient)
                 return outputs
+            if self.scale is not None:
+                self.scale.unscale(values, of_scale)
             if window:
                 values.gradients = [gradient / window[1].to(gradient.dtype) for gradient in values.gradients]
-            self.found = []
+            found = self.places.found = []
             for part in self.parts["gradients"]:
                 part.in_program(values, *own[id(part)])
-                self.found.append((_place_of(values.norm, outputs), _place_of(values.drop, outputs)))
-            self._drop = values.drop
+                found.append((_place_of(values.norm, outputs), _place_of(values.drop, outputs)))
+            self._drop, self.places.drop = values.drop, _place_of(values.drop, outputs)
             self.optimizer.update(trained, values, tensors.state, numbers)
             for part in self.parts["after"]:
                 part.in_program(values, *own[id(part)])
+            if self.scale is not None:
+                self.scale.adapt(values, of_scale)
         return outputs
 
     def _loss(
@@ -277,7 +302,7 @@ class StepFunction:
             losses = self.loss_fn(self.model, values.inputs, batch)
         loss = self.check_loss(losses)
         values.losses = losses_in(losses)
-        self.names = list(values.losses)
+        self.places.names = list(values.losses)
         return loss
 
     def gets_gradient(self, tensors: StepTensors) -> list[bool]:
@@ -286,7 +311,8 @@ class StepFunction:
         for k in self.trained:
             held[k].requires_grad_()
         numbers = torch.tensor(self.numbers(1.0, 1.0, 0.0), device=tensors.batch[0].device if tensors.batch else None)
-        own, _ = self._split(list(numbers.unbind()), [tensor.clone() for tensor in self.carried()])
+        carried = [tensor.clone() for part in self._all_parts for tensor in part.carried_in_program()]
+        own, _ = self._split(list(numbers.unbind()), carried)
         with self.modules.holding(held):
             loss = self._loss(tensors.batch, StepValues(), own)
             gradients = torch.autograd.grad(loss, [held[k] for k in self.trained], allow_unused=True)

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from ignite_recipes.programs.python_state import python_state
 
-__all__ = ["ProgramPart", "StepValues", "is_program_part", "takes_blocks"]
+__all__ = ["OVERFLOW", "STOPPED", "ProgramPart", "StepValues", "is_program_part", "takes_blocks"]
+
+# What a drop is made of; below OVERFLOW it is what a guard has found.
+OVERFLOW = 4
+"""Gradients have overflown, as they do where a loss is scaled."""
+STOPPED = 8
+"""An earlier step of the same block was dropped."""
 
 
 @dataclass
@@ -22,6 +28,7 @@ class StepValues:
         loss: the sum of the losses of the window, detached.
         gradients: of the parameters that are trained, at their true size; those without one are left out.
         norm: of all gradients taken as one vector, before clipping; None until a part has computed it.
+        scale: of the loss whose gradients they were, 0-d; None where it is not scaled.
         drop: a 0-d tensor that is nonzero where the step must not be taken; None where every step is.
 
     >>> import torch
@@ -37,6 +44,7 @@ class StepValues:
     loss: Tensor | None = None
     gradients: list[Tensor] = field(default_factory=list)
     norm: Tensor | None = None
+    scale: Tensor | None = None
     drop: Tensor | None = None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_recipes.programs.part import ProgramPart, StepValues
+from ignite_recipes.programs.part import STOPPED, ProgramPart, StepValues
 
 __all__ = ["Stop"]
 
@@ -20,7 +20,7 @@ class Stop(ProgramPart):
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
         """Drop the step if an earlier one was."""
         if values.drop is not None:
-            values.drop = values.drop + carried[0]
+            values.drop = torch.where(carried[0] > 0, float(STOPPED), values.drop.to(carried[0].dtype))
             carried[0].copy_(values.drop)
 
     def carried_in_program(self) -> list[Tensor]:

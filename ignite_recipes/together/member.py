@@ -38,6 +38,7 @@ from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 from ignite_recipes.programs.first_state import make_state
 from ignite_recipes.programs.function import Modules
+from ignite_recipes.programs.loss_scale import LossScale
 from ignite_recipes.programs.optimizers import OptimizerFunction, structure_of
 from ignite_recipes.programs.part import StepValues, takes_blocks
 from ignite_recipes.programs.python_state import code_of, python_state, tensors_in
@@ -148,6 +149,11 @@ class Member:
         return trained_parameters(self.update, self.modules)
 
     @cached_property
+    def scale(self) -> LossScale | None:
+        """Of the loss, in float16."""
+        return None if self.update.precision is None else self.update.precision.scale_in_program()
+
+    @cached_property
     def roots(self) -> list[Any]:
         """Objects whose Python values are constants of a program."""
         return roots_of_step(self.step, self.engine)
@@ -178,7 +184,7 @@ class Member:
                 structure_of(self.update.optimizer),
                 [len(group["params"]) for group in self.update.optimizer.param_groups],
                 parts,
-                None if precision is None else (precision.dtype, type(precision)),
+                None if precision is None else (type(precision), precision.constants()),
                 code_of(self.roots, [type(part) for parts in self.parts.values() for part in parts]),
             ]
         )
@@ -256,8 +262,10 @@ class Member:
         return [*self.modules.held(), *self.optimizer.state(), *self.carried()]
 
     def carried(self) -> list[Tensor]:
-        """The handlers' tensors."""
-        return [tensor for parts in self.parts.values() for part in parts for tensor in part.carried_in_program()]
+        """The tensors of the loss's scale, and the handlers'."""
+        own = [] if self.scale is None else self.scale.carried
+        parts = (part for of_place in self.parts.values() for part in of_place)
+        return [*own, *(tensor for part in parts for tensor in part.carried_in_program())]
 
     def numbers(self, count: int, known: dict[Any, list[list[float]]] | None = None) -> list[list[float]]:
         """Those of each of the steps to come, if all of them are taken.
@@ -332,9 +340,9 @@ class Member:
         state.inputs = self.step.get_inputs(self.prepared(state.batch))  # a guard says where NaN has come from
         last = [column[-1] for column in outcome.outputs]
         update.window.weigh(self.length)
-        state.output = dict(zip(outcome.names, last, strict=False))
+        state.output = dict(zip(outcome.places.names, last, strict=False))
         update.window.losses.append(state.output["loss"])
-        end_window(self.step, engine, self.optimizer, self.parts, outcome.found, last)
+        end_window(self.step, engine, self.optimizer, self.parts, outcome.places, last)
         engine._fire_event(Events.ITERATION_COMPLETED)
         state.inputs = state.losses = None
 
@@ -342,16 +350,18 @@ class Member:
         """The first ``count`` steps, which were taken."""
         engine, state, progress = self.engine, self.state, self.engine.progress
         columns = [column[:count] for column in outcome.outputs]
-        losses = dict(zip(outcome.names, columns, strict=False))
+        losses = dict(zip(outcome.places.names, columns, strict=False))
         before = state.iteration
         state.iteration += count
         values = StepValues(loss=losses["loss"])
-        for part, (norm, drop) in zip(self.parts["gradients"], outcome.found, strict=True):
+        for part, (norm, drop) in zip(self.parts["gradients"], outcome.places.found, strict=True):
             values.norm = None if norm is None else columns[norm]
             values.drop = None if drop is None else columns[drop]
             part.after_block(engine, values, count)
         for part in self.parts["after"]:
             part.after_block(engine, values, count)
+        if self.update.precision is not None:
+            self.update.precision.after_block()
         self.optimizer.note_step(count)
         self.update.count.taken += count
         progress.previous_iteration, progress.iteration = state.iteration - 1, state.iteration

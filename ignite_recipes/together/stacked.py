@@ -57,6 +57,7 @@ class StackedSteps:
             "autocast": update.autocast,
             "check_loss": check_loss,
             "is_window": False,
+            "scale": member.scale,
         }
         example = StepTensors(held=member.modules.held(), batch=_tensors_of(member.example))
         inputs = {"inputs": member.parts["inputs"]}
@@ -71,9 +72,9 @@ class StackedSteps:
         numbers = torch.tensor(member.numbers(1)[0], dtype=torch.float64)
         example.numbers = [numbers] if len(numbers) else []
         traced = trace(lambda *flat: function(example.like(flat)), example.flat(), decompose=False)
-        self._names, self._found = function.names, function.found  # the runs themselves are not kept
-        self._places = [_path_of(constant, member) for constant in traced.constants]
-        has_others = not all(isinstance(place, str) for place in self._places)
+        self._places = function.places  # the runs themselves are not kept
+        self._sources = [_path_of(constant, member) for constant in traced.constants]
+        has_others = not all(isinstance(place, str) for place in self._sources)
         self._first = {path: tensor.clone() for path, tensor in member.constants.items()} if has_others else None
         arguments = [*example.flat(), *(draw() for draw in traced.draws), *traced.constants]
         first = function.num_input_draws
@@ -136,7 +137,7 @@ class StackedSteps:
         return reason is None
 
     def _constants(self, member: Member) -> list[Tensor]:
-        return [member.constants[place] if isinstance(place, str) else place for place in self._places]
+        return [member.constants[place] if isinstance(place, str) else place for place in self._sources]
 
     def _fetcher(
         self, members: Sequence[Member], rows: Sequence[Member], count: int, pairs: KnownPairs
@@ -176,7 +177,7 @@ class StackedSteps:
         """Give each run what its steps have come to, up to the first one that was dropped."""
         table = [torch.stack(each, dim=1) for each in zip(*outputs, strict=True)]  # (runs, steps) of each output
         for i, member in enumerate(members):
-            member.outcome = Outcome.of([each[i] for each in table], self._names, self._found)
+            member.outcome = Outcome.of([each[i] for each in table], self._places)
 
 
 def _tensors_of(batch: Any) -> list[Tensor]:

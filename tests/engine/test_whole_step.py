@@ -127,6 +127,51 @@ def test_a_run_is_that_of_the_eager_step(programs, make, accumulation_steps):
     assert clipped[0] == pytest.approx(clipped[1], rel=1e-10)
 
 
+@pytest.mark.parametrize("bad", [None, 13])
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_in_float16_the_scale_and_what_is_dropped_are_those_of_the_eager_step(programs, accumulation_steps, bad):
+    def attach():
+        half = MixedPrecisionTrainer(device="cpu", dtype=torch.float16)
+        return [half, GradientClipper(1.0), NonFiniteGuard("skip"), ExponentialMovingAverage(0.9)]
+
+    def run(compile):
+        model = perceptron(3, 4, seed=3, activation=nn.Tanh)
+        trainer = trainer_of(compile, model=model, attach=attach, accumulation_steps=accumulation_steps)
+        schedule = LearningRateScheduler(trainer.optimizer, "exp", gamma=0.9, per="step").attach(trainer)
+        rows = ROWS if bad is None else with_bad(bad)
+        trainer.run(DataLoader(TensorDataset(rows, TARGETS), BATCH_SIZE, shuffle=True), max_epochs=3)
+        return trainer, schedule.get_lr()
+
+    (eager, first_rate), (whole, second_rate) = run(False), run("step")
+    assert len(programs) == accumulation_steps
+    states = [run_state(trainer) for trainer in (eager, whole)]
+    scalers = [trainer.updates.first.precision.state_dict()["scaler"] for trainer in (eager, whole)]
+    assert scalers[0] == scalers[1]
+    assert scalers[0]["scale"] < 65536  # it has overflown
+    assert eager.progress.skipped_steps == whole.progress.skipped_steps > 0
+    guards = [trainer.parts["nonfinite_guard"] for trainer in (eager, whole)]
+    assert guards[0].num_skipped == guards[1].num_skipped == (0 if bad is None else 3)
+    assert first_rate == second_rate
+    for name in ("model_state_dict", "ema_model_state_dict"):
+        torch.testing.assert_close(states[1][name], states[0][name], rtol=1e-3, atol=1e-4)  # float16 has 1e-3
+
+
+def test_in_float16_statistics_of_a_step_that_has_overflown_are_put_back(programs):
+    def run(compile):
+        model = perceptron(3, 4, seed=3, batch_norm=True)
+        trainer = trainer_of(
+            compile, model=model, attach=lambda: [MixedPrecisionTrainer(device="cpu", dtype=torch.float16)]
+        )
+        trainer.run(loader(), max_epochs=2)
+        (count,) = (value for name, value in model.named_buffers() if "num_batches" in name)
+        return int(count), trainer.progress.optimizer_steps, trainer.progress.skipped_steps
+
+    assert run(False) == run("step")
+    count, taken, skipped = run("step")
+    assert (count, taken + skipped) == (taken, 2 * BATCHES)
+    assert skipped > 0
+
+
 def assert_close(first, second):
     torch.testing.assert_close(second, first, rtol=2e-4, atol=2e-6)
 
@@ -246,7 +291,7 @@ def test_the_gradients_of_an_epochs_last_step_are_there_at_its_end():
 # Exact resumes.
 
 
-def with_everything(schedule):
+def with_everything(schedule, *, half=False):
     def attach(trainer):
         NoiseAugmentation(0.1, None, None).attach(trainer)
         GradientClipper(0.5).attach(trainer)
@@ -256,6 +301,8 @@ def with_everything(schedule):
         TrainingStability(every=1).attach(trainer)
         settings = {"T_max": 12} if schedule == "onecycle" else {}
         LearningRateScheduler(trainer.optimizer, schedule, **settings).attach(trainer)
+        if half:
+            MixedPrecisionTrainer(device="cpu", dtype=torch.float16).attach(trainer)
 
     return attach
 
@@ -275,6 +322,12 @@ def test_a_run_cut_after_any_batch_is_resumed_to_the_bit(tmp_path, schedule, acc
     trainer = check_cuts(make, tmp_path, EPOCHS)
     assert programs
     assert trainer.progress.skipped_steps == (0 if bad is None else EPOCHS)
+
+
+def test_in_float16_a_run_cut_after_any_batch_is_resumed_to_the_bit(tmp_path, programs):
+    make = make_run(with_everything("onecycle", half=True), bad=5, compile="step")
+    assert check_cuts(make, tmp_path, EPOCHS).progress.skipped_steps > EPOCHS  # overflow, and what is not finite
+    assert programs
 
 
 def test_what_only_looks_changes_no_bit(tmp_path):
@@ -474,9 +527,6 @@ OBSTACLES = {
         lambda: {"attach": lambda: [_Attached(GradientClipper(1.0), [nn.Parameter(torch.ones(1))])]}, "clips other"
     ),
     "a clipper that raises": (lambda: {"attach": lambda: [GradientClipper(1.0, error_if_nonfinite=True)]}, "raises"),
-    "float16": (
-        lambda: {"attach": lambda: [MixedPrecisionTrainer(device="cpu", dtype=torch.float16)]}, "float16"
-    ),
     "a subclass that changes what it does": (lambda: {"attach": lambda: [_Halving(1.0)]}, "_Halving"),
 }  # fmt: skip
 
