@@ -38,7 +38,7 @@ from ignite_recipes import (
 )
 from ignite_recipes.checkpoint.resume_check import first_difference
 from ignite_recipes.checkpoint.run import run_state
-from ignite_recipes.engine import step_program
+from ignite_recipes.engine import step_program, whole_step
 from ignite_recipes.engine.step import TrainingStep
 
 BATCHES, BATCH_SIZE, EPOCHS = 6, 4, 3
@@ -204,7 +204,10 @@ def test_the_last_step_of_each_epoch_is_eager_and_the_others_are_programs(looks,
     assert len(programs) == 1
 
 
-def test_whether_somebody_looks_after_each_step_makes_no_difference():
+@pytest.mark.parametrize("most", [3, 256])
+def test_whether_somebody_looks_after_each_step_makes_no_difference(most, monkeypatch):
+    monkeypatch.setattr(whole_step, "MOST_STEPS", most)
+
     def run(*handlers):
         attach = lambda: [GradientClipper(0.5), ExponentialMovingAverage(0.9), NonFiniteGuard(), *handlers]  # noqa: E731
         trainer = trainer_of(attach=attach)

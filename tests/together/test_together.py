@@ -171,9 +171,9 @@ def test_a_run_does_not_depend_on_the_others(programs):
 # A trainer with handlers of one's own.
 
 
-def trained(seed, *handlers, epochs=2, optimizer=torch.optim.Adam, data=(X, Y), resume=None, **settings):
+def trained(seed, *handlers, epochs=2, optimizer=torch.optim.Adam, data=(X, Y), layers=(), resume=None, **settings):
     def call():
-        model = network(seed)
+        model = network(seed, *layers)
         loss = nn.CrossEntropyLoss()
         trainer = create_trainer(
             model,
@@ -281,13 +281,16 @@ BAD = X.clone()
 BAD[17] = float("nan")
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
-def test_a_step_that_is_dropped_is_dropped_for_its_run_only(optimizer, programs):
+@pytest.mark.parametrize(
+    ("optimizer", "layers"),
+    [(torch.optim.Adam, []), (torch.optim.SGD, []), (torch.optim.SGD, [lambda: nn.BatchNorm1d(8)])],
+)
+def test_a_step_that_is_dropped_is_dropped_for_its_run_only(optimizer, layers, programs):
     def guarded(seed):
         return NonFiniteGuard("skip")
 
     data = [(BAD if seed == 1 else X, Y) for seed in range(3)]
-    calls = [trained(seed, guarded, epochs=3, optimizer=optimizer, data=data[seed]) for seed in range(3)]
+    calls = [trained(seed, guarded, epochs=3, optimizer=optimizer, data=data[seed], layers=layers) for seed in range(3)]
     together, alone = check_trainers_with_nan(calls)
     dropped = [guard.num_skipped for _, (guard,) in together]
     assert dropped == [guard.num_skipped for _, (guard,) in alone] == [0, 3, 0]
