@@ -21,6 +21,7 @@ from benchmarks.memory import memory
 from benchmarks.mnist import EPOCHS, mnist
 from benchmarks.overhead import overhead
 from benchmarks.precision import precision
+from benchmarks.presets import presets
 from benchmarks.scaling import scaling
 from benchmarks.step import whole_step
 from benchmarks.steps import mlp_steps, traffic_steps, vae_steps
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         "tables",
         "table-memory",
         "precision",
+        "presets",
         "flags",
         "backtest",
         "cuda",
@@ -84,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             "tables": tables,
             "table-memory": partial(table_memory, Path(folder)),
             "precision": partial(precision, Path(folder)),
+            "presets": partial(presets, Path(folder) / "presets"),
             "flags": flags,
             "backtest": backtests,
             "cuda": partial(cuda, options.rounds, options.device),
