@@ -42,7 +42,7 @@ def presets(folder: Path, seeds: int = 10, epochs: int = 60) -> str:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     data = images[order], labels[order]
 
-    def digits(preset: str, *, seed: int, experiment: Any, handlers: Any = None) -> Any:
+    def digits(preset: str, *, seed: int, experiment: Any, handlers: Any = ()) -> Any:
         return train_model_advanced(
             multilayer_perceptron(64, 10, WIDTH),
             tuple(part[VAL_ROWS:] for part in data),

@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -131,8 +131,9 @@ def lock_file(path: str | os.PathLike[str], owner: object) -> Iterator[None]:
 
     It is a POSIX record lock, which belongs to the process: forked children do not inherit it, as they would
     the one of ``flock``, and keep it for as long as they outlive a killed parent. A record lock does not keep
-    out its own process: for that there is a list of what is held. Where the system has no record locks
-    (Windows, some network folders) only that list remains. Inside the block the same owner may lock again.
+    out its own process: for that there is a list of what is held. Windows has locks of its own, which child
+    processes do not inherit either; where the system has none (some network folders) only that list remains.
+    Inside the block the same owner may lock again.
 
     Raises:
         BlockingIOError: if another process holds it, or another owner in this one; its ``strerror`` is which
@@ -153,7 +154,7 @@ def lock_file(path: str | os.PathLike[str], owner: object) -> Iterator[None]:
     hold.depth += 1
     try:
         # Closing any handle of the file gives the lock up, so there is one only.
-        with _record_lock(path) if hold.depth == 1 else nullcontext():
+        with _process_lock(path) if hold.depth == 1 else nullcontext():
             yield
     finally:
         hold.depth -= 1
@@ -162,12 +163,16 @@ def lock_file(path: str | os.PathLike[str], owner: object) -> Iterator[None]:
 
 
 @contextmanager
-def _record_lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    with open(path, "a+", encoding="utf-8") as file:
+def _process_lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    with open(path, "a+", encoding="utf-8") as file, ExitStack() as stack:
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # which of them depends on the system
+            else:  # what is locked on Windows cannot be read by others, who are to read whose lock it is
+                from filelock import FileLock
+
+                stack.enter_context(FileLock(f"{os.fspath(path)}.held", timeout=0))
+        except (BlockingIOError, PermissionError, TimeoutError):  # which of them depends on the system
             file.seek(0)
             raise BlockingIOError(errno.EAGAIN, file.read() or "that does not say which") from None
         except OSError as error:

@@ -279,17 +279,38 @@ def test_a_forked_child_of_the_owner_is_not_the_owner(tmp_path):
     subprocess.run(command(FORKED, tmp_path / "lock"), check=True)
 
 
-@pytest.mark.parametrize("missing", ["the module", "the locks"])
-def test_without_record_locks_only_this_process_is_kept_out(tmp_path, monkeypatch, caplog, missing):
+def test_where_the_system_has_no_locks_only_this_process_is_kept_out(tmp_path, monkeypatch, caplog):
     def no_locks(*args):
         raise OSError(37, "No locks available")
 
-    if missing == "the module":
-        monkeypatch.setattr(files, "fcntl", None)
-    else:
-        monkeypatch.setattr(files.fcntl, "lockf", no_locks)
+    monkeypatch.setattr(files.fcntl, "lockf", no_locks)
     with lock_file(tmp_path / "lock", "owner"):
         with pytest.raises(BlockingIOError):
             take(tmp_path / "lock", "another")
         assert can_be_taken_elsewhere(tmp_path / "lock")
-    assert ("only this process is kept out" in caplog.text) == (missing == "the locks")
+    assert "only this process is kept out" in caplog.text
+
+
+ON_WINDOWS = """
+import time
+import files
+files.fcntl = None
+with lock_file(sys.argv[1], "owner"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_as_on_windows_another_process_is_kept_out_and_told_by_whom(tmp_path, monkeypatch):
+    """There is no ``fcntl`` there; the other package's lock is that of this system here."""
+    monkeypatch.setattr(files, "fcntl", None)
+    path = tmp_path / "lock"
+    with subprocess.Popen(command(ON_WINDOWS, path), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            with pytest.raises(BlockingIOError, match=f"{process.pid} on "):
+                take(path)
+        finally:
+            process.kill()
+    take(path)
+    take(path, "another")

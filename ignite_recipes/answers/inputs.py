@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,10 +24,8 @@ from ignite_recipes.data.split import CHECKLIST
 from ignite_recipes.data.tables import is_path, read_table
 from ignite_recipes.experiments.members import is_group
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.table_data import validation_rows
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["Inputs", "read_inputs", "true_values"]
 
@@ -167,8 +165,6 @@ def _read_vectors(path: Path) -> Any:
 
 def _vector_inputs(predictor: VectorEmbedder, data: Any) -> Inputs:
     """The model's features by their names; a species of a checklist file that is not in it was not seen."""
-    import polars as pl
-
     if not is_frame(data):
         return Inputs(data, None, [])
     is_checklists = CHECKLIST in data.columns
@@ -214,8 +210,6 @@ def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
 
     In folders that are named like the classes, their classes are known.
     """
-    import polars as pl
-
     files = find_pictures(path)
     images = read_pictures(files, predictor.input_shape or ())
     names = [as_text(os.fspath(file.relative_to(path)) if path.is_dir() else file.name) for file in files]
@@ -224,6 +218,4 @@ def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
 
 
 def _row_numbers(numbers: Any) -> "pl.DataFrame":
-    import polars as pl
-
     return pl.DataFrame({"row": np.asarray(numbers)})

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,10 +11,8 @@ from ignite_recipes.answers.inputs import Inputs, read_inputs
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.arguments import listed
 from ignite_recipes.models import VectorEmbedder
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.plotting.histories import Experiment
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["predict", "predict_inputs"]
 
@@ -73,8 +71,6 @@ def predict_inputs(
     trained: Trained, inputs: Inputs, id_columns: Sequence[str] | None = None, what: str = "embeddings"
 ) -> "pl.DataFrame":
     """The predictions of samples that were read, with what comes along first."""
-    import polars as pl
-
     carried = _carried(inputs, id_columns)
     predictor: Any = trained.predictor
     if what != "embeddings" and not isinstance(predictor, VectorEmbedder):

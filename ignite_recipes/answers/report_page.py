@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ignite_recipes.optional import needs
 from ignite_recipes.plotting.style import as_png
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def _is_number(value: Any) -> bool:
 
 def write_page(title: str, subtitle: str, headline: str, sections: Iterable[Section]) -> str:
     """The page; whatever stands in texts and tables is text, and never becomes HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    with needs("report"):
+        from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("ignite_recipes.answers", "."),

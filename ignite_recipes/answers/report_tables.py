@@ -1,16 +1,14 @@
 """Tables that several kinds of reports have."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ignite_recipes.answers.measured import TITLES, Interval, num_resamples, show, unit_of_measure
 from ignite_recipes.answers.report_page import Table
 from ignite_recipes.models.file import Predictor
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["example_table", "measure_table", "sentence"]
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -28,9 +28,8 @@ from ignite_recipes.data.traffic_series import (
     split_series,
     split_series_at,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ignite_recipes.optional import needs
+from ignite_recipes.optional import pandas as pd
 
 __all__ = [
     "digits_sides",
@@ -115,7 +114,8 @@ def _first(series: TrafficSeries, samples: int) -> TrafficSeries:
 
 def digits_sides(settings: Mapping[str, Any]) -> tuple[TensorDataset, TensorDataset, list[int]]:
     """The digits to train on, a stratified fifth or a fold to validate on, each with its label; the latter's rows."""
-    from sklearn.model_selection import train_test_split
+    with needs("cli"):
+        from sklearn.model_selection import train_test_split
 
     images, labels = load_digits_matrix()
     parts: Any = fold_of(settings, len(labels), labels=labels.numpy())

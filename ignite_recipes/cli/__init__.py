@@ -34,6 +34,7 @@ from ignite_recipes.cli.streams import PrintOptions, print_options, printing
 from ignite_recipes.exchange.ranks import LostRankError, lost_rank, rank
 from ignite_recipes.experiments.manager import ExperimentBusyError
 from ignite_recipes.handlers import NonFiniteError, Stopped
+from ignite_recipes.optional import MissingPackageError
 
 __all__ = ["main"]
 
@@ -85,7 +86,7 @@ def _run(argv: list[str], options: PrintOptions, out: TextIO) -> int:
         return _complain(error, 1)
     except (NonFiniteError, LostRankError) as error:
         return _complain(error, 1)
-    except (ArgumentError, CheckpointError, ExperimentBusyError, OSError, ValueError) as error:
+    except (ArgumentError, CheckpointError, ExperimentBusyError, MissingPackageError, OSError, ValueError) as error:
         return _complain(error, 2)
     except KeyboardInterrupt as interrupt:
         return _complain(interrupt, 128 + getattr(interrupt, "signum", signal.SIGINT))

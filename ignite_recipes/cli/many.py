@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -22,10 +22,8 @@ from ignite_recipes.many import Runs
 from ignite_recipes.many.group import Task, check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
 from ignite_recipes.many.rounds import run_search
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.experiment_run import ExperimentRun
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["asks_for_many", "train_many_runs"]
 

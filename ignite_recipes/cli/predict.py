@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
@@ -15,9 +14,7 @@ from ignite_recipes.cli.result import Result
 from ignite_recipes.files import replace_file
 from ignite_recipes.models import TablePredictor
 from ignite_recipes.models.vector_embedder import WHAT
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["HELP", "main", "parser"]
 

@@ -7,12 +7,10 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from ignite_recipes.arguments import as_text
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["NULLS", "check_names", "read_csv"]
 
@@ -38,9 +36,6 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
         ValueError: naming the file and the line, for rows of another length than the header, text in another encoding,
             no rows, no header, or a name that stands twice.
     """
-    import polars as pl
-    from polars.exceptions import ComputeError, PolarsError
-
     start = _start_of(path)
     separator = max(SEPARATORS, key=start.partition("\n")[0].count)
     names = _header(start, separator, path)
@@ -61,11 +56,11 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
     try:
         try:
             frame = read(_ROWS_TO_INFER)
-        except ComputeError:
+        except pl.exceptions.ComputeError:
             frame = read(None)
     except PermissionError:
         raise
-    except (PolarsError, OSError) as error:  # the latter for a gzip file that is cut
+    except (pl.exceptions.PolarsError, OSError) as error:  # the latter for a gzip file that is cut
         _complain(path, separator, len(names))
         raise ValueError(f"{path} must be a CSV file with a line of column names: {_first_line(error)}") from error
     if not frame.height:

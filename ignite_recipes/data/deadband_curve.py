@@ -2,16 +2,14 @@
 
 import numbers
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from ignite_recipes.arguments import shown
 from ignite_recipes.data.deadband import Limits, learn_limits, scale_context, send_on_delta
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["DEADBANDS", "deadband_curve"]
 
@@ -52,8 +50,6 @@ def deadband_curve(
 
     Reference: M. Miskowicz, Send-On-Delta Concept: An Event-Based Data Reporting Strategy, Sensors 6, 2006.
     """
-    import polars as pl
-
     is_list = isinstance(deadbands, (Sequence, np.ndarray)) and len(deadbands) > 0
     if not is_list or not all(isinstance(each, numbers.Real) for each in deadbands):
         raise ValueError(f"deadbands must be a list of numbers, at least one; got {shown(deadbands)}")

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ignite_recipes.optional import needs
+
 __all__ = ["load_digits_matrix"]
 
 
@@ -16,7 +18,8 @@ def load_digits_matrix() -> tuple[Tensor, Tensor]:
     >>> images.shape, labels[:3].tolist()
     (torch.Size([1797, 64]), [0, 1, 2])
     """
-    from sklearn.datasets import load_digits
+    with needs("cli"):
+        from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64)

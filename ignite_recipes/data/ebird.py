@@ -13,9 +13,10 @@ from ignite_recipes.arguments import shown
 from ignite_recipes.data.ebird_file import read_columns, read_header
 from ignite_recipes.data.ebird_species import is_named, roll_up_to_species, rows_with
 from ignite_recipes.data.split import CHECKLIST, GROUP
+from ignite_recipes.optional import needs
+from ignite_recipes.optional import pandas as pd
 
 if TYPE_CHECKING:
-    import pandas as pd
     from scipy.sparse import csr_matrix
 
 __all__ = ["create_species_matrix", "load_ebird_data"]
@@ -72,8 +73,6 @@ def load_ebird_data(
     ...     load_ebird_data(file, nrows=3, columns=["COMMON NAME", "LATITUDE"]).shape
     (3, 2)
     """
-    import pandas as pd
-
     if nrows is not None and not nrows >= 1:
         raise ValueError(f"nrows must be at least 1, or None for the whole file; got {nrows}")
     path = Path(path)
@@ -135,8 +134,6 @@ def create_species_matrix(
     >>> species, matrix[species].to_numpy().tolist()
     (['Black Kite', 'House Crow'], [[1, 1], [0, 1]])
     """
-    import pandas as pd
-
     _check_thresholds(min_species_observations, min_checklist_species)
     protocol = next((name for name in PROTOCOLS if name in data), PROTOCOLS[0])
     _check_columns(data, [CHECKLIST, SPECIES, *([CATEGORY, protocol, COMPLETE] if apply_quality_filters else [])])
@@ -189,7 +186,8 @@ def _choose_columns(path: Path, header: list[str], columns: Sequence[str] | None
 
 def _seen(checklists: "pd.Categorical", species: "pd.Categorical", rows: NDArray[np.bool_]) -> "csr_matrix[np.uint8]":
     """1 where a checklist (row) has a species (column), by their codes, in the chosen rows of the data."""
-    from scipy.sparse import csr_matrix
+    with needs("ebird"):
+        from scipy.sparse import csr_matrix
 
     shape = (len(checklists.categories), len(species.categories))
     ones = np.ones(np.count_nonzero(rows), np.uint8)
@@ -208,8 +206,6 @@ def _sorted_codes(values: "pd.Categorical", counts: NDArray[Any]) -> NDArray[np.
 
 def _groups(groups: "pd.Categorical", checklists: "pd.Categorical", rows: NDArray[np.bool_]) -> "pd.Index[Any]":
     """The group of each category of ``checklists``, or its own identifier."""
-    import pandas as pd
-
     known = rows & is_named(groups)
     group_of = checklists.categories.to_numpy(dtype=object, copy=True)
     group_of[checklists.codes[known]] = groups.categories.to_numpy(dtype=object)[groups.codes[known]]
@@ -221,8 +217,6 @@ def _good_rows(
     data: "pd.DataFrame", names: "pd.Categorical", protocol: str, left: dict[str, int]
 ) -> "tuple[pd.Categorical, NDArray[np.bool_]]":
     """The species of each row, and which rows pass the quality filters; notes in ``left`` how many after each."""
-    import pandas as pd
-
     scientific = pd.Categorical(data[SCIENTIFIC]) if SCIENTIFIC in data else None
     species, good, is_below = roll_up_to_species(names, scientific, pd.Categorical(data[CATEGORY]))
     left[f"rows by {CATEGORY} species, or below it"] = num_species = int(good.sum())

@@ -9,14 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
+from ignite_recipes.optional import pandas as pd
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["read_columns", "read_header"]
 
@@ -57,8 +56,6 @@ def read_columns(
     Raises:
         ValueError: if the file cannot be read to its end.
     """
-    import polars as pl
-
     floats = {name: _Numbers() for name in names if name in numbers}
     texts = {name: _Texts() for name in names if name not in numbers}
     left = nrows
@@ -100,8 +97,6 @@ def _parse(
     block: bytes, texts: Sequence[str], numbers: Sequence[str], nrows: int | None
 ) -> "tuple[pl.DataFrame, dict[str, pl.Series]]":
     """At most ``nrows`` rows, with codes for texts, -1 where one is missing; and the texts of these codes."""
-    import polars as pl
-
     scanned = pl.scan_csv(
         block, separator="\t", quote_char=None, truncate_ragged_lines=True, infer_schema=False,
         encoding="utf8-lossy", n_rows=nrows,
@@ -156,8 +151,6 @@ class _Texts:
         self.parts[-1].frombytes(numbers[codes.to_numpy()].tobytes())
 
     def to_pandas(self) -> "pd.Categorical[str]":
-        import pandas as pd
-
         texts = sorted(self.number_of)
         codes = np.full(len(texts) + 1, -1, _smallest_type(texts))  # by number; the last is that of a missing one
         codes[[self.number_of[text] for text in texts]] = np.arange(len(texts))

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import pandas as pd
+from ignite_recipes.optional import pandas as pd
 
 __all__ = ["RolledUp", "is_named", "roll_up_to_species", "rows_with"]
 
@@ -46,8 +45,6 @@ def roll_up_to_species(
     Reference: ``auk_rollup`` of the R package auk, https://docs.ropensci.org/auk/reference/auk_rollup.html, which
     takes the species from the eBird taxonomy.
     """
-    import pandas as pd
-
     is_species, is_below = rows_with(categories, {"species"}), rows_with(categories, BELOW_SPECIES)
     has_species = is_species | is_below
     below = np.flatnonzero(is_below & is_named(names))

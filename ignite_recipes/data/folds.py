@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.data.table_split import quietly
+from ignite_recipes.optional import needs
 
 __all__ = ["fold_rows"]
 
@@ -68,7 +69,8 @@ def fold_rows(
 
 
 def _splitter(labels: NDArray[Any] | None, groups: NDArray[Any] | None, folds: int, seed: int) -> Any:
-    from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
+    with needs("tables"):
+        from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 
     kind = StratifiedGroupKFold if groups is not None else KFold if labels is None else StratifiedKFold
     return kind(folds, shuffle=True, random_state=seed)

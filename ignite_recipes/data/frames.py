@@ -1,15 +1,13 @@
 """Frames of pandas and polars as rows of numbers."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ignite_recipes.arguments import shown
 from ignite_recipes.data.rows import RowDataset
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ignite_recipes.optional import pandas as pd
 
 __all__ = ["as_pandas", "frame_rows", "is_frame"]
 
@@ -21,8 +19,6 @@ def is_frame(data: object) -> bool:
 
 def as_pandas(frame: Any) -> "pd.DataFrame":
     """A frame of pandas as it is, one of polars as one of pandas."""
-    import pandas as pd
-
     if isinstance(frame, pd.DataFrame):
         return frame
     return pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns}, copy=False)
@@ -34,8 +30,6 @@ def frame_rows(frame: Any, species: Sequence[str] | None = None) -> RowDataset:
     Raises:
         ValueError: if a column is missing or not of numbers, or none is left.
     """
-    import pandas as pd
-
     frame = as_pandas(frame)
     is_number = {name: pd.api.types.is_numeric_dtype(dtype) for name, dtype in frame.dtypes.items()}
     names: list[Any] = [name for name in frame if is_number[name]] if species is None else list(species)

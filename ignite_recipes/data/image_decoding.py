@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ignite_recipes.optional import needs
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -57,7 +59,8 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
 
 
 def _try_header(path: Path) -> Header | Exception:
-    from PIL import Image
+    with needs("images"):
+        from PIL import Image
 
     try:
         with Image.open(path) as image:
@@ -77,7 +80,8 @@ def decode(path: Path, shape: tuple[int, int, int]) -> Tensor:
     Raises:
         BrokenImageError: if the file is damaged.
     """
-    from PIL import Image, ImageOps
+    with needs("images"):
+        from PIL import Image, ImageOps
 
     channels, height, width = shape
     try:
@@ -96,7 +100,8 @@ def decode(path: Path, shape: tuple[int, int, int]) -> Tensor:
 
 def _bytes_of(image: "Image") -> "Image":
     """Grey values of 16 bits as their upper 8, which Pillow would cut off at 255."""
-    from PIL import Image
+    with needs("images"):
+        from PIL import Image
 
     if image.mode == "F":
         raise ValueError("it holds floats, whose range is not known")

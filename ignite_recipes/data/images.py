@@ -16,6 +16,7 @@ from ignite_recipes.data.loaders import create_dataloader
 from ignite_recipes.data.transforms import EachImage, Transform, checked_transform
 from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
+from ignite_recipes.optional import needs
 from ignite_recipes.registry import Registry
 
 __all__ = ["BaseDataset", "DatasetRegistry"]
@@ -230,7 +231,8 @@ def digits(*, transform: Transform | str | None = "affine", seed: int = 0, split
     >>> len(dataset.train), len(dataset.val), dataset.input_shape, dataset.num_classes
     (1437, 360, (1, 8, 8), 10)
     """
-    from sklearn.model_selection import train_test_split
+    with needs("cli"):
+        from sklearn.model_selection import train_test_split
 
     pixels, labels = load_digits_matrix()
     rows = torch.arange(len(labels)).numpy()

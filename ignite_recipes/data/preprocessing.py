@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from ignite_recipes.arguments import listed, whole_number
 from ignite_recipes.data.table_columns import ColumnUse, as_numbers, as_text, decide_columns
 from ignite_recipes.data.table_dates import read_dates
 from ignite_recipes.data.tables import read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
+from ignite_recipes.optional import needs
+from ignite_recipes.optional import pandas as pd
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["TablePreprocessor"]
 
@@ -166,9 +165,10 @@ def _blocks(frame: "pl.DataFrame") -> "list[pl.DataFrame]":
 
 
 def _scaling() -> Any:
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    with needs("tables"):
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
     return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
 
@@ -181,10 +181,10 @@ def _learn(block: "pl.DataFrame") -> tuple[Tensor, Tensor, Tensor]:
 
 def _assembled(use: ColumnUse, numbers: Mapping[str, Tensor]) -> Any:
     """The fitted ColumnTransformer: fitted on two rows for its columns, then given the numbers that were learnt."""
-    import polars as pl
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import MissingIndicator
-    from sklearn.preprocessing import OneHotEncoder
+    with needs("tables"):
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import MissingIndicator
+        from sklearn.preprocessing import OneHotEncoder
 
     categories = [np.array(values, dtype=object) for values in use.categories.values()]
     encoder = OneHotEncoder(categories=categories, handle_unknown="ignore", sparse_output=False, dtype=np.float32)
@@ -206,8 +206,6 @@ def _assembled(use: ColumnUse, numbers: Mapping[str, Tensor]) -> Any:
 
 
 def _as_pandas(numbers: "pl.DataFrame", texts: "pl.DataFrame") -> "pd.DataFrame":
-    import pandas as pd
-
     columns = {column.name: column.to_numpy() for column in numbers.get_columns()}
     words = {column.name: pd.Series(column.to_list(), dtype=object) for column in texts.get_columns()}
     return pd.DataFrame({**columns, **words}, copy=False)
@@ -215,8 +213,6 @@ def _as_pandas(numbers: "pl.DataFrame", texts: "pl.DataFrame") -> "pd.DataFrame"
 
 def _check_readable(column: "pl.Series", use: ColumnUse) -> None:
     """Text in a column of numbers or dates is refused, unless training had some there too."""
-    import polars as pl
-
     if column.dtype != pl.String or (column.name in use.notes and column.name in use.numbers):
         return
     is_date = column.name in use.dates

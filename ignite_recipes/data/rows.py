@@ -1,5 +1,6 @@
 """Rows of a matrix, dense or sparse, as a data set that fetches a whole batch at once."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -102,6 +103,7 @@ def _checked_rows(rows: Any) -> Any:
 
 
 def _is_csr(rows: Any) -> bool:
-    from scipy.sparse import csr_array, csr_matrix
-
-    return isinstance(rows, (csr_array, csr_matrix)) and rows.dtype.kind in REAL_KINDS
+    sparse = sys.modules.get("scipy.sparse")  # where nobody has imported it there are no such rows
+    if sparse is None or not isinstance(rows, (sparse.csr_array, sparse.csr_matrix)):
+        return False
+    return rows.dtype.kind in REAL_KINDS

@@ -11,10 +11,9 @@ from ignite_recipes.arguments import shown
 from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.frames import as_pandas, frame_rows, is_frame
 from ignite_recipes.data.rows import RowDataset
+from ignite_recipes.optional import pandas as pd
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ignite_recipes.data.rows import Rows
 
 __all__ = ["CHECKLIST", "GROUP", "split_fold", "split_train_val"]
@@ -89,8 +88,6 @@ def _sides(dataset: RowDataset, *sides: NDArray[np.int64]) -> tuple[RowDataset, 
 
 
 def _group_numbers(frame: "pd.DataFrame") -> NDArray[np.int64]:
-    import pandas as pd
-
     keys = [_labels(frame, name) for name in (GROUP, CHECKLIST)]
     if keys[0] is None and keys[1] is not None:
         logger.warning(

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ignite_recipes.arguments import listed
 from ignite_recipes.data.table_dates import date_format, date_parts, read_dates
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["MISSING", "ColumnUse", "as_numbers", "as_text", "decide_columns"]
 
@@ -55,8 +53,6 @@ class ColumnUse:
 
     def numbers_of(self, table: "pl.DataFrame") -> "pl.DataFrame":
         """The numbers of a table's rows, float64, null where missing."""
-        import polars as pl
-
         parts = [
             date_parts(read_dates(table[name], use["format"])).select(use["parts"]) for name, use in self.dates.items()
         ]
@@ -65,8 +61,6 @@ class ColumnUse:
 
     def texts_of(self, table: "pl.DataFrame") -> "pl.DataFrame":
         """The columns of categories, as text."""
-        import polars as pl
-
         return pl.DataFrame([as_text(table[name]) for name in self.categories])
 
     def sentences(self) -> list[str]:
@@ -108,8 +102,6 @@ def decide_columns(table: "pl.DataFrame", max_categories: int, left_out: Mapping
 
 def as_numbers(column: "pl.Series") -> "pl.Series":
     """float64; text that is no number is missing."""
-    import polars as pl
-
     if column.dtype == pl.String:
         column = column.str.strip_chars()
     numbers = column.cast(pl.Float64, strict=False)
@@ -118,16 +110,12 @@ def as_numbers(column: "pl.Series") -> "pl.Series":
 
 def as_text(column: "pl.Series") -> "pl.Series":
     """Text, with a category for what is missing; a whole number without its decimal point."""
-    import polars as pl
-
     if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all() and (column.drop_nulls().abs() < WHOLE).all():
         column = column.cast(pl.Int64)
     return column.cast(pl.String).str.strip_chars().fill_null(MISSING)
 
 
 def _decide(column: "pl.Series", use: ColumnUse, max_categories: int) -> None:
-    import polars as pl
-
     name, known = column.name, column.drop_nulls()
     if known.n_unique() <= 1 and (known.n_unique() == 0 or not column.null_count()):
         use.left_out[name] = (

@@ -1,10 +1,8 @@
 """Dates and times in a table: recognised in text, and turned into numbers."""
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["date_format", "date_parts", "read_dates"]
 
@@ -40,8 +38,6 @@ def date_format(column: "pl.Series") -> str | None:
 
 def read_dates(column: "pl.Series", form: str | None) -> "pl.Series":
     """A column of times or dates, or of text in a format, as times; missing where it does not fit."""
-    import polars as pl
-
     if column.dtype == pl.String:
         return _read(column, form or date_format(column) or FORMATS[0])
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
@@ -51,8 +47,6 @@ def read_dates(column: "pl.Series", form: str | None) -> "pl.Series":
 
 def date_parts(times: "pl.Series") -> "pl.DataFrame":
     """Numbers that say when: ``days`` since 1970; the place in the year, week and day, as sine and cosine."""
-    import polars as pl
-
     days = times.dt.epoch("us").cast(pl.Float64) / 86_400e6
     parts = {f"{times.name}.days": days}
     for name, length in _PERIODS.items():
@@ -62,12 +56,8 @@ def date_parts(times: "pl.Series") -> "pl.DataFrame":
 
 
 def _read(column: "pl.Series", form: str) -> "pl.Series":
-    import polars as pl
-
     return column.str.strip_chars().str.to_datetime(form, strict=False, time_unit="us").cast(pl.Datetime("us"))
 
 
 def _nothing(column: "pl.Series") -> "pl.Series":
-    import polars as pl
-
     return pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ignite_recipes.optional import needs
+
 __all__ = ["quietly", "split_rows"]
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,8 @@ def _by_time(times: NDArray[Any], wanted: int) -> NDArray[np.bool_]:
 
 def _by_group(groups: NDArray[Any], labels: NDArray[Any] | None, wanted: int, seed: int) -> NDArray[np.bool_]:
     """Whole groups, of each class about its share where the target is classes."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    with needs("tables"):
+        from sklearn.model_selection import StratifiedGroupKFold
 
     found = len(np.unique(groups))
     if found < 2:
@@ -85,7 +88,8 @@ def _by_group(groups: NDArray[Any], labels: NDArray[Any] | None, wanted: int, se
 
 
 def _at_random(num_rows: int, labels: NDArray[Any] | None, wanted: int, seed: int) -> NDArray[np.bool_]:
-    from sklearn.model_selection import train_test_split
+    with needs("tables"):
+        from sklearn.model_selection import train_test_split
 
     rows = np.arange(num_rows)
     is_val = np.zeros(num_rows, dtype=bool)

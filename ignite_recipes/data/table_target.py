@@ -1,7 +1,7 @@
 """What a table's rows are predicted as: numbers or classes, found from the target."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +10,7 @@ from torch import Tensor
 
 from ignite_recipes.arguments import shown
 from ignite_recipes.data.table_columns import as_numbers
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["CLASSIFICATION", "REGRESSION", "TASKS", "TableTarget"]
 
@@ -107,14 +105,10 @@ class TableTarget:
 
     def true_values(self, column: "pl.Series") -> "pl.Series":
         """The values of the target as predictions have them: numbers, or classes."""
-        import polars as pl
-
         return pl.Series("truth", _numbers(column)) if self.task == REGRESSION else _plain(column).alias("truth")
 
     def decode(self, outputs: Tensor) -> "dict[str, pl.Series]":
         """What outputs of the network (N, num_outputs) say: ``prediction``, and of classes ``p_<class>`` each."""
-        import polars as pl
-
         outputs = outputs.double()
         if self.task == REGRESSION:
             return {"prediction": pl.Series("prediction", (outputs[:, 0] * self.scale + self.mean).numpy())}
@@ -146,8 +140,6 @@ class TableTarget:
 
 def _plain(column: "pl.Series") -> "pl.Series":
     """Whole numbers as integers, text without spaces around it."""
-    import polars as pl
-
     if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all() and not (column.abs() > 2**53).any():
         return column.cast(pl.Int64)
     if column.dtype.is_temporal():

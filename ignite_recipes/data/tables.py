@@ -5,16 +5,15 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from ignite_recipes.arguments import as_text
 from ignite_recipes.data.csv_file import check_names, read_csv
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import pandas as pd
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["as_column", "file_identity", "is_path", "read_table"]
 
@@ -38,8 +37,6 @@ def read_table(data: Any, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
         ValueError: for a file that cannot be read, an array that is not (N, D), a column of lists or objects, or no
             rows.
     """
-    import polars as pl
-
     if is_path(data):
         frame = _read_file(Path(data).expanduser(), text_columns)
     elif isinstance(data, pl.DataFrame):
@@ -66,8 +63,6 @@ def as_column(values: Any, name: str) -> "pl.Series":
     Raises:
         ValueError: if there is more than one value a row.
     """
-    import polars as pl
-
     if isinstance(values, pl.Series):
         return _plain(values.alias(name))
     if hasattr(values, "iloc"):
@@ -100,9 +95,6 @@ def file_identity(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read_file(path: Path, text_columns: Sequence[str]) -> "pl.DataFrame":
-    import polars as pl
-    from polars.exceptions import PolarsError
-
     if not path.is_file():
         raise FileNotFoundError(f"data must be a file; there is none at {path}")
     endings = [ending.lower() for ending in path.suffixes]
@@ -119,14 +111,13 @@ def _read_file(path: Path, text_columns: Sequence[str]) -> "pl.DataFrame":
         return pl.read_parquet(name) if kind in PARQUET else pl.read_ipc(name)
     except PermissionError:
         raise
-    except (PolarsError, OSError) as error:  # polars takes a number in a file of another kind for a place in it
+    # Polars takes a number in a file of another kind for a place in it.
+    except (pl.exceptions.PolarsError, OSError) as error:
         said = str(error).strip().partition("\n")[0]
         raise ValueError(f"{path} must be a {kind[1:]} file, as its ending says; it is none: {said}") from error
 
 
 def _from_array(data: Any) -> "pl.DataFrame":
-    import polars as pl
-
     array = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
     if array.ndim != 2:
         raise ValueError(f"data must be (N, D), a row for each sample; got shape {tuple(array.shape)}: reshape it")
@@ -134,8 +125,6 @@ def _from_array(data: Any) -> "pl.DataFrame":
 
 
 def _from_pandas(name: str, column: Any) -> "pl.Series":
-    import pandas as pd
-
     kinds = pd.api.types
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
@@ -154,8 +143,6 @@ def _from_pandas(name: str, column: Any) -> "pl.Series":
 
 def _from_numpy(name: str, array: Any) -> "pl.Series":
     """Objects that have no type in common become text."""
-    import polars as pl
-
     if array.dtype.kind == "f":
         return pl.Series(name, array, nan_to_null=True)
     if array.dtype.kind in "US":
@@ -171,8 +158,6 @@ def _from_numpy(name: str, array: Any) -> "pl.Series":
 
 def _plain(column: "pl.Series") -> "pl.Series":
     """Numbers, booleans, text and times only; NaN and infinity as missing."""
-    import polars as pl
-
     kind = column.dtype
     if kind in (pl.Categorical, pl.Enum):
         return column.cast(pl.String)

@@ -2,12 +2,11 @@
 
 import re
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import pandas as pd
+from ignite_recipes.optional import pandas as pd
 
 __all__ = ["Columns", "as_times", "assign_columns"]
 
@@ -92,8 +91,6 @@ def as_times(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
     Days are read before months where only then every text is a time that is not before the one above it.
     """
-    import pandas as pd
-
     if pd.api.types.is_numeric_dtype(column):
         return column
     with warnings.catch_warnings():  # of text that is in no common format, or in one that is not told by its start
@@ -105,8 +102,6 @@ def as_times(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def _rank_as_times(column: "pd.Series[Any]") -> int | None:
     """How surely a column holds times, from 0; None if it does not."""
-    import pandas as pd
-
     if pd.api.types.is_bool_dtype(column) or not len(column):
         return None
     if not pd.api.types.is_numeric_dtype(column):
@@ -123,8 +118,6 @@ def _rank_as_times(column: "pd.Series[Any]") -> int | None:
 
 
 def _is_binary(column: "pd.Series[Any]") -> bool:
-    import pandas as pd
-
     return pd.api.types.is_bool_dtype(column) or (
         pd.api.types.is_numeric_dtype(column) and bool(column.dropna().isin((0, 1)).all()) and column.nunique() > 0
     )

@@ -3,7 +3,7 @@
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -12,9 +12,8 @@ from ignite_recipes.arguments import shown
 from ignite_recipes.data.deadband import Limits, learn_limits, scale_context, send_on_delta
 from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows, to_tensor
 from ignite_recipes.data.traffic_columns import as_times, assign_columns
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ignite_recipes.optional import needs
+from ignite_recipes.optional import pandas as pd
 
 __all__ = [
     "TrafficSeries",
@@ -113,8 +112,6 @@ def load_traffic_csv(
 
 def read_traffic_csv(path: str | Path, flag_column: str | None = None, time_column: str | None = None) -> TrafficSeries:
     """The samples of a CSV file, as :func:`load_traffic_csv` reads them."""
-    import pandas as pd
-
     if not Path(path).is_file():
         raise FileNotFoundError(f"path must be a CSV file; there is none at {path}")
     try:
@@ -172,14 +169,8 @@ def load_co2(
 
 def read_co2() -> TrafficSeries:
     """The two features of the weekly CO2, as :func:`load_co2` makes them."""
-    try:
+    with needs("traffic", "pass a CSV file"):
         from statsmodels.datasets import co2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the CO2 series needs statsmodels: pip install 'ignite-recipes[examples]', or pass a CSV file"
-        ) from error
-
-    import pandas as pd
 
     weekly = co2.load_pandas().data["co2"].interpolate("time")
     features = {"seasonal": weekly - weekly.rolling(WEEKS).mean(), "change": weekly.diff(13)}
@@ -295,8 +286,6 @@ def _check_flags(flags: Any, name: str, path: str | Path) -> None:
 
 
 def _numbers(frame: "pd.DataFrame", names: list[str], path: str | Path) -> Any:
-    import pandas as pd
-
     dtypes = frame[names].dtypes
     if wrong := [name for name, dtype in dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -21,12 +21,9 @@ from ignite_recipes.many.asking import (
 )
 from ignite_recipes.many.group import Task
 from ignite_recipes.many.pair_rows import folded_rows, sides_of, val_rows, validated
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes import Trainer
 from ignite_recipes.recipes.experiment_run import ExperimentRun
-
-if TYPE_CHECKING:
-    import polars as pl
-
 
 __all__ = ["task_of_classifier"]
 

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ignite_recipes.experiments.log_file import read_training_log
 from ignite_recipes.many.member_run import MemberRun
 from ignite_recipes.many.planning import setting_label
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["curves_of", "sweep_points"]
 

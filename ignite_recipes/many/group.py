@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 from ignite_recipes.experiments.members import Member, is_group, members_folder, read_plan, write_plan
@@ -18,13 +18,11 @@ from ignite_recipes.many.pruning import Pruned
 from ignite_recipes.many.results import Runs
 from ignite_recipes.many.running import run_members
 from ignite_recipes.many.writing import write_results
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.started import DryRun, taken_from
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = [
     "Task",

@@ -1,7 +1,7 @@
 """What several members say of rows: side by side, averaged, judged, and as one model."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -9,17 +9,13 @@ from ignite_recipes.many.member_run import MemberRun
 from ignite_recipes.many.predictions import average_rows, judge, read_predictions
 from ignite_recipes.models.ensemble import mean_of_predictors
 from ignite_recipes.models.file import MODEL_FILE, Predictor, load_model
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["averaged_of", "ensemble_of", "measures_of", "predictions_of"]
 
 
 def predictions_of(members: Iterable[MemberRun]) -> "pl.DataFrame | None":
     """The predictions of each, with its setting, seed and fold; None if none says anything of rows."""
-    import polars as pl
-
     frames = []
     for one in members:
         found = read_predictions(one.folder)

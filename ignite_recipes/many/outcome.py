@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS
 from ignite_recipes.experiments.manager import ExperimentManager
@@ -11,9 +11,7 @@ from ignite_recipes.experiments.summary import summarize
 from ignite_recipes.files import replace_file
 from ignite_recipes.json_values import json_value
 from ignite_recipes.many.predictions import judge, write_predictions
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["OUTCOME", "Outcome", "note_outcome", "read_outcome"]
 

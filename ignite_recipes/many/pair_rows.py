@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -13,11 +13,8 @@ from ignite_recipes.many.given_rows import Folded, labelled_batches
 from ignite_recipes.many.predictions import predict_batches
 from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.models.file import MODEL_FILE, load_model
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.experiment_run import ExperimentRun
-
-if TYPE_CHECKING:
-    import polars as pl
-
 
 __all__ = ["folded_rows", "sides_of", "val_rows", "validated"]
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ignite_recipes.files import replace_file
 from ignite_recipes.models import ArrayPredictor
 from ignite_recipes.models.measures import NUMBER_MEASURES, class_measures, measured
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["PREDICTIONS", "average_rows", "judge", "predict_batches", "read_predictions", "write_predictions"]
 
@@ -27,7 +25,6 @@ def predict_batches(predictor: ArrayPredictor, batches: Iterable[Any], rows: Any
         batches: pairs of inputs and targets.
         rows: (N,), the numbers by which the rows are known; None counts them.
     """
-    import polars as pl
     import torch
 
     outputs, targets = [], []
@@ -53,8 +50,6 @@ def write_predictions(folder: Path, frame: "pl.DataFrame") -> None:
 
 def read_predictions(folder: Path) -> "pl.DataFrame | None":
     """Of a member's folder; None if it has none."""
-    import polars as pl
-
     path = folder / PREDICTIONS
     if not path.is_file():
         return None
@@ -65,8 +60,6 @@ def read_predictions(folder: Path) -> "pl.DataFrame | None":
 
 def with_texts(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Classes as the texts that stand in the names of their probabilities."""
-    import polars as pl
-
     if not class_columns(frame):
         return frame
     texts = [pl.Series(name, [str(value) for value in frame[name]], pl.String) for name in ("truth", "prediction")]
@@ -104,8 +97,6 @@ def average_rows(frames: Sequence["pl.DataFrame"]) -> "pl.DataFrame":
     >>> average_rows([first, second]).rows()
     [(0, 1.0, 1.0, 1), (1, 2.0, 2.0, 2)]
     """
-    import polars as pl
-
     whole = pl.concat([with_texts(frame) for frame in frames], how="vertical_relaxed")
     names = class_columns(whole)
     by = whole.group_by("row").agg(

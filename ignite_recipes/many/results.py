@@ -19,11 +19,11 @@ from ignite_recipes.many.scores import best_of, comparison_rows, scores_of, tabl
 from ignite_recipes.many.statistics import CONFIDENCE
 from ignite_recipes.models.file import Predictor
 from ignite_recipes.models.measures import measure_mode
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.plotting.histories import Experiment, find_experiment
 from ignite_recipes.plotting.many_runs import is_number, plot_bands, plot_sweep
 
 if TYPE_CHECKING:
-    import polars as pl
     from matplotlib.figure import Figure
 
 __all__ = ["MemberRun", "Runs"]
@@ -159,8 +159,6 @@ class Runs:
             folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none. Of a search
             there is a row for each trial, the best first.
         """
-        import polars as pl
-
         names = self.metrics if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
         order = self._best_first() if self.search else self.settings
         rows = []
@@ -209,8 +207,6 @@ class Runs:
         Raises:
             ValueError: if there is no such metric or setting.
         """
-        import polars as pl
-
         metric = self._known(metric)
         scores = self.scores(metric)
         against = self._best(metric, mode) if against is None else against

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite_recipes.arguments import kind_of, listed
+from ignite_recipes.optional import needs
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -30,7 +31,8 @@ class Range(NamedTuple):
 
     def distribution(self) -> "BaseDistribution":
         """As Optuna has it."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+        with needs("search"):
+            from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.kind == "choice":
             return CategoricalDistribution(self.values)

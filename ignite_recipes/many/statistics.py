@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ignite_recipes.optional import needs
+
 __all__ = ["CONFIDENCE", "Difference", "Spread", "fold_correction", "paired_difference", "spread"]
 
 CONFIDENCE = 0.95
@@ -119,7 +121,8 @@ def fold_correction(folds: int) -> float:
 
 
 def _p_value(found: Spread, correction: float) -> float:
-    from scipy.stats import t
+    with needs("tables"):
+        from scipy.stats import t
 
     if found.n < 2 or math.isnan(found.mean):
         return math.nan
@@ -130,7 +133,8 @@ def _p_value(found: Spread, correction: float) -> float:
 
 
 def _quantile(confidence: float, freedom: int) -> float:
-    from scipy.stats import t
+    with needs("tables"):
+        from scipy.stats import t
 
     return float(t.ppf((1 + confidence) / 2, freedom))
 

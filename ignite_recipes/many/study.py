@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ignite_recipes.loading.randomness import derive_seed
 from ignite_recipes.many.pruning import Judge
 from ignite_recipes.many.search_space import Range
+from ignite_recipes.optional import needs
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -26,18 +27,17 @@ def check_optuna() -> None:
     """Refuse to search without Optuna.
 
     Raises:
-        ModuleNotFoundError: that says how it is installed.
+        MissingPackageError: that says how it is installed.
     """
-    try:
+    with needs("search"):
         import optuna  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("a search needs optuna: pip install 'ignite-recipes[search]'") from error
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
     """Let Optuna log nothing below errors in the block; what comes of a trial is said by us."""
-    from optuna import logging
+    with needs("search"):
+        from optuna import logging
 
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
@@ -76,7 +76,8 @@ class Search:
         is_shared: bool = False,
         pruner: Any = None,
     ) -> None:
-        import optuna
+        with needs("search"):
+            import optuna
 
         self.owner, self.mode, self.is_shared = owner, mode, is_shared
         self._distributions = {name: found.distribution() for name, found in space.items()}
@@ -125,7 +126,8 @@ class Search:
 
         One that a process was killed in asking for has no owner yet, or not all of its values: then it has failed.
         """
-        from optuna.trial import TrialState
+        with needs("search"):
+            from optuna.trial import TrialState
 
         owners = (self.owner,) if self.is_shared else (self.owner, None)
         found = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -162,7 +164,8 @@ class Search:
 
     def tell(self, number: int, value: float | None, *, pruned: bool = False) -> None:
         """Say what a trial has reached; None, or what is not finite, says that it has failed."""
-        from optuna.trial import TrialState
+        with needs("search"):
+            from optuna.trial import TrialState
 
         if pruned:
             self.study.tell(number, state=TrialState.PRUNED)
@@ -184,8 +187,9 @@ def _mend(path: Path) -> None:
 
 
 def _open(path: str | os.PathLike[str]) -> "BaseStorage":
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
+    with needs("search"):
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
     name = os.fspath(Path(path).absolute())
     # Links are made at once on all network file systems; Windows allows them to few users.
@@ -195,7 +199,8 @@ def _open(path: str | os.PathLike[str]) -> "BaseStorage":
 
 def _seeded_sampler(seed: int) -> "BaseSampler":
     """Optuna's own sampler, begun anew for each trial: what it draws does not depend on what it has drawn before."""
-    from optuna.samplers import BaseSampler, TPESampler
+    with needs("search"):
+        from optuna.samplers import BaseSampler, TPESampler
 
     class SeededSampler(BaseSampler):
         def __init__(self) -> None:

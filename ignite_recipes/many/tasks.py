@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -26,6 +26,7 @@ from ignite_recipes.many.classifier_task import task_of_classifier
 from ignite_recipes.many.group import Task
 from ignite_recipes.many.pair_rows import folded_rows, sides_of, val_rows, validated
 from ignite_recipes.many.traffic_task import task_of_traffic
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes import (
     Trainer,
     train_model_advanced,
@@ -34,10 +35,6 @@ from ignite_recipes.recipes import (
     trainModel,
 )
 from ignite_recipes.recipes.experiment_run import ExperimentRun
-
-if TYPE_CHECKING:
-    import polars as pl
-
 
 __all__ = ["make_task"]
 

@@ -10,10 +10,9 @@ from ignite_recipes.checkpoint.file import CheckpointError
 from ignite_recipes.files import replace_file
 from ignite_recipes.json_values import json_value
 from ignite_recipes.models.file import MODEL_FILE, save_model
+from ignite_recipes.optional import polars as pl
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ignite_recipes.many.results import Runs
 
 __all__ = ["SUMMARY", "facts_of", "members_frame", "predictions_file", "write_results"]
@@ -60,8 +59,6 @@ def facts_of(runs: "Runs") -> dict[str, Any]:
 
 def members_frame(runs: "Runs") -> "pl.DataFrame":
     """A row for each member: what it is, how far it came, and what it measured."""
-    import polars as pl
-
     rows = []
     for one in runs.members:
         row = {"member": one.name, "setting": one.label, "seed": one.plan.seed}

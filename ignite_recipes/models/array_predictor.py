@@ -1,7 +1,7 @@
 """A model of arrays, such as images or vectors, with what its outputs mean."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,9 +13,7 @@ from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.models.measures import NUMBER_MEASURES, class_measures, measured
 from ignite_recipes.models.names import checked_classes, checked_features, checked_units, probability_names
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["ArrayPredictor"]
 
@@ -97,8 +95,6 @@ class ArrayPredictor:
 
     def decode(self, outputs: Tensor) -> "pl.DataFrame":
         """What outputs of the model say."""
-        import polars as pl
-
         if self.class_names is None:
             flat = outputs.double().flatten(1).numpy()
             names = ["prediction"] if flat.shape[1] == 1 else [f"prediction_{k}" for k in range(flat.shape[1])]

@@ -14,11 +14,11 @@ from ignite_recipes.models.mean_of_models import MeanOfModels, mean_scores
 from ignite_recipes.models.table_predictor import TablePredictor
 from ignite_recipes.models.vector_embedder import VectorEmbedder
 from ignite_recipes.models.window_predictor import WindowPredictor
+from ignite_recipes.optional import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import polars as pl
 
 __all__ = ["TableEnsemble", "mean_of_predictors"]
 

@@ -19,6 +19,7 @@ from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.files import replace_file
 from ignite_recipes.loading.randomness import preserve_generators, seed_torch
 from ignite_recipes.models.file import Predictor, save_model
+from ignite_recipes.optional import MissingPackageError, needs
 
 __all__ = ["FORMATS", "TOLERANCE", "export_model"]
 
@@ -116,7 +117,7 @@ def _require_onnx() -> None:
     from importlib.util import find_spec
 
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
-        raise ModuleNotFoundError(f"ONNX needs {', '.join(missing)}: pip install 'ignite-recipes[onnx]'")
+        raise MissingPackageError(f"ONNX needs {', '.join(missing)}: pip install 'ignite-recipes[onnx]'")
 
 
 def _exported(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
@@ -142,8 +143,9 @@ def _pt2(program: Any, names: list[str], description: dict[str, Any], file: IO[b
 
 
 def _onnx(program: Any, names: list[str], description: dict[str, Any], file: IO[bytes]) -> _Compute:
-    import onnx
-    import onnxruntime
+    with needs("onnx"):
+        import onnx
+        import onnxruntime
 
     with _quietly():
         made = torch.onnx.export(program, output_names=names, opset_version=_OPSET, dynamo=True, verbose=False)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ignite_recipes.arguments import kind_of, listed
 from ignite_recipes.data.frames import is_frame
+from ignite_recipes.optional import pandas as pd
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["split_identifiers", "with_identifiers"]
 
@@ -49,8 +51,6 @@ def with_identifiers(embeddings: Tensor, identifiers: Any) -> Any:
     Raises:
         ValueError: if there is not one for each embedding, or one is called like an embedding's column.
     """
-    import polars as pl
-
     columns = {f"z{k + 1}": column for k, column in enumerate(embeddings.T.numpy())}
     is_pandas = hasattr(identifiers, "iloc")
     if is_frame(identifiers):
@@ -67,6 +67,5 @@ def with_identifiers(embeddings: Tensor, identifiers: Any) -> Any:
         raise ValueError(f"identifiers must not be called as the embeddings' columns are; got {listed(taken)}: rename")
     if not is_pandas:
         return pl.concat([named, pl.DataFrame(columns)], how="horizontal")
-    import pandas as pd
 
     return pd.concat([named, pd.DataFrame(columns, index=named.index)], axis=1)

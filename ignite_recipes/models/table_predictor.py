@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -19,9 +19,8 @@ from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.models.measures import NUMBER_MEASURES, class_measures, measured
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.names import checked_units
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import pandas as pd
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["TablePredictor", "table_state"]
 
@@ -82,12 +81,8 @@ class TablePredictor:
         Raises:
             ValueError: naming a column that is missing, or holds text where training had numbers.
         """
-        import polars as pl
-
         predicted = self.target.decode(self.outputs(read_table(data, self.text_columns)))
         if hasattr(data, "iloc"):
-            import pandas as pd
-
             columns = {name: column.to_numpy() for name, column in predicted.items()}
             return pd.DataFrame(columns, index=data.index)
         return pl.DataFrame(predicted)

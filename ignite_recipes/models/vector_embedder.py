@@ -1,7 +1,7 @@
 """A variational autoencoder with the names of its inputs: embeddings and reconstructions of new vectors."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,7 @@ from ignite_recipes.models.likelihoods import LIKELIHOODS, Likelihood
 from ignite_recipes.models.names import checked_features, checked_units
 from ignite_recipes.models.vae_losses import kl_divergences
 from ignite_recipes.models.vae_measures import importance_weighted_nll, latent_measures
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["WHAT", "VectorEmbedder"]
 
@@ -102,8 +100,6 @@ class VectorEmbedder:
         Raises:
             ValueError: as :meth:`vectors`, or for another ``what``.
         """
-        import polars as pl
-
         if what not in WHAT:
             raise ValueError(f"what must be one of {', '.join(WHAT)}; got {what!r}")
         mean, _, decoded = self.distribution(self.vectors(data))

@@ -5,7 +5,7 @@ import numbers
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,9 +20,7 @@ from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.models.inference import predict_traffic
 from ignite_recipes.models.names import checked_features, checked_units
 from ignite_recipes.models.traffic import TrafficPrediction
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["WindowPredictor"]
 
@@ -137,8 +135,6 @@ class WindowPredictor:
             and the 95% interval ``transmissions_low`` to ``transmissions_high`` of :func:`expected_transmissions`. Of
             a series the first columns are ``row``, the number of the source's last sample from 0, and its ``time``.
         """
-        import polars as pl
-
         is_series = not isinstance(data, tuple | TrafficDataset) or isinstance(data, TrafficSeries)
         if not is_series:
             return self.decode(self.outputs(self.windows(data)))
@@ -157,8 +153,6 @@ class WindowPredictor:
 
     def decode(self, outputs: TrafficPrediction) -> "pl.DataFrame":
         """What outputs of the model say, a row for each window."""
-        import polars as pl
-
         chances = outputs.class_logits.double().softmax(1)
         flags = outputs.transmission_logits.double().sigmoid()
         columns = {"prediction": chances.argmax(1).numpy()}

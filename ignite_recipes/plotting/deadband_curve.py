@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.plotting.style import COLORS, curve_legend, new_figure
 
 if TYPE_CHECKING:
-    import polars as pl
     from matplotlib.figure import Figure
 
 __all__ = ["plot_deadband_curve"]

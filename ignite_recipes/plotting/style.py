@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ignite_recipes.optional import needs
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -31,8 +33,9 @@ def new_figure(width: float, height: float, *, compress: bool = False) -> "Figur
     With ``compress``, panels of a fixed shape stand close together. A notebook shows the figure where a cell ends
     with it, also if neither pyplot nor a backend of its own was loaded.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    with needs("report"):
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=compress)
     figure = Figure(figsize=(width, height), dpi=150, layout=layout)
@@ -54,7 +57,8 @@ def as_png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
 
     A palette of 256 colours makes notebooks a third of the size, and nobody sees the difference.
     """
-    from PIL import Image
+    with needs("report"):
+        from PIL import Image
 
     drawn, small = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings():  # of letters that the font lacks: a box stands for them
@@ -67,7 +71,8 @@ def as_png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
 
 def epoch_axis(axes: "Axes", epochs: Sequence[float]) -> None:
     """Whole epochs below the axes, from the first to the last, with room for a marker at both ends."""
-    from matplotlib.ticker import MaxNLocator
+    with needs("report"):
+        from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("epoch")
     axes.grid(alpha=0.3)

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,12 +16,10 @@ from ignite_recipes.data.traffic import TrafficArrays, make_traffic_windows, to_
 from ignite_recipes.data.traffic_flags import expected_transmissions, flag_threshold
 from ignite_recipes.data.traffic_series import TrafficSeries, split_in_time
 from ignite_recipes.models.inference import predict_traffic
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.backtest_forecasts import arima, last_value, mean, seasonal_naive
 from ignite_recipes.recipes.checks import check_count
 from ignite_recipes.recipes.traffic import trainModel
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["backtest"]
 
@@ -125,8 +123,6 @@ def backtest(
 
     Reference: R. J. Hyndman, G. Athanasopoulos, Forecasting: Principles and Practice, 2021, section 5.10.
     """
-    import polars as pl
-
     check_count(len_source=len_source, len_target=len_target)
     if parameters is not None and not isinstance(parameters, Mapping):
         raise TypeError(f"parameters must be a dict, as of trainModel; got {shown(parameters)}")

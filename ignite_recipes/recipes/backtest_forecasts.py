@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ignite_recipes.optional import needs
+
 __all__ = ["arima", "last_value", "mean", "seasonal_naive"]
 
 Array: TypeAlias = NDArray[np.float64]
@@ -53,19 +55,15 @@ def arima(series: Array, num_train: int, starts: Rows, steps: int, *, order: tup
     filter has before the target's first row.
 
     Raises:
-        ModuleNotFoundError: without statsmodels.
+        MissingPackageError: without statsmodels.
     """
     columns = [_arima_of_one(column, num_train, starts, steps, order) for column in series.T]
     return np.stack(columns, axis=-1)
 
 
 def _arima_of_one(series: Array, num_train: int, starts: Rows, steps: int, order: tuple[int, int, int]) -> Array:
-    try:
+    with needs("traffic", "pass arima_order=None"):
         from statsmodels.tsa.arima.model import ARIMA
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "ARIMA needs statsmodels: pip install statsmodels, or pass arima_order=None"
-        ) from error
 
     if np.ptp(series[:num_train]) == 0:
         return np.full((len(starts), steps), series[0])

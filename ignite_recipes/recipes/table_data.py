@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from ignite_recipes.data.table_split import split_rows
 from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
 from ignite_recipes.data.tables import as_column, file_identity, is_path, read_table
 from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
-
-if TYPE_CHECKING:
-    import polars as pl
+from ignite_recipes.optional import polars as pl
 
 __all__ = ["PreparedTable", "TableRows", "check_fold", "class_weighting", "prepare_table", "validation_rows"]
 
@@ -308,8 +306,6 @@ def _codes(column: "pl.Series | None") -> NDArray[Any] | None:
 
 
 def _moments(column: "pl.Series | None") -> NDArray[Any] | None:
-    import polars as pl
-
     if column is None:
         return None
     if column.dtype == pl.String:

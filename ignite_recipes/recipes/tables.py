@@ -21,6 +21,7 @@ from ignite_recipes.loading.given import batch_size_for
 from ignite_recipes.loading.randomness import derive_seed, preserve_generators, seed_torch
 from ignite_recipes.models.mlp import multilayer_perceptron
 from ignite_recipes.models.table_predictor import TablePredictor, table_state
+from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.experiment_run import experiment_run
 from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.plain_settings import described
@@ -235,8 +236,6 @@ def train_on_table(
 
 def _validated(predictor: TablePredictor, table: PreparedTable) -> dict[str, Any]:
     """How good the network is on the rows to validate on, and what it says of each."""
-    import polars as pl
-
     if table.val is None:
         return {"metrics": {}, "baseline": {}, "val_predictions": pl.DataFrame()}
     outputs, target = predictor.outputs_of(table.val.vectors), table.target
