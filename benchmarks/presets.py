@@ -57,17 +57,16 @@ def presets(folder: Path, seeds: int = 10, epochs: int = 60) -> str:
         )
 
     runs = train_many(digits, sweep={"preset": list(PRESETS)}, seeds=seeds, experiment=folder)
+    losses = {row["setting"]: row for row in runs.table("val_loss").to_dicts()}
     reached = [
-        [row["preset"], *(f"{_shown(row, scale)}" for row, scale in ((row, 100), (losses[row["setting"]], 1)))]
-        for losses in [{row["setting"]: row for row in runs.table("val_loss").to_dicts()}]
+        [row["preset"], _shown(row, 2), _shown(losses[row["setting"]], 3)]
         for row in runs.table("val_accuracy").to_dicts()
     ]
     compared = [
         [
-            row["setting"].partition("=")[2],
-            row["against"].partition("=")[2],
-            f"{100 * row['difference']:+.2f} ({100 * row['low']:+.2f} to {100 * row['high']:+.2f})",
-            row["verdict"],
+            *(row[name].removeprefix("preset=") for name in ("setting", "against")),
+            f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})",
+            row["verdict"].removeprefix("preset="),
         ]
         for row in runs.compare("val_accuracy").to_dicts()
     ]
@@ -76,7 +75,5 @@ def presets(folder: Path, seeds: int = 10, epochs: int = 60) -> str:
     return f"{table(header, reached)}\n\n{table(pairs, compared)}"
 
 
-def _shown(row: Mapping[str, Any], scale: float) -> str:
-    mean, low, high = (scale * row[name] for name in ("mean", "low", "high"))
-    digits = 2 if scale > 1 else 3
-    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+def _shown(row: Mapping[str, Any], digits: int) -> str:
+    return f"{row['mean']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"

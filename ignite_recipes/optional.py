@@ -1,12 +1,12 @@
 """Packages that only parts of the library need: loaded when they are first used, and named where they are missing."""
 
-import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["EXTRAS", "MissingPackageError", "needs", "pandas", "polars"]
+__all__ = ["EXTRAS", "MissingPackageError", "check_installed", "needs", "pandas", "polars"]
 
 _FRAMES = {"pandas": "pandas", "polars": "polars", "scipy": "scipy", "sklearn": "scikit-learn"}
 _PICTURES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
@@ -58,6 +58,17 @@ def needs(extra: str, otherwise: str = "") -> Iterator[None]:
         raise MissingPackageError(
             f"{missing} must be installed for this, and is not: {line}", name=error.name
         ) from None
+
+
+def check_installed(extra: str, otherwise: str = "") -> None:
+    """Raise MissingPackageError if a package of an extra is missing: before a long work whose end needs it.
+
+    >>> check_installed("tables")
+    """
+    for name in EXTRAS[extra]:
+        with needs(extra, otherwise):
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
 
 
 class _Lazy(ModuleType):

@@ -25,6 +25,7 @@ from ignite_recipes.experiments.members import is_group
 from ignite_recipes.files import replace_file
 from ignite_recipes.many import Runs
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
+from ignite_recipes.optional import check_installed
 from ignite_recipes.plotting.histories import Experiment, find_experiment
 
 __all__ = ["report", "report_on_many", "write_report"]
@@ -73,6 +74,7 @@ def report(
     >>> "Confusion matrix" in page, "http://" in page
     (True, False)
     """
+    check_installed("report")
     manager = find_experiment(experiment, runs_dir)
     if is_group(manager.experiment_dir) and data is None:
         return report_on_many(manager, output)

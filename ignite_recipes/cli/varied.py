@@ -12,7 +12,7 @@ from ignite_recipes.many.asking import default_of
 from ignite_recipes.many.rounds import Wanted
 from ignite_recipes.many.search_space import Range, read_range
 from ignite_recipes.many.searching import search_many
-from ignite_recipes.many.study import check_optuna
+from ignite_recipes.optional import check_installed
 
 __all__ = ["add_many_options", "check_of_search", "named_setting", "value_of", "wanted_of"]
 
@@ -119,7 +119,7 @@ def wanted_of(settings: Mapping[str, Any], parser: ArgumentParser) -> Wanted:
             take, or without Optuna.
     """
     try:
-        check_optuna()
+        check_installed("search")
     except ModuleNotFoundError as error:
         raise ValueError(str(error)) from error
     space: dict[str, Range] = {}

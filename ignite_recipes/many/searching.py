@@ -10,9 +10,9 @@ from ignite_recipes.many.asking import Request
 from ignite_recipes.many.results import Runs
 from ignite_recipes.many.rounds import AT_ONCE, Wanted, run_search
 from ignite_recipes.many.search_space import read_search
-from ignite_recipes.many.study import check_optuna
 from ignite_recipes.many.tasks import make_task
 from ignite_recipes.many.training import place_of_many
+from ignite_recipes.optional import check_installed
 
 __all__ = ["search_many"]
 
@@ -68,7 +68,7 @@ def search_many(
         whose ``best_trial`` is the best of those that were not pruned.
 
     Raises:
-        ModuleNotFoundError: if Optuna is not installed: ``pip install 'ignite-recipes[search]'``.
+        MissingPackageError: if Optuna is not installed: ``pip install 'ignite-recipes[search]'``.
         ValueError, TypeError: as of :func:`train_many`; and for words that say nothing, a storage that holds another
             search.
         ExperimentBusyError: if the experiment holds results of another kind, or is being trained.
@@ -97,7 +97,7 @@ def search_many(
     """
     if world_size() > 1:
         raise ValueError("trials are trained by one process; got several ranks: start search_many without torchrun")
-    check_optuna()
+    check_installed("search")
     for name, why in _NOT_SEARCHED.items():
         if settings.get(name) is not None:
             raise ValueError(f"{name} is not for search_many: {why}; leave it out")

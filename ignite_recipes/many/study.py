@@ -16,21 +16,11 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
-__all__ = ["Search", "check_optuna", "quiet_optuna"]
+__all__ = ["Search", "quiet_optuna"]
 
 _STUDY = "search"
 _OWNER = "ignite_recipes_experiment"
 _ASKED = "ignite_recipes_search"
-
-
-def check_optuna() -> None:
-    """Refuse to search without Optuna.
-
-    Raises:
-        MissingPackageError: that says how it is installed.
-    """
-    with needs("search"):
-        import optuna  # noqa: F401
 
 
 @contextmanager

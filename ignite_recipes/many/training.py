@@ -14,6 +14,7 @@ from ignite_recipes.many.group import check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
 from ignite_recipes.many.results import Runs
 from ignite_recipes.many.tasks import make_task
+from ignite_recipes.optional import check_installed
 from ignite_recipes.recipes import trainModel
 from ignite_recipes.recipes.experiment_place import existing_experiment
 from ignite_recipes.recipes.experiment_start import refuse_results
@@ -101,6 +102,7 @@ def train_many(
     """
     if world_size() > 1:
         raise ValueError("members are trained by one process; got several ranks: start train_many without torchrun")
+    check_installed("tables")
     sweep = {name: values.tolist() if hasattr(values, "tolist") else values for name, values in (sweep or {}).items()}
     members = plan_members(seeds_of(seeds), sweep, folds)
     request = Request(sweep, folds, whole_number(fold_seed, "fold_seed", at_least=0), group, time, refit)

@@ -19,7 +19,7 @@ from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.files import replace_file
 from ignite_recipes.loading.randomness import preserve_generators, seed_torch
 from ignite_recipes.models.file import Predictor, save_model
-from ignite_recipes.optional import MissingPackageError, needs
+from ignite_recipes.optional import check_installed, needs
 
 __all__ = ["FORMATS", "TOLERANCE", "export_model"]
 
@@ -67,7 +67,7 @@ def export_model(path: str | os.PathLike[str], predictor: Predictor) -> float:
         save_model(path, predictor)
         return 0.0
     if kind == "onnx":
-        _require_onnx()
+        check_installed("onnx")
     with preserve_generators():
         seed_torch(0)
         own, example, names = predictor.program()
@@ -111,13 +111,6 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         said.setLevel(level)
-
-
-def _require_onnx() -> None:
-    from importlib.util import find_spec
-
-    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
-        raise MissingPackageError(f"ONNX needs {', '.join(missing)}: pip install 'ignite-recipes[onnx]'")
 
 
 def _exported(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
