@@ -57,7 +57,7 @@ print("epochs", len(results["history"]["train_loss"]))
 
 context = numpy.random.default_rng(0).normal(size=(90, 2))
 train, val = split_in_time(context, send_on_delta(context, 0.3)[1], 10, 5, 60)
-trainModel({**getDefaultModelParams(), "num_epochs": 1}, train, val)
+trainModel({**getDefaultModelParams(10, 5, train), "num_epochs": 1}, train, val)
 """
 
 

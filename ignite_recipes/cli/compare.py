@@ -18,13 +18,11 @@ from ignite_recipes.experiments.log_file import CLOCK_COLUMNS
 from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 from ignite_recipes.experiments.members import is_group
 from ignite_recipes.experiments.summary import Best, Summary, best_epoch, summarize
-from ignite_recipes.files import replace_file
+from ignite_recipes.plotting.style import PICTURES, write_figure
 
 __all__ = ["HELP", "main", "parser"]
 
 HELP = "a table of what differs between experiments, and what it brought: compare exp1 exp2"
-
-_PICTURES = (".png", ".pdf", ".svg")
 
 
 def parser() -> ArgumentParser:
@@ -43,7 +41,7 @@ def parser() -> ArgumentParser:
         help="the column of their logs to compare by; by default what they monitor, or what all of them have",
     )
     options.add_argument("--mode", type=str | None, help="min or max: which end of the metric is best")
-    options.add_argument("--output", type=str | None, help=f"a picture of their curves: {', '.join(_PICTURES)}")
+    options.add_argument("--output", type=str | None, help=f"a picture of their curves: {', '.join(PICTURES)}")
     return options
 
 
@@ -57,8 +55,8 @@ def main(argv: Sequence[str]) -> Result:
     if settings["mode"] not in (None, "min", "max"):
         raise ValueError(f"--mode must be min or max; got {settings['mode']!r}")
     output = None if settings["output"] is None else Path(settings["output"]).expanduser()
-    if output is not None and output.suffix not in _PICTURES:
-        raise ValueError(f"--output must end in {', '.join(_PICTURES)}; got {settings['output']!r}")
+    if output is not None and output.suffix not in PICTURES:
+        raise ValueError(f"--output must end in {', '.join(PICTURES)}; got {settings['output']!r}")
     managers = _chosen(settings)
     if any(is_group(one.experiment_dir) for one in managers.values()):
         return compare_many(managers, settings, output)
@@ -72,7 +70,7 @@ def main(argv: Sequence[str]) -> Result:
         if some is None:
             raise ValueError("--output draws a metric that all experiments have; these have none: see --metric")
         figure = compare_experiments(list(managers.values()), some.metric, mode=some.mode)
-        replace_file(output, lambda file: figure.savefig(file, format=output.suffix[1:]))
+        write_figure(figure, output)
         facts["picture"] = os.fspath(output)
     lines = _table(found, facts, best)
     return Result("\n".join([*lines, *([f"the picture is in {output}"] if output else [])]), facts)

@@ -9,10 +9,10 @@ from ignite_recipes.cli.many_lines import comparison_table, settings_table
 from ignite_recipes.cli.result import Result
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import is_group
-from ignite_recipes.files import replace_file
 from ignite_recipes.many import Runs
 from ignite_recipes.many.scores import best_of, comparison_rows, table_rows
 from ignite_recipes.many.statistics import CONFIDENCE
+from ignite_recipes.plotting.style import write_figure
 
 __all__ = ["compare_many"]
 
@@ -63,7 +63,7 @@ def compare_many(managers: Mapping[str, ExperimentManager], settings: Mapping[st
             for label, own in runs.curves(metric).items()
         }
         figure = plot_bands(curves, metric)
-        replace_file(output, lambda file: figure.savefig(file, format=output.suffix[1:]))
+        write_figure(figure, output)
         facts["picture"] = os.fspath(output)
         lines.append(f"the picture is in {output}")
     return Result("\n".join(lines), facts)

@@ -12,9 +12,8 @@ from ignite_recipes.cli.options import new_parser, parse_settings
 from ignite_recipes.cli.result import Result
 from ignite_recipes.devices import as_device
 from ignite_recipes.exchange.ranks import join_ranks
-from ignite_recipes.files import replace_file
 from ignite_recipes.finding import LearningRates, find_learning_rate
-from ignite_recipes.plotting.style import as_png
+from ignite_recipes.plotting.style import PICTURES, write_figure
 from ignite_recipes.recipes.started import taken_from
 
 __all__ = ["HELP", "main", "parser"]
@@ -38,7 +37,7 @@ def _add_own(options: ArgumentParser) -> None:
     options.add_argument("--start-lr", type=float, default=1e-7, help="the rate of the first step")
     options.add_argument("--end-lr", type=float, default=10.0, help="the rate of the last step")
     options.add_argument("--num-steps", type=int, default=100, help="from one to the other")
-    options.add_argument("--picture", type=str | None, help="a .png file to draw the losses in")
+    options.add_argument("--picture", type=str | None, help=f"a file to draw the losses in: {', '.join(PICTURES)}")
 
 
 def main(argv: Sequence[str]) -> Result:
@@ -66,8 +65,9 @@ def _find(
     settings = parse_settings(options, argv)
     check_begins_anew(settings, "find-lr begins with new weights")
     picture = None if settings["picture"] is None else Path(settings["picture"])
-    if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
-        raise ValueError(f"--picture must be a file that ends in .png, in a folder that is there; got {picture}")
+    if picture is not None and (picture.suffix not in PICTURES or not picture.parent.is_dir()):
+        endings = ", ".join(PICTURES)
+        raise ValueError(f"--picture must be a file that ends in {endings}, in a folder that is there; got {picture}")
     join_ranks(as_device(settings["device"]))
     data = load(settings)
     trainer, loader = taken_from(lambda run: train(run, settings, data))
@@ -77,8 +77,7 @@ def _find(
     except RuntimeError as error:  # it told nothing, and says what to change
         raise ValueError(str(error)) from error
     if picture is not None:
-        png = as_png(found.plot())[0]
-        replace_file(picture, lambda file: file.write(png))
+        write_figure(found.plot(), picture)
     facts = {"suggestion": found.suggestion, "minimum": found.minimum, "diverged": found.diverged}
     return Result(
         _verdict(command, found, settings, picture),

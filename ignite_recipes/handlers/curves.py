@@ -2,12 +2,15 @@
 
 import logging
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine
 
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.experiments.log_file import read_training_log
+from ignite_recipes.experiments.summary import best_epoch
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.plotting import plot_history
 
@@ -25,9 +28,11 @@ class Curves:
     Keeps:  nothing.
 
     Args:
-        path: of the picture; its ending says the format, e.g. ``.png``.
+        path: of the picture; its ending says the format: ``.png``, ``.pdf`` or ``.svg``.
         log: the CSV file.
         unit: of the losses.
+        settings: gives those of the run when it ends, whose ``recipe``, ``monitor`` and ``mode`` say which epoch is
+            the best, to be marked; without, none is.
 
     >>> from tempfile import TemporaryDirectory
     >>> from ignite_recipes import TrainingLog
@@ -41,8 +46,15 @@ class Curves:
     ['training_curves.png', 'training_log.csv']
     """
 
-    def __init__(self, path: str | os.PathLike[str], log: str | os.PathLike[str], unit: str = "") -> None:
-        self.path, self.log, self.unit = Path(path), Path(log), unit
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        log: str | os.PathLike[str],
+        unit: str = "",
+        *,
+        settings: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.path, self.log, self.unit, self._settings = Path(path), Path(log), unit, settings
 
     def __repr__(self) -> str:
         return f"Curves({self.path.name!r})"
@@ -58,6 +70,8 @@ class Curves:
         try:
             history = read_training_log(self.log) if self.log.exists() else {}
             if history.get("epoch"):
-                plot_history(history, self.unit).savefig(self.path)
+                best = None if self._settings is None else best_epoch(history, self._settings())
+                figure = plot_history(history, self.unit, best_epoch=None if best is None else best.epoch)
+                figure.savefig(self.path)
         except Exception as error:
             logger.warning("%s was not drawn: %s", self.path, error)

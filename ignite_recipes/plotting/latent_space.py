@@ -1,6 +1,5 @@
 """Where a model puts its data."""
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from ignite_recipes.data.vectors import read_vectors
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.inference import extract_embeddings
-from ignite_recipes.plotting.style import COLORS, MARKERS, new_figure
+from ignite_recipes.plotting.categories import kinds_of, label_values
+from ignite_recipes.plotting.style import COLORS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_latent"]
 
-_MOST_KINDS = 60  # that colours and markers tell apart, and a legend has room for
 _ENTRIES_IN_A_COLUMN = 20  # of the legend
-_FEW_NUMBERS = 20  # whole numbers with as many different values are kinds, such as digits
 _NO_LABEL = "no label"
 _BATCH = 4096
 
@@ -45,7 +43,9 @@ def plot_latent(
         data: for a model: a tensor, an array or a frame (N, D), a :class:`RowDataset`, or a loader. A loader that
             shuffles is read in its data set's order, which is warned of.
         labels: N of them, in the order of the data: kinds (words, a few whole numbers) with a legend, or numbers
-            with a colour bar. None and NaN are drawn grey.
+            with a colour bar. None and NaN are drawn grey. Kinds that have an order have colours in that order: months
+            and days of the week by their names, whole numbers whose ``label_name`` is "month", an ordered categorical
+            of pandas, an Enum of polars.
         label_name: what the labels are, with their unit if they have one.
         categorical: whether labels are kinds; by default words and booleans are, and whole numbers of at most 20
             different values.
@@ -126,9 +126,9 @@ def _scatter(axes: "Axes", points: NDArray[np.float64], labels: Any, name: str, 
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], color=COLORS[0], **look)
         return
-    values = _labels(labels, len(points))
+    values = label_values(labels, len(points))
     missing = np.array([value is None or value != value for value in values.tolist()], dtype=bool)
-    kinds = _kinds(values[~missing], categorical)
+    kinds = kinds_of(labels, values[~missing], name, categorical)
     if missing.any():
         grey = {**look, "color": "0.7", "marker": "x", "linewidths": 0.8}
         axes.scatter(points[missing, 0], points[missing, 1], label=_NO_LABEL, **grey)
@@ -136,43 +136,12 @@ def _scatter(axes: "Axes", points: NDArray[np.float64], labels: Any, name: str, 
         numbers = {**look, "c": values[~missing].astype(np.float64), "cmap": "cividis", "alpha": 1}
         image = axes.scatter(points[~missing, 0], points[~missing, 1], **numbers)
         axes.figure.colorbar(image, ax=axes, label=name)
-    for number, kind in enumerate(kinds or []):
+    shown = [] if kinds is None else list(zip(kinds.values, kinds.looks(), strict=True))
+    for kind, own in shown:
         chosen = ~missing & (values == kind)
-        style = {**look, "color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
-        axes.scatter(points[chosen, 0], points[chosen, 1], label=str(kind), **style)
-    if kinds or missing.any():
-        _legend(axes, name if kinds else None)
-
-
-def _labels(labels: Any, count: int) -> NDArray[Any]:
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if values.dtype.kind not in "biuf":  # words, or words and None: as Python's objects
-        values = np.array([*values.tolist(), None], dtype=object)[:-1] if values.ndim == 1 else values
-    if values.shape != (count,):
-        raise ValueError(f"labels must be {count}, one for each vector in the data's order; got shape {values.shape}")
-    return values
-
-
-def _kinds(values: NDArray[Any], categorical: bool | None) -> list[Any] | None:
-    """The different labels in their order, if they are kinds; None if they are numbers."""
-    if values.dtype.kind == "f" and not categorical:
-        return None
-    kinds = sorted(set(values.tolist()), key=_natural)
-    if values.dtype.kind in "iu" and (categorical is False or (categorical is None and len(kinds) > _FEW_NUMBERS)):
-        return None
-    if len(kinds) > _MOST_KINDS:
-        raise ValueError(
-            f"labels must be at most {_MOST_KINDS} kinds, to be told apart; got {len(kinds)}: group the rare ones, or "
-            "pass numbers, which get a colour bar"
-        )
-    return kinds
-
-
-def _natural(kind: Any) -> tuple[bool, list[Any]]:
-    """Numbers before words, and kind 2 before kind 10."""
-    if not isinstance(kind, str):
-        return False, [kind]
-    return True, [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", kind)]
+        axes.scatter(points[chosen, 0], points[chosen, 1], label=str(kind), **{**look, **own})
+    if shown or missing.any():
+        _legend(axes, name if shown else None)
 
 
 def _legend(axes: "Axes", title: str | None) -> None:

@@ -7,15 +7,31 @@ import math
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ignite_recipes.files import replace_file
 from ignite_recipes.optional import needs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "LINES", "MARKERS", "as_png", "curve_legend", "draw_curve", "epoch_axis", "new_figure"]
+__all__ = [
+    "COLORS",
+    "LINES",
+    "MARKERS",
+    "PICTURES",
+    "as_png",
+    "curve_legend",
+    "draw_curve",
+    "epoch_axis",
+    "new_figure",
+    "write_figure",
+]
+
+PICTURES = (".png", ".pdf", ".svg")
+"""Endings of files that pictures are written to."""
 
 # Okabe and Ito's palette, distinct for the colour-blind, without its yellow, which is too pale for a white page; then
 # three of Tol's, for the ten digits.
@@ -67,6 +83,11 @@ def as_png(figure: "Figure") -> tuple[bytes, dict[str, int]]:
     Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     width, height = (round(100 * inches) for inches in figure.get_size_inches())
     return small.getvalue(), {"width": width, "height": height}
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """Write a picture in the format that the ending of the file says, one of :data:`PICTURES`."""
+    replace_file(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
 
 
 def epoch_axis(axes: "Axes", epochs: Sequence[float]) -> None:

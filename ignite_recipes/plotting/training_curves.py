@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.summary import summarize
 from ignite_recipes.plotting.histories import Columns, Experiment, columns_of, epochs_of, find_experiment, read_columns
 from ignite_recipes.plotting.quantities import ALONE, PARTS, loss_unit, name_of, part_of, title, unit_of
 from ignite_recipes.plotting.style import COLORS, LINES, curve_legend, draw_curve, epoch_axis, new_figure
@@ -26,7 +27,8 @@ def plot_history(
 ) -> "Figure":
     """Draw the curves of a training, one panel for each quantity, training and validation together.
 
-    A value that is not finite is a gap in its curve, and a cross at the foot of the panel.
+    A value that is not finite is a gap in its curve, and a cross at the foot of the panel. A quantity that is the same
+    in all epochs, such as a learning rate without a schedule, has no panel: a line below them says it.
 
     Args:
         history: what a recipe returns: ``train_<name>`` and ``val_<name>`` lists, an entry an epoch. A list
@@ -35,7 +37,7 @@ def plot_history(
             log is drawn, or without one the history in its newest checkpoint.
         unit: of the losses; by default the recipe's, as far as the history tells which one it was. Accuracies
             are in percent.
-        best_epoch: is marked in every panel.
+        best_epoch: is marked in every panel; of an experiment by default the one that its monitored metric says.
         runs_dir: where an experiment is looked for by its name.
 
     Returns:
@@ -54,6 +56,8 @@ def plot_history(
     if isinstance(history, (ExperimentManager, str, os.PathLike)):
         experiment = find_experiment(history, runs_dir)
         name, columns = os.path.basename(experiment.experiment_dir), read_columns(experiment)
+        if best_epoch is None and (best := summarize(experiment).best) is not None:
+            best_epoch = best.epoch
     else:
         name, columns = "", columns_of(history)
     columns = {column: values for column, values in columns.items() if values}
@@ -62,6 +66,8 @@ def plot_history(
         raise ValueError("a history must hold at least one epoch of a train_ or val_ list; got none: train first")
     names.sort(key=lambda name: name not in ("loss", "accuracy"))  # what is looked at first
     names += [name for name in ALONE if name in columns]
+    same = {quantity: value for quantity in names[1:] if (value := _same(quantity, columns)) is not None}
+    names = [quantity for quantity in names if quantity not in same]
 
     rows, width = _grid(len(names))
     figure = new_figure(4.2 * width, 3.2 * rows + 0.3)
@@ -76,8 +82,18 @@ def plot_history(
         axes.remove()
     if name:
         figure.suptitle(name)
-    curve_legend(figure, loc="outside lower center", ncols=3)
+    said = ", ".join(f"{title(quantity).lower()} {value:g}" for quantity, value in same.items())
+    heading = f"the same in all epochs: {said}" if said else None
+    curve_legend(figure, loc="outside lower center", ncols=3, title=heading, title_fontsize="small")
     return figure
+
+
+def _same(quantity: str, columns: Columns) -> float | None:
+    """The one value that a quantity has in all of several epochs, training and validation together."""
+    named = [quantity] if quantity in ALONE else [f"{part}_{quantity}" for part in PARTS]
+    values = [value for name in named for value in columns.get(name, ())]
+    has_several = max(len(columns.get(name, ())) for name in named) > 1
+    return values[0] if has_several and len(set(values)) == 1 and math.isfinite(values[0]) else None
 
 
 def _grid(count: int) -> tuple[int, int]:

@@ -222,7 +222,7 @@ def report_epoch(
 def recorders(experiment: ExperimentManager, unit: str, *, draws: bool = True) -> list[Attachable]:
     """What writes an experiment's log, TensorBoard events and curves; ``unit`` is that of the losses."""
     log = TrainingLog(experiment.log_file)
-    curves = [Curves(experiment.plot_file, log.path, unit)] if draws else []
+    curves = [Curves(experiment.plot_file, log.path, unit, settings=experiment.settings)] if draws else []
     return [log, TensorBoardLog(experiment.experiment_dir), *curves]
 
 

@@ -1,14 +1,18 @@
 """Points are the embeddings, each with the colour of its label, and the model is as it was."""
 
+import calendar
 import math
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from matplotlib.colors import to_hex
 from sklearn.decomposition import PCA
 
 from ignite_recipes import RowDataset, VariationalAutoencoder, create_dataloaders, plot_latent
+from ignite_recipes.plotting.style import COLORS
 
 X = torch.rand(40, 6)
 DIGITS = torch.arange(40) % 10
@@ -51,6 +55,45 @@ def test_each_kind_has_its_own_points_and_an_entry_beside_the_axes(kind, assert_
 def test_kinds_are_in_their_natural_order():
     figure = plot_latent(torch.randn(3, 2), labels=["kind 10", "kind 2", "10 kinds"])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["10 kinds", "kind 2", "kind 10"]
+
+
+def colors_of(figure):
+    return [tuple(one.get_facecolor()[0][:3]) for one in figure.axes[0].collections]
+
+
+MONTHS = ["Dec", "jan.", "July", "feb"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "order"),
+    [
+        (MONTHS, "season", ["jan.", "feb", "July", "Dec"]),
+        ([12, 1, 7, 2], "Month", ["1", "2", "7", "12"]),
+        (["Sun", "Monday", "wed", "Tue"], "day", ["Monday", "Tue", "wed", "Sun"]),
+        (pd.Categorical(["b", "c", "a", "b"], ["c", "b", "a"], ordered=True), "size", ["c", "b", "a"]),
+        (pl.Series(["b", "c", "a", "b"], dtype=pl.Enum(["c", "b", "a"])), "size", ["c", "b", "a"]),
+    ],
+)
+def test_kinds_that_have_an_order_have_it_in_the_legend_and_in_their_colours(labels, name, order, assert_clear):
+    figure = plot_latent(torch.randn(4, 2), labels=labels, label_name=name)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == order
+    assert len(set(colors_of(figure))) == len(order)
+    assert not {to_hex(color) for color in colors_of(figure)[1:]} & {color.lower() for color in COLORS[1:4]}
+    assert_clear(figure)
+
+
+def test_all_months_go_round_and_words_that_are_none_have_no_order():
+    def looks(labels):
+        return colors_of(plot_latent(torch.zeros(len(labels), 2), labels=labels))
+
+    def far(one, other):
+        return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+    names = [calendar.month_name[k] for k in range(1, 13)]
+    colors = looks(names)
+    steps = [far(*pair) for pair in zip(colors, [*colors[1:], colors[0]], strict=True)]
+    assert max(steps) < 0.5  # December is as near to January as any other two
+    assert [to_hex(color) for color in looks(["January", "Mayor"])] == [color.lower() for color in COLORS[:2]]
 
 
 @pytest.mark.parametrize("labels", [torch.rand(40), np.arange(40) * 3, DIGITS.float().tolist()])

@@ -23,7 +23,7 @@ NAN, INF = math.nan, math.inf
 
 HISTORY = {
     "train_loss": [3.0, 2.0, 1.0],
-    "train_kl_loss": [1.0, 1.0, 1.0],
+    "train_kl_loss": [1.0, 1.5, 1.0],
     "val_loss": [3.0, 2.5, 2.0],
     "val_kl_loss": [],
 }
@@ -119,6 +119,33 @@ def test_a_value_that_is_not_finite_is_a_gap_and_a_cross_and_its_neighbours_stay
     pixels(figure)
 
 
+def test_what_is_the_same_in_all_epochs_has_a_line_and_no_panel(assert_clear):
+    def said(figure):
+        return figure.legends[0].get_title().get_text()
+
+    log = {"train_loss": [2.0, 2.0], "val_f1": [0.5, 0.5], "train_f1": [0.5, 0.5], "learning_rate": [0.1, 0.1]}
+    figure = plot_history({**log, "skipped_steps": [0, 0], "rollbacks": [0, 1]})
+    assert [axes.get_title() for axes in figure.axes] == ["Total loss", "Rollbacks"]  # the first one always has
+    assert said(figure) == "the same in all epochs: f1 0.5, learning rate 0.1, skipped steps 0"
+    assert_clear(figure)
+    assert said(plot_history({name: values[:1] for name, values in log.items()})) == ""
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_it_is_written_in_each_format(tmp_path, ending):
+    plot_history(HISTORY).savefig(tmp_path / f"curves.{ending}")
+    assert (tmp_path / f"curves.{ending}").stat().st_size > 1000
+
+
+def test_the_best_epoch_of_an_experiment_is_marked(experiment):
+    def marked(figure):
+        return [text.get_text() for text in figure.legends[0].get_texts() if "best" in text.get_text()]
+
+    assert marked(plot_history(experiment)) == ["best epoch (1)"]  # validation of the second was not written
+    assert marked(plot_history(experiment, best_epoch=2)) == ["best epoch (2)"]
+    assert marked(plot_history(HISTORY)) == []
+
+
 @pytest.mark.parametrize(("rates", "scale"), [([0.1, 0.0], "linear"), ([NAN, NAN], "linear"), ([INF, 0.1], "log")])
 def test_any_learning_rate_can_be_drawn(pixels, rates, scale):
     figure = plot_history({"train_loss": [1.0, 1.0], "learning_rate": rates})
@@ -147,7 +174,7 @@ def test_the_components_of_a_traffic_history_are_of_validation_data():
     history = {
         "train_loss": [3.0, 2.0],
         "val_loss": [3.0, 2.0],
-        "learning_rate": [0.1, 0.1],
+        "learning_rate": [0.1, 0.01],
         "skipped_steps": [0.0, 2.0],
         "loss_components": {"traffic": [0.2, 0.1], "context": [0.4, 0.3]},
     }
@@ -202,7 +229,7 @@ def test_a_notebook_shows_a_picture_in_its_own_size_whatever_was_loaded_before(t
         InteractiveShell.clear_instance()
 
 
-LOG = "epoch,learning_rate,train_loss,val_loss,seconds\n1,0.1,3.0,4.0,1.5\n2,0.1,2.0,,1.5\n3,0.1"
+LOG = "epoch,learning_rate,train_loss,val_loss,seconds\n1,0.1,3.0,4.0,1.5\n2,0.01,2.0,,1.5\n3,0.1"
 
 
 @pytest.fixture
