@@ -46,6 +46,12 @@ def test_a_recipe_that_is_killed_inside_a_write_and_resumed_ends_with_the_bits_o
     assert list(killed(tmp_path, "--recipe", "supervised", "--kills", "1")) == ["supervised"]
 
 
+@pytest.mark.slow
+def test_so_it_does_where_its_steps_are_programs(tmp_path, monkeypatch):
+    monkeypatch.setenv("IGNITE_RECIPES_CACHE", str(tmp_path / "cache"))
+    assert list(killed(tmp_path, "--recipe", "supervised", "--compile", "step", "--kills", "2")) == ["supervised"]
+
+
 def test_an_epoch_that_was_killed_between_its_files_is_done_again(tmp_path):
     for epoch, name in ((3, "best_model.pt"), (2, "epoch_2.pt"), (2, "latest_checkpoint.pt")):
         run = {"format": FORMAT, "progress": {"iteration": 5 * epoch, "epoch": epoch, "epoch_length": 5}, "parts": {}}
