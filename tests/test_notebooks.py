@@ -48,6 +48,7 @@ def run(path, **environment):
             resources={"metadata": {"path": folder}},
         )
         client.execute(env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": WARNINGS, **environment})
+        assert not os.listdir(folder), "a notebook must write into a folder of its own"
     del notebook.metadata["language_info"]  # it holds the version of Python
     return notebook
 

@@ -202,7 +202,10 @@ class MixedPrecisionTrainer:
     # In a program of the whole step.
 
     def constants(self) -> tuple[Any, ...]:
-        """What of it is a constant of a program."""
+        """What of it is a constant of a program.
+
+        :meta private:
+        """
         scaler = self.scaler
         if scaler is None:
             return (self.dtype,)
@@ -210,7 +213,10 @@ class MixedPrecisionTrainer:
         return self.dtype, *factors
 
     def scale_in_program(self) -> LossScale | None:
-        """The scale of the loss, as a part of a program; None where it is not scaled."""
+        """The scale of the loss, as a part of a program; None where it is not scaled.
+
+        :meta private:
+        """
         return None if self.scaler is None else LossScale(self.scaler, self.device)
 
     def after_program(self, engine: Engine, update: Update, drop: Tensor) -> None:
@@ -222,6 +228,8 @@ class MixedPrecisionTrainer:
             engine: that runs the step.
             update: that has been computed.
             drop: 0-d, nonzero if the step was dropped; from OVERFLOW on because its gradients overflowed.
+
+        :meta private:
         """
         if self.scaler is None:
             return
@@ -241,7 +249,10 @@ class MixedPrecisionTrainer:
             next(update for update in host_of(engine).updates if update.name == name).report_late_skip(engine)
 
     def after_block(self) -> None:
-        """Take notice of steps that were computed at once, all of them taken."""
+        """Take notice of steps that were computed at once, all of them taken.
+
+        :meta private:
+        """
         self._known_scale = None
 
     def _finish_epoch(self, engine: Engine) -> None:
