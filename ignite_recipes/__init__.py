@@ -1,7 +1,7 @@
 """Training recipes and handlers for PyTorch on Ignite: visible order, exact resume, no overhead."""
 
 from ignite_recipes._version import __version__
-from ignite_recipes.answers import evaluate, predict, report
+from ignite_recipes.answers import HeldOutSpecies, evaluate, evaluate_held_out_species, predict, report
 from ignite_recipes.checkpoint import (
     CheckpointError,
     CheckpointManager,
@@ -29,6 +29,7 @@ from ignite_recipes.data import (
     create_dataloaders,
     create_species_matrix,
     deadband_curve,
+    effort_and_season,
     expected_transmissions,
     flag_threshold,
     learn_limits,
@@ -38,6 +39,7 @@ from ignite_recipes.data import (
     load_traffic_csv,
     make_traffic_windows,
     send_on_delta,
+    spatial_blocks,
     split_in_time,
     split_train_val,
     traffic_report,
@@ -113,10 +115,12 @@ from ignite_recipes.models import (
     latent_measures,
     load_model,
     multilayer_perceptron,
+    predict_hidden,
     predict_traffic,
     print_model_summary,
     save_for_inference,
     save_model,
+    species_embeddings,
     traffic_losses,
     vae_losses,
 )
@@ -125,6 +129,7 @@ from ignite_recipes.plotting import (
     plot_deadband_curve,
     plot_history,
     plot_latent,
+    plot_places,
     plot_reconstructions,
 )
 from ignite_recipes.programs import ProgramPart, StepValues
@@ -169,6 +174,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "GradientClipCallback",
     "GradientClipper",
+    "HeldOutSpecies",
     "History",
     "ImportanceBound",
     "InputAugmentation",
@@ -231,7 +237,9 @@ __all__ = [
     "create_trainer",
     "deadband_curve",
     "describe",
+    "effort_and_season",
     "evaluate",
+    "evaluate_held_out_species",
     "expected_transmissions",
     "export_model",
     "extract_embeddings",
@@ -259,8 +267,10 @@ __all__ = [
     "plot_deadband_curve",
     "plot_history",
     "plot_latent",
+    "plot_places",
     "plot_reconstructions",
     "predict",
+    "predict_hidden",
     "predict_traffic",
     "preserve_run",
     "print_model_summary",
@@ -277,6 +287,8 @@ __all__ = [
     "search_many",
     "send_on_delta",
     "set_seed",
+    "spatial_blocks",
+    "species_embeddings",
     "split_in_time",
     "split_train_val",
     "traffic_losses",

@@ -9,11 +9,12 @@ import torch
 
 from ignite_recipes.answers.pictures import class_numbers, find_pictures, read_pictures
 from ignite_recipes.answers.run_data import (
+    VaeData,
     digits_sides,
     image_dataset,
     last_sample,
     traffic_sides,
-    vae_matrix,
+    vae_data,
     vae_sides,
 )
 from ignite_recipes.answers.trained import Trained
@@ -24,6 +25,7 @@ from ignite_recipes.data.split import CHECKLIST
 from ignite_recipes.data.tables import is_path, read_table
 from ignite_recipes.experiments.members import is_group
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
+from ignite_recipes.models.vae import row_width
 from ignite_recipes.recipes.table_data import validation_rows
 
 if TYPE_CHECKING:
@@ -92,7 +94,8 @@ def _given_data(trained: Trained, data: Any) -> Inputs:
     if path is not None and not path.exists():
         raise FileNotFoundError(f"data must be a file or a folder; there is none at {path}")
     if isinstance(predictor, VectorEmbedder):
-        return _vector_inputs(predictor, data if path is None else _read_vectors(path))
+        covariates = getattr(predictor.model, "covariates", 0)
+        return _vector_inputs(predictor, data if path is None else _read_vectors(path, covariates=covariates > 0))
     if not isinstance(predictor, ArrayPredictor) or (path is None and not is_frame(data)):
         return Inputs(data, None, [])
     if path is not None and len(predictor.input_shape or ()) == 3:
@@ -130,7 +133,7 @@ def _of_settings(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
         rows = validation_rows(settings, predictor.text_columns, predictor.target, trained.data_file())
         return _table_inputs(predictor, rows)
     if recipe == "vae":
-        vectors = vae_sides(*vae_matrix(settings), settings)[1]
+        vectors = vae_sides(vae_data(settings), settings)[1]
         return Inputs(vectors, _row_numbers(vectors.indices), ["row"])
     if recipe == "traffic":
         windows, samples = traffic_sides(settings)[1], last_sample(settings)
@@ -158,10 +161,13 @@ def _table_inputs(predictor: TablePredictor, data: Any) -> Inputs:
     return Inputs(table, table, [column for column in table.columns if column not in used], targets)
 
 
-def _read_vectors(path: Path) -> Any:
+def _read_vectors(path: Path, *, covariates: bool) -> Any:
     """A table with a column for each feature, or an eBird file."""
     if path.suffix == ".txt" or path.name.endswith(".txt.gz"):
-        return create_species_matrix(load_ebird_data(path))[0]
+        found = VaeData(*create_species_matrix(load_ebird_data(path)), str(path))
+        if covariates:
+            found.add_covariates()
+        return found.matrix
     return read_table(path)
 
 
@@ -175,7 +181,7 @@ def _vector_inputs(predictor: VectorEmbedder, data: Any) -> Inputs:
     names = predictor.feature_names
     if names is None:
         frame = as_pandas(data)
-        width = int(getattr(predictor.model, "input_dimension", frame.shape[1]))
+        width = row_width(predictor.model) or frame.shape[1]
         numbers = [name for name in frame.columns if np.issubdtype(np.asarray(frame[name]).dtype, np.number)]
         if len(numbers) < width:
             raise ValueError(f"the table must have the model's {width} columns of numbers; got {len(numbers)}")
@@ -190,6 +196,7 @@ def _vector_inputs(predictor: VectorEmbedder, data: Any) -> Inputs:
         others = [CHECKLIST]
     rows = pl.DataFrame({str(name): frame[name].to_list() for name in others}) if others else None
     matrix = np.zeros((len(frame), len(names)), dtype=np.float32)
+    matrix[:, len(names) - getattr(predictor.model, "covariates", 0) :] = np.nan  # of effort nothing may be known
     places = [names.index(name) for name in known]
     matrix[:, places] = frame[known].to_numpy(dtype=np.float32)
     return Inputs(RowDataset(matrix, names), rows, [str(name) for name in others])

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,11 @@ from ignite_recipes.data import (
     split_train_val,
 )
 from ignite_recipes.data.deadband import Limits
+from ignite_recipes.data.ebird_checklists import read_checklists
+from ignite_recipes.data.effort import effort_and_season
 from ignite_recipes.data.folds import fold_rows
-from ignite_recipes.data.split import split_fold
+from ignite_recipes.data.spatial import spatial_blocks
+from ignite_recipes.data.split import CHECKLIST, split_fold
 from ignite_recipes.data.traffic_series import (
     TrafficSeries,
     read_co2,
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "VaeData",
     "digits_sides",
     "fold_of",
     "image_dataset",
@@ -40,7 +45,7 @@ __all__ = [
     "seed_of_split",
     "traffic_series",
     "traffic_sides",
-    "vae_matrix",
+    "vae_data",
     "vae_settings",
     "vae_sides",
 ]
@@ -53,12 +58,67 @@ _FOR = {
 }
 
 
-def vae_matrix(settings: Mapping[str, Any]) -> "tuple[Tensor | pd.DataFrame, list[str] | None]":
-    """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits."""
+class VaeData:
+    """What a variational autoencoder is trained on: the digits, or the checklists of an eBird file.
+
+    Attributes:
+        matrix: of rows in [0, 1], and covariates behind them.
+        names: of its columns; None of the digits.
+        covariates: how many of the columns, the last ones, are covariates.
+        file: that it was read from; None of the digits.
+    """
+
+    def __init__(
+        self, matrix: "Tensor | pd.DataFrame", names: list[str] | None = None, file: str | None = None
+    ) -> None:
+        self.matrix, self.names, self.file = matrix, names, file
+        self.covariates = 0
+
+    @property
+    def species(self) -> list[str] | None:
+        """The names of the columns that are modelled."""
+        return None if self.names is None else self.names[: len(self.names) - self.covariates]
+
+    @cached_property
+    def checklists(self) -> "pd.DataFrame":
+        """Where, when and with what effort each row's checklist was made: :func:`read_checklists`."""
+        assert self.file is not None
+        return read_checklists(self.file, self.matrix[CHECKLIST])  # type: ignore[index]
+
+    def add_covariates(self) -> None:
+        """Put effort and season behind the species."""
+        import pandas as pd
+
+        found = effort_and_season(self.checklists)
+        assert self.names is not None
+        assert isinstance(self.matrix, pd.DataFrame)
+        if taken := [name for name in found if name in self.names]:
+            raise ValueError(f"no species may be called like a covariate; got {taken}: rename it in the file")
+        sparse = {  # as the species are: of a million checklists only what is not 0 is kept
+            name: pd.arrays.SparseArray(column.to_numpy(), fill_value=np.float32(0)) for name, column in found.items()
+        }
+        self.matrix = pd.concat([self.matrix, pd.DataFrame(sparse, index=self.matrix.index)], axis=1)
+        self.names, self.covariates = [*self.names, *map(str, found)], found.shape[1]
+
+
+def vae_data(settings: Mapping[str, Any]) -> VaeData:
+    """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits.
+
+    Raises:
+        ValueError: if something is asked of the digits that only checklists have.
+    """
+    spatial, covariates = settings.get("split") == "spatial", settings.get("covariates") is not None
     if settings["file"] is None:
-        return load_digits_matrix()[0], None
+        if spatial or covariates:
+            asked = "--split spatial" if spatial else "--covariates"
+            raise ValueError(f"{asked} is of checklists, which the digits are not: name an eBird file, or leave it out")
+        return VaeData(load_digits_matrix()[0])
     observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
-    return create_species_matrix(observations, settings["min_species_observations"], settings["min_checklist_species"])
+    thresholds = settings["min_species_observations"], settings["min_checklist_species"]
+    data = VaeData(*create_species_matrix(observations, *thresholds), settings["file"])
+    if covariates:
+        data.add_covariates()
+    return data
 
 
 def vae_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,13 +127,20 @@ def vae_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in names if settings.get(name) is not None}
 
 
-def vae_sides(
-    matrix: "Tensor | pd.DataFrame", names: list[str] | None, settings: Mapping[str, Any]
-) -> tuple[RowDataset, RowDataset]:
+def vae_sides(data: VaeData, settings: Mapping[str, Any]) -> tuple[RowDataset, RowDataset]:
     """The vectors to train on and those to validate on."""
+    groups, seed = None, seed_of_split(settings)
+    if settings.get("split") == "spatial":
+        places = data.checklists
+        groups = spatial_blocks(places["latitude"], places["longitude"], settings["block_km"])
+        if (blocks := len(np.unique(groups))) < 2:
+            raise ValueError(
+                f"--split spatial needs checklists in two blocks at least; all {len(groups)} lie in {blocks} of "
+                f"{settings['block_km']:g} km: choose a smaller --block-km"
+            )
     if settings.get("fold") is not None:
-        return split_fold(matrix, names, settings["fold"], settings["folds"], seed_of_split(settings))
-    return split_train_val(matrix, names, settings["val_size"], seed_of_split(settings))
+        return split_fold(data.matrix, data.names, settings["fold"], settings["folds"], seed, groups)
+    return split_train_val(data.matrix, data.names, settings["val_size"], seed, groups=groups)
 
 
 def traffic_series(settings: Mapping[str, Any]) -> tuple[TrafficSeries, float | None]:

@@ -113,6 +113,7 @@ def run_experiment(
         run = ExperimentRun(experiment, None, path, save_every=settings["save_every"], is_new=is_new)
         with run.open(command, own_settings(settings), command=words, data_file=data_file(settings)):
             result = train(run, settings, data)
+            result = result if result.finish is None else result.finish()
         return Result(result.text, {**_place(experiment, settings), **result.facts})
     except Exception as error:
         if isinstance(error, CheckpointError) and settings["forked_from"] is not None:

@@ -8,10 +8,12 @@ from ignite_recipes.data.deadband_curve import deadband_curve
 from ignite_recipes.data.digits import load_digits_matrix
 from ignite_recipes.data.ebird import create_species_matrix, load_ebird_data
 from ignite_recipes.data.ebird_example import write_example_ebd
+from ignite_recipes.data.effort import effort_and_season
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
 from ignite_recipes.data.loaders import create_dataloaders
 from ignite_recipes.data.preprocessing import TablePreprocessor
 from ignite_recipes.data.rows import RowDataset
+from ignite_recipes.data.spatial import spatial_blocks
 from ignite_recipes.data.split import split_train_val
 from ignite_recipes.data.traffic import TrafficArrays, TrafficDataset, make_traffic_windows
 from ignite_recipes.data.traffic_flags import TransmissionCounts, expected_transmissions, flag_threshold
@@ -32,6 +34,7 @@ __all__ = [
     "create_dataloaders",
     "create_species_matrix",
     "deadband_curve",
+    "effort_and_season",
     "expected_transmissions",
     "flag_threshold",
     "learn_limits",
@@ -41,6 +44,7 @@ __all__ = [
     "load_traffic_csv",
     "make_traffic_windows",
     "send_on_delta",
+    "spatial_blocks",
     "split_in_time",
     "split_train_val",
     "traffic_report",

@@ -14,29 +14,28 @@ __all__ = ["EFFORT_AND_SEASON", "effort_and_season"]
 EFFORT_AND_SEASON = ("season_sin", "season_cos", "log_minutes", "log_km", "log_observers")
 """The columns of :func:`effort_and_season`."""
 
-_NEEDED = ("date", "duration_minutes", "distance_km", "observers", "protocol")
+_NEEDED = ("date", "duration_minutes", "distance_km", "observers")
 _YEAR = 365.2425  # days
-_STATIONARY = ("stationary", "ebird - stationary count", "p21")
 
 
 def effort_and_season(checklists: "pd.DataFrame") -> "pd.DataFrame":
     """Covariates of checklists, for ``VariationalAutoencoder(covariates=5)`` or a regression.
 
     Args:
-        checklists: a row for each, as of ``read_checklists``, of which ``date``, ``duration_minutes``, ``distance_km``,
-            ``observers`` and ``protocol`` are used.
+        checklists: a row for each, as of ``read_checklists``, of which ``date``, ``duration_minutes``, ``distance_km``
+            and ``observers`` are used.
 
     Returns:
         The same index, and as float32 ``season_sin`` and ``season_cos`` of the day in the year (one turn a year), and
         ``log_minutes``, ``log_km`` and ``log_observers``, each the logarithm of 1 + the number. NaN is what is not
-        known; a stationary checklist has gone 0 km.
+        known.
 
     Raises:
         ValueError: if a column is missing, or a number is negative.
 
     >>> import pandas as pd
-    >>> row = {"date": pd.Timestamp(2024, 1, 1), "duration_minutes": 59.0, "observers": 1, "protocol": "Stationary"}
-    >>> effort_and_season(pd.DataFrame([{**row, "distance_km": float("nan")}])).round(2).to_numpy().tolist()[0][1:]
+    >>> row = {"date": pd.Timestamp(2024, 1, 1), "duration_minutes": 59.0, "distance_km": 0, "observers": 1}
+    >>> effort_and_season(pd.DataFrame([row])).round(2).to_numpy().tolist()[0][1:]
     [1.0, 4.090000152587891, 0.0, 0.6899999976158142]
     """
     import pandas as pd
@@ -45,11 +44,8 @@ def effort_and_season(checklists: "pd.DataFrame") -> "pd.DataFrame":
         raise ValueError(f"checklists must have the columns of read_checklists; missing: {listed(missing)}")
     day = pd.to_datetime(checklists["date"]).dt.dayofyear.to_numpy(np.float64, na_value=np.nan)
     turn = 2 * np.pi * (day - 1) / _YEAR
-    km = pd.to_numeric(checklists["distance_km"]).to_numpy(np.float64, na_value=np.nan)
-    protocol = checklists["protocol"].astype(object).fillna("").astype(str).str.lower()
-    km = np.where(np.isnan(km) & protocol.isin(_STATIONARY).to_numpy(), 0.0, km)
-    numbers = {"log_km": km}
-    for name, column in (("log_minutes", "duration_minutes"), ("log_observers", "observers")):
+    numbers = {}
+    for name, column in zip(EFFORT_AND_SEASON[2:], _NEEDED[1:], strict=True):
         numbers[name] = pd.to_numeric(checklists[column]).to_numpy(np.float64, na_value=np.nan)
     for name, values in numbers.items():
         if (values < 0).any():

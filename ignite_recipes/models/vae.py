@@ -147,8 +147,7 @@ class VariationalAutoencoder(nn.Module):
             latent distribution (N, Z).
         """
         mean, log_variance = self.encode(x)
-        z = self._told(self.reparameterize(mean, log_variance), self.covariates_of(x))
-        outputs = self.decoder_network(z)
+        outputs = self.outputs(self.reparameterize(mean, log_variance), self.covariates_of(x))
         return outputs if logits else self.likelihood.mean(outputs), mean, log_variance
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,11 +170,16 @@ class VariationalAutoencoder(nn.Module):
             z: latent vectors.
             covariates: (N, C), of a model that has some; None are their means.
         """
-        return self.likelihood.mean(self.decoder_network(self._told(z, covariates)))
+        return self.likelihood.mean(self.outputs(z, covariates))
+
+    def outputs(self, z: Tensor, covariates: Tensor | None = None) -> Tensor:
+        """The decoder's outputs before the link, by default log-odds; arguments as of :meth:`decode`."""
+        outputs: Tensor = self.decoder_network(self._told(z, covariates))
+        return outputs
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """The log-probability of x given z, in nats, in float32 also under autocast: (..., D), (..., Z) -> (...,)."""
-        outputs = self.decoder_network(self._told(z, self.covariates_of(x)))
+        outputs = self.outputs(z, self.covariates_of(x))
         with without_autocast(outputs.device):
             features = features_of(self, x).float()
             return self.likelihood.log_prob(outputs.float(), features, self.current_log_scale)

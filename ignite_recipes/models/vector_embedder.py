@@ -166,7 +166,9 @@ class VectorEmbedder:
                 x = part.to(place)
                 if self._likelihood.name == "bernoulli":
                     reconstruction, mean, log_variance = model(x)
-                    fit = nn.functional.binary_cross_entropy(reconstruction.float(), features_of(model, x).float(), reduction="none").sum(1)
+                    fit = nn.functional.binary_cross_entropy(
+                        reconstruction.float(), features_of(model, x).float(), reduction="none"
+                    ).sum(1)
                 else:
                     mean, log_variance = model.encode(x)
                     fit = -model.log_likelihood(x, model.reparameterize(mean, log_variance))

@@ -84,8 +84,8 @@ def train_variational_autoencoder(
         model: a :class:`VariationalAutoencoder`, or any module whose forward pass gives
             ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
         train_loader: batches (N, D) of vectors in [0, 1], or what else the likelihood is of, or tuples or lists whose
-            first item is one; or a data set, an array (N, D), a frame of numbers or a CSR matrix, see ``batch_size``. Of
-            a model with ``covariates`` rows (N, D + C), with these behind the vectors; noise leaves them alone.
+            first item is one; or a data set, an array (N, D), a frame of numbers or a CSR matrix, see ``batch_size``.
+            Of a model with ``covariates`` rows (N, D + C), with these behind the vectors; noise leaves them alone.
         val_loader: the same, for validation; None trains without validation.
         num_epochs: the epoch to train to, counted from 1, also on a resume, whose history starts at epoch 1 too.
         learning_rate: of Adam.
@@ -168,7 +168,9 @@ def train_variational_autoencoder(
     default = "train_loss" if val_loader is None else "val_loss"
     measuring = Measuring(options, MODES, default, validates=val_loader is not None, threshold=PROBABILITY)
     optimizer = fused_adam(model, device, learning_rate, weight_decay)
-    trainer = new_trainer(model, optimizer, loss_fn, options, device=device, get_inputs=inputs_of(model), settings=settings)
+    trainer = new_trainer(
+        model, optimizer, loss_fn, options, device=device, get_inputs=inputs_of(model), settings=settings
+    )
     unmeasured = [] if val_loader is not None else [name for name in HISTORY if name.startswith("val_")]
     history = new_history(HISTORY, measuring, unmeasured=unmeasured)
 

@@ -19,7 +19,7 @@ from ignite_recipes.models.likelihoods import Likelihood, likelihood_named
 from ignite_recipes.models.vae import VariationalAutoencoder, decoded, features_of
 from ignite_recipes.models.vae_losses import importance_weighted_losses, vae_losses
 
-__all__ = ["kl_schedule", "likelihood_of", "inputs_of", "vae_loss_function", "vectors_of"]
+__all__ = ["inputs_of", "kl_schedule", "likelihood_of", "vae_loss_function", "vectors_of"]
 
 
 def likelihood_of(model: nn.Module, name: str | None) -> Likelihood:
