@@ -84,12 +84,9 @@ def write_bird_files(
     _write_species(predictor, embeddings, rows, species, folder)
     _write_maps(embeddings, richness, facts, folder)
     try:
-        effort = (
-            None
-            if data.covariates
-            else tuple(effort_and_season(facts).to_numpy()[side.indices] for side in (train, val))
-        )
-        found = evaluate_held_out_species(predictor.model, train, val, species, effort=effort, seed=seed)
+        effort = None if data.covariates else effort_and_season(facts).to_numpy()
+        sides = None if effort is None else (effort[train.indices], effort[val.indices])
+        found = evaluate_held_out_species(predictor.model, train, val, species, effort=sides, seed=seed)
     except ValueError as error:
         logger.warning("hidden species were not predicted: %s", error)
         return None

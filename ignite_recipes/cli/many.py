@@ -160,7 +160,8 @@ def _task(
         with run.open(command, own_settings(own), command=words, data_file=data_file(own)):
             result = train(run, own, data)
         if result.predictions is not None:
-            return result.predictions()
+            found: pl.DataFrame = result.predictions()
+            return found
         return None if result.measures is None else result.measures()
 
     def refit(member: Member, epochs: int, run: ExperimentRun) -> None:

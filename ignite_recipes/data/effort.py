@@ -42,7 +42,7 @@ def effort_and_season(checklists: "pd.DataFrame") -> "pd.DataFrame":
 
     if missing := [name for name in _NEEDED if name not in checklists]:
         raise ValueError(f"checklists must have the columns of read_checklists; missing: {listed(missing)}")
-    day = pd.to_datetime(checklists["date"]).dt.dayofyear.to_numpy(np.float64, na_value=np.nan)
+    day = pd.to_datetime(checklists["date"]).dt.day_of_year.to_numpy(np.float64, na_value=np.nan)
     turn = 2 * np.pi * (day - 1) / _YEAR
     numbers = {}
     for name, column in zip(EFFORT_AND_SEASON[2:], _NEEDED[1:], strict=True):

@@ -59,7 +59,7 @@ def predict_hidden(model: nn.Module, rows: Tensor, is_hidden: Tensor, *, samples
     found = []
     with preserve_generators(place), in_evaluation_mode(plain):
         seed_torch(seed, place)
-        for part, hidden in zip(rows.split(block), is_hidden.bool().split(block), strict=True):
+        for part, hidden in zip(torch.split(rows, block), torch.split(is_hidden.bool(), block), strict=True):
             found.append(_predicted(plain, part.to(place).float(), hidden.to(place), samples).cpu())
     return torch.cat(found)
 

@@ -1,12 +1,13 @@
 """What a model of checklists must beat: prevalence, a closed form, and a regression on effort and season."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["ease_weights", "effort_regression", "prevalence"]
+
+_MOST_STEPS, _TOLERANCE = 100, 1e-8  # of Newton's method, and of its last step
 
 
 def prevalence(present: NDArray[Any]) -> NDArray[np.float64]:
@@ -52,29 +53,50 @@ def effort_regression(
 ) -> NDArray[np.float64]:
     """The probability of each species by a logistic regression on covariates: (M, S).
 
-    Covariates are standardised; one that is not known, NaN, counts as the mean. The regression has scikit-learn's
-    penalty (L2, C=1). A species that is on all checklists, or on none, has its prevalence.
+    Covariates are standardised; one that is not known, NaN, counts as the mean. Weights have the penalty of half their
+    sum of squares, the intercept has none, as scikit-learn's ``LogisticRegression()``; all species are fitted at once,
+    by Newton's method. A species that is on all checklists, or on none, has its prevalence.
 
     Args:
         covariates: (N, C), of the checklists to learn from.
         present: (N, S).
         new_covariates: (M, C), of those to predict.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
     known = np.asarray(covariates, np.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a covariate that is known of no checklist
-        mean = np.nan_to_num(np.nanmean(known, 0))
-        deviation = np.nan_to_num(np.nanstd(known, 0))
+    is_known = ~np.isnan(known)
+    counts = np.maximum(is_known.sum(0), 1)
+    mean = np.where(is_known, known, 0).sum(0) / counts
+    deviation = np.sqrt(np.square(np.where(is_known, known - mean, 0)).sum(0) / counts)
     deviation = np.where(deviation > 0, deviation, 1.0)
-    train, new = (np.nan_to_num((np.asarray(c, np.float64) - mean) / deviation) for c in (known, new_covariates))
-    chances = np.tile(prevalence(present), (len(new), 1))
-    counts = present.sum(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for column in np.flatnonzero((counts > 0) & (counts < len(present))):
-            model = LogisticRegression(max_iter=200).fit(train, present[:, column])
-            chances[:, column] = model.predict_proba(new)[:, 1]
-    return chances
+    train, new = (_with_ones((np.asarray(c, np.float64) - mean) / deviation) for c in (known, new_covariates))
+    shares = prevalence(present)
+    varies = (present.any(0)) & ~(present.all(0))
+    weights = np.zeros((train.shape[1], present.shape[1]))  # (1 + C, S), the intercepts first
+    weights[0] = np.log(shares / (1 - shares))
+    weights[:, varies] = _fitted(train, present[:, varies].astype(np.float64), weights[:, varies])
+    return _sigmoid(new @ weights)
+
+
+def _with_ones(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.column_stack([np.ones(len(scaled)), np.nan_to_num(scaled)])
+
+
+def _fitted(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weights (F, S) of the logistic regressions of each column of y (N, S) on x (N, F)."""
+    size = x.shape[1]
+    penalty = np.diag([0.0, *np.ones(size - 1)])
+    products = (x[:, :, None] * x[:, None, :]).reshape(len(x), size * size)
+    for _ in range(_MOST_STEPS):
+        chances = _sigmoid(x @ weights)
+        gradient = x.T @ (chances - y) + penalty @ weights  # (F, S)
+        curvature = ((chances * (1 - chances)).T @ products).reshape(-1, size, size) + penalty
+        step = np.linalg.solve(curvature, gradient.T[..., None])[..., 0].T
+        length = np.abs(step).max(0, initial=0.0)
+        weights = weights - step / np.maximum(length, 1.0)  # at most 1 in each weight, or a rare species might jump
+        if length.max(initial=0.0) < _TOLERANCE:
+            break
+    return weights
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))

@@ -51,11 +51,12 @@ def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
     size = plain.latent_dimension
     gram, moments = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, plain.input_dimension).double()
     with in_evaluation_mode(plain):
-        for part, own in zip(embeddings.split(4096), scaled.split(4096), strict=True):
+        for part, own in zip(torch.split(embeddings, 4096), torch.split(scaled, 4096), strict=True):
             outputs = plain.outputs(part.to(place)).double().cpu()
             gram += own.T @ own
             moments += own.T @ outputs
-    return torch.linalg.lstsq(gram, moments, driver="gelsd").solution.T.float()
+    slopes: Tensor = torch.linalg.lstsq(gram, moments, driver="gelsd").solution
+    return slopes.T.float()
 
 
 def nearest_rows(rows: Any, count: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -266,7 +266,7 @@ def row_width(model: nn.Module) -> int | None:
 
 def features_of(model: nn.Module, x: Tensor) -> Tensor:
     """What a model models of rows, without covariates: (..., D + C) -> (..., D); all of them of another module."""
-    return x[..., : model.input_dimension] if getattr(model, "covariates", 0) else x  # type: ignore[misc]
+    return x[..., : model.input_dimension] if getattr(model, "covariates", 0) else x
 
 
 def decoded(model: Any, x: Tensor, z: Tensor) -> Tensor:

@@ -189,4 +189,4 @@ class VectorEmbedder:
     def program(self) -> tuple[nn.Module, tuple[Tensor, ...], list[str]]:
         """The deterministic part of the model, two vectors, and what it gives for them."""
         model: Any = unwrap(self.model)
-        return InferenceProgram(model), (torch.rand(2, row_width(model)),), ["embeddings", "reconstructions"]
+        return InferenceProgram(model), (torch.rand(2, row_width(model) or 0),), ["embeddings", "reconstructions"]

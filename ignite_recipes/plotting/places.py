@@ -65,7 +65,7 @@ def plot_places(
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # of a cell, in cells to the east and to the north
     lower_left = np.column_stack([used % columns, used // columns])
     squares = (lower_left[:, None] + corners) * [step / narrow, step] + [lon.min(), lat.min()]  # (cells, 4, 2)
-    image = PolyCollection(squares, array=means, cmap="cividis", edgecolors="0.3", linewidths=0.3)  # type: ignore[arg-type]
+    image = PolyCollection(squares, array=means, cmap="cividis", edgecolors="0.3", linewidths=0.3)
     axes.add_collection(image)
     axes.set_aspect(1 / narrow)
     axes.set_ylim(lat.min() - step / 2, lat.min() + (rows + 0.5) * step)
