@@ -177,6 +177,7 @@ def _with_answers(
     settings: dict[str, Any],
 ) -> Result:
     """What was reached, and the files that an ecologist asks for; if these cannot be made, the model is there still."""
+    folder = Path(run.make().experiment_dir)
     if rank() != 0:
         return result
     # Drawn and written with libraries that a training does not need.
@@ -184,7 +185,6 @@ def _with_answers(
     from ignite_recipes.answers.reporting import write_report
     from ignite_recipes.answers.trained import find_trained
 
-    folder = Path(run.make().experiment_dir)
     try:
         predictor = VectorEmbedder(model, feature_names=data.names)
         found = write_bird_files(predictor, data, *sides, folder, settings["seed"])

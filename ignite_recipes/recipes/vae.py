@@ -176,7 +176,7 @@ def train_variational_autoencoder(
 
     # One step, in the order in which it happens.
     InputCheck(model, likelihood_of_data).attach(trainer)
-    VariationCheck().attach(trainer)
+    VariationCheck(model).attach(trainer)
     if not schedule.is_constant:
         schedule.attach(trainer)
     if noise_std > 0:

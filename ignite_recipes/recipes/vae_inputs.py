@@ -102,7 +102,8 @@ class VariationCheck:
             waits for vectors that lie on an accelerator.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
+        self._model = unwrap(model)
         self._first: Tensor | None = None
         self._differ: Tensor | None = None
         self._is_done = False
@@ -120,7 +121,7 @@ class VariationCheck:
         """Check the current batch."""
         if self._is_done:
             return
-        x = first_item(engine.state.batch)
+        x = features_of(self._model, first_item(engine.state.batch))  # covariates differ, and are not learned from
         if self._first is None:
             self._first = x[0].clone()
         differ = (x != self._first).any()

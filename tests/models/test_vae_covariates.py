@@ -151,3 +151,10 @@ def test_files_embeddings_and_pictures_take_rows(tmp_path):
     assert torch.allclose(embeddings, model.embed(data), atol=1e-6)
     assert torch.allclose(reconstructions, model.decode(model.embed(data), data[:, 6:]), atol=1e-6)
     assert plot_reconstructions(model, data, 3, feature_names=names).axes
+
+
+def test_vectors_that_are_all_equal_are_warned_of_whatever_the_covariates_are(caplog):
+    data = rows(100)
+    data[:, :6] = 1.0
+    train_variational_autoencoder(a_model(), data, None, 1, **SETTINGS)
+    assert "the training vectors should differ" in caplog.text
