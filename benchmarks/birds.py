@@ -24,13 +24,13 @@ from ignite_recipes import (
     evaluate_held_out_species,
     extract_embeddings,
     load_ebird_data,
+    read_checklists,
     spatial_blocks,
     species_embeddings,
     split_train_val,
     train_variational_autoencoder,
     write_example_ebd,
 )
-from ignite_recipes.data.ebird_checklists import read_checklists
 from ignite_recipes.data.kerala_birds import BIRDS
 from ignite_recipes.models.species_embeddings import nearest_rows
 

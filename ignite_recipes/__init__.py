@@ -17,10 +17,13 @@ from ignite_recipes.checkpoint import (
     write_checkpoint,
 )
 from ignite_recipes.data import (
+    BEST_PRACTICES,
     BaseDataset,
+    ChecklistFilters,
     DatasetRegistry,
     RandomAffine,
     RowDataset,
+    SpeciesMatrix,
     TablePreprocessor,
     TrafficArrays,
     TrafficDataset,
@@ -38,6 +41,8 @@ from ignite_recipes.data import (
     load_ebird_data,
     load_traffic_csv,
     make_traffic_windows,
+    read_checklists,
+    read_species_matrix,
     send_on_delta,
     spatial_blocks,
     split_in_time,
@@ -153,6 +158,7 @@ from ignite_recipes.recipes import (
 )
 
 __all__ = [
+    "BEST_PRACTICES",
     "FAST_TRAINING",
     "MEMORY_CONSTRAINED_TRAINING",
     "STABLE_TRAINING",
@@ -160,6 +166,7 @@ __all__ = [
     "BaseDataset",
     "BatchSizes",
     "BestCheckpoint",
+    "ChecklistFilters",
     "CheckpointError",
     "CheckpointManager",
     "Checkpointing",
@@ -201,6 +208,7 @@ __all__ = [
     "RunOptions",
     "Runs",
     "SaveInside",
+    "SpeciesMatrix",
     "StepValues",
     "StopOnSignal",
     "Stopped",
@@ -274,7 +282,9 @@ __all__ = [
     "predict_traffic",
     "preserve_run",
     "print_model_summary",
+    "read_checklists",
     "read_checkpoint",
+    "read_species_matrix",
     "read_training_log",
     "recipe_trainer",
     "report",

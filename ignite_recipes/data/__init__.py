@@ -6,8 +6,11 @@ import ignite_recipes.data.mnist  # noqa: F401  # and its
 from ignite_recipes.data.deadband import learn_limits, send_on_delta
 from ignite_recipes.data.deadband_curve import deadband_curve
 from ignite_recipes.data.digits import load_digits_matrix
-from ignite_recipes.data.ebird import create_species_matrix, load_ebird_data
+from ignite_recipes.data.ebird import create_species_matrix, load_ebird_data, read_species_matrix
+from ignite_recipes.data.ebird_checklists import read_checklists
 from ignite_recipes.data.ebird_example import write_example_ebd
+from ignite_recipes.data.ebird_filters import BEST_PRACTICES, ChecklistFilters
+from ignite_recipes.data.ebird_matrix import SpeciesMatrix
 from ignite_recipes.data.effort import effort_and_season
 from ignite_recipes.data.images import BaseDataset, DatasetRegistry
 from ignite_recipes.data.loaders import create_dataloaders
@@ -22,10 +25,13 @@ from ignite_recipes.data.traffic_series import load_co2, load_traffic_csv, split
 from ignite_recipes.data.transforms import RandomAffine
 
 __all__ = [
+    "BEST_PRACTICES",
     "BaseDataset",
+    "ChecklistFilters",
     "DatasetRegistry",
     "RandomAffine",
     "RowDataset",
+    "SpeciesMatrix",
     "TablePreprocessor",
     "TrafficArrays",
     "TrafficDataset",
@@ -43,6 +49,8 @@ __all__ = [
     "load_ebird_data",
     "load_traffic_csv",
     "make_traffic_windows",
+    "read_checklists",
+    "read_species_matrix",
     "send_on_delta",
     "spatial_blocks",
     "split_in_time",

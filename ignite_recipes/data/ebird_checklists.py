@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,27 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.arguments import listed
+from ignite_recipes.data.ebird_archive import find_ebird_file, is_of_sampling_events
 from ignite_recipes.data.ebird_columns import (
     CHECKLIST,
+    CHECKLIST_COLUMNS,
     DATE,
     DISTANCE,
     DURATION,
     LATITUDE,
     LONGITUDE,
+    NUMBERS,
     OBSERVERS,
-    PROTOCOLS,
     TIME,
+    protocol_column,
     protocol_name,
+    with_ebd_names,
 )
-from ignite_recipes.data.ebird_file import read_columns, read_header
+from ignite_recipes.data.ebird_file import Columns, read_tables
+from ignite_recipes.data.ebird_species import is_named
 from ignite_recipes.data.frames import as_pandas, is_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_checklists"]
+__all__ = ["checklist_columns", "checklist_facts", "one_row_each", "read_checklist_rows", "read_checklists"]
 
-FACTS = (LATITUDE, LONGITUDE, DATE, TIME, DURATION, DISTANCE, OBSERVERS)
 COLUMNS = ("latitude", "longitude", "date", "start_minutes", "duration_minutes", "distance_km", "observers", "protocol")
 
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?\s*([AP]M)?", re.IGNORECASE)
@@ -69,38 +73,72 @@ def read_checklists(
     >>> checklists["duration_minutes"].tolist(), checklists["protocol"].tolist()
     ([nan, 26.0], ['Incidental', 'Traveling'])
     """
-    rows = as_pandas(path_or_frame) if is_frame(path_or_frame) else _read(Path(path_or_frame))  # type: ignore[arg-type]
-    if CHECKLIST not in rows:
-        raise ValueError(f"checklists must be named by a column {CHECKLIST}; got the columns {listed(rows.columns)}")
-    rows = rows[~rows[CHECKLIST].duplicated() & rows[CHECKLIST].notna()]
-    facts = _facts(rows)
+    facts = checklist_facts(read_checklist_rows(path_or_frame))
     if identifiers is None:
-        return facts.sort_index()
+        return facts
     wanted = list(identifiers)
     if missing := sorted(set(wanted) - set(facts.index)):
         raise ValueError(f"the file must hold every checklist of identifiers; it lacks {listed(missing)}: take its own")
     return facts.loc[wanted]
 
 
-def _read(path: Path) -> "pd.DataFrame":
+def read_checklist_rows(path_or_frame: "str | os.PathLike[str] | pd.DataFrame") -> "pd.DataFrame":
+    """What a file or a frame says of each checklist, one row each, as :func:`one_row_each` has them.
+
+    A file of sightings does, and one of sampling events; of a download with both the latter is taken.
+    """
+    if is_frame(path_or_frame):
+        return one_row_each(with_ebd_names(as_pandas(path_or_frame)))
+    path = Path(path_or_frame)  # type: ignore[arg-type]
+    file = find_ebird_file(path, "checklists" if is_of_sampling_events(path) else "sightings")
+    return one_row_each(read_tables(file, [checklist_columns(file.header.names)])[0])
+
+
+def checklist_columns(names: Collection[str]) -> Columns:
+    """What is to be read of each checklist from a file with these columns."""
+    protocol = protocol_column(names)
+    wanted = (*CHECKLIST_COLUMNS, *([] if protocol is None else [protocol]))
+    return Columns([name for name in wanted if name in names], once_per=CHECKLIST)
+
+
+def one_row_each(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """One row for each checklist, with the first value of each column that is not missing.
+
+    Its index holds the identifiers, sorted; its columns are those of checklists that ``rows`` has.
+
+    Raises:
+        ValueError: if there is no column of identifiers.
+    """
     import pandas as pd
 
-    header = read_header(path)
-    protocol = [name for name in PROTOCOLS if name in header][:1]
-    names = [name for name in (CHECKLIST, *FACTS, *protocol) if name in header]
-    return pd.DataFrame(read_columns(path, names, NUMBERS, None), copy=False)
+    if CHECKLIST not in rows:
+        raise ValueError(f"checklists must be named by a column {CHECKLIST}; got the columns {listed(rows.columns)}")
+    identifiers = pd.Categorical(rows[CHECKLIST])
+    used = np.zeros(len(identifiers.categories), dtype=bool)
+    named = is_named(identifiers)
+    used[identifiers.codes[named]] = True
+    texts = identifiers.categories.to_numpy(dtype=object)
+    order = np.flatnonzero(used)
+    order = order[np.argsort(texts[order], kind="stable")]
+    place = np.full(len(texts), -1)
+    place[order] = np.arange(len(order))
+    columns = {}
+    for name in checklist_columns(list(map(str, rows.columns))).names:
+        if name != CHECKLIST:
+            values = rows[name] if name in NUMBERS else pd.Series(pd.Categorical(rows[name]))
+            known = values.notna().to_numpy() & named if name in NUMBERS else is_named(pd.Categorical(values)) & named
+            where = np.full(len(order), -1)
+            found = np.flatnonzero(known)[::-1]
+            where[place[identifiers.codes[found]]] = found  # of several the last one written, which is the first
+            columns[name] = pd.api.extensions.take(values.array, where, allow_fill=True)
+    return pd.DataFrame(columns, index=pd.Index(texts[order], name=CHECKLIST))
 
 
-NUMBERS = (LATITUDE, LONGITUDE, DURATION, DISTANCE, OBSERVERS)
-
-
-def _facts(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """The columns of the result, from one row per checklist with those of the file."""
+def checklist_facts(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """What :func:`read_checklists` returns, from one row for each checklist."""
     import pandas as pd
 
-    index = pd.Index(rows[CHECKLIST].astype(object), name=CHECKLIST)
-    protocol = next((name for name in PROTOCOLS if name in rows), None)
-    kinds = _of_each_value(rows, protocol, protocol_name)
+    kinds = _of_each_value(rows, protocol_column(rows.columns), protocol_name)
     distance = _numbers(rows, DISTANCE)
     distance[np.isnan(distance) & (kinds == "Stationary")] = 0.0
     dates = pd.to_datetime(pd.Series(_of_each_value(rows, DATE, _date), dtype=object), errors="coerce")
@@ -114,7 +152,7 @@ def _facts(rows: "pd.DataFrame") -> "pd.DataFrame":
         "observers": _numbers(rows, OBSERVERS),
         "protocol": pd.Categorical(kinds),
     }
-    return pd.DataFrame(columns, index=index, columns=list(COLUMNS))
+    return pd.DataFrame(columns, index=rows.index, columns=list(COLUMNS))
 
 
 def _numbers(rows: "pd.DataFrame", name: str) -> NDArray[np.float64]:

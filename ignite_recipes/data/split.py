@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.arguments import shown
+from ignite_recipes.data.ebird_columns import CHECKLIST, GROUP
 from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.frames import as_pandas, frame_rows, is_frame
 from ignite_recipes.data.rows import RowDataset
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["CHECKLIST", "GROUP", "split_fold", "split_train_val"]
 
 logger = logging.getLogger(__name__)
-
-GROUP = "GROUP IDENTIFIER"
-CHECKLIST = "SAMPLING EVENT IDENTIFIER"
 
 
 def split_train_val(
