@@ -67,6 +67,7 @@ def write_bird_files(
 
     species, facts = data.species, data.checklists
     assert species is not None
+    assert facts is not None
     rows = frame_rows(data.matrix, data.names)
     embeddings = extract_embeddings(predictor.model, rows)
     richness = _richness(rows, len(species))

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +9,22 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from ignite_recipes.data import (
+    BEST_PRACTICES,
     BaseDataset,
+    ChecklistFilters,
     DatasetRegistry,
     RowDataset,
+    SpeciesMatrix,
     TrafficArrays,
-    create_species_matrix,
+    effort_and_season,
     load_digits_matrix,
-    load_ebird_data,
+    read_species_matrix,
+    spatial_blocks,
     split_train_val,
 )
 from ignite_recipes.data.deadband import Limits
-from ignite_recipes.data.ebird_checklists import read_checklists
-from ignite_recipes.data.effort import effort_and_season
 from ignite_recipes.data.folds import fold_rows
-from ignite_recipes.data.spatial import spatial_blocks
-from ignite_recipes.data.split import CHECKLIST, split_fold
+from ignite_recipes.data.split import split_fold
 from ignite_recipes.data.traffic_series import (
     TrafficSeries,
     read_co2,
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "EBIRD_CHOICES",
+    "EBIRD_FILTERS",
     "VaeData",
     "digits_sides",
+    "ebird_matrix",
     "fold_of",
     "image_dataset",
     "last_sample",
@@ -49,6 +52,14 @@ __all__ = [
     "vae_settings",
     "vae_sides",
 ]
+
+EBIRD_CHOICES = (
+    "min_species_observations", "min_checklist_species", "apply_quality_filters", "nrows", "sampling", "taxon_rank",
+    "drop_higher", "shared_checklists",
+)  # fmt: skip
+"""The settings of a command that are arguments of ``read_species_matrix``."""
+EBIRD_FILTERS = tuple(inspect.signature(ChecklistFilters).parameters)
+"""Those that are filters of checklists."""
 
 _OF_SOME = {"root": "data_root", "image_size": "image_size"}  # settings of some data sets -> the options
 _FOR = {
@@ -64,34 +75,31 @@ class VaeData:
     Attributes:
         matrix: of rows in [0, 1], and covariates behind them.
         names: of its columns; None of the digits.
+        checklists: where, when and with what effort each row's checklist was made; None of the digits.
         covariates: how many of the columns, the last ones, are covariates.
-        file: that it was read from; None of the digits.
     """
 
     def __init__(
-        self, matrix: "Tensor | pd.DataFrame", names: list[str] | None = None, file: str | None = None
+        self,
+        matrix: "Tensor | pd.DataFrame",
+        names: list[str] | None = None,
+        checklists: "pd.DataFrame | None" = None,
     ) -> None:
-        self.matrix, self.names, self.file = matrix, names, file
-        self.covariates = 0
+        self.matrix, self.names, self.checklists, self.covariates = matrix, names, checklists, 0
 
     @property
     def species(self) -> list[str] | None:
         """The names of the columns that are modelled."""
         return None if self.names is None else self.names[: len(self.names) - self.covariates]
 
-    @cached_property
-    def checklists(self) -> "pd.DataFrame":
-        """Where, when and with what effort each row's checklist was made: :func:`read_checklists`."""
-        assert self.file is not None
-        return read_checklists(self.file, self.matrix[CHECKLIST])  # type: ignore[index]
-
     def add_covariates(self) -> None:
         """Put effort and season behind the species."""
         import pandas as pd
 
-        found = effort_and_season(self.checklists)
         assert self.names is not None
+        assert self.checklists is not None
         assert isinstance(self.matrix, pd.DataFrame)
+        found = effort_and_season(self.checklists)
         if taken := [name for name in found if name in self.names]:
             raise ValueError(f"no species may be called like a covariate; got {taken}: rename it in the file")
         sparse = {  # as the species are: of a million checklists only what is not 0 is kept
@@ -113,12 +121,19 @@ def vae_data(settings: Mapping[str, Any]) -> VaeData:
             asked = "--split spatial" if spatial else "--covariates"
             raise ValueError(f"{asked} is of checklists, which the digits are not: name an eBird file, or leave it out")
         return VaeData(load_digits_matrix()[0])
-    observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
-    thresholds = settings["min_species_observations"], settings["min_checklist_species"]
-    data = VaeData(*create_species_matrix(observations, *thresholds), settings["file"])
+    made = ebird_matrix(settings)
+    data = VaeData(made.matrix, made.species, made.checklists)
     if covariates:
         data.add_covariates()
     return data
+
+
+def ebird_matrix(settings: Mapping[str, Any]) -> SpeciesMatrix:
+    """The matrix of an eBird file and its checklists, by the settings of a command; older ones have only some."""
+    filters = dict(BEST_PRACTICES) if settings.get("best_practices") else {}
+    filters |= {name: settings[name] for name in EBIRD_FILTERS if settings.get(name) is not None}
+    choices = {name: settings[name] for name in EBIRD_CHOICES if settings.get(name) is not None}
+    return read_species_matrix(settings["file"], **choices, **filters)
 
 
 def vae_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,6 +147,7 @@ def vae_sides(data: VaeData, settings: Mapping[str, Any]) -> tuple[RowDataset, R
     groups, seed = None, seed_of_split(settings)
     if settings.get("split") == "spatial":
         places = data.checklists
+        assert places is not None
         groups = spatial_blocks(places["latitude"], places["longitude"], settings["block_km"])
         if (blocks := len(np.unique(groups))) < 2:
             raise ValueError(

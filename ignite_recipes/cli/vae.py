@@ -157,7 +157,7 @@ def _train(run: ExperimentRun, settings: dict[str, Any], data: VaeData) -> Resul
         reached({"best_epoch": epoch, "history": history, "stopped_early": bool(early)}, trained),
         measures=lambda: {NLL: importance_weighted_nll(net, _some(val), _SAMPLES).nll},
     )
-    if data.file is None or not settings["answers"]:
+    if data.checklists is None or not settings["answers"]:
         return result
     return result._replace(finish=lambda: _with_answers(result, run, net, data, (train, val), settings))
 
