@@ -154,8 +154,9 @@ def _recovered(
 ) -> dict[str, float]:
     train, test = (extract_embeddings(model, _rows(world, side, told)) for side in (sides[0], sides[2]))
     by_name = {bird.common_name: bird for bird in BIRDS}
-    homes = [set(by_name[name].habitats.split()) for name in world.species]
-    near, _ = nearest_rows(species_embeddings(model, train))
+    known = [k for k, name in enumerate(world.species) if name in by_name]  # feral pigeons, e.g., live anywhere
+    homes = [set(by_name[world.species[k]].habitats.split()) for k in known]
+    near, _ = nearest_rows(species_embeddings(model, train)[known])
     shared = [[bool(homes[k] & homes[j]) for j in row] for k, row in enumerate(near)]
     found = {
         "habitat": _told(train, world.habitat[sides[0]], test, world.habitat[sides[2]]),
@@ -174,8 +175,8 @@ def _recovered(
             sides_of = [_with(usual, values).expand(len(z), -1) for values in (first, second)]
             with torch.no_grad():
                 change[name] = (model.outputs(z, sides_of[0]) - model.outputs(z, sides_of[1])).mean(0).numpy()
-        visits = np.array([by_name[name].winter for name in world.species])
-        a, b = change["winter"][visits], change["winter"][~visits]
+        visits = np.array([by_name[world.species[k]].winter for k in known])
+        a, b = change["winter"][known][visits], change["winter"][known][~visits]
         found["winter"] = float((a[:, None] > b).mean())
         found["effort"] = 100 * float((change["effort"] > 0).mean())
     return found
