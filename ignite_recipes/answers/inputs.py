@@ -1,6 +1,7 @@
 """What an experiment predicts from: a file, a folder or data of one's own, and what comes along with its rows."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from ignite_recipes.answers.pictures import class_numbers, find_pictures, read_pictures
 from ignite_recipes.answers.run_data import (
     digits_sides,
+    ebird_matrix,
     image_dataset,
     last_sample,
     traffic_sides,
@@ -18,7 +20,8 @@ from ignite_recipes.answers.run_data import (
 )
 from ignite_recipes.answers.trained import Trained
 from ignite_recipes.arguments import as_text, listed
-from ignite_recipes.data import RowDataset, create_species_matrix, load_ebird_data
+from ignite_recipes.data import RowDataset
+from ignite_recipes.data.ebird_archive import looks_like_ebird
 from ignite_recipes.data.frames import as_pandas, is_frame
 from ignite_recipes.data.split import CHECKLIST
 from ignite_recipes.data.tables import is_path, read_table
@@ -92,7 +95,7 @@ def _given_data(trained: Trained, data: Any) -> Inputs:
     if path is not None and not path.exists():
         raise FileNotFoundError(f"data must be a file or a folder; there is none at {path}")
     if isinstance(predictor, VectorEmbedder):
-        return _vector_inputs(predictor, data if path is None else _read_vectors(path))
+        return _vector_inputs(predictor, data if path is None else _read_vectors(path, trained.settings))
     if not isinstance(predictor, ArrayPredictor) or (path is None and not is_frame(data)):
         return Inputs(data, None, [])
     if path is not None and len(predictor.input_shape or ()) == 3:
@@ -158,10 +161,11 @@ def _table_inputs(predictor: TablePredictor, data: Any) -> Inputs:
     return Inputs(table, table, [column for column in table.columns if column not in used], targets)
 
 
-def _read_vectors(path: Path) -> Any:
-    """A table with a column for each feature, or an eBird file."""
-    if path.suffix == ".txt" or path.name.endswith(".txt.gz"):
-        return create_species_matrix(load_ebird_data(path))[0]
+def _read_vectors(path: Path, settings: Mapping[str, Any]) -> Any:
+    """A table with a column for each feature; or an eBird file, whose taxa are named as in the training."""
+    if path.suffix == ".txt" or path.name.endswith(".txt.gz") or looks_like_ebird(path):
+        of_taxa = ("apply_quality_filters", "taxon_rank", "drop_higher", "shared_checklists")
+        return ebird_matrix({"file": path, **{name: settings.get(name) for name in of_taxa}}).matrix
     return read_table(path)
 
 

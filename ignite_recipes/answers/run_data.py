@@ -9,13 +9,15 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from ignite_recipes.data import (
+    BEST_PRACTICES,
     BaseDataset,
+    ChecklistFilters,
     DatasetRegistry,
     RowDataset,
+    SpeciesMatrix,
     TrafficArrays,
-    create_species_matrix,
     load_digits_matrix,
-    load_ebird_data,
+    read_species_matrix,
     split_train_val,
 )
 from ignite_recipes.data.deadband import Limits
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "EBIRD_CHOICES",
+    "EBIRD_FILTERS",
     "digits_sides",
+    "ebird_matrix",
     "fold_of",
     "image_dataset",
     "last_sample",
@@ -44,6 +49,14 @@ __all__ = [
     "vae_settings",
     "vae_sides",
 ]
+
+EBIRD_CHOICES = (
+    "min_species_observations", "min_checklist_species", "apply_quality_filters", "nrows", "sampling", "taxon_rank",
+    "drop_higher", "shared_checklists",
+)  # fmt: skip
+"""The settings of a command that are arguments of ``read_species_matrix``."""
+EBIRD_FILTERS = tuple(inspect.signature(ChecklistFilters).parameters)
+"""Those that are filters of checklists."""
 
 _OF_SOME = {"root": "data_root", "image_size": "image_size"}  # settings of some data sets -> the options
 _FOR = {
@@ -57,8 +70,16 @@ def vae_matrix(settings: Mapping[str, Any]) -> "tuple[Tensor | pd.DataFrame, lis
     """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits."""
     if settings["file"] is None:
         return load_digits_matrix()[0], None
-    observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
-    return create_species_matrix(observations, settings["min_species_observations"], settings["min_checklist_species"])
+    made = ebird_matrix(settings)
+    return made.matrix, made.species
+
+
+def ebird_matrix(settings: Mapping[str, Any]) -> SpeciesMatrix:
+    """The matrix of an eBird file and its checklists, by the settings of a command; older ones have only some."""
+    filters = dict(BEST_PRACTICES) if settings.get("best_practices") else {}
+    filters |= {name: settings[name] for name in EBIRD_FILTERS if settings.get(name) is not None}
+    choices = {name: settings[name] for name in EBIRD_CHOICES if settings.get(name) is not None}
+    return read_species_matrix(settings["file"], **choices, **filters)
 
 
 def vae_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

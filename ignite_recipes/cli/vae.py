@@ -7,12 +7,18 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.run_data import vae_matrix, vae_sides
+from ignite_recipes.answers.run_data import EBIRD_CHOICES, EBIRD_FILTERS, vae_matrix, vae_sides
 from ignite_recipes.cli.attachments import reached
 from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.result import Result
-from ignite_recipes.data import create_dataloaders, create_species_matrix, load_ebird_data, split_train_val
+from ignite_recipes.data import (
+    BEST_PRACTICES,
+    ChecklistFilters,
+    create_dataloaders,
+    read_species_matrix,
+    split_train_val,
+)
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import VariationalAutoencoder, VectorEmbedder, save_for_inference
@@ -49,21 +55,34 @@ def parser() -> ArgumentParser:
         "Train a denoising variational autoencoder; without a file, on scikit-learn's digits.",
         train_variational_autoencoder,
     )
-    options.add_argument("file", nargs="?", type=str | None, help="an eBird Basic Dataset (.txt, tab-separated)")
+    options.add_argument(
+        "file",
+        nargs="?",
+        type=str | None,
+        help="an eBird download (.zip, .tar, .txt, .txt.gz, MyEBirdData.csv or a folder)",
+    )
     recipe = train_variational_autoencoder
     add_options(options, recipe, ["num_epochs"])
     add_options(options, recipe, _PASSED)
     add_options(options, create_dataloaders, ["batch_size", "num_workers"])
     add_options(options, split_train_val, ["val_size"])
     add_options(options, VariationalAutoencoder, ["latent_dimension", "hidden_dimension", *_OF_MODEL])
-    add_options(options, load_ebird_data, ["nrows"])
-    add_options(options, create_species_matrix, ["min_species_observations", "min_checklist_species"])
+    add_options(options, read_species_matrix, EBIRD_CHOICES)
+    add_options(options, ChecklistFilters, EBIRD_FILTERS)
+    options.add_argument(
+        "--best-practices", type=bool, default=False,
+        help=f"filter checklists as eBird's scientists recommend, where no option says otherwise: {_recommended()}",
+    )  # fmt: skip
     return options
 
 
 def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
     """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
     return run("vae", parser(), argv, _load, _train)
+
+
+def _recommended() -> str:
+    return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in BEST_PRACTICES.items())
 
 
 def _load(settings: dict[str, Any]) -> tuple[Any, list[str] | None]:
