@@ -9,22 +9,23 @@ import numpy as np
 import torch
 from jsonargparse import ArgumentParser
 
-from ignite_recipes.answers.inputs import Inputs
-from ignite_recipes.answers.run_data import VaeData, vae_data, vae_sides
+from ignite_recipes.answers.run_data import EBIRD_CHOICES, EBIRD_FILTERS, VaeData, vae_data, vae_sides
 from ignite_recipes.cli.attachments import reached
 from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.many_lines import NLL
 from ignite_recipes.cli.options import add_options
 from ignite_recipes.cli.result import Result
+from ignite_recipes.cli.vae_answers import with_answers
 from ignite_recipes.data import (
+    BEST_PRACTICES,
+    ChecklistFilters,
     RowDataset,
     create_dataloaders,
-    create_species_matrix,
-    load_ebird_data,
+    read_species_matrix,
     spatial_blocks,
     split_train_val,
 )
-from ignite_recipes.exchange.ranks import on_rank_zero, rank
+from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.loading.randomness import set_seed
 from ignite_recipes.models import (
     VariationalAutoencoder,
@@ -66,7 +67,12 @@ def parser() -> ArgumentParser:
         "Train a denoising variational autoencoder; without a file, on scikit-learn's digits.",
         train_variational_autoencoder,
     )
-    options.add_argument("file", nargs="?", type=str | None, help="an eBird Basic Dataset (.txt, tab-separated)")
+    options.add_argument(
+        "file",
+        nargs="?",
+        type=str | None,
+        help="an eBird download (.zip, .tar, .txt, .txt.gz, MyEBirdData.csv or a folder)",
+    )
     recipe = train_variational_autoencoder
     add_options(options, recipe, ["num_epochs"])
     add_options(options, recipe, _PASSED)
@@ -91,14 +97,22 @@ def parser() -> ArgumentParser:
         default=True,
         help="of an eBird file: end with embeddings, species, maps, an evaluation on hidden species, and a report",
     )
-    add_options(options, load_ebird_data, ["nrows"])
-    add_options(options, create_species_matrix, ["min_species_observations", "min_checklist_species"])
+    add_options(options, read_species_matrix, EBIRD_CHOICES)
+    add_options(options, ChecklistFilters, EBIRD_FILTERS)
+    options.add_argument(
+        "--best-practices", type=bool, default=False,
+        help=f"filter checklists as eBird's scientists recommend, where no option says otherwise: {_recommended()}",
+    )  # fmt: skip
     return options
 
 
 def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
     """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
     return run("vae", parser(), argv, _load, _train)
+
+
+def _recommended() -> str:
+    return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in BEST_PRACTICES.items())
 
 
 def _load(settings: dict[str, Any]) -> VaeData:
@@ -159,45 +173,10 @@ def _train(run: ExperimentRun, settings: dict[str, Any], data: VaeData) -> Resul
     )
     if data.checklists is None or not settings["answers"]:
         return result
-    return result._replace(finish=lambda: _with_answers(result, run, net, data, (train, val), settings))
+    return result._replace(finish=lambda: with_answers(result, run, net, data, (train, val), settings))
 
 
 def _some(rows: RowDataset) -> torch.Tensor:
     """At most 2,000 of the rows, evenly spaced, the same for all members."""
     places = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_MEASURED)).astype(np.int64)
     return rows.__getitems__(places.tolist())
-
-
-def _with_answers(
-    result: Result,
-    run: ExperimentRun,
-    model: torch.nn.Module,
-    data: VaeData,
-    sides: tuple[RowDataset, RowDataset],
-    settings: dict[str, Any],
-) -> Result:
-    """What was reached, and the files that an ecologist asks for; if these cannot be made, the model is there still."""
-    folder = Path(run.make().experiment_dir)
-    if rank() != 0:
-        return result
-    # Drawn and written with libraries that a training does not need.
-    from ignite_recipes.answers.bird_files import write_bird_files
-    from ignite_recipes.answers.reporting import write_report
-    from ignite_recipes.answers.trained import find_trained
-
-    try:
-        predictor = VectorEmbedder(model, feature_names=data.names)
-        found = write_bird_files(predictor, data, *sides, folder, settings["seed"])
-        page = write_report(find_trained(run.make(), device=settings["device"]), Inputs(sides[1], None, []))
-    except Exception as error:  # whatever it is, the training has ended well
-        logger.warning("the model is trained and kept, but not all of its answers are written: %s", error)
-        return result
-    if found is None:
-        return result._replace(text=f"Embeddings, species and maps are there too, and {page}\n{result.text}")
-    rows = found.models.to_dicts()
-    said = ", ".join(f"{row['model']} {row['average_precision']:.3f}" for row in rows)
-    text = (
-        f"Half of the species of {found.checklists:,} held-out checklists hidden, average precision: {said}\n"
-        f"Embeddings, species, maps and the evaluation are in {page}\n{result.text}"
-    )
-    return result._replace(text=text, facts={**result.facts, "hidden_species": rows})

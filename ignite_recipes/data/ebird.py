@@ -1,5 +1,6 @@
 """Read the eBird Basic Dataset and make the matrix of checklists by species from it."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["create_species_matrix", "load_ebird_data", "read_species_matrix"]
+
+logger = logging.getLogger(__name__)
 
 _OF_TAXA = (SPECIES, SCIENTIFIC, SUBSPECIES, CATEGORY, OBSERVED)
 
@@ -185,7 +188,7 @@ def read_species_matrix(
     apply_quality_filters: bool = True,
     *,
     nrows: int | None = None,
-    sampling: "str | os.PathLike[str] | pd.DataFrame | None" = None,
+    sampling: str | os.PathLike[str] | None = None,
     taxon_rank: str | None = None,
     drop_higher: bool = True,
     shared_checklists: str | None = None,
@@ -242,6 +245,8 @@ def read_species_matrix(
         )
     if sampling is None and nrows is None and file.member is not None:
         sampling = path if is_of_sampling_events(path) else None
+        if sampling is not None:
+            logger.info("%s holds sampling events too: checklists without a sighting of the species are counted", path)
     taxa = Columns([name for name in (CHECKLIST, *_OF_TAXA) if name in file.header.names])
     sightings, rows = _read(file, [taxa, checklist_columns(file.header.names)], nrows)
     events = None if sampling is None else read_checklist_rows(sampling)

@@ -96,9 +96,12 @@ def is_of_sampling_events(path: Path) -> bool:
 
 
 def looks_like_ebird(path: Path) -> bool:
-    """Whether it is a download of eBird: told by the first line of a file, by what an archive or a folder holds."""
+    """Whether it holds sightings of eBird, or of GBIF: told by the first line of a file, or of those in an archive.
+
+    A matrix with identifiers of checklists and a column for each species, as a model is given, is none.
+    """
     try:
-        return path.exists() and any(file.header.kind != "other" for file in _readable(path))
+        return path.exists() and any(file.header.kind in ("sightings", "gbif") for file in _readable(path))
     except ValueError:
         return False
 

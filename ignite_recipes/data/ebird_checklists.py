@@ -27,7 +27,7 @@ from ignite_recipes.data.ebird_columns import (
     with_ebd_names,
 )
 from ignite_recipes.data.ebird_file import Columns, read_tables
-from ignite_recipes.data.ebird_species import is_named
+from ignite_recipes.data.ebird_species import BLOCK_ROWS, is_named
 from ignite_recipes.data.frames import as_pandas, is_frame
 
 if TYPE_CHECKING:
@@ -128,8 +128,9 @@ def one_row_each(rows: "pd.DataFrame") -> "pd.DataFrame":
             values = rows[name] if name in NUMBERS else pd.Series(pd.Categorical(rows[name]))
             known = values.notna().to_numpy() & named if name in NUMBERS else is_named(pd.Categorical(values)) & named
             where = np.full(len(order), -1)
-            found = np.flatnonzero(known)[::-1]
-            where[place[identifiers.codes[found]]] = found  # of several the last one written, which is the first
+            for start in reversed(range(0, len(rows), BLOCK_ROWS)):
+                found = start + np.flatnonzero(known[start : start + BLOCK_ROWS])[::-1]
+                where[place[identifiers.codes[found]]] = found  # of several the last one written, which is the first
             columns[name] = pd.api.extensions.take(values.array, where, allow_fill=True)
     return pd.DataFrame(columns, index=pd.Index(texts[order], name=CHECKLIST))
 

@@ -51,10 +51,12 @@ hours and 5 km.
 class ChecklistFilters:
     """Which checklists to keep; None is any. One of which a quantity is not known does not pass a filter of it.
 
+    What is a list may also be a text with commas, ``"12,1,2"``.
+
     Attributes:
         protocols: e.g. ``["Traveling", "Stationary", "Area"]``, or eBird's codes, as ``"P22"``.
         complete_only: whether only complete checklists are kept, on which all species are reported.
-        start_date: the first day, as ``"2024-01-31"``.
+        start_date: the first day, as ``"2024-01-31"``, or a date.
         end_date: the last day, which is kept too.
         months: of the year, each from 1 to 12, e.g. ``[12, 1, 2]``.
         bounding_box: west, south, east and north, in degrees, as in ``auk_bbox``; its edges are kept. A box whose
@@ -73,13 +75,13 @@ class ChecklistFilters:
     {'months': [12, 1, 2], 'max_duration_minutes': 300}
     """
 
-    protocols: Sequence[str] | None = None
+    protocols: str | Sequence[str] | None = None
     complete_only: bool | None = None
-    start_date: str | datetime.date | None = None
-    end_date: str | datetime.date | None = None
-    months: Sequence[int] | None = None
-    bounding_box: tuple[float, float, float, float] | None = None
-    region: Sequence[str] | None = None
+    start_date: str | None = None
+    end_date: str | None = None
+    months: str | Sequence[int] | None = None
+    bounding_box: str | Sequence[float] | None = None
+    region: str | Sequence[str] | None = None
     min_duration_minutes: float | None = None
     max_duration_minutes: float | None = None
     max_distance_km: float | None = None
@@ -87,6 +89,8 @@ class ChecklistFilters:
     max_observers: int | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in {"protocols": str, "region": str, "months": int, "bounding_box": float}.items():
+            object.__setattr__(self, name, _listed(getattr(self, name), kind))
         start, end = (_day(name, getattr(self, name)) for name in ("start_date", "end_date"))
         if start is not None and end is not None and start > end:
             raise ValueError(f"start_date must not be later than end_date; got {start} and {end}: swap them")
@@ -213,6 +217,16 @@ _KEEPS: dict[str, Callable[[Any, "pd.DataFrame", "pd.DataFrame"], Any]] = {
     "max_speed_km_per_hour": lambda most, facts, rows: _speed(facts) <= most,
     "max_observers": lambda most, facts, rows: facts["observers"].to_numpy() <= most,
 }
+
+
+def _listed(value: Any, kind: Callable[[str], Any]) -> Any:
+    """A text with commas as the list that it stands for; other values, and what is no such text, as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return [kind(word.strip()) for word in value.strip("[]()").split(",")]
+    except ValueError:
+        return value
 
 
 def _day(name: str, value: object) -> datetime.date | None:

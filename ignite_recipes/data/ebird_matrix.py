@@ -128,7 +128,7 @@ def build_matrix(
     facts = checklist_facts(rows)
     checklists, names = pd.Categorical(sightings[CHECKLIST]), _names(sightings)
     named = _named_rows(checklists, names)
-    place = rows.index.get_indexer(pd.Index(checklists.categories, dtype=object))  # of a checklist in rows
+    place = rows.index.get_indexer(pd.Index(checklists.categories, dtype=object)).astype(np.int32)  # in rows
     is_listed = np.full(len(rows), sampling is not None)  # also without a sighting
     if OBSERVED in sightings:
         is_absence = rows_with(pd.Categorical(sightings[OBSERVED]), {"false", "0"}) & named
