@@ -31,12 +31,15 @@ from ignite_recipes import (
     train_variational_autoencoder,
     write_example_ebd,
 )
+from ignite_recipes.answers.held_out_species import compare_on_hidden
 from ignite_recipes.data.kerala_birds import BIRDS
+from ignite_recipes.models.species_baselines import ease_weights
 from ignite_recipes.models.species_embeddings import nearest_rows
 
 __all__ = ["birds"]
 
 NUM_CHECKLISTS, BLOCK_KM = 4000, 50.0
+PENALTIES = (30.0, 100.0, 300.0, 1000.0)  # of EASE
 SETTINGS: Mapping[str, Any] = {"num_epochs": 100, "patience": 10}
 PLAIN, TOLD = "VAE", "VAE, covariates"
 MEASURES = ("recall@10", "ndcg@10", "average_precision", "brier", "calibration_error")
@@ -84,7 +87,7 @@ def birds(folder: Path, seeds: int = 5) -> str:
     parts = [_score_table(split, of_models) for split, of_models in scores.items()]
     lines = [(text, *(_spread([one[key] for one in found[name]]) for name in found)) for key, text in TRUTH.items()]
     parts.append(measuring.table(("recovered of the simulated truth, split at random", *found), lines))
-    rows_, species = (f"{min(size[k] for size in sizes):,} to {max(size[k] for size in sizes):,}" for k in (0, 1))
+    rows_, species = (_range([size[k] for size in sizes]) for k in (0, 1))
     return "\n\n".join(parts) + (
         f"\n\n{rows_} simulated checklists, {species} species; a fifth to test, a fifth of the rest to choose the "
         f"epoch; blocks of {BLOCK_KM:g} km; half of the species hidden. Mean and standard deviation of {seeds} worlds "
@@ -95,11 +98,12 @@ def birds(folder: Path, seeds: int = 5) -> str:
 def _measured(world: World, split: str, seed: int) -> Iterator[tuple[str, list[dict[str, Any]], dict[str, float]]]:
     """Of each of the two models the rows of the table that are new, and what it has found out."""
     sides = _sides(world, split, seed)
-    effort = world.covariates[sides[0]], world.covariates[sides[2]]
+    effort, penalty = (world.covariates[sides[0]], world.covariates[sides[2]]), _penalty(world, sides, seed)
     for name in (PLAIN, TOLD):
         model = _trained(world, sides, name == TOLD, seed)
         train, _, test = (_rows(world, side, name == TOLD) for side in sides)
-        rows = evaluate_held_out_species(model, train, test, world.species, effort=effort, seed=seed).models.to_dicts()
+        told = {"effort": effort, "penalty": penalty, "seed": seed}
+        rows = evaluate_held_out_species(model, train, test, world.species, **told).models.to_dicts()
         rows = rows if name == PLAIN else rows[:1]  # the baselines are the same again
         yield name, [{**rows[0], "model": name}, *rows[1:]], _recovered(model, world, sides, name == TOLD)
 
@@ -131,6 +135,15 @@ def _sides(world: World, split: str, seed: int) -> list[NDArray[np.int64]]:
     rest, test = split_train_val(world.present, val_size=0.2, random_seed=seed, groups=groups)
     train, val = split_train_val(rest.rows, val_size=0.2, random_seed=seed, groups=groups[rest.indices])
     return [rest.indices[train.indices], rest.indices[val.indices], test.indices]
+
+
+def _penalty(world: World, sides: list[NDArray[np.int64]], seed: int) -> float:
+    """Of EASE, the one with the best average precision where the models' epoch is chosen, too."""
+    train, val = (world.present[side].numpy() > 0 for side in sides[:2])
+    is_hidden = np.random.default_rng(seed).random(val.shape) < 0.5
+    scores = {str(one): ((val & ~is_hidden) @ ease_weights(train, one), False) for one in PENALTIES}
+    found = compare_on_hidden(scores, val, is_hidden, world.species, [10]).models
+    return float(found.sort("average_precision", descending=True)["model"][0])
 
 
 def _rows(world: World, rows: NDArray[np.int64], told: bool) -> Tensor:
@@ -201,6 +214,10 @@ def _score_table(split: str, of_models: Mapping[str, list[dict[str, Any]]]) -> s
     return measuring.table(
         header, [(name, *(_spread([row[one] for row in of_models[name]], 3) for one in MEASURES)) for name in order]
     )
+
+
+def _range(values: list[int]) -> str:
+    return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
 
 
 def _spread(values: list[Any], digits: int = 2) -> str:
