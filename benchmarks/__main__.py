@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.backtests import backtests
+from benchmarks.birds import birds
 from benchmarks.compiled import compiled
 from benchmarks.cuda import cuda
 from benchmarks.ebird import ebird, ebird_large
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         "ebird-large",
         "mnist",
         "few-checklists",
+        "birds",
     ]
     parser.add_argument("names", nargs="+", choices=["all", *known], metavar="NAME", help=f"all, {', '.join(known)}")
     options = parser.parse_args(arguments)
@@ -93,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
             "ebird-large": partial(ebird_large, options.gigabytes, options.limit, Path(folder)),
             "mnist": partial(mnist, options.data, options.epochs),
             "few-checklists": partial(few_checklists, Path(folder)),
+            "birds": partial(birds, Path(folder)),
         }
         for name in names:
             print(f"### {name}\n{benchmarks[name]()}\n", flush=True)

@@ -1,7 +1,7 @@
 """Training recipes and handlers for PyTorch on Ignite: visible order, exact resume, no overhead."""
 
 from ignite_recipes._version import __version__
-from ignite_recipes.answers import evaluate, predict, report
+from ignite_recipes.answers import HeldOutSpecies, evaluate, evaluate_held_out_species, predict, report
 from ignite_recipes.checkpoint import (
     CheckpointError,
     CheckpointManager,
@@ -17,10 +17,13 @@ from ignite_recipes.checkpoint import (
     write_checkpoint,
 )
 from ignite_recipes.data import (
+    BEST_PRACTICES,
     BaseDataset,
+    ChecklistFilters,
     DatasetRegistry,
     RandomAffine,
     RowDataset,
+    SpeciesMatrix,
     TablePreprocessor,
     TrafficArrays,
     TrafficDataset,
@@ -29,6 +32,7 @@ from ignite_recipes.data import (
     create_dataloaders,
     create_species_matrix,
     deadband_curve,
+    effort_and_season,
     expected_transmissions,
     flag_threshold,
     learn_limits,
@@ -37,7 +41,10 @@ from ignite_recipes.data import (
     load_ebird_data,
     load_traffic_csv,
     make_traffic_windows,
+    read_checklists,
+    read_species_matrix,
     send_on_delta,
+    spatial_blocks,
     split_in_time,
     split_train_val,
     traffic_report,
@@ -113,10 +120,12 @@ from ignite_recipes.models import (
     latent_measures,
     load_model,
     multilayer_perceptron,
+    predict_hidden,
     predict_traffic,
     print_model_summary,
     save_for_inference,
     save_model,
+    species_embeddings,
     traffic_losses,
     vae_losses,
 )
@@ -125,6 +134,7 @@ from ignite_recipes.plotting import (
     plot_deadband_curve,
     plot_history,
     plot_latent,
+    plot_places,
     plot_reconstructions,
 )
 from ignite_recipes.programs import ProgramPart, StepValues
@@ -148,6 +158,7 @@ from ignite_recipes.recipes import (
 )
 
 __all__ = [
+    "BEST_PRACTICES",
     "FAST_TRAINING",
     "MEMORY_CONSTRAINED_TRAINING",
     "STABLE_TRAINING",
@@ -155,6 +166,7 @@ __all__ = [
     "BaseDataset",
     "BatchSizes",
     "BestCheckpoint",
+    "ChecklistFilters",
     "CheckpointError",
     "CheckpointManager",
     "Checkpointing",
@@ -169,6 +181,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "GradientClipCallback",
     "GradientClipper",
+    "HeldOutSpecies",
     "History",
     "ImportanceBound",
     "InputAugmentation",
@@ -195,6 +208,7 @@ __all__ = [
     "RunOptions",
     "Runs",
     "SaveInside",
+    "SpeciesMatrix",
     "StepValues",
     "StopOnSignal",
     "Stopped",
@@ -231,7 +245,9 @@ __all__ = [
     "create_trainer",
     "deadband_curve",
     "describe",
+    "effort_and_season",
     "evaluate",
+    "evaluate_held_out_species",
     "expected_transmissions",
     "export_model",
     "extract_embeddings",
@@ -259,12 +275,16 @@ __all__ = [
     "plot_deadband_curve",
     "plot_history",
     "plot_latent",
+    "plot_places",
     "plot_reconstructions",
     "predict",
+    "predict_hidden",
     "predict_traffic",
     "preserve_run",
     "print_model_summary",
+    "read_checklists",
     "read_checkpoint",
+    "read_species_matrix",
     "read_training_log",
     "recipe_trainer",
     "report",
@@ -277,6 +297,8 @@ __all__ = [
     "search_many",
     "send_on_delta",
     "set_seed",
+    "spatial_blocks",
+    "species_embeddings",
     "split_in_time",
     "split_train_val",
     "traffic_losses",

@@ -1,6 +1,7 @@
 """What an experiment predicts from: a file, a folder or data of one's own, and what comes along with its rows."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,17 +14,19 @@ from ignite_recipes.answers.run_data import (
     image_dataset,
     last_sample,
     traffic_sides,
-    vae_matrix,
+    vae_data,
     vae_sides,
 )
 from ignite_recipes.answers.trained import Trained
 from ignite_recipes.arguments import as_text, listed
-from ignite_recipes.data import RowDataset, create_species_matrix, load_ebird_data
+from ignite_recipes.data import RowDataset
+from ignite_recipes.data.ebird_archive import looks_like_ebird
 from ignite_recipes.data.frames import as_pandas, is_frame
 from ignite_recipes.data.split import CHECKLIST
 from ignite_recipes.data.tables import is_path, read_table
 from ignite_recipes.experiments.members import is_group
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
+from ignite_recipes.models.vae import row_width
 from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.table_data import validation_rows
 
@@ -90,7 +93,7 @@ def _given_data(trained: Trained, data: Any) -> Inputs:
     if path is not None and not path.exists():
         raise FileNotFoundError(f"data must be a file or a folder; there is none at {path}")
     if isinstance(predictor, VectorEmbedder):
-        return _vector_inputs(predictor, data if path is None else _read_vectors(path))
+        return _vector_inputs(predictor, data if path is None else _read_vectors(path, trained.settings))
     if not isinstance(predictor, ArrayPredictor) or (path is None and not is_frame(data)):
         return Inputs(data, None, [])
     if path is not None and len(predictor.input_shape or ()) == 3:
@@ -128,7 +131,7 @@ def _of_settings(trained: Trained, settings: dict[str, Any]) -> Inputs | None:
         rows = validation_rows(settings, predictor.text_columns, predictor.target, trained.data_file())
         return _table_inputs(predictor, rows)
     if recipe == "vae":
-        vectors = vae_sides(*vae_matrix(settings), settings)[1]
+        vectors = vae_sides(vae_data(settings), settings)[1]
         return Inputs(vectors, _row_numbers(vectors.indices), ["row"])
     if recipe == "traffic":
         windows, samples = traffic_sides(settings)[1], last_sample(settings)
@@ -156,10 +159,11 @@ def _table_inputs(predictor: TablePredictor, data: Any) -> Inputs:
     return Inputs(table, table, [column for column in table.columns if column not in used], targets)
 
 
-def _read_vectors(path: Path) -> Any:
-    """A table with a column for each feature, or an eBird file."""
-    if path.suffix == ".txt" or path.name.endswith(".txt.gz"):
-        return create_species_matrix(load_ebird_data(path))[0]
+def _read_vectors(path: Path, settings: Mapping[str, Any]) -> Any:
+    """A table with a column for each feature; or an eBird file, whose taxa are named as in the training."""
+    if path.suffix == ".txt" or path.name.endswith(".txt.gz") or looks_like_ebird(path):
+        of_taxa = ("apply_quality_filters", "taxon_rank", "drop_higher", "shared_checklists", "covariates")
+        return vae_data({"file": path, **{name: settings.get(name) for name in of_taxa}}).matrix
     return read_table(path)
 
 
@@ -171,7 +175,7 @@ def _vector_inputs(predictor: VectorEmbedder, data: Any) -> Inputs:
     names = predictor.feature_names
     if names is None:
         frame = as_pandas(data)
-        width = int(getattr(predictor.model, "input_dimension", frame.shape[1]))
+        width = row_width(predictor.model) or frame.shape[1]
         numbers = [name for name in frame.columns if np.issubdtype(np.asarray(frame[name]).dtype, np.number)]
         if len(numbers) < width:
             raise ValueError(f"the table must have the model's {width} columns of numbers; got {len(numbers)}")
@@ -186,6 +190,7 @@ def _vector_inputs(predictor: VectorEmbedder, data: Any) -> Inputs:
         others = [CHECKLIST]
     rows = pl.DataFrame({str(name): frame[name].to_list() for name in others}) if others else None
     matrix = np.zeros((len(frame), len(names)), dtype=np.float32)
+    matrix[:, len(names) - getattr(predictor.model, "covariates", 0) :] = np.nan  # of effort nothing may be known
     places = [names.index(name) for name in known]
     matrix[:, places] = frame[known].to_numpy(dtype=np.float32)
     return Inputs(RowDataset(matrix, names), rows, [str(name) for name in others])

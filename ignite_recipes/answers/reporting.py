@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ignite_recipes.answers.inputs import Inputs, read_inputs, true_values
+from ignite_recipes.answers.report_birds import bird_sections
 from ignite_recipes.answers.report_classes import class_sections
 from ignite_recipes.answers.report_numbers import number_sections
 from ignite_recipes.answers.report_page import Section, write_page
@@ -120,7 +121,10 @@ def _answers(trained: Trained, inputs: Inputs) -> tuple[str, list[Section]]:
         return _of_table(trained, predictor, inputs)
     if isinstance(predictor, VectorEmbedder):
         is_digits = trained.settings.get("file") is None and trained.recipe == "vae"
-        return vector_sections(predictor, inputs, _DIGIT if is_digits else None, _digits(inputs) if is_digits else None)
+        headline, sections = vector_sections(
+            predictor, inputs, _DIGIT if is_digits else None, _digits(inputs) if is_digits else None
+        )
+        return headline, [*sections, *bird_sections(Path(trained.experiment.experiment_dir))]
     if isinstance(predictor, WindowPredictor):
         windows = predictor.windows(inputs.data)
         train = traffic_sides(trained.settings)[0] if trained.recipe == "traffic" else windows

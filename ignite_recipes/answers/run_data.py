@@ -9,13 +9,17 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from ignite_recipes.data import (
+    BEST_PRACTICES,
     BaseDataset,
+    ChecklistFilters,
     DatasetRegistry,
     RowDataset,
+    SpeciesMatrix,
     TrafficArrays,
-    create_species_matrix,
+    effort_and_season,
     load_digits_matrix,
-    load_ebird_data,
+    read_species_matrix,
+    spatial_blocks,
     split_train_val,
 )
 from ignite_recipes.data.deadband import Limits
@@ -32,17 +36,29 @@ from ignite_recipes.optional import needs
 from ignite_recipes.optional import pandas as pd
 
 __all__ = [
+    "EBIRD_CHOICES",
+    "EBIRD_FILTERS",
+    "VaeData",
     "digits_sides",
+    "ebird_matrix",
     "fold_of",
     "image_dataset",
     "last_sample",
     "seed_of_split",
     "traffic_series",
     "traffic_sides",
-    "vae_matrix",
+    "vae_data",
     "vae_settings",
     "vae_sides",
 ]
+
+EBIRD_CHOICES = (
+    "min_species_observations", "min_checklist_species", "apply_quality_filters", "nrows", "sampling", "taxon_rank",
+    "drop_higher", "shared_checklists",
+)  # fmt: skip
+"""The settings of a command that are arguments of ``read_species_matrix``."""
+EBIRD_FILTERS = tuple(inspect.signature(ChecklistFilters).parameters)
+"""Those that are filters of checklists."""
 
 _OF_SOME = {"root": "data_root", "image_size": "image_size"}  # settings of some data sets -> the options
 _FOR = {
@@ -52,12 +68,69 @@ _FOR = {
 }
 
 
-def vae_matrix(settings: Mapping[str, Any]) -> "tuple[Tensor | pd.DataFrame, list[str] | None]":
-    """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits."""
+class VaeData:
+    """What a variational autoencoder is trained on: the digits, or the checklists of an eBird file.
+
+    Attributes:
+        matrix: of rows in [0, 1], and covariates behind them.
+        names: of its columns; None of the digits.
+        checklists: where, when and with what effort each row's checklist was made; None of the digits.
+        covariates: how many of the columns, the last ones, are covariates.
+    """
+
+    def __init__(
+        self,
+        matrix: "Tensor | pd.DataFrame",
+        names: list[str] | None = None,
+        checklists: "pd.DataFrame | None" = None,
+    ) -> None:
+        self.matrix, self.names, self.checklists, self.covariates = matrix, names, checklists, 0
+
+    @property
+    def species(self) -> list[str] | None:
+        """The names of the columns that are modelled."""
+        return None if self.names is None else self.names[: len(self.names) - self.covariates]
+
+    def add_covariates(self) -> None:
+        """Put effort and season behind the species."""
+        assert self.names is not None
+        assert self.checklists is not None
+        assert isinstance(self.matrix, pd.DataFrame)
+        found = effort_and_season(self.checklists)
+        if taken := [name for name in found if name in self.names]:
+            raise ValueError(f"no species may be called like a covariate; got {taken}: rename it in the file")
+        sparse = {  # as the species are: of a million checklists only what is not 0 is kept
+            name: pd.arrays.SparseArray(column.to_numpy(), fill_value=np.float32(0)) for name, column in found.items()
+        }
+        self.matrix = pd.concat([self.matrix, pd.DataFrame(sparse, index=self.matrix.index)], axis=1)
+        self.names, self.covariates = [*self.names, *map(str, found)], found.shape[1]
+
+
+def vae_data(settings: Mapping[str, Any]) -> VaeData:
+    """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits.
+
+    Raises:
+        ValueError: if something is asked of the digits that only checklists have.
+    """
+    spatial, covariates = settings.get("split") == "spatial", settings.get("covariates") is not None
     if settings["file"] is None:
-        return load_digits_matrix()[0], None
-    observations = load_ebird_data(settings["file"], nrows=settings["nrows"])
-    return create_species_matrix(observations, settings["min_species_observations"], settings["min_checklist_species"])
+        if spatial or covariates:
+            asked = "--split spatial" if spatial else "--covariates"
+            raise ValueError(f"{asked} is of checklists, which the digits are not: name an eBird file, or leave it out")
+        return VaeData(load_digits_matrix()[0])
+    made = ebird_matrix(settings)
+    data = VaeData(made.matrix, made.species, made.checklists)
+    if covariates:
+        data.add_covariates()
+    return data
+
+
+def ebird_matrix(settings: Mapping[str, Any]) -> SpeciesMatrix:
+    """The matrix of an eBird file and its checklists, by the settings of a command; older ones have only some."""
+    filters = dict(BEST_PRACTICES) if settings.get("best_practices") else {}
+    filters |= {name: settings[name] for name in EBIRD_FILTERS if settings.get(name) is not None}
+    choices = {name: settings[name] for name in EBIRD_CHOICES if settings.get(name) is not None}
+    return read_species_matrix(settings["file"], **choices, **filters)
 
 
 def vae_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,13 +139,21 @@ def vae_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in names if settings.get(name) is not None}
 
 
-def vae_sides(
-    matrix: "Tensor | pd.DataFrame", names: list[str] | None, settings: Mapping[str, Any]
-) -> tuple[RowDataset, RowDataset]:
+def vae_sides(data: VaeData, settings: Mapping[str, Any]) -> tuple[RowDataset, RowDataset]:
     """The vectors to train on and those to validate on."""
+    groups, seed = None, seed_of_split(settings)
+    if settings.get("split") == "spatial":
+        places = data.checklists
+        assert places is not None
+        groups = spatial_blocks(places["latitude"], places["longitude"], settings["block_km"])
+        if (blocks := len(np.unique(groups))) < 2:
+            raise ValueError(
+                f"--split spatial needs checklists in two blocks at least; all {len(groups)} lie in {blocks} of "
+                f"{settings['block_km']:g} km: choose a smaller --block-km"
+            )
     if settings.get("fold") is not None:
-        return split_fold(matrix, names, settings["fold"], settings["folds"], seed_of_split(settings))
-    return split_train_val(matrix, names, settings["val_size"], seed_of_split(settings))
+        return split_fold(data.matrix, data.names, settings["fold"], settings["folds"], seed, groups)
+    return split_train_val(data.matrix, data.names, settings["val_size"], seed, groups=groups)
 
 
 def traffic_series(settings: Mapping[str, Any]) -> tuple[TrafficSeries, float | None]:

@@ -174,9 +174,13 @@ def _of_checkpoint(path: Path, settings: Mapping[str, Any], model: nn.Module | N
         first = weights.get("encoder_network.0.weight", weights.get("latent_mean_layer.weight"))  # linear
         if first is None or settings.get("latent_dimension") is None:
             raise ValueError(f"{path} holds a model of your own: pass model=, of the same architecture")
-        width = first.shape[1]
+        covariates = len(weights.get("covariate_mean", ()))
         net = VariationalAutoencoder(
-            width, settings["latent_dimension"], settings["hidden_dimension"], **vae_settings(settings)
+            first.shape[1] - covariates,
+            settings["latent_dimension"],
+            settings["hidden_dimension"],
+            covariates=covariates,
+            **vae_settings(settings),
         )
         predictor = VectorEmbedder(net, feature_names=metadata.get("features"))
     elif recipe == "traffic":

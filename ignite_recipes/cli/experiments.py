@@ -18,6 +18,7 @@ from ignite_recipes.cli.stopped import stopped
 from ignite_recipes.cli.varied import add_many_options
 from ignite_recipes.devices import as_device
 from ignite_recipes.exchange.ranks import join_ranks
+from ignite_recipes.experiments.earlier_log import kept_log
 from ignite_recipes.experiments.labels import check_name, tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.recipes.experiment_run import ExperimentRun
@@ -102,17 +103,20 @@ def run_experiment(
     is_new = settings["resume"] is None
     if asks_for_many(settings, parser):
         return train_many_runs(command, parser, argv, settings, load, train)
-    if is_new:
-        experiment, settings, data = open_new(command, parser, argv, settings, load)
-    else:
-        experiment, settings = reopen(command, parser, argv, settings)
-        data = load(settings)
+    with kept_log() as earlier:  # an experiment is made when its data have proved to be usable
+        if is_new:
+            experiment, settings, data = open_new(command, parser, argv, settings, load)
+        else:
+            experiment, settings = reopen(command, parser, argv, settings)
+            data = load(settings)
     words = ["ignite-recipes", command, *argv]
     try:
         path = None if is_new else checkpoint_to_resume_from(experiment)
         run = ExperimentRun(experiment, None, path, save_every=settings["save_every"], is_new=is_new)
-        with run.open(command, own_settings(settings), command=words, data_file=data_file(settings)):
+        own, file = own_settings(settings), data_file(settings)
+        with run.open(command, own, command=words, data_file=file, earlier_log=earlier):
             result = train(run, settings, data)
+            result = result if result.finish is None else result.finish()
         return Result(result.text, {**_place(experiment, settings), **result.facts})
     except Exception as error:
         if isinstance(error, CheckpointError) and settings["forked_from"] is not None:

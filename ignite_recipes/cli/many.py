@@ -152,12 +152,15 @@ def _task(
         own = {"seed": member.seed, "fold": member.fold, "split_seed": split_seed}
         return {**settings, **alone, **own, **member.settings}
 
-    def train_member(member: Member, run: ExperimentRun) -> "pl.DataFrame | None":
+    def train_member(member: Member, run: ExperimentRun) -> "pl.DataFrame | dict[str, float] | None":
         own = settings_of(member)
         data = load(own)
         with run.open(command, own_settings(own), command=words, data_file=data_file(own)):
             result = train(run, own, data)
-        return None if result.predictions is None else result.predictions()
+        if result.predictions is not None:
+            found: pl.DataFrame = result.predictions()
+            return found
+        return None if result.measures is None else result.measures()
 
     def refit(member: Member, epochs: int, run: ExperimentRun) -> None:
         own = {**settings_of(member), "fold": None, "folds": None, "val_size": None, "epochs": epochs}

@@ -9,6 +9,9 @@ from ignite_recipes.many import Runs
 
 __all__ = ["comparison_table", "member_lines", "settings_table", "table_lines", "verdict_of"]
 
+NLL = "val_nll"
+"""What members that are autoencoders of an eBird file or the digits measure at their end, see ``cli/vae.py``."""
+
 
 def verdict_of(runs: Runs) -> str:
     """The table, and in a sentence the best setting and where all of it is."""
@@ -17,6 +20,7 @@ def verdict_of(runs: Runs) -> str:
     parts = [*table_lines(runs, runs.metric), ""]
     if len(runs.settings) > 1 and not runs.search:  # a trial is one run: nothing can be told apart by one
         parts += [*comparison_table(runs.compare().to_dicts()), ""]
+    parts += [*([line, ""] if (line := _by_likelihood(runs)) else [])]
     measures = _ensemble(runs)
     return "\n".join(
         [
@@ -74,6 +78,23 @@ def _best(runs: Runs) -> str:
         pruned = sum(one.state == "pruned" for one in runs.members)
         return f"{of}{runs.metric} {row['mean']:.5g}{f'; {pruned} were pruned' if pruned else ''}"
     return f"{of}{runs.metric} {row['mean']:.5g}{interval}, {_number_of(row['n'], runs.over)}"
+
+
+def _by_likelihood(runs: Runs) -> str:
+    """Of swept autoencoders the setting with the best held-out likelihood, its interval, and who may be as good."""
+    if not runs.sweep or NLL not in runs.metrics:
+        return ""
+    rows = {row["setting"]: row for row in runs.table(NLL).to_dicts()}
+    compared = runs.compare(NLL, mode="min").to_dicts()
+    best = compared[0]["against"] if compared else next(iter(rows))
+    as_good = [row["setting"] for row in compared if "is better" not in row["verdict"]]
+    row = rows[best]
+    interval = "" if math.isnan(row["low"]) else f" ({row['low']:.5g} to {row['high']:.5g})"
+    told = f"; not told apart from it: {', '.join(as_good)}" if as_good else ""
+    return (
+        f"Chosen by the held-out -log p(x): {best}, {row['mean']:.5g} nats{interval}, "
+        f"{_number_of(row['n'], runs.over)}{told}"
+    )
 
 
 def _ensemble(runs: Runs) -> str:

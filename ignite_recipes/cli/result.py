@@ -16,11 +16,15 @@ class Result(NamedTuple):
         text: to be read; of a training its last line.
         facts: the same for scripts, by name: what ``--json`` prints.
         predictions: makes a frame of what was predicted of each row to validate on; None where there are no such rows.
+        measures: measures more of the rows to validate on, for a member of many runs.
+        finish: what is done at the end of a run by itself, and not of one of many; it gives the result to print.
     """
 
     text: str
     facts: Mapping[str, Any]
     predictions: Callable[[], Any] | None = None
+    measures: Callable[[], dict[str, float]] | None = None
+    finish: "Callable[[], Result] | None" = None
 
     def __str__(self) -> str:
         return self.text

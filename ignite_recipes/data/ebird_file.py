@@ -1,110 +1,148 @@
-"""Read columns of a tab-separated file of any size, in memory for the columns alone."""
+"""Read columns of an eBird file of any size, in memory for the columns alone."""
 
-import gzip
-import zlib
+import csv
+import logging
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from io import BufferedReader
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ignite_recipes.data.ebird_archive import UNREADABLE, EbirdFile
+from ignite_recipes.data.ebird_columns import NUMBERS
+from ignite_recipes.data.ebird_encoding import as_utf8
+from ignite_recipes.data.ebird_header import Header
 from ignite_recipes.optional import pandas as pd
 from ignite_recipes.optional import polars as pl
 
-__all__ = ["read_columns", "read_header"]
+__all__ = ["Columns", "read_tables"]
+logger = logging.getLogger(__name__)
 
-MAX_HEADER_BYTES = 65_536  # a header is some 900 bytes long; a file of another kind may have no line ends
 BLOCK_BYTES = 4 * 2**20  # of the file in memory at once, a few times; more is no faster
 BLOCKS_AHEAD = 3  # parsed meanwhile: polars alone keeps no second core busy with a block of this size
-UNREADABLE = (OSError, EOFError, zlib.error)  # what a file that is broken, or of another kind, raises
 
 Result = TypeVar("Result")
 
 
-def read_header(path: Path) -> list[str]:
-    """The names in the first line of a plain or gzipped file.
+class Columns(NamedTuple):
+    """Which columns to read of which rows."""
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read or is empty.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no eBird file {path}; check the path, or write_example_ebd makes one")
-    try:
-        with _open(path) as file:
-            line = file.readline(MAX_HEADER_BYTES)
-    except UNREADABLE as error:
-        raise ValueError(f"{path} must be a readable text file, plain or gzipped; got {error!r}") from error
-    if not line.strip():
-        raise ValueError(f"{path} must begin with the header of an eBird file; it is empty: download it again")
-    return line.decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
+    names: Sequence[str]
+    """As the eBird Basic Dataset calls them."""
+    once_per: str | None = None
+    """Of the rows that have the same value here, in a block, the first; None are all rows."""
 
 
-def read_columns(
-    path: Path, names: Sequence[str], numbers: Collection[str], nrows: int | None
-) -> "dict[str, NDArray[np.float64] | pd.Categorical[str]]":
-    """The named columns of at most ``nrows`` rows; those among ``numbers`` as float64, others as categoricals.
+def read_tables(file: EbirdFile, tables: Sequence[Columns], nrows: int | None = None) -> "list[pd.DataFrame]":
+    """Columns of at most ``nrows`` rows, one frame for each of ``tables``; the file is read once.
 
-    A row takes 1 to 4 bytes of a categorical column, by the number of its categories, which are sorted.
+    Columns of numbers are float64, others categoricals, whose categories are sorted: a row takes 1 to 4 bytes of one,
+    by the number of its categories. Lines that are not UTF-8 are taken as Latin-1, which is warned of.
 
     Raises:
         ValueError: if the file cannot be read to its end.
     """
-    floats = {name: _Numbers() for name in names if name in numbers}
-    texts = {name: _Texts() for name in names if name not in numbers}
-    left = nrows
+    columns = [{name: _Numbers() if name in NUMBERS else _Texts() for name in table.names} for table in tables]
+    left, num_recoded, first_recoded = nrows, 0, b""
     # With a number of rows it is a block at a time: the next call asks for those left, and none for what may be broken.
     ahead = BLOCKS_AHEAD if nrows is None else 0
-    calls = (partial(_parse, block, list(texts), list(floats), left) for block in _blocks(path))
+    calls = (partial(_parse, block, file.header, tables, left) for block in _blocks(file))
     try:
-        for rows, distinct in _in_order(calls, ahead):
-            for name, floats_so_far in floats.items():
-                floats_so_far.add(rows[name])
-            for name, texts_so_far in texts.items():
-                texts_so_far.add(distinct[name], rows[name])
-            if left is not None and not (left := left - rows.height):
+        for num_rows, parsed, lines in _in_order(calls, ahead):
+            num_recoded, first_recoded = num_recoded + len(lines), first_recoded or b"".join(lines[:1])
+            for of_table, part in zip(columns, parsed, strict=True):
+                for name, column in of_table.items():
+                    column.add(part.rows[name], part.distinct.get(name))
+            if left is not None and not (left := left - num_rows):
                 break
     except (pl.exceptions.PolarsError, *UNREADABLE) as error:
-        raise ValueError(f"{path} cannot be read to its end ({error}); download or unpack it again") from error
-    # Each is let go before the next: both forms of all of them would be twice the memory.
-    return {name: (floats if name in floats else texts).pop(name).to_pandas() for name in names}
+        raise ValueError(f"{file} cannot be read to its end ({error}); download or unpack it again") from error
+    if num_recoded:
+        logger.warning(
+            "%s is not UTF-8 throughout: %d lines were read as Latin-1 (Windows-1252), the first as %r; if names look "
+            "wrong, save the file as UTF-8",
+            file, num_recoded, as_utf8(first_recoded)[0].decode()[:80],
+        )  # fmt: skip
+    frames = []
+    for of_table in columns:
+        # Each is let go before the next: both forms of all of them would be twice the memory.
+        frames.append(pd.DataFrame({name: of_table.pop(name).to_pandas() for name in list(of_table)}, copy=False))
+    return frames
 
 
-def _open(path: Path) -> gzip.GzipFile | BufferedReader:
-    with path.open("rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if is_packed else path.open("rb")
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """The file in pieces of whole lines, each below the header, so that it is a file of its own.
+def _blocks(file: EbirdFile) -> Iterator[bytes]:
+    """What stands below the header, in pieces of whole rows.
 
     Mapped into memory as a whole, which is how polars reads a path, the file would count as this process's memory.
     """
-    with _open(path) as file:
-        header = file.readline()
-        while block := file.read(BLOCK_BYTES):
-            yield b"".join((header, block, file.readline()))
+    with file.open() as opened:
+        opened.readline()
+        is_first = True
+        while block := opened.read(BLOCK_BYTES):
+            lines = [block, opened.readline()]
+            if file.header.is_quoted:  # a line may end inside a field
+                while sum(line.count(b'"') for line in lines) % 2 and (line := opened.readline()):
+                    lines.append(line)
+            rows = b"".join(lines)
+            if is_first and file.header.is_quoted:
+                _check_width(rows.partition(b"\n")[0], file)
+            is_first = False
+            yield rows
+
+
+def _check_width(line: bytes, file: EbirdFile) -> None:
+    """Refuse what R's write.table makes: rows that begin with a number which the header has no name for."""
+    width = len(next(csv.reader([line.decode("utf-8", "replace")], delimiter=file.header.separator)))
+    if width == len(file.header.names) + 1:
+        raise ValueError(
+            f"{file} must have {width - 1} values in a row, as in its header; got {width}, as R's write.table has "
+            "them with row names: write it with row.names = FALSE"
+        )
+
+
+class _Part(NamedTuple):
+    """A table's part of a block."""
+
+    rows: "pl.DataFrame"  # numbers; for texts their codes, -1 where one is missing
+    distinct: "dict[str, pl.Series]"  # the texts of these codes
 
 
 def _parse(
-    block: bytes, texts: Sequence[str], numbers: Sequence[str], nrows: int | None
-) -> "tuple[pl.DataFrame, dict[str, pl.Series]]":
-    """At most ``nrows`` rows, with codes for texts, -1 where one is missing; and the texts of these codes."""
+    block: bytes, header: Header, tables: Sequence[Columns], nrows: int | None
+) -> tuple[int, list[_Part], list[bytes]]:
+    """How many rows there were, at most ``nrows``; their columns for each table; the lines that were not UTF-8."""
+    rows, recoded = as_utf8(block)
+    # By their places, since names may stand twice, or hold what separates them.
+    places = header.separator.join(f"c{place}" for place in range(len(header.names)))
     scanned = pl.scan_csv(
-        block, separator="\t", quote_char=None, truncate_ragged_lines=True, infer_schema=False,
+        b"".join((places.encode(), b"\n", rows)), separator=header.separator, truncate_ragged_lines=True,
+        quote_char='"' if header.is_quoted else None, null_values=header.missing, infer_schema=False,
         encoding="utf8-lossy", n_rows=nrows,
     )  # fmt: skip
-    rows = scanned.select(*texts, *numbers).collect(engine="streaming")
-    distinct = {name: rows[name].drop_nulls().unique() for name in texts}
+    names = list(dict.fromkeys(name for table in tables for name in table.names))
+    columns = [pl.col(f"c{header.names.index(name)}").alias(name) for name in names]
+    read = scanned.select(_value(column, header) for column in columns).collect(engine="streaming")
+    return read.height, [_part(read, table, header) for table in tables], recoded
+
+
+def _value(column: "pl.Expr", header: Header) -> "pl.Expr":
+    return column.replace("", None) if header.is_quoted else column  # a field of two quotes is empty, too
+
+
+def _part(read: "pl.DataFrame", table: Columns, header: Header) -> _Part:
+    if table.once_per is not None:
+        read = read.unique(table.once_per, keep="first", maintain_order=True)
+    texts = [name for name in table.names if name not in NUMBERS]
+    numbers = [pl.col(name) for name in table.names if name in NUMBERS]
+    if header.separator == ";":  # where a comma is no separator, it is a decimal point
+        numbers = [number.str.replace(",", ".", literal=True) for number in numbers]
+    distinct = {name: read[name].drop_nulls().unique() for name in texts}
     codes = [pl.col(name).cast(pl.Enum(distinct[name])).to_physical().cast(pl.Int64).fill_null(-1) for name in texts]
-    return rows.select(*codes, pl.col(numbers).cast(pl.Float64, strict=False)), distinct
+    return _Part(read.select(*codes, *(number.cast(pl.Float64, strict=False) for number in numbers)), distinct)
 
 
 def _in_order(calls: Iterable[Callable[[], Result]], ahead: int) -> Iterator[Result]:
@@ -125,7 +163,7 @@ class _Numbers:
     def __init__(self) -> None:
         self.parts: list[NDArray[np.float64]] = [np.empty(0)]
 
-    def add(self, column: "pl.Series") -> None:
+    def add(self, column: "pl.Series", distinct: "pl.Series | None" = None) -> None:
         self.parts.append(column.to_numpy())
 
     def to_pandas(self) -> NDArray[np.float64]:
@@ -143,7 +181,8 @@ class _Texts:
         # One of each type at most: they grow in place, while arrays of a block each would leave holes when freed.
         self.parts = [array("b")]
 
-    def add(self, distinct: "pl.Series", codes: "pl.Series") -> None:
+    def add(self, codes: "pl.Series", distinct: "pl.Series | None") -> None:
+        assert distinct is not None
         ours = [self.number_of.setdefault(text, len(self.number_of)) for text in distinct.to_list()]
         numbers = np.array([*ours, -1], _smallest_type(self.number_of))  # by code; the last is that of a missing one
         if self.parts[-1].typecode != numbers.dtype.char:

@@ -1,15 +1,22 @@
 """The species of eBird sightings: taxa below a species are rolled up to it, as the R package auk does."""
 
 import re
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.optional import pandas as pd
 
-__all__ = ["RolledUp", "is_named", "roll_up_to_species", "rows_with"]
+__all__ = [
+    "RolledUp",
+    "categories_of_names",
+    "is_named",
+    "roll_up_to_species",
+    "rows_with",
+    "taxa_at_rank",
+]
 
 BELOW_SPECIES = ("issf", "form", "intergrade", "domestic")  # an issf is an identifiable subspecies or group of them
 BLOCK_ROWS = 2**20  # at a time, where an operation takes 8 bytes or more a row
@@ -70,6 +77,102 @@ def roll_up_to_species(
     return RolledUp(pd.Categorical.from_codes(codes, categories=pd.Index(all_names)), has_species, is_below)
 
 
+def taxa_at_rank(
+    rank: str,
+    names: "pd.Categorical",
+    scientific_names: "pd.Categorical | None",
+    categories: "pd.Categorical",
+    subspecies: "pd.Categorical | None",
+    *,
+    drop_higher: bool,
+) -> RolledUp:
+    """The taxon of each sighting at a rank, as :func:`roll_up_to_species` has it for species.
+
+    Args:
+        rank: ``"species"``; ``"subspecies"``, where a taxon below a species counts by its own name; or ``"genus"``, by
+            the first word of the scientific name. To a genus belong its spuhs, slashes and hybrids too, if the data
+            have a species of it, which tells it from a family ("Apodidae sp.").
+        names: COMMON NAME of N rows.
+        scientific_names: SCIENTIFIC NAME of the same rows; None where it is not known.
+        categories: CATEGORY of the same rows.
+        subspecies: SUBSPECIES COMMON NAME of the same rows; None where it is not known.
+        drop_higher: whether taxa of no single species are left out, as ``auk_rollup`` has it; else they count by
+            their own names. A genus has them anyway.
+    """
+    if rank == "genus":
+        assert scientific_names is not None
+        return _genera(scientific_names, categories)
+    if rank == "subspecies":
+        is_below = rows_with(categories, BELOW_SPECIES)
+        own = names if subspecies is None else _with_names(names, subspecies, is_below & is_named(subspecies))
+        rolled_up = RolledUp(own, is_below | rows_with(categories, {"species"}), np.zeros(len(names), dtype=bool))
+    else:
+        rolled_up = roll_up_to_species(names, scientific_names, categories)
+    return rolled_up if drop_higher else rolled_up._replace(has_species=is_named(names))
+
+
+def _genera(scientific: "pd.Categorical", categories: "pd.Categorical") -> RolledUp:
+    is_of_species = rows_with(categories, {"species", *BELOW_SPECIES})
+    used = np.zeros(len(scientific.categories) + 1, dtype=bool)  # the last is that of missing names
+    used[scientific.codes[is_of_species]] = True
+    texts = [str(text) for text in scientific.categories]
+    genera = {text.split()[0] for text, is_used in zip(texts, used, strict=False) if is_used and _BINOMIAL.match(text)}
+
+    def genus(text: object) -> str | None:
+        first, *others = str(text).split()
+        is_one = first in genera and not any(word[:1].isupper() and word.isalpha() for word in others)
+        return first if is_one else None
+
+    found = _of_values(scientific, genus)
+    return RolledUp(found, found.codes >= 0, ~rows_with(categories, {"species"}))
+
+
+def _with_names(names: "pd.Categorical", others: "pd.Categorical", rows: NDArray[np.bool_]) -> "pd.Categorical":
+    """The names, but in the chosen rows the others."""
+    all_names = list(dict.fromkeys([*names.categories, *others.categories]))
+    code_of = {name: code for code, name in enumerate(all_names)}
+    codes = names.codes.astype(np.min_scalar_type(-len(all_names) - 1))
+    codes[rows] = np.array([code_of[name] for name in others.categories], codes.dtype)[others.codes[rows]]
+    return pd.Categorical.from_codes(codes, categories=pd.Index(all_names))
+
+
+def categories_of_names(names: "pd.Categorical") -> "pd.Categorical":
+    """The CATEGORY that eBird's names tell, for files without it: common names, or scientific ones.
+
+    >>> import pandas as pd
+    >>> names = ["gull sp.", "Hairy/Downy Woodpecker", "Mallard x Gadwall (hybrid)", "Barn Swallow (A/B)", "Shikra"]
+    >>> categories_of_names(pd.Categorical(names)).tolist()
+    ['spuh', 'slash', 'hybrid', 'form', 'species']
+    """
+    return _of_values(names, _category_of)
+
+
+def _category_of(name: object) -> str:
+    text = str(name)
+    own = _without_brackets(text)
+    if re.search(r"\bsp\.(?! nov\.)", text):
+        return "spuh"
+    if "/" in own and not re.match(r"[A-Z][a-z-]+ [a-z-]+ [a-z-]+/", own):  # the last: two subspecies of one species
+        return "slash"
+    if " x " in own and not re.match(r"[A-Z][a-z-]+ [a-z-]+ [a-z-]+ x ", own):
+        return "hybrid"
+    is_below = own != text or re.fullmatch(r"[A-Z][a-z-]+ [a-z-]+ [a-z-]+.*", own) is not None
+    return "form" if is_below else "species"
+
+
+def _without_brackets(name: str) -> str:
+    return re.split(r" [(\[]", name, maxsplit=1)[0]
+
+
+def _of_values(values: "pd.Categorical", what: Callable[[object], Any]) -> "pd.Categorical":
+    """A function of each value, called once for each distinct one; None, and what is missing, is missing."""
+    results = [what(value) for value in values.categories]
+    found = sorted({result for result in results if result is not None})
+    code_of = {result: code for code, result in enumerate(found)}
+    codes = np.array([*(code_of.get(result, -1) for result in results), -1], np.min_scalar_type(-len(found) - 1))
+    return pd.Categorical.from_codes(codes[values.codes], categories=pd.Index(found, dtype=object))
+
+
 def rows_with(values: "pd.Categorical", accepted: Collection[str]) -> NDArray[np.bool_]:
     """Which rows have one of the accepted values, which are lower-case."""
     rows = np.zeros(len(values), dtype=bool)
@@ -110,10 +213,11 @@ def _blocks(n: int) -> Iterator[slice]:
 
 def _species(name: str, scientific_name: str, category: str, name_of: dict[str, str]) -> str | None:
     """The common name of the species of a taxon below it; None where it is of no single species."""
-    own = re.split(r" [(\[]", name, maxsplit=1)[0]
+    own = _without_brackets(name)
     if not scientific_name:
         return None if own.endswith(" sp.") or "/" in own or " x " in own else own
     if binomial := _BINOMIAL.match(scientific_name):
-        return name_of.get(binomial[1], own)
+        # A file without common names has the scientific ones in their place.
+        return name_of.get(binomial[1], binomial[1] if name == scientific_name else own)
     is_undescribed = category == "form" and "/" not in scientific_name and " x " not in scientific_name
     return name if is_undescribed else None

@@ -1,7 +1,7 @@
 """Rows of a matrix, dense or sparse, as a data set that fetches a whole batch at once."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -78,6 +78,11 @@ class RowDataset(BatchDataset[Tensor]):
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
+
+    def blocks(self, size: int = 4096) -> Iterator[Tensor]:
+        """All rows in their order, at most ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.__getitems__(list(range(start, min(start + size, len(self)))))
 
     def __getitem__(self, index: int) -> Tensor:
         return self.__getitems__([index])[0]

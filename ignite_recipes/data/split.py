@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.arguments import shown
+from ignite_recipes.data.ebird_columns import CHECKLIST, GROUP
 from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.frames import as_pandas, frame_rows, is_frame
 from ignite_recipes.data.rows import RowDataset
 from ignite_recipes.optional import pandas as pd
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from ignite_recipes.data.rows import Rows
 
 __all__ = ["CHECKLIST", "GROUP", "split_fold", "split_train_val"]
 
 logger = logging.getLogger(__name__)
-
-GROUP = "GROUP IDENTIFIER"
-CHECKLIST = "SAMPLING EVENT IDENTIFIER"
 
 
 def split_train_val(
@@ -29,6 +29,8 @@ def split_train_val(
     species: Sequence[str] | None = None,
     val_size: float = 0.2,
     random_seed: int = 42,
+    *,
+    groups: "ArrayLike | None" = None,
 ) -> tuple[RowDataset, RowDataset]:
     """Split the rows at random in a part to train on and one to validate on.
 
@@ -46,13 +48,15 @@ def split_train_val(
         species: the columns of the frame to use, by default those of numbers; of another matrix, their names.
         val_size: the part for validation, a fraction of all rows in (0, 1) or a number of rows.
         random_seed: the split is a function of it and the matrix; no global generator is read or seeded.
+        groups: (N,), which rows stay together, in place of those that the frame says, e.g. those of
+            :func:`spatial_blocks`. Groups of the frame that lie in several of these are not kept together.
 
     Returns:
         The rows to train on and those to validate on, both in their order in ``matrix``; their ``indices`` are the
         numbers of their rows there.
 
     Raises:
-        ValueError: if a side would be empty, or a column is missing.
+        ValueError: if a side would be empty, a column is missing, or there is not one of ``groups`` for each row.
 
     >>> import torch
     >>> train, val = split_train_val(torch.eye(10), val_size=0.3)
@@ -61,25 +65,35 @@ def split_train_val(
     >>> torch.equal(torch.eye(10)[val.indices], val.rows)
     True
     """
-    dataset, groups = _rows_and_groups(matrix, species)
-    is_val = _draw_groups(groups, _wanted_rows(val_size, len(dataset)), random_seed)
+    dataset, numbers = _rows_and_groups(matrix, species, groups)
+    is_val = _draw_groups(numbers, _wanted_rows(val_size, len(dataset)), random_seed)
     return _sides(dataset, np.flatnonzero(~is_val), np.flatnonzero(is_val))
 
 
 def split_fold(
-    matrix: "pd.DataFrame | Rows", species: Sequence[str] | None, fold: int, folds: int, seed: int
+    matrix: "pd.DataFrame | Rows",
+    species: Sequence[str] | None,
+    fold: int,
+    folds: int,
+    seed: int,
+    groups: "ArrayLike | None" = None,
 ) -> tuple[RowDataset, RowDataset]:
     """The rows of a fold, from 1, to train on and those to validate on; groups are kept together as for a split."""
-    dataset, groups = _rows_and_groups(matrix, species)
-    are_alone = len(np.unique(groups)) == len(groups)
-    return _sides(dataset, *fold_rows(len(dataset), folds, seed, groups=None if are_alone else groups)[fold - 1])
+    dataset, numbers = _rows_and_groups(matrix, species, groups)
+    are_alone = len(np.unique(numbers)) == len(numbers)
+    return _sides(dataset, *fold_rows(len(dataset), folds, seed, groups=None if are_alone else numbers)[fold - 1])
 
 
-def _rows_and_groups(matrix: Any, species: Sequence[str] | None) -> tuple[RowDataset, NDArray[np.int64]]:
-    if is_frame(matrix):
-        return frame_rows(matrix, species), _group_numbers(as_pandas(matrix))
-    dataset = RowDataset(matrix, species)
-    return dataset, np.arange(len(dataset))
+def _rows_and_groups(
+    matrix: Any, species: Sequence[str] | None, groups: "ArrayLike | None"
+) -> tuple[RowDataset, NDArray[np.int64]]:
+    dataset = frame_rows(matrix, species) if is_frame(matrix) else RowDataset(matrix, species)
+    if groups is not None:
+        given = np.asarray(groups)
+        if given.shape != (len(dataset),):
+            raise ValueError(f"groups must be one for each of the {len(dataset)} rows; got shape {given.shape}")
+        return dataset, np.unique(given, return_inverse=True)[1]
+    return dataset, _group_numbers(as_pandas(matrix)) if is_frame(matrix) else np.arange(len(dataset))
 
 
 def _sides(dataset: RowDataset, *sides: NDArray[np.int64]) -> tuple[RowDataset, RowDataset]:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,12 @@ class ExperimentManager:
             ) from None
 
     @contextmanager
-    def log_to_file(self) -> Iterator[None]:
-        """Append what the package logs in the block to ``run.log``, with the time; no level is changed."""
+    def log_to_file(self, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[None]:
+        """Append what the package logs in the block to ``run.log``, with the time; no level is changed.
+
+        Args:
+            earlier: what it logged before, which comes first.
+        """
         path = os.path.abspath(os.path.join(self.experiment_dir, "run.log"))
         is_open = any(getattr(handler, "baseFilename", None) == path for handler in _package_logger.handlers)
         if is_open or rank():
@@ -167,6 +171,8 @@ class ExperimentManager:
         handlers = [handler for handler in (to_file, printer) if handler is not None]
         if (run := current_run()) is not None:  # several runs take turns, each in a thread of its own
             to_file.addFilter(lambda record: current_run() is run)
+        for record in earlier:
+            to_file.handle(record)
         for handler in handlers:
             _package_logger.addHandler(handler)
         try:

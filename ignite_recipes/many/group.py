@@ -46,7 +46,7 @@ class Task(NamedTuple):
     Attributes:
         recipe: its name, as ``config.yaml`` has it.
         train: called with a member and its run; trains, and gives the predictions of the rows that it was validated
-            on, if there are such.
+            on, or what was measured of them, if there is such.
         settings: of a member, for its ``config.yaml`` before it is trained.
         epochs: to which a member is trained.
         can_be_tried: whether what trains can be called without training, to find mistakes.
@@ -57,7 +57,7 @@ class Task(NamedTuple):
     """
 
     recipe: str
-    train: "Callable[[Member, ExperimentRun], pl.DataFrame | None]"
+    train: "Callable[[Member, ExperimentRun], pl.DataFrame | dict[str, float] | None]"
     settings: Callable[[Member], Mapping[str, Any]]
     epochs: Callable[[Member], int]
     can_be_tried: bool = True

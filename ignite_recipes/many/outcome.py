@@ -47,21 +47,28 @@ class Outcome(NamedTuple):
 
 
 def note_outcome(
-    experiment: ExperimentManager, epochs: int, predictions: "pl.DataFrame | None", *, pruned: bool = False
+    experiment: ExperimentManager,
+    epochs: int,
+    predictions: "pl.DataFrame | dict[str, float] | None",
+    *,
+    pruned: bool = False,
 ) -> Outcome:
     """Write down what a member has reached, and its predictions.
 
     Args:
         experiment: of the member.
         epochs: to which it was to be trained.
-        predictions: as :data:`~ignite_recipes.many.predictions.PREDICTIONS` holds them; None if there are none.
+        predictions: as :data:`~ignite_recipes.many.predictions.PREDICTIONS` holds them, or measures by their names;
+            None if there are none.
         pruned: whether a search has left it.
     """
     folder = Path(experiment.experiment_dir)
     summary = summarize(experiment)
     best = summary.best
     measured = {} if best is None else summary.at(best.epoch)
-    if predictions is not None:
+    if isinstance(predictions, dict):
+        measured |= predictions
+    elif predictions is not None:
         write_predictions(folder, predictions)
         known = {name: value for name, value in judge(predictions).items() if f"val_{name}" not in measured}
         measured |= known

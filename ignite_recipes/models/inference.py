@@ -18,7 +18,7 @@ from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.files import replace_file
 from ignite_recipes.models.identified import split_identifiers, with_identifiers
 from ignite_recipes.models.traffic import TrafficPrediction, TrafficPredictor
-from ignite_recipes.models.vae import VariationalAutoencoder
+from ignite_recipes.models.vae import VariationalAutoencoder, decoded, row_width
 
 __all__ = ["InferenceProgram", "chosen_threshold", "extract_embeddings", "predict_traffic", "save_for_inference"]
 
@@ -72,7 +72,7 @@ def _embeddings(model: nn.Module, loader: Any) -> Tensor:
     embed: Any = getattr(model, "embed", None)
     if not callable(embed):
         raise TypeError(f"model must have a method embed(x), e.g. a VariationalAutoencoder; got {type(model).__name__}")
-    device, width = next(model.parameters()).device, getattr(model, "input_dimension", None)
+    device, width = next(model.parameters()).device, row_width(model)
     parts = []
     with in_evaluation_mode(model), unchanged(loader):
         for batch in vector_batches(loader):
@@ -142,7 +142,7 @@ class InferenceProgram(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D) -> embeddings (N, Z), reconstructions (N, D)."""
         embedding = self.model.embed(x)
-        return embedding, self.model.decode(embedding)
+        return embedding, decoded(self.model, x, embedding)
 
 
 def save_for_inference(
@@ -160,11 +160,11 @@ def save_for_inference(
     Args:
         model: stays as it is, on its device; the file's program runs on the CPU.
         path: ends in ``.pt2``; missing folders are made.
-        feature_names: of the D columns, e.g. species; by default their numbers.
+        feature_names: of the D columns, e.g. species, and of covariates behind them; by default their numbers.
 
     Raises:
         TypeError: for another model.
-        ValueError: if the number of names is not the model's ``input_dimension``, or ``path`` ends otherwise.
+        ValueError: if the number of names is not the model's ``row_dimension``, or ``path`` ends otherwise.
 
     >>> from tempfile import TemporaryDirectory
     >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
@@ -181,12 +181,13 @@ def save_for_inference(
     plain = unwrap(model)
     if not isinstance(plain, VariationalAutoencoder):
         raise TypeError(f"only a VariationalAutoencoder can be saved so; got {type(plain).__name__}: use torch.export")
-    names = [str(k) for k in range(plain.input_dimension)] if feature_names is None else list(feature_names)
-    if len(names) != plain.input_dimension:
-        raise ValueError(f"feature_names must name the model's {plain.input_dimension} features; got {len(names)}")
+    width = plain.row_dimension
+    names = [str(k) for k in range(width)] if feature_names is None else list(feature_names)
+    if len(names) != width:
+        raise ValueError(f"feature_names must name the model's {width} features; got {len(names)}")
     copied = copy.deepcopy(plain).cpu().requires_grad_(False)
     rows = torch.export.Dim.DYNAMIC
-    example = torch.zeros(2, plain.input_dimension)
+    example = torch.zeros(2, width)
     program = torch.export.export(InferenceProgram(copied).eval(), (example,), dynamic_shapes=({0: rows},))
     return replace_file(
         path, lambda file: torch.export.save(program, file, extra_files={"features.json": json.dumps(names)})

@@ -11,9 +11,10 @@ from torch.nn.functional import dropout, softplus
 
 from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.devices import without_autocast
+from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.models.likelihoods import Likelihood, likelihood_named
 
-__all__ = ["VariationalAutoencoder"]
+__all__ = ["VariationalAutoencoder", "decoded", "features_of", "row_width"]
 
 _LEAST_LOG_SCALE = -6.0  # of a scale that is learned: a feature that never varies would let it go to 0
 
@@ -34,6 +35,12 @@ class VariationalAutoencoder(nn.Module):
             likelihood is known: N(b, W W^T + scale^2 I).
         input_dropout: share of the features that the encoder does not see in training, drawn anew for each vector;
             the decoder predicts them all.
+        covariates: C, numbers that encoder and decoder are told with each vector and that are not modelled, such as the
+            effort and the season of a checklist. They stand behind the features, in rows (N, D + C), which take the
+            place of vectors (N, D) everywhere; NaN is one that is not known. See :meth:`standardize_covariates`.
+
+    Attributes:
+        row_dimension: D + C, columns of what the model is given.
 
     Raises:
         ValueError: if a dimension is below 1, or another setting is out of its range.
@@ -51,6 +58,8 @@ class VariationalAutoencoder(nn.Module):
     """
 
     log_scale: Tensor
+    covariate_mean: Tensor
+    covariate_deviation: Tensor
 
     def __init__(
         self,
@@ -62,6 +71,7 @@ class VariationalAutoencoder(nn.Module):
         scale: float | None = None,
         num_layers: int = 3,
         input_dropout: float = 0.0,
+        covariates: int = 0,
     ) -> None:
         super().__init__()
         sizes = {"input": input_dimension, "latent": latent_dimension, "hidden": hidden_dimension}
@@ -73,14 +83,19 @@ class VariationalAutoencoder(nn.Module):
         self.input_dimension, self.latent_dimension = input_dimension, latent_dimension
         self.hidden_dimension, self.num_layers = hidden_dimension, whole_number(num_layers, "num_layers", at_least=0)
         self.input_dropout, self.fixed_scale = input_dropout, scale
+        self.covariates = whole_number(covariates, "covariates", at_least=0)
+        self.row_dimension = input_dimension + covariates
         hidden = [hidden_dimension] * num_layers
-        last = hidden_dimension if hidden else input_dimension
-        self.encoder_network = nn.Sequential(*_layers(input_dimension, *hidden))
+        last, given = (hidden_dimension if hidden else self.row_dimension), latent_dimension + covariates
+        self.encoder_network = nn.Sequential(*_layers(self.row_dimension, *hidden))
         self.latent_mean_layer = nn.Linear(last, latent_dimension)
         self.latent_log_variance_layer = nn.Linear(last, latent_dimension)
         self.decoder_network = nn.Sequential(
-            *_layers(latent_dimension, *hidden), nn.Linear(hidden[0] if hidden else latent_dimension, input_dimension)
+            *_layers(given, *hidden), nn.Linear(hidden[0] if hidden else given, input_dimension)
         )
+        if covariates:
+            self.register_buffer("covariate_mean", torch.zeros(covariates))
+            self.register_buffer("covariate_deviation", torch.ones(covariates))
         if self.likelihood.has_scale:
             if scale is None:
                 self.log_scale = nn.Parameter(torch.zeros(input_dimension))
@@ -114,6 +129,7 @@ class VariationalAutoencoder(nn.Module):
             "scale": (self.fixed_scale, None),
             "num_layers": (self.num_layers, 3),
             "input_dropout": (self.input_dropout, 0.0),
+            "covariates": (self.covariates, 0),
         }
         changed = {name: value for name, (value, default) in settings.items() if value != default}
         return {**{name: getattr(self, name) for name in names}, **changed}
@@ -131,30 +147,79 @@ class VariationalAutoencoder(nn.Module):
             latent distribution (N, Z).
         """
         mean, log_variance = self.encode(x)
-        z = self.reparameterize(mean, log_variance)
-        return self.decoder_network(z) if logits else self.decode(z), mean, log_variance
+        outputs = self.outputs(self.reparameterize(mean, log_variance), self.covariates_of(x))
+        return outputs if logits else self.likelihood.mean(outputs), mean, log_variance
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latent distribution: (N, D) -> (N, Z), (N, Z)."""
         if not isinstance(x, Tensor) or x.dim() == 0:
             raise TypeError(f"x must be a tensor (N, D) of vectors; got {type(x).__name__}")
-        if x.shape[-1] != self.input_dimension:
-            raise ValueError(f"x must have {self.input_dimension} features, (N, D); got shape {tuple(x.shape)}")
-        x = self.likelihood.encoder_input(x)
+        if x.shape[-1] != self.row_dimension:
+            also = f" and {self.covariates} covariates, (N, D + C)" if self.covariates else ", (N, D)"
+            raise ValueError(f"x must have {self.input_dimension} features{also}; got shape {tuple(x.shape)}")
+        features = self.likelihood.encoder_input(features_of(self, x))
         if self.input_dropout:
-            x = dropout(x, self.input_dropout, self.training)
-        hidden = self.encoder_network(x)
+            features = dropout(features, self.input_dropout, self.training)
+        hidden = self.encoder_network(self._told(features, self.covariates_of(x)))
         return self.latent_mean_layer(hidden), self.latent_log_variance_layer(hidden)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The vectors to be expected, by default the probabilities of the features: (N, Z) -> (N, D)."""
-        return self.likelihood.mean(self.decoder_network(z))
+    def decode(self, z: Tensor, covariates: Tensor | None = None) -> Tensor:
+        """The vectors to be expected, by default the probabilities of the features: (N, Z) -> (N, D).
+
+        Args:
+            z: latent vectors.
+            covariates: (N, C), of a model that has some; None are their means.
+        """
+        return self.likelihood.mean(self.outputs(z, covariates))
+
+    def outputs(self, z: Tensor, covariates: Tensor | None = None) -> Tensor:
+        """The decoder's outputs before the link, by default log-odds; arguments as of :meth:`decode`."""
+        outputs: Tensor = self.decoder_network(self._told(z, covariates))
+        return outputs
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """The log-probability of x given z, in nats, in float32 also under autocast: (..., D), (..., Z) -> (...,)."""
-        outputs = self.decoder_network(z)
+        outputs = self.outputs(z, self.covariates_of(x))
         with without_autocast(outputs.device):
-            return self.likelihood.log_prob(outputs.float(), x.float(), self.current_log_scale)
+            features = features_of(self, x).float()
+            return self.likelihood.log_prob(outputs.float(), features, self.current_log_scale)
+
+    def covariates_of(self, x: Tensor) -> Tensor | None:
+        """The last columns of rows: (..., D + C) -> (..., C); None of a model that has none."""
+        return x[..., self.input_dimension :] if self.covariates else None
+
+    @torch.no_grad()
+    def standardize_covariates(self, covariates: Tensor) -> None:
+        """Keep the means and deviations of training rows' covariates, by which all are scaled: call it once, before.
+
+        They are part of the weights. A covariate that is not known, NaN, counts as the mean.
+
+        Args:
+            covariates: (N, C), with NaN where one is not known.
+
+        Raises:
+            ValueError: if they are not (N, C), or one is infinite.
+        """
+        if covariates.dim() != 2 or not self.covariates or covariates.shape[1] != self.covariates:
+            raise ValueError(f"covariates must be (N, {self.covariates}); got shape {tuple(covariates.shape)}")
+        if covariates.isinf().any():
+            raise ValueError("covariates must be finite, or NaN where one is not known; got an infinite one")
+        values = covariates.double()
+        mean = values.nanmean(0).nan_to_num()
+        deviation = (values - mean).square().nanmean(0).sqrt().nan_to_num()
+        self.covariate_mean.copy_(mean)
+        self.covariate_deviation.copy_(deviation.where(deviation > 0, 1.0))
+
+    def _told(self, values: Tensor, covariates: Tensor | None) -> Tensor:
+        """Values (..., F), and behind them the standardised covariates, if the model has some."""
+        if not self.covariates:
+            return values
+        if covariates is None:
+            scaled = values.new_zeros(self.covariates)
+        else:
+            scaled = (covariates - self.covariate_mean) / self.covariate_deviation
+            scaled = scaled.where(~scaled.isnan(), 0.0).to(values.dtype)
+        return torch.cat([values, scaled.expand(*values.shape[:-1], self.covariates)], -1)
 
     @property
     def current_log_scale(self) -> Tensor | None:
@@ -180,10 +245,34 @@ class VariationalAutoencoder(nn.Module):
         return self.encode(x)[0]
 
     @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """What to expect of ``n`` new vectors, drawn from the prior, by default probabilities: (n, D)."""
+    def sample(self, n: int, covariates: Tensor | None = None) -> Tensor:
+        """What to expect of ``n`` new vectors, drawn from the prior, by default probabilities: (n, D).
+
+        Args:
+            n: how many.
+            covariates: (C,) or (n, C), of a model that has some; None are their means.
+        """
         parameter = self.latent_mean_layer.weight
-        return self.decode(torch.randn(n, self.latent_dimension, device=parameter.device, dtype=parameter.dtype))
+        z = torch.randn(n, self.latent_dimension, device=parameter.device, dtype=parameter.dtype)
+        return self.decode(z, covariates)
+
+
+def row_width(model: nn.Module) -> int | None:
+    """The columns that a model takes, its covariates included; None of a module that does not say."""
+    plain = unwrap(model)
+    width: int | None = getattr(plain, "row_dimension", getattr(plain, "input_dimension", None))
+    return width
+
+
+def features_of(model: nn.Module, x: Tensor) -> Tensor:
+    """What a model models of rows, without covariates: (..., D + C) -> (..., D); all of them of another module."""
+    return x[..., : model.input_dimension] if getattr(model, "covariates", 0) else x
+
+
+def decoded(model: Any, x: Tensor, z: Tensor) -> Tensor:
+    """What latent vectors of rows x are decoded to, with the rows' covariates: (N, D + C), (N, Z) -> (N, D)."""
+    result: Tensor = model.decode(z, model.covariates_of(x)) if getattr(model, "covariates", 0) else model.decode(z)
+    return result
 
 
 def _check(likelihood: Likelihood, scale: float | None, input_dropout: float) -> None:

@@ -13,6 +13,7 @@ from ignite_recipes.data.vectors import read_vectors
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators, seed_torch
+from ignite_recipes.models.vae import features_of
 from ignite_recipes.models.vae_losses import kl_divergences, log_importance_weights
 
 __all__ = [
@@ -209,7 +210,7 @@ def _encoded(model: Any, data: Any, seed: int) -> Iterator[Iterator[tuple[Tensor
     vectors = read_vectors(data).flatten(1)
     place = next(model.parameters())
     likelihood = getattr(model, "likelihood", None)
-    if likelihood is not None and not likelihood.covers(vectors):
+    if likelihood is not None and not likelihood.covers(features_of(model, vectors)):
         raise ValueError(f"vectors must be {likelihood.support}, of the model's likelihood {likelihood}; got others")
     with preserve_generators(place.device), in_evaluation_mode(model):
         seed_torch(seed, place.device)

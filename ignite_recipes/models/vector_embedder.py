@@ -15,6 +15,7 @@ from ignite_recipes.loading.randomness import preserve_generators, seed_torch
 from ignite_recipes.models.inference import InferenceProgram
 from ignite_recipes.models.likelihoods import LIKELIHOODS, Likelihood
 from ignite_recipes.models.names import checked_features, checked_units
+from ignite_recipes.models.vae import decoded, features_of, row_width
 from ignite_recipes.models.vae_losses import kl_divergences
 from ignite_recipes.models.vae_measures import importance_weighted_nll, latent_measures
 from ignite_recipes.optional import polars as pl
@@ -32,7 +33,8 @@ class VectorEmbedder:
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``embed`` and ``decode`` as it has them.
-        feature_names: of the D inputs, e.g. species: the columns of a frame are then found by their names.
+        feature_names: of the D inputs, e.g. species, and of the covariates of a model that has some: the columns of a
+            frame are then found by their names.
         units: of inputs, by name.
 
     >>> from ignite_recipes import VariationalAutoencoder
@@ -51,7 +53,7 @@ class VectorEmbedder:
     ) -> None:
         self.model, self.units = model, checked_units(units)
         self.trained: dict[str, Any] = {}
-        self.feature_names = checked_features(feature_names, getattr(unwrap(model), "input_dimension", None))
+        self.feature_names = checked_features(feature_names, row_width(model))
 
     def vectors(self, data: Any) -> Tensor:
         """The vectors (N, D) of a frame by its columns' names, or of other data as they are.
@@ -65,13 +67,14 @@ class VectorEmbedder:
                 raise ValueError(f"the table must have the model's columns; missing: {listed(missing)}")
             data = data[self.feature_names]
         vectors = read_vectors(data).flatten(1)
-        width = getattr(unwrap(self.model), "input_dimension", None)
+        width = row_width(self.model)
         if width not in (None, vectors.shape[1]):
             raise ValueError(f"vectors must have the model's {width} features; got {vectors.shape[1]}")
         likelihood = self._likelihood
-        if not likelihood.covers(vectors):
+        features = features_of(unwrap(self.model), vectors)
+        if not likelihood.covers(features):
             raise ValueError(
-                f"vectors must be {likelihood.support}; got {vectors.min().item():g} to {vectors.max().item():g}: "
+                f"vectors must be {likelihood.support}; got {features.min().item():g} to {features.max().item():g}: "
                 "scale them as for the training"
             )
         return vectors
@@ -84,10 +87,11 @@ class VectorEmbedder:
         parts = []
         with in_evaluation_mode(model):
             for part in torch.split(vectors, _BATCH):
-                mean, log_variance = model.encode(part.to(place))
-                parts.append([x.float().cpu() for x in (mean, log_variance, model.decode(mean))])
-        mean, log_variance, decoded = (torch.cat(column) for column in zip(*parts, strict=True))
-        return mean, log_variance, decoded
+                rows = part.to(place)
+                mean, log_variance = model.encode(rows)
+                parts.append([x.float().cpu() for x in (mean, log_variance, decoded(model, rows, mean))])
+        mean, log_variance, expected = (torch.cat(column) for column in zip(*parts, strict=True))
+        return mean, log_variance, expected
 
     def predict(self, data: Any, what: str = "embeddings") -> "pl.DataFrame":
         """The embedding of each vector, its reconstruction, or both, in the data's order.
@@ -102,13 +106,13 @@ class VectorEmbedder:
         """
         if what not in WHAT:
             raise ValueError(f"what must be one of {', '.join(WHAT)}; got {what!r}")
-        mean, _, decoded = self.distribution(self.vectors(data))
+        mean, _, expected = self.distribution(self.vectors(data))
         columns: dict[str, Any] = {}
         if what != "reconstruction":
             columns |= {f"z{k + 1}": mean[:, k].numpy() for k in range(mean.shape[1])}
         if what != "embeddings":
-            names = self.feature_names or [str(k) for k in range(decoded.shape[1])]
-            columns |= {f"r_{name}": column for name, column in zip(names, decoded.numpy().T, strict=True)}
+            names = (self.feature_names or [str(k) for k in range(expected.shape[1])])[: expected.shape[1]]
+            columns |= {f"r_{name}": column for name, column in zip(names, expected.numpy().T, strict=True)}
         return pl.DataFrame(columns)
 
     @torch.no_grad()
@@ -158,7 +162,9 @@ class VectorEmbedder:
                 x = part.to(place)
                 if self._likelihood.name == "bernoulli":
                     reconstruction, mean, log_variance = model(x)
-                    fit = nn.functional.binary_cross_entropy(reconstruction.float(), x.float(), reduction="none").sum(1)
+                    fit = nn.functional.binary_cross_entropy(
+                        reconstruction.float(), features_of(model, x).float(), reduction="none"
+                    ).sum(1)
                 else:
                     mean, log_variance = model.encode(x)
                     fit = -model.log_likelihood(x, model.reparameterize(mean, log_variance))
@@ -179,4 +185,4 @@ class VectorEmbedder:
     def program(self) -> tuple[nn.Module, tuple[Tensor, ...], list[str]]:
         """The deterministic part of the model, two vectors, and what it gives for them."""
         model: Any = unwrap(self.model)
-        return InferenceProgram(model), (torch.rand(2, model.input_dimension),), ["embeddings", "reconstructions"]
+        return InferenceProgram(model), (torch.rand(2, row_width(model) or 0),), ["embeddings", "reconstructions"]

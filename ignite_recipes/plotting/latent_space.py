@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_latent"]
+__all__ = ["plot_latent", "principal_components"]
 
 _ENTRIES_IN_A_COLUMN = 20  # of the legend
 _NO_LABEL = "no label"
@@ -110,6 +110,16 @@ def _in_the_plane(embeddings: NDArray[np.float64], unit: str) -> tuple[NDArray[n
         return np.column_stack([embeddings[:, 0], np.arange(count)]), (f"latent dimension 1{unit}", "row")
     if dimensions == 2:
         return embeddings, (f"latent dimension 1{unit}", f"latent dimension 2{unit}")
+    return principal_components(embeddings)
+
+
+def principal_components(embeddings: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    """The first two of embeddings (N, Z), their largest weights above 0, and what their axes are called.
+
+    Of one dimension the second component is 0.
+    """
+    if embeddings.shape[1] == 1:
+        embeddings = np.column_stack([embeddings, np.zeros(len(embeddings))])
     centred = embeddings - embeddings.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T @ centred)  # in rising order
     directions = directions[:, [-1, -2]]

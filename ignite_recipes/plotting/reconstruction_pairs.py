@@ -11,6 +11,7 @@ from ignite_recipes.data.vectors import feature_names_of, read_vectors
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.randomness import preserve_generators
+from ignite_recipes.models.vae import decoded, features_of
 from ignite_recipes.plotting.style import new_figure
 
 if TYPE_CHECKING:
@@ -66,27 +67,30 @@ def plot_reconstructions(
     originals = read_vectors(data, n, any_order=True)
     if image_shape is None and originals.dim() > 2:
         image_shape = (originals.shape[-2], originals.shape[-1])
-    originals = originals.flatten(1)  # (n, D)
+    rows = originals.flatten(1)  # (n, D), and covariates
+    originals = features_of(unwrap(model), rows)
     if not (originals.min() >= 0 and originals.max() <= 1):
         low, high = originals.min().item(), originals.max().item()
         raise ValueError(f"data must lie in [0, 1]; got values from {low:g} to {high:g}: scale them")
-    pairs = torch.stack([originals, _reconstruct(model, originals)], dim=1)  # (n, 2, D)
+    pairs = torch.stack([originals, _reconstruct(model, rows)], dim=1)  # (n, 2, D)
     if image_shape is not None:
         return _draw_images(pairs, image_shape)
     names = feature_names_of(data) if feature_names is None else [str(name) for name in feature_names]
-    return _draw_strips(pairs, names, max_features)
+    return _draw_strips(pairs, None if names is None else names[: pairs.shape[-1]], max_features)
 
 
 @torch.no_grad()
-def _reconstruct(model: nn.Module, originals: Tensor) -> Tensor:
-    plain = unwrap(model)
+def _reconstruct(model: nn.Module, rows: Tensor) -> Tensor:
+    plain: Any = unwrap(model)
     if not all(callable(getattr(plain, method, None)) for method in ("embed", "decode")):
         raise TypeError(
             f"model must have methods embed(x) and decode(z), e.g. a VariationalAutoencoder; got {type(plain).__name__}"
         )
     parameter = next(plain.parameters(), torch.empty(0))
     with in_evaluation_mode(plain), preserve_generators(parameter.device):
-        reconstructions: Tensor = plain.decode(plain.embed(originals.to(parameter)))  # type: ignore[operator]
+        x = rows.to(parameter)
+        reconstructions = decoded(plain, x, plain.embed(x))
+    originals = features_of(plain, rows)
     if reconstructions.shape != originals.shape:
         raise ValueError(
             f"model must reconstruct vectors of its data, {tuple(originals.shape)}; got {tuple(reconstructions.shape)}"

@@ -1,9 +1,10 @@
 """A run that is kept as an experiment: one piece for the commands and for ``experiment=`` in Python."""
 
 import copy
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,7 @@ class ExperimentRun:
         *,
         command: Sequence[str] | None = None,
         data_file: str | os.PathLike[str] | None = None,
+        earlier_log: Iterable[logging.LogRecord] = (),
     ) -> Iterator["ExperimentRun"]:
         """Hold the experiment's lock and its log in the block; a new one that is left without a result is removed.
 
@@ -104,6 +106,7 @@ class ExperimentRun:
                 was started with is noted then, too.
             command: the words of the command line; None says that it was Python.
             data_file: that is trained on.
+            earlier_log: what was logged before, e.g. while the data were read.
 
         Raises:
             ExperimentBusyError: if somebody else is training the experiment.
@@ -118,7 +121,7 @@ class ExperimentRun:
             self._recipe, self._settings = recipe, {name: plain(value) for name, value in settings.items()}
             words = _python_call(recipe) if command is None else command
             self._note = partial(note_start, experiment.experiment_dir, words, data_file)
-            with self._removed_if_unused(experiment), experiment.lock(), experiment.log_to_file():
+            with self._removed_if_unused(experiment), experiment.lock(), experiment.log_to_file(earlier_log):
                 yield self
         finally:
             self._depth -= 1

@@ -35,7 +35,7 @@ from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable, RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.plain_settings import described
 from ignite_recipes.recipes.vae_inputs import InputCheck, VariationCheck, check_first_batch
-from ignite_recipes.recipes.vae_loss import kl_schedule, likelihood_of, vae_loss_function, vectors_of
+from ignite_recipes.recipes.vae_loss import inputs_of, kl_schedule, likelihood_of, vae_loss_function
 
 __all__ = ["train_variational_autoencoder"]
 
@@ -85,6 +85,7 @@ def train_variational_autoencoder(
             ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
         train_loader: batches (N, D) of vectors in [0, 1], or what else the likelihood is of, or tuples or lists whose
             first item is one; or a data set, an array (N, D), a frame of numbers or a CSR matrix, see ``batch_size``.
+            Of a model with ``covariates`` rows (N, D + C), with these behind the vectors; noise leaves them alone.
         val_loader: the same, for validation; None trains without validation.
         num_epochs: the epoch to train to, counted from 1, also on a resume, whose history starts at epoch 1 too.
         learning_rate: of Adam.
@@ -167,13 +168,15 @@ def train_variational_autoencoder(
     default = "train_loss" if val_loader is None else "val_loss"
     measuring = Measuring(options, MODES, default, validates=val_loader is not None, threshold=PROBABILITY)
     optimizer = fused_adam(model, device, learning_rate, weight_decay)
-    trainer = new_trainer(model, optimizer, loss_fn, options, device=device, get_inputs=vectors_of, settings=settings)
+    trainer = new_trainer(
+        model, optimizer, loss_fn, options, device=device, get_inputs=inputs_of(model), settings=settings
+    )
     unmeasured = [] if val_loader is not None else [name for name in HISTORY if name.startswith("val_")]
     history = new_history(HISTORY, measuring, unmeasured=unmeasured)
 
     # One step, in the order in which it happens.
     InputCheck(model, likelihood_of_data).attach(trainer)
-    VariationCheck().attach(trainer)
+    VariationCheck(model).attach(trainer)
     if not schedule.is_constant:
         schedule.attach(trainer)
     if noise_std > 0:
@@ -194,7 +197,7 @@ def train_variational_autoencoder(
     if val_loader is not None:
         check_first_batch(val_loader, InputCheck(model, likelihood_of_data))
     sizes = {"latent_dimension": settings["latent_dim"], "hidden_dimension": settings["hidden_dim"]}
-    sizes |= {name: getattr(unwrap(model), name, None) for name in ("num_layers", "input_dropout")}
+    sizes |= {name: getattr(unwrap(model), name, None) for name in ("num_layers", "input_dropout", "covariates")}
     sizes["scale"] = getattr(unwrap(model), "fixed_scale", None)
     with run.open(RECIPE, described(model, train_loader, options, {**settings, **sizes})):
         run.attach(

@@ -13,6 +13,7 @@ from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.models.likelihoods import Likelihood
+from ignite_recipes.models.vae import features_of, row_width
 
 __all__ = ["InputCheck", "VariationCheck", "check_first_batch"]
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class InputCheck:
     """
 
     def __init__(self, model: nn.Module, likelihood: Likelihood) -> None:
-        self._features: int | None = getattr(unwrap(model), "input_dimension", None)
+        self._model, self._width = unwrap(model), row_width(model)
         self._likelihood = likelihood
         self._outside: Tensor | None = None
 
@@ -53,15 +54,21 @@ class InputCheck:
                 f"{where} must be a tensor of shape (N, D), or a tuple that begins with one; got {got}: "
                 "create_dataloaders(train, val) makes batches of a data set's vectors"
             )
-        if self._features not in (None, x.shape[1]):
+        count = getattr(self._model, "covariates", 0)
+        if self._width is not None and self._width != x.shape[1]:
+            also = f" and {count} covariates" if count else ""
             raise ValueError(
-                f"{where} must have the model's {self._features} features; got {x.shape[1]}: "
-                "make the model with input_dimension=len(species)"
+                f"{where} must have the model's {self._width - count} "
+                f"features{also}; got {x.shape[1]}: make the model with input_dimension=len(species)"
             )
+        infinite = x[:, x.shape[1] - count :].isinf()
+        x = features_of(self._model, x)
         if x.device.type == "cpu":
+            if count and infinite.any():
+                raise ValueError(f"{where} must have covariates that are finite, or NaN where one is not known")
             self._check_range(x, where)
         else:
-            outside = self._likelihood.outside(x).any()
+            outside = self._likelihood.outside(x).any() | infinite.any()
             self._outside = outside if self._outside is None else self._outside | outside
 
     def _check_range(self, x: Tensor, where: str) -> None:
@@ -95,7 +102,8 @@ class VariationCheck:
             waits for vectors that lie on an accelerator.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
+        self._model = unwrap(model)
         self._first: Tensor | None = None
         self._differ: Tensor | None = None
         self._is_done = False
@@ -113,7 +121,7 @@ class VariationCheck:
         """Check the current batch."""
         if self._is_done:
             return
-        x = first_item(engine.state.batch)
+        x = features_of(self._model, first_item(engine.state.batch))  # covariates differ, and are not learned from
         if self._first is None:
             self._first = x[0].clone()
         differ = (x != self._first).any()

@@ -1,6 +1,7 @@
 """The loss of a variational autoencoder as the recipe trains it: clean vectors, reconstructed from noisy ones."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -15,10 +16,10 @@ from ignite_recipes.exchange.sharded import is_sharded
 from ignite_recipes.handlers import KLSchedule
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.models.likelihoods import Likelihood, likelihood_named
-from ignite_recipes.models.vae import VariationalAutoencoder
+from ignite_recipes.models.vae import VariationalAutoencoder, decoded, features_of
 from ignite_recipes.models.vae_losses import importance_weighted_losses, vae_losses
 
-__all__ = ["kl_schedule", "likelihood_of", "vae_loss_function", "vectors_of"]
+__all__ = ["inputs_of", "kl_schedule", "likelihood_of", "vae_loss_function", "vectors_of"]
 
 
 def likelihood_of(model: nn.Module, name: str | None) -> Likelihood:
@@ -97,8 +98,23 @@ def vae_loss_function(
 
 
 def vectors_of(batch: Any) -> Tensor:
-    """The vectors (N, D) of a batch, as the model is fed with them."""
+    """The rows of a batch, as the model is fed with them: vectors (N, D), and covariates (N, C) behind them."""
     return first_item(batch).float()  # type: ignore[no-any-return]  # loaders of bool, uint8 or float64 are welcome
+
+
+def inputs_of(model: nn.Module) -> Callable[[Any], Tensor]:
+    """Takes of a batch what noise or an augmentation may change: the vectors (N, D), without covariates."""
+    plain: Any = unwrap(model)
+    return partial(_features_of, plain.input_dimension) if getattr(plain, "covariates", 0) else vectors_of
+
+
+def _features_of(count: int, batch: Any) -> Tensor:
+    return vectors_of(batch)[:, :count]
+
+
+def _with_covariates(plain: Any, inputs: Tensor, rows: Tensor) -> Tensor:
+    """Inputs (N, D) with the covariates of the rows (N, D + C), where the model has some."""
+    return torch.cat([inputs, plain.covariates_of(rows)], 1) if getattr(plain, "covariates", 0) else inputs
 
 
 def _denoising_loss(
@@ -114,8 +130,9 @@ def _denoising_loss(
     """Reconstruct the clean vectors of ``batch`` from the noisy ``inputs``; in evaluation without weights."""
     plain: Any = unwrap(model)
     gives_logits = isinstance(plain, VariationalAutoencoder)
+    rows = vectors_of(batch)
+    inputs, vectors = _with_covariates(plain, inputs, rows), features_of(plain, rows)
     outputs, mean, log_variance = model(inputs, logits=True) if gives_logits else model(inputs)
-    vectors = vectors_of(batch)
     weights: dict[str, Any] = {"kl_weight": kl_weight, "free_bits": free_bits} if model.training else {}
     losses = vae_losses(
         outputs,
@@ -145,9 +162,11 @@ def _importance_weighted_loss(
 ) -> dict[str, Any]:
     """The same with the importance-weighted bound; the outputs are what the latent means are decoded to."""
     plain: Any = unwrap(model)
-    vectors = vectors_of(batch)
+    rows = vectors_of(batch)
+    inputs = _with_covariates(plain, inputs, rows)
     weight = kl_weight if model.training else 1.0
-    losses = importance_weighted_losses(plain, inputs, vectors, samples, kl_weight=weight)
+    losses = importance_weighted_losses(plain, inputs, rows, samples, kl_weight=weight)
     if not give_outputs:
         return losses
-    return {**losses, "outputs": plain.decode(plain.encode(inputs)[0]), "targets": vectors}
+    outputs = decoded(plain, rows, plain.encode(inputs)[0])
+    return {**losses, "outputs": outputs, "targets": features_of(plain, rows)}

@@ -102,7 +102,7 @@ def test_checklists_of_another_file_are_embedded_by_the_names_of_their_species(c
     write_example_ebd(tmp_path / "old.txt", num_checklists=60, seed=0)
     write_example_ebd(tmp_path / "new.txt", num_checklists=20, seed=1)
     small = ["--hidden-dimension", "8", "--latent-dimension", "2", "--epochs", "1", "--device", "cpu"]
-    run(capsys, "vae", str(tmp_path / "old.txt"), *small, "--runs-dir", str(tmp_path / "runs"))
+    run(capsys, "vae", str(tmp_path / "old.txt"), "--answers", "false", *small, "--runs-dir", str(tmp_path / "runs"))
     found = predict("exp1", tmp_path / "new.txt", what="both", runs_dir=tmp_path / "runs", device="cpu")
     matrix, _ = create_species_matrix(load_ebird_data(tmp_path / "new.txt"))
     assert found["SAMPLING EVENT IDENTIFIER"].to_list() == matrix["SAMPLING EVENT IDENTIFIER"].to_list()

@@ -75,6 +75,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys, options, message):
 def test_of_few_checklists_it_says_what_has_helped(tmp_path, capsys, caplog):
     path = write_example_ebd(tmp_path / "few.txt", 200)
     small = ["--hidden-dimension", "8", "--epochs", "1", "--device", "cpu", "--runs-dir", str(tmp_path / "runs")]
+    small += ["--answers", "false"]
     said = []
     for options in ([], ["--input-dropout", "0.5"]):
         caplog.clear()

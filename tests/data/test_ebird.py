@@ -24,17 +24,22 @@ DEFAULT = [CHECKLIST, GROUP, NAME, SCIENTIFIC, "CATEGORY", "OBSERVATION TYPE", "
 
 CATEGORIES = st.sampled_from(["species", "species", "species", "issf", "spuh", "hybrid"])
 PROTOCOLS = st.sampled_from(["Traveling", "Stationary", "Incidental"])
-sightings = st.lists(
-    st.tuples(
-        st.sampled_from(["S9", "S10", "S2", "S33"]),
-        st.sampled_from(["Shikra", "Black Kite", "Black Kite (Black-eared)", "Loten's Sunbird"]),
-        CATEGORIES,
-        PROTOCOLS,
-        st.sampled_from(["1", "1", "0"]),
-    ),
-    min_size=1,
-    max_size=25,
+FACTS = st.tuples(PROTOCOLS, st.sampled_from(["1", "1", "0"]))  # the same in all rows of a checklist
+SIGHTING = st.tuples(
+    st.integers(0, 3),
+    st.sampled_from(["Shikra", "Black Kite", "Black Kite (Black-eared)", "Loten's Sunbird"]),
+    CATEGORIES,
 )
+
+
+@st.composite
+def sightings_of_some_checklists(draw):
+    facts = draw(st.lists(FACTS, min_size=4, max_size=4))
+    seen = draw(st.lists(SIGHTING, min_size=1, max_size=25))
+    return [(("S9", "S10", "S2", "S33")[n], name, category, *facts[n]) for n, name, category in seen]
+
+
+sightings = sightings_of_some_checklists()
 thresholds = st.none() | st.integers(0, 3)
 
 
@@ -212,13 +217,15 @@ def test_without_quality_filters_every_taxon_counts_by_its_own_name():
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(1, 12), st.sampled_from("abcd"), st.sampled_from(["1", "1", "0"])),
+        st.tuples(st.integers(1, 12), st.sampled_from("abcd")),
         min_size=1,
         max_size=40,
     ),
+    st.sets(st.integers(1, 12), max_size=5),
     st.integers(0, 2),
 )
-def test_shared_checklists_count_once_by_the_first_complete_one_of_each_group(rows, min_observations):
+def test_shared_checklists_count_once_by_the_first_complete_one_of_each_group(seen, incomplete, min_observations):
+    rows = [(n, name, "0" if n in incomplete else "1") for n, name in seen]
     group_of = {f"S{n}": f"G{n % 3}" if n % 4 else "" for n in range(1, 13)}
     data = as_frame([(f"S{n}", name, "species", "Traveling", complete) for n, name, complete in rows])
     data[GROUP] = data[CHECKLIST].map(group_of)
@@ -310,22 +317,22 @@ def test_rows_without_a_checklist_or_species_are_left_out_with_a_warning(caplog)
 @pytest.mark.parametrize(
     ("rows", "settings_", "message"),
     [
-        pytest.param([("S1", "a", "spuh", "Traveling", "1")], {}, "0 rows by CATEGORY", id="category"),
-        pytest.param([("S1", "a", "species", "Historical", "1")], {}, "loosen 'rows by OBSERVATION", id="protocol"),
-        pytest.param([("S1", "a", "species", "Traveling", "0")], {}, "loosen 'rows by ALL SPECIES", id="complete"),
+        pytest.param([("S1", "a", "spuh", "Traveling", "1")], {}, "species: 0 checklists.*loosen 'taxon", id="taxa"),
+        pytest.param([("S1", "a", "species", "Historical", "1")], {}, "loosen 'protocols=Traveling", id="protocol"),
+        pytest.param([("S1", "a", "species", "Traveling", "0")], {}, "loosen 'complete_only=True'", id="complete"),
         pytest.param(
             [("S1", "a", "species", "Traveling", "1")],
             {"min_species_observations": 2},
-            "1 rows by ALL SPECIES .* loosen 'species by min_species_observations=2'",
+            "complete_only=True: 1 checklists, 1 species.* loosen 'min_species_observations=2'",
             id="rare",
         ),
         pytest.param(
             [("S1", "a", "species", "Traveling", "1")],
             {"min_checklist_species": 2},
-            "1 species .* loosen 'checklists by min_checklist_species=2'",
+            "loosen 'min_checklist_species=2'",
             id="short",
         ),
-        pytest.param([], {}, "loosen 'rows of data'", id="no rows at all"),
+        pytest.param([], {}, "loosen 'all that was read'", id="no rows at all"),
     ],
 )
 def test_filters_that_leave_nothing_say_how_many_each_left(rows, settings_, message):
@@ -342,8 +349,10 @@ def test_a_bad_threshold_is_named(name, value):
 
 def test_missing_columns_of_the_data_are_named():
     data = pd.DataFrame({CHECKLIST: ["S1"], NAME: ["a"]})
-    with pytest.raises(ValueError, match=r"lacks \['CATEGORY', 'OBSERVATION TYPE', 'ALL SPECIES REPORTED'\]"):
+    with pytest.raises(ValueError, match="protocols=Traveling, Stationary needs the column OBSERVATION TYPE or"):
         create_species_matrix(data)
+    with pytest.raises(ValueError, match="complete_only=True needs the column ALL SPECIES REPORTED"):
+        create_species_matrix(data.assign(**{"PROTOCOL TYPE": "Traveling"}))
     with pytest.raises(ValueError, match=rf"lacks \['{NAME}'\]"):
         create_species_matrix(data[[CHECKLIST]], apply_quality_filters=False)
 
@@ -388,10 +397,21 @@ def test_odd_lines_lose_and_shift_nothing(tmp_path, lines):
     assert data.to_numpy().tolist() == [[9.5, "S1", "Shikra"], [9.5, "S2", "Shikra"]]
 
 
-def test_bytes_that_are_no_utf8_become_replacement_characters(tmp_path):
+def test_lines_that_are_no_utf8_are_read_as_latin_1_which_is_said_once(tmp_path, caplog):
     path = tmp_path / "e.txt"
-    path.write_bytes(b"COMMON NAME\tSPECIES COMMENTS\t\nShikra\tcaf\xe9\t\n")
-    assert load_ebird_data(path, columns=["SPECIES COMMENTS"])["SPECIES COMMENTS"].tolist() == ["caf\ufffd"]
+    lines = [
+        b"COMMON NAME\tSPECIES COMMENTS\t",
+        b"a\tcaf\xe9\t",
+        "b\tകൊക്ക്\t".encode(),
+        b"c\tCa\xf1on\t",
+        b"d\t\x81\t",
+        b"",
+    ]
+    path.write_bytes(b"\n".join(lines))
+    found = load_ebird_data(path, columns=["SPECIES COMMENTS"])["SPECIES COMMENTS"].tolist()
+    assert found == ["café", "കൊക്ക്", "Cañon", "\x81"]
+    (record,) = caplog.records
+    assert "3 lines were read as Latin-1 (Windows-1252), the first as 'a\\tcafé\\t'" in record.message
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
@@ -521,9 +541,12 @@ BAD_FILES = {
     "empty": (b"", "is empty"),
     "blank line": (b"\n\n", "is empty"),
     "header only": (HEADER + b"\t\n", "at least one row"),
-    "comma-separated": (HEADER.replace(b"\t", b",") + b"\nS1", f"tab-separated.*lacks.*{CHECKLIST}"),
-    "some columns missing": (b"COMMON NAME\tCATEGORY\t\nShikra\tspecies\t\n", f"lacks.*{CHECKLIST}.*{GROUP}"),
-    "an archive": (b"PK\x03\x04" + bytes(range(256)) * 3, "unpack it"),
+    "separated by bars": (HEADER.replace(b"\t", b"|") + b"\nS1", f"must be an eBird file of sightings.*{CHECKLIST}"),
+    "no identifiers": (b"COMMON NAME\tCATEGORY\t\nShikra\tspecies\t\n", "got the columns 'COMMON NAME', 'CATEGORY'"),
+    "a zip that was cut": (b"PK\x03\x04" + bytes(range(256)) * 3, "must be a whole .zip; it was cut"),
+    "a 7z archive": (b"7z\xbc\xaf\x27\x1c" + bytes(99), "7z archive: unpack it"),
+    "a RAR archive": (b"Rar!\x1a\x07" + bytes(99), "RAR archive: unpack it"),
+    "UTF-16": ("\t".join(DEFAULT).encode("utf-16"), "save it as UTF-8"),
     "a broken gzip": (b"\x1f\x8b\x08\x00garbage", "readable"),
     "a gzip cut in its header": (gzip.compress(HEADER * 9)[:30], "readable"),
     "a gzip cut later": (gzip.compress(HEADER + b"\n" + random.Random(0).randbytes(99_000))[:-9000], "to its end"),
@@ -539,8 +562,8 @@ def test_a_file_of_another_kind_is_a_value_error_that_names_it(tmp_path, content
     assert str(path) in str(caught.value)
 
 
-def test_a_directory_is_a_value_error(tmp_path):
-    with pytest.raises(ValueError, match="must be a readable text file"):
+def test_a_folder_without_text_files_is_a_value_error(tmp_path):
+    with pytest.raises(ValueError, match="got no text files"):
         load_ebird_data(tmp_path)
 
 
