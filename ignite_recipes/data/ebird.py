@@ -228,7 +228,7 @@ def read_species_matrix(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = write_example_ebd(f"{folder}/kerala.txt", num_checklists=200)
     ...     matrix, species, checklists, steps = read_species_matrix(file, 10, max_duration_minutes=60)
-    >>> bool(checklists["duration_minutes"].max() <= 60), [step.name for step in steps][-2:]
+    >>> bool(checklists["duration_minutes"].max() <= 60), steps.index[-2:].tolist()
     (True, ['shared checklists once', 'min_species_observations=10'])
     """
     _check_nrows(nrows)

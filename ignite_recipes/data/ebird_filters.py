@@ -71,8 +71,10 @@ class ChecklistFilters:
     Raises:
         ValueError: if a setting is of another kind, or can leave nothing.
 
-    >>> ChecklistFilters(months=[12, 1, 2], max_duration_minutes=300).given()
+    >>> ChecklistFilters(months="12,1,2", max_duration_minutes=300).given()
     {'months': [12, 1, 2], 'max_duration_minutes': 300}
+    >>> ChecklistFilters(**BEST_PRACTICES).max_distance_km
+    10.0
     """
 
     protocols: str | Sequence[str] | None = None

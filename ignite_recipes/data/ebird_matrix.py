@@ -40,7 +40,7 @@ class SpeciesMatrix(NamedTuple):
     >>> from ignite_recipes import read_species_matrix, write_example_ebd
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made: SpeciesMatrix = read_species_matrix(write_example_ebd(f"{folder}/kerala.txt", 50))
-    >>> len(made.matrix) == len(made.checklists) == made.steps[-1].checklists
+    >>> len(made.matrix) == len(made.checklists) == int(made.steps["checklists"].iloc[-1])
     True
     """
 
@@ -50,8 +50,8 @@ class SpeciesMatrix(NamedTuple):
     """The names of its species."""
     checklists: "pd.DataFrame"
     """Where, when and with what effort each of its checklists was made, as :func:`read_checklists` returns them."""
-    steps: list[Step]
-    """How many sightings, checklists and species were left after each step."""
+    steps: "pd.DataFrame"
+    """How many ``sightings``, ``checklists`` and ``species`` were left after each step; the index names the steps."""
 
 
 class Choices(NamedTuple):
@@ -176,7 +176,7 @@ def build_matrix(
     index = None if groups is None else pd.Index(groups[lists], name=GROUP)
     matrix: pd.DataFrame = sparse.from_spmatrix(seen, index=index, columns=species)
     matrix.insert(0, CHECKLIST, np.asarray(rows.index)[lists])
-    return SpeciesMatrix(matrix, species, facts.iloc[lists], steps)
+    return SpeciesMatrix(matrix, species, facts.iloc[lists], pd.DataFrame(steps).set_index("step"))
 
 
 def _with_sampling(rows: "pd.DataFrame", sampling: "pd.DataFrame") -> "pd.DataFrame":
