@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ignite_recipes.arguments import listed, shown
 from ignite_recipes.data.ebird_archive import EbirdFile, find_ebird_file, is_of_sampling_events
 from ignite_recipes.data.ebird_checklists import checklist_columns, one_row_each, read_checklist_rows
+from ignite_recipes.data.ebird_choices import Choices
 from ignite_recipes.data.ebird_columns import (
     CATEGORY,
     CHECKLIST,
@@ -25,7 +26,7 @@ from ignite_recipes.data.ebird_columns import (
 )
 from ignite_recipes.data.ebird_file import Columns, read_tables
 from ignite_recipes.data.ebird_filters import ChecklistFilters
-from ignite_recipes.data.ebird_matrix import Choices, SpeciesMatrix, build_matrix
+from ignite_recipes.data.ebird_matrix import SpeciesMatrix, build_matrix
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -37,7 +37,8 @@ def table_of_steps(steps: Sequence[Step]) -> str:
 
 def check_left(steps: Sequence[Step]) -> None:
     """Raise ValueError, which names the step to blame, if there are no checklists or no species left."""
-    blame = next((step for step in steps if not step.checklists or not step.species), None)
-    if blame is not None:
-        left = "; ".join(f"{step.step}: {step.checklists} checklists, {step.species} species" for step in steps)
-        raise ValueError(f"the filters must leave some checklists; left after each: {left}; loosen {blame.step!r}")
+    to_blame = next((k for k, step in enumerate(steps) if not step.checklists or not step.species), None)
+    if to_blame is not None:
+        until = steps[: to_blame + 1]
+        left = "; ".join(f"{step.step}: {step.checklists} checklists, {step.species} species" for step in until)
+        raise ValueError(f"the filters must leave some checklists; left after each: {left}; loosen {until[-1].step!r}")
