@@ -37,7 +37,7 @@ napoleon_custom_sections = [("Attributes", "params_style")]
 nitpicky = True
 # It is built without the network: names of other packages are shown, and lead nowhere.
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|contextlib|functools|ignite|numpy|os|pathlib|pd|pl|torch)\..*"),
+    ("py:.*", r"(collections|contextlib|functools|ignite|logging|numpy|os|pathlib|pd|pl|torch)\..*"),
     (
         "py:class",
         r"Figure|Rows|.*Statistic|ignite_recipes\.registry\.[FT]|EvaluationStep|.*\.EvaluationStep",

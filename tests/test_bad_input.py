@@ -561,7 +561,7 @@ CASES = {
     "load_ebird_data: other": (
         lambda p: recipes.load_ebird_data(written(p / "a", "a\tb\n1\t2\n")),
         ValueError,
-        "must be a tab-separated",
+        "must be an eBird file of sightings",
     ),
     "load_ebird_data: empty": (lambda p: recipes.load_ebird_data(written(p / "a", "")), ValueError, "it is empty"),
     "create_species_matrix: other": (

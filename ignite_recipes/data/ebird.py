@@ -10,6 +10,7 @@ from typing import Any
 from ignite_recipes.arguments import listed, shown
 from ignite_recipes.data.ebird_archive import EbirdFile, find_ebird_file, is_of_sampling_events
 from ignite_recipes.data.ebird_checklists import checklist_columns, one_row_each, read_checklist_rows
+from ignite_recipes.data.ebird_choices import Choices
 from ignite_recipes.data.ebird_columns import (
     CATEGORY,
     CHECKLIST,
@@ -25,7 +26,7 @@ from ignite_recipes.data.ebird_columns import (
 )
 from ignite_recipes.data.ebird_file import Columns, read_tables
 from ignite_recipes.data.ebird_filters import ChecklistFilters
-from ignite_recipes.data.ebird_matrix import Choices, SpeciesMatrix, build_matrix
+from ignite_recipes.data.ebird_matrix import SpeciesMatrix, build_matrix
 from ignite_recipes.optional import pandas as pd
 
 __all__ = ["create_species_matrix", "load_ebird_data", "read_species_matrix"]
@@ -226,7 +227,7 @@ def read_species_matrix(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = write_example_ebd(f"{folder}/kerala.txt", num_checklists=200)
     ...     matrix, species, checklists, steps = read_species_matrix(file, 10, max_duration_minutes=60)
-    >>> bool(checklists["duration_minutes"].max() <= 60), [step.name for step in steps][-2:]
+    >>> bool(checklists["duration_minutes"].max() <= 60), steps.index[-2:].tolist()
     (True, ['shared checklists once', 'min_species_observations=10'])
     """
     _check_nrows(nrows)

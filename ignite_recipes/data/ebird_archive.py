@@ -120,7 +120,7 @@ def _readable(path: Path) -> list[EbirdFile]:
     except (*UNREADABLE, RuntimeError) as error:  # RuntimeError is what zipfile has for a password
         raise ValueError(
             f"{path} must be a readable text file, plain or compressed, or a .zip or .tar of such; got {error!r}: "
-            "download it again"
+            "unpack it by hand, or download it again"
         ) from error
 
 

@@ -74,6 +74,8 @@ def read_checklists(
     facts = checklist_facts(read_checklist_rows(path_or_frame))
     if identifiers is None:
         return facts
+    if isinstance(identifiers, str):
+        raise ValueError(f"identifiers must be a list of checklists' identifiers; got {identifiers!r}: put it in [...]")
     wanted = list(identifiers)
     if missing := sorted(set(wanted) - set(facts.index)):
         raise ValueError(f"the file must hold every checklist of identifiers; it lacks {listed(missing)}: take its own")

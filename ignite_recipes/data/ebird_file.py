@@ -60,7 +60,8 @@ def read_tables(file: EbirdFile, tables: Sequence[Columns], nrows: int | None = 
             if left is not None and not (left := left - num_rows):
                 break
     except (pl.exceptions.PolarsError, *UNREADABLE) as error:
-        raise ValueError(f"{file} cannot be read to its end ({error}); download or unpack it again") from error
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{file} cannot be read to its end ({why}); download or unpack it again") from error
     if num_recoded:
         logger.warning(
             "%s is not UTF-8 throughout: %d lines were read as Latin-1 (Windows-1252), the first as %r; if names look "
@@ -96,8 +97,9 @@ def _blocks(file: EbirdFile) -> Iterator[bytes]:
 
 def _check_width(line: bytes, file: EbirdFile) -> None:
     """Refuse what R's write.table makes: rows that begin with a number which the header has no name for."""
-    width = len(next(csv.reader([line.decode("utf-8", "replace")], delimiter=file.header.separator)))
-    if width == len(file.header.names) + 1:
+    values = next(csv.reader([line.decode("utf-8", "replace")], delimiter=file.header.separator))
+    width = len(values)
+    if width == len(file.header.names) + 1 and values[-1].strip():
         raise ValueError(
             f"{file} must have {width - 1} values in a row, as in its header; got {width}, as R's write.table has "
             "them with row names: write it with row.names = FALSE"

@@ -1,8 +1,5 @@
 """Which checklists to keep: by date, place, protocol and effort."""
 
-import datetime
-import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -22,6 +19,14 @@ from ignite_recipes.data.ebird_columns import (
     PROTOCOLS,
     REGIONS,
     protocol_name,
+)
+from ignite_recipes.data.ebird_filter_checks import (
+    as_list,
+    check_amount,
+    check_box,
+    check_months,
+    check_words,
+    day,
 )
 from ignite_recipes.data.ebird_species import rows_with
 from ignite_recipes.optional import pandas as pd
@@ -69,8 +74,10 @@ class ChecklistFilters:
     Raises:
         ValueError: if a setting is of another kind, or can leave nothing.
 
-    >>> ChecklistFilters(months=[12, 1, 2], max_duration_minutes=300).given()
+    >>> ChecklistFilters(months="12,1,2", max_duration_minutes=300).given()
     {'months': [12, 1, 2], 'max_duration_minutes': 300}
+    >>> ChecklistFilters(**BEST_PRACTICES).max_distance_km
+    10.0
     """
 
     protocols: str | Sequence[str] | None = None
@@ -88,16 +95,18 @@ class ChecklistFilters:
 
     def __post_init__(self) -> None:
         for name, kind in {"protocols": str, "region": str, "months": int, "bounding_box": float}.items():
-            object.__setattr__(self, name, _listed(getattr(self, name), kind))
-        start, end = (_day(name, getattr(self, name)) for name in ("start_date", "end_date"))
+            object.__setattr__(self, name, as_list(getattr(self, name), kind))
+        start, end = (day(name, getattr(self, name)) for name in ("start_date", "end_date"))
         if start is not None and end is not None and start > end:
             raise ValueError(f"start_date must not be later than end_date; got {start} and {end}: swap them")
-        _check_months(self.months)
-        _check_box(self.bounding_box)
+        if self.complete_only not in (None, True, False):
+            raise ValueError(f"complete_only must be True, False or None; got {shown(self.complete_only)}")
+        check_months(self.months)
+        check_box(self.bounding_box)
         for name in ("region", "protocols"):
-            _check_words(name, getattr(self, name))
+            check_words(name, getattr(self, name))
         for name, unit in _AMOUNTS.items():
-            _check_amount(name, unit, getattr(self, name))
+            check_amount(name, unit, getattr(self, name))
         least, most = self.min_duration_minutes, self.max_duration_minutes
         if least is not None and most is not None and least > most:
             raise ValueError(f"min_duration_minutes must not be above max_duration_minutes; got {least} and {most}")
@@ -168,17 +177,16 @@ def _in_region(regions: Sequence[str], facts: "pd.DataFrame", rows: "pd.DataFram
     found = np.zeros(len(rows), dtype=bool)
     for name in REGIONS:
         if name in rows:
-            of_row = rows[name].astype(object)
-            parts = {
-                value: _codes_above(str(value)) if name.endswith("CODE") else {str(value).lower()}
-                for value in of_row.dropna().unique()
-            }
-            found |= of_row.map(lambda value, parts=parts: bool(parts.get(value, set()) & wanted)).to_numpy(dtype=bool)
+            values = pd.Categorical(rows[name])
+            names = [str(value).strip().lower() for value in values.categories]
+            within = [_with_larger(value) if name.endswith("CODE") else {value} for value in names]
+            found |= rows_with(values, {value for value, areas in zip(names, within, strict=True) if areas & wanted})
     return found
 
 
-def _codes_above(code: str) -> set[str]:
-    words = code.lower().split("-")
+def _with_larger(code: str) -> set[str]:
+    """The codes of a county, its state and its country."""
+    words = code.split("-")
     return {"-".join(words[:n]) for n in range(1, len(words) + 1)}
 
 
@@ -201,8 +209,8 @@ def _is_complete(wanted: bool, facts: "pd.DataFrame", rows: "pd.DataFrame") -> A
 
 _KEEPS: dict[str, Callable[[Any, "pd.DataFrame", "pd.DataFrame"], Any]] = {
     "complete_only": _is_complete,
-    "start_date": lambda day, facts, rows: (facts["date"] >= str(_day("start_date", day))).to_numpy(),
-    "end_date": lambda day, facts, rows: (facts["date"] <= str(_day("end_date", day))).to_numpy(),
+    "start_date": lambda first, facts, rows: (facts["date"] >= str(day("start_date", first))).to_numpy(),
+    "end_date": lambda last, facts, rows: (facts["date"] <= str(day("end_date", last))).to_numpy(),
     "months": lambda months, facts, rows: facts["date"].dt.month.isin(list(months)).to_numpy(),
     "bounding_box": _in_box,
     "region": _in_region,
@@ -213,64 +221,6 @@ _KEEPS: dict[str, Callable[[Any, "pd.DataFrame", "pd.DataFrame"], Any]] = {
     "max_speed_km_per_hour": lambda most, facts, rows: _speed(facts) <= most,
     "max_observers": lambda most, facts, rows: facts["observers"].to_numpy() <= most,
 }
-
-
-def _listed(value: Any, kind: Callable[[str], Any]) -> Any:
-    """A text with commas as the list that it stands for; other values, and what is no such text, as they are."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return [kind(word.strip()) for word in value.strip("[]()").split(",")]
-    except ValueError:
-        return value
-
-
-def _day(name: str, value: object) -> datetime.date | None:
-    if isinstance(value, datetime.datetime):  # pandas' Timestamp is one
-        return value.date()
-    if value is None or isinstance(value, datetime.date):
-        return value
-    try:
-        return datetime.date.fromisoformat(str(value))
-    except ValueError as error:
-        raise ValueError(f"{name} must be a day, as 2024-01-31; got {shown(value)}") from error
-
-
-def _check_months(months: Any) -> None:
-    if months is None:
-        return
-    is_list = isinstance(months, Sequence) and not isinstance(months, str) and len(months) > 0
-    if not is_list or not all(isinstance(month, (int, np.integer)) and 1 <= month <= 12 for month in months):
-        raise ValueError(f"months must be a list of numbers from 1 to 12, e.g. [12, 1, 2]; got {shown(months)}")
-
-
-def _check_box(box: Any) -> None:
-    if box is None:
-        return
-    is_box = isinstance(box, Sequence) and not isinstance(box, str) and len(box) == 4
-    if not is_box or not all(_is_number(value) for value in box):
-        raise ValueError(f"bounding_box must be west, south, east and north, in degrees; got {shown(box)}")
-    west, south, east, north = box
-    if not (abs(west) <= 180 and abs(east) <= 180 and -90 <= south <= north <= 90):
-        raise ValueError(
-            "bounding_box must be west, south, east and north, in degrees: longitudes from -180 to 180, latitudes from "
-            f"-90 to 90, the south first; got {shown(box)}"
-        )
-
-
-def _check_words(name: str, words: Any) -> None:
-    is_list = isinstance(words, Sequence) and not isinstance(words, str) and len(words) > 0
-    if words is not None and not (is_list and all(isinstance(word, str) and word.strip() for word in words)):
-        raise ValueError(f"{name} must be a list of names or codes; got {shown(words)}")
-
-
-def _check_amount(name: str, unit: str, value: Any) -> None:
-    if value is not None and not (_is_number(value) and value >= 0):
-        raise ValueError(f"{name} must be a number of {unit} that is not negative; got {shown(value)}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _words(value: Any) -> str:

@@ -2,16 +2,15 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ignite_recipes.arguments import listed, shown
+from ignite_recipes.arguments import listed
 from ignite_recipes.data.ebird_checklists import checklist_facts
+from ignite_recipes.data.ebird_choices import Choices
 from ignite_recipes.data.ebird_columns import CATEGORY, CHECKLIST, GROUP, OBSERVED, SCIENTIFIC, SPECIES, SUBSPECIES
-from ignite_recipes.data.ebird_filters import ChecklistFilters
 from ignite_recipes.data.ebird_species import (
     RolledUp,
     categories_of_names,
@@ -26,12 +25,8 @@ from ignite_recipes.optional import pandas as pd
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Choices", "SpeciesMatrix", "build_matrix"]
+__all__ = ["SpeciesMatrix", "build_matrix"]
 logger = logging.getLogger(__name__)
-
-RANKS = ("species", "subspecies", "genus")
-SHARED = ("first", "union", "all")
-GOOD_PROTOCOLS = ("Traveling", "Stationary")
 
 
 class SpeciesMatrix(NamedTuple):
@@ -41,7 +36,7 @@ class SpeciesMatrix(NamedTuple):
     >>> from ignite_recipes import read_species_matrix, write_example_ebd
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made: SpeciesMatrix = read_species_matrix(write_example_ebd(f"{folder}/kerala.txt", 50))
-    >>> len(made.matrix) == len(made.checklists) == made.steps[-1].checklists
+    >>> len(made.matrix) == len(made.checklists) == int(made.steps["checklists"].iloc[-1])
     True
     """
 
@@ -51,60 +46,8 @@ class SpeciesMatrix(NamedTuple):
     """The names of its species."""
     checklists: "pd.DataFrame"
     """Where, when and with what effort each of its checklists was made, as :func:`read_checklists` returns them."""
-    steps: list[Step]
-    """How many sightings, checklists and species were left after each step."""
-
-
-class Choices(NamedTuple):
-    """What is counted as a species, and which checklists and species are kept."""
-
-    min_species_observations: int | None
-    min_checklist_species: int | None
-    taxon_rank: str | None
-    drop_higher: bool
-    shared_checklists: str
-    filters: ChecklistFilters
-
-    @classmethod
-    def of_arguments(
-        cls,
-        min_species_observations: int | None,
-        min_checklist_species: int | None,
-        apply_quality_filters: bool,
-        taxon_rank: str | None,
-        drop_higher: bool,
-        shared_checklists: str | None,
-        filters: ChecklistFilters,
-    ) -> "Choices":
-        """Those that the arguments of :func:`create_species_matrix` make.
-
-        Raises:
-            ValueError: if one makes no sense.
-        """
-        for name, unit, value in (
-            ("min_species_observations", "checklists", min_species_observations),
-            ("min_checklist_species", "species", min_checklist_species),
-        ):
-            if value is not None and not value >= 0:
-                raise ValueError(
-                    f"{name}, a number of {unit}, must not be negative; got {value}: None switches this filter off"
-                )
-        for name, choice, known in (
-            ("taxon_rank", taxon_rank, RANKS),
-            ("shared_checklists", shared_checklists, SHARED),
-        ):
-            if choice is not None and choice not in known:
-                raise ValueError(f"{name} must be one of {listed(known)}, or None; got {shown(choice)}")
-        if apply_quality_filters:
-            taxon_rank = taxon_rank or RANKS[0]
-            is_open = filters.complete_only is None
-            filters = replace(
-                filters,
-                protocols=GOOD_PROTOCOLS if filters.protocols is None else filters.protocols,
-                complete_only=True if is_open else filters.complete_only,
-            )
-        shared = shared_checklists or ("first" if apply_quality_filters else "all")
-        return cls(min_species_observations, min_checklist_species, taxon_rank, drop_higher, shared, filters)
+    steps: "pd.DataFrame"
+    """How many ``sightings``, ``checklists`` and ``species`` were left after each step; the index names the steps."""
 
 
 def build_matrix(
@@ -175,7 +118,7 @@ def build_matrix(
     index = None if groups is None else pd.Index(groups[lists], name=GROUP)
     matrix: pd.DataFrame = sparse.from_spmatrix(seen, index=index, columns=species)
     matrix.insert(0, CHECKLIST, np.asarray(rows.index)[lists])
-    return SpeciesMatrix(matrix, species, facts.iloc[lists], steps)
+    return SpeciesMatrix(matrix, species, facts.iloc[lists], pd.DataFrame(steps).set_index("step"))
 
 
 def _with_sampling(rows: "pd.DataFrame", sampling: "pd.DataFrame") -> "pd.DataFrame":

@@ -13,7 +13,7 @@ class Step(NamedTuple):
     3
     """
 
-    name: str
+    step: str
     sightings: int
     checklists: int
     species: int
@@ -29,15 +29,16 @@ def table_of_steps(steps: Sequence[Step]) -> str:
     max_distance_km=10        100           9        5
     """
     head = ("step", "sightings", "checklists", "species")
-    width = max(len(name) for name in (head[0], *(step.name for step in steps)))
+    width = max(len(name) for name in (head[0], *(step.step for step in steps)))
     lines = [f"{head[0]:{width}}  {head[1]:>9}  {head[2]:>10}  {head[3]:>7}"]
-    lines += [f"{s.name:{width}}  {s.sightings:>9}  {s.checklists:>10}  {s.species:>7}" for s in steps]
+    lines += [f"{s.step:{width}}  {s.sightings:>9}  {s.checklists:>10}  {s.species:>7}" for s in steps]
     return "\n".join(lines)
 
 
 def check_left(steps: Sequence[Step]) -> None:
     """Raise ValueError, which names the step to blame, if there are no checklists or no species left."""
-    blame = next((step for step in steps if not step.checklists or not step.species), None)
-    if blame is not None:
-        left = "; ".join(f"{step.name}: {step.checklists} checklists, {step.species} species" for step in steps)
-        raise ValueError(f"the filters must leave some checklists; left after each: {left}; loosen {blame.name!r}")
+    to_blame = next((k for k, step in enumerate(steps) if not step.checklists or not step.species), None)
+    if to_blame is not None:
+        until = steps[: to_blame + 1]
+        left = "; ".join(f"{step.step}: {step.checklists} checklists, {step.species} species" for step in until)
+        raise ValueError(f"the filters must leave some checklists; left after each: {left}; loosen {until[-1].step!r}")

@@ -22,7 +22,7 @@ def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
     It is the least-squares slope of the output before the link (of Bernoulli features the log-odds) on the latent
     means, per standard deviation of the means; covariates are held at their means. Of a linear decoder these are its
     weights times the deviations; a dimension that is not used has slopes near 0. Features whose rows point the same way
-    rise and fall together from vector to vector: see :func:`nearest_rows`.
+    rise and fall together from vector to vector.
 
     Args:
         model: a :class:`VariationalAutoencoder`, evaluated as in inference.

@@ -95,5 +95,7 @@ def test_the_distance_of_a_stationary_checklist_is_zero_and_of_no_other():
 def test_checklists_that_are_not_in_the_file_are_named():
     with pytest.raises(ValueError, match="lacks 'S3'"):
         read_checklists(pd.DataFrame({CHECKLIST: ["S1"]}), ["S1", "S3"])
+    with pytest.raises(ValueError, match=r"identifiers must be a list.*got 'S1'"):
+        read_checklists(pd.DataFrame({CHECKLIST: ["S1"]}), "S1")
     with pytest.raises(ValueError, match=rf"column {CHECKLIST}; got the columns 'a'"):
         read_checklists(pd.DataFrame({"a": [1]}))

@@ -109,12 +109,16 @@ def test_a_region_is_found_by_name_or_code_of_every_size(column):
     [
         ("12,1, 2", {"months": [12, 1, 2]}),
         ("[12, 1]", {"months": [12, 1]}),
+        ("['IN-KL', \"Goa\"]", {"region": ["IN-KL", "Goa"]}),
         ("-80,25,-79.5,26", {"bounding_box": [-80, 25, -79.5, 26]}),
         ("Traveling,P21", {"protocols": ["Traveling", "P21"]}),
         ("IN-KL", {"region": ["IN-KL"]}),
+        (np.array([1, 2]), {"months": [1, 2]}),
+        ({2, 1}, {"months": [1, 2]}),
+        (np.array([1.0, 2, 3, 4]), {"bounding_box": [1, 2, 3, 4]}),
     ],
 )
-def test_a_text_with_commas_is_a_list(text, filters):
+def test_a_text_with_commas_an_array_and_a_set_are_lists(text, filters):
     (name, value) = next(iter(filters.items()))
     assert ChecklistFilters(**{name: text}).given() == {name: value}
 
@@ -137,6 +141,7 @@ BAD = {
     "nan": ({"max_duration_minutes": float("nan")}, "number of minutes"),
     "text": ({"max_observers": "ten"}, "number of observers.*got 'ten'"),
     "durations swapped": ({"min_duration_minutes": 9, "max_duration_minutes": 5}, "must not be above"),
+    "a word for no": ({"complete_only": "no"}, "complete_only must be True, False or None; got 'no'"),
     "empty protocols": ({"protocols": []}, "protocols must be a list"),
     "empty region": ({"region": " "}, "region must be a list"),
     "a list of numbers": ({"region": [1]}, "region must be a list"),
