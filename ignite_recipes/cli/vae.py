@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.answers.run_data import EBIRD_CHOICES, EBIRD_FILTERS, vae_matrix, vae_sides
 from ignite_recipes.cli.attachments import reached
 from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
-from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.cli.result import Result
 from ignite_recipes.data import (
     BEST_PRACTICES,
@@ -67,7 +67,8 @@ def parser() -> ArgumentParser:
     add_options(options, create_dataloaders, ["batch_size", "num_workers"])
     add_options(options, split_train_val, ["val_size"])
     add_options(options, VariationalAutoencoder, ["latent_dimension", "hidden_dimension", *_OF_MODEL])
-    add_options(options, read_species_matrix, EBIRD_CHOICES)
+    add_options(options, read_species_matrix, [name for name in EBIRD_CHOICES if name != "sampling"])
+    options.add_argument("--sampling", type=str | None, help=parameter_texts(read_species_matrix)["sampling"])
     add_options(options, ChecklistFilters, EBIRD_FILTERS)
     options.add_argument(
         "--best-practices", type=bool, default=False,
