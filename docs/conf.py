@@ -20,6 +20,7 @@ extensions = [
     "_site.notebooks",
     "_site.pictures",
     "_site.public_names",
+    "_site.sources",
 ]
 exclude_patterns = ["examples", "_site"]
 

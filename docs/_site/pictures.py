@@ -6,12 +6,14 @@ it have defined.
 
 import contextlib
 import io
+import logging
 import os
 import shutil
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from docutils import nodes
 from matplotlib.figure import Figure
 from sphinx.application import Sphinx
@@ -31,7 +33,7 @@ class Run(SphinxDirective):
         """Run it where the page's blocks before it have run."""
         code = "\n".join(self.content)
         names = self._names()
-        with contextlib.redirect_stdout(io.StringIO()), _in_folder(self._folder()):
+        with _quietly_in(self._folder()):
             try:
                 exec(compile(code, self.get_location(), "exec"), names)
             except Exception as error:
@@ -50,6 +52,7 @@ class Run(SphinxDirective):
             shutil.rmtree(self._folder(), ignore_errors=True)
             self._folder().mkdir(parents=True)
             kept[_NAMES] = {}
+            torch.set_num_threads(1)  # the same pictures on every machine; for small models also quicker
             set_seed(0)
         names: dict[str, object] = kept[_NAMES]
         return names
@@ -75,12 +78,16 @@ class Picture(Run):
 
 
 @contextlib.contextmanager
-def _in_folder(folder: Path) -> Iterator[None]:
+def _quietly_in(folder: Path) -> Iterator[None]:
+    """In this folder, without what a training prints and logs; warnings are seen."""
     before = Path.cwd()
     os.chdir(folder)
+    logging.disable(logging.INFO)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
+        logging.disable(logging.NOTSET)
         os.chdir(before)
 
 

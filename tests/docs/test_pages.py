@@ -10,7 +10,7 @@ from support.pages import ROOT, blocks, pages, run
 from ignite_recipes.cli import main
 
 OWN_TESTS = {"many.rst", "metrics.rst", "vae.rst"}  # which run the page, and look at what comes out
-SLOW = {"whole_step.rst"}  # a program is compiled
+SLOW = {"whole_step.rst", "train_a_small_model_faster.md"}  # a program is compiled
 
 
 def _marked(path):
@@ -18,7 +18,7 @@ def _marked(path):
 
 
 @pytest.mark.parametrize("path", [_marked(path) for path in pages() if path.name not in OWN_TESTS])
-@pytest.mark.usefixtures("registries", "in_an_empty_folder")
+@pytest.mark.usefixtures("registries", "in_an_empty_folder", "no_pictures")
 def test_a_page_runs_as_it_stands(monkeypatch, capsys, path):
     monkeypatch.setattr(sys, "path", [*sys.path])  # of files that --module names
     run(path)
@@ -32,10 +32,10 @@ def test_the_printed_order_is_the_one_shown(capsys):
     assert capsys.readouterr().out.startswith(shown[1])
 
 
-@pytest.mark.usefixtures("registries", "in_an_empty_folder")
+@pytest.mark.usefixtures("registries", "in_an_empty_folder", "no_pictures")
 def test_a_data_set_and_a_model_of_ones_own_are_known_to_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", [*sys.path])
-    page = ROOT / "docs" / "add_your_own.md"
+    page = ROOT / "docs" / "howto" / "add_a_data_set_or_a_model.md"
     command = re.search(r"`ignite-recipes (classify --module (\S+) .*?)`", page.read_text(encoding="utf-8"))
     Path(command[2]).write_text(next(text for _, text in blocks(page) if "@ModelRegistry" in text))
     assert main([*command[1].split(), "--device", "cpu"]) == 0
