@@ -1,7 +1,9 @@
 """README and every page of the documents run as they stand: from the top, in an empty folder, without a warning."""
 
+import ast
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,27 @@ def test_a_page_runs_as_it_stands(monkeypatch, capsys, path):
     monkeypatch.setattr(sys, "path", [*sys.path])  # of files that --module names
     run(path)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("**/*.rst")), ids=lambda path: path.stem)
+def test_no_python_stands_in_a_block_that_is_not_run(path):
+    literals = re.findall(r"(?<!\.)::\n\n((?: +[^\n]*\n|\n)+)", path.read_text(encoding="utf-8"))
+    found = [text for text in map(textwrap.dedent, literals) if _is_python(text)]
+    assert found == []
+
+
+def test_every_block_of_a_page_is_run_or_said_to_be_for_reading():
+    known = {"python", "console", "bash", "text"}
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        kinds = re.findall(r"(?m)^ *```(.*)$", path.read_text(encoding="utf-8"))[::2]  # each second one ends a block
+        assert [kind for kind in kinds if not kind.startswith("{") and kind not in known] == [], path
+
+
+def _is_python(text):
+    try:
+        return bool(ast.parse(text).body)
+    except SyntaxError:
+        return False
 
 
 def test_the_printed_order_is_the_one_shown(capsys):

@@ -1,8 +1,8 @@
 """What a page of the documents asks its reader to run: its Python, and the lines that call the command, in their order.
 
 In Markdown these are blocks of ``python`` and of ``console``; what a page's code needs and need not show, like a file
-to read, stands in a comment, ``<!-- first: ... -->``. In reStructuredText they are ``code-block:: python``. Blocks of
-other kinds (``bash``, ``text``, ``yaml``) are for reading.
+to read, stands in a comment, ``<!-- first: ... -->``. In reStructuredText they are ``code-block:: python``, and a
+comment that begins with ``.. first:``. Blocks of other kinds (``bash``, ``text``) are for reading.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>python|console)\n(?P<block>.*?)^ *```$"
     r"|^<!-- first:\n(?P<first>.*?)^-->$"
-    r"|^\.\. code-block:: python\n\n(?P<rst>(?:   .*\n|\n)+)",
+    r"|^\.\. (?:code-block:: python|first:)\n\n(?P<rst>(?:   [^\n]*\n|\n)+)",
     flags=re.DOTALL | re.MULTILINE,
 )
 
