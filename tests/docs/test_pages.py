@@ -37,7 +37,9 @@ def test_no_python_stands_in_a_block_that_is_not_run(path):
 def test_every_block_of_a_page_is_run_or_said_to_be_for_reading():
     known = {"python", "console", "bash", "text"}
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        kinds = re.findall(r"(?m)^ *```(.*)$", path.read_text(encoding="utf-8"))[::2]  # each second one ends a block
+        text = path.read_text(encoding="utf-8")
+        assert "~~~" not in text
+        kinds = re.findall(r"(?m)^ *```(.*)$", text)[::2]  # each second one ends a block
         assert [kind for kind in kinds if not kind.startswith("{") and kind not in known] == [], path
 
 

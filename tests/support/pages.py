@@ -38,10 +38,11 @@ def blocks(path):
 
 
 def commands(text):
-    """The words of each line that calls the command, continued lines joined."""
+    """The words of each line, continued lines joined: all are calls of the command."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
-        if words[:1] == ["ignite-recipes"]:
+        assert not words or words[0] == "ignite-recipes", f"a block of console calls only the command; got {line!r}"
+        if words:
             yield words[1:]
 
 
