@@ -31,7 +31,8 @@ class CommandHelp(SphinxDirective):
         return shown
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls first."""
     os.environ["COLUMNS"] = "100"  # of the help
     app.add_directive("command-help", CommandHelp)
+    return {"parallel_read_safe": True}

@@ -47,7 +47,7 @@ class Run(SphinxDirective):
 
     def _names(self) -> dict[str, object]:
         """Of the page's program; its first block starts in an empty folder, from the same seed."""
-        kept = self.env.current_document
+        kept = self.env.temp_data
         if _NAMES not in kept:
             shutil.rmtree(self._folder(), ignore_errors=True)
             self._folder().mkdir(parents=True)

@@ -86,9 +86,10 @@ def _say_since_when(app: Sphinx, what: str, name: str, obj: Any, options: Any, l
         lines += ["", f".. versionadded:: {since(name)}", ""]
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls first."""
     app.add_directive("public-names", PublicNames)
     app.connect("autodoc-process-docstring", _prepare, priority=400)  # Napoleon has 500
     app.connect("autodoc-process-docstring", _describe_constant, priority=600)
     app.connect("autodoc-process-docstring", _say_since_when, priority=700)
+    return {"parallel_read_safe": True}
