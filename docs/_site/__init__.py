@@ -1,0 +1,1 @@
+"""What the site makes of the package itself: its names, its command, its pictures and its notebooks."""
