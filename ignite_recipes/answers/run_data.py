@@ -110,8 +110,11 @@ def vae_data(settings: Mapping[str, Any]) -> VaeData:
     """Vectors in [0, 1] and the names of their features: of an eBird file, or the digits.
 
     Raises:
-        ValueError: if something is asked of the digits that only checklists have.
+        ValueError: if something is asked of the digits that only checklists have, or there is no such split.
     """
+    for name, choices in {"split": ("random", "spatial"), "covariates": ("effort",)}.items():
+        if settings.get(name) not in (None, *choices):
+            raise ValueError(f"--{name} must be {' or '.join(choices)}; got {settings[name]!r}")
     spatial, covariates = settings.get("split") == "spatial", settings.get("covariates") is not None
     if settings["file"] is None:
         if spatial or covariates:

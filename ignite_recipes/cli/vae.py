@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,14 +81,14 @@ def parser() -> ArgumentParser:
     add_options(options, VariationalAutoencoder, ["latent_dimension", "hidden_dimension", *_OF_MODEL])
     options.add_argument(
         "--covariates",
-        type=Literal["effort"] | None,
+        type=str | None,
         help="effort: tell encoder and decoder the season, duration, distance and observers of each checklist",
     )
     options.add_argument(
         "--split",
-        type=Literal["random", "spatial"],
+        type=str,
         default="random",
-        help="spatial: validate on whole blocks of the map, so that no checklist has neighbours on the other side",
+        help="spatial: validate on whole blocks of the map, not on checklists at random, whose neighbours were trained on",
     )
     add_options(options, spatial_blocks, ["block_km"])
     options.add_argument(

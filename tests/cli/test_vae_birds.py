@@ -126,8 +126,8 @@ def test_what_goes_wrong_at_the_end_is_warned_of_and_the_model_stays(vae, monkey
 REFUSED = {
     "one block": (["--split", "spatial", "--block-km", "5000"], "two blocks at least"),
     "no size": (["--split", "spatial", "--block-km", "0"], "block_km must be a positive number"),
-    "another split": (["--split", "temporal"], "split"),
-    "another covariate": (["--covariates", "weather"], "covariates"),
+    "another split": (["--split", "temporal"], "--split must be random or spatial; got 'temporal'"),
+    "another covariate": (["--covariates", "weather"], "--covariates must be effort; got 'weather'"),
 }
 
 
