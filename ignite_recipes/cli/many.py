@@ -1,5 +1,6 @@
 """What every recipe's command does when it is asked for many runs: by seeds, sweeps, folds or a search."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from ignite_recipes.cli.settings import data_file, own_settings, reopen
 from ignite_recipes.cli.stopped import stopped
 from ignite_recipes.cli.varied import check_of_search, named_setting, value_of, wanted_of
 from ignite_recipes.exchange.ranks import world_size
+from ignite_recipes.experiments.earlier_log import kept_log
 from ignite_recipes.experiments.labels import tags_of
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import Member, is_group
@@ -140,7 +142,7 @@ def _sweep(given: Sequence[str], parser: ArgumentParser, settings: Mapping[str, 
 def _task(
     command: str, parser: ArgumentParser, argv: Sequence[str], settings: dict[str, Any], load: Load, train: Train
 ) -> Task:
-    load = _Shared(load)
+    shared = _Shared(load)
     words = ["ignite-recipes", command, *argv]
     split_seed = _split_seed(settings)
     alone: dict[str, Any] = {
@@ -156,8 +158,9 @@ def _task(
 
     def train_member(member: Member, run: ExperimentRun) -> "pl.DataFrame | dict[str, float] | None":
         own = settings_of(member)
-        data = load(own)
-        with run.open(command, own_settings(own), command=words, data_file=data_file(own)):
+        data, earlier = shared(own)
+        file = data_file(own)
+        with run.open(command, own_settings(own), command=words, data_file=file, earlier_log=earlier):
             result = train(run, own, data)
         if result.predictions is not None:
             found: pl.DataFrame = result.predictions()
@@ -168,7 +171,7 @@ def _task(
         own = {**settings_of(member), "fold": None, "folds": None, "val_size": None, "epochs": epochs}
         own |= {"patience": None, "monitor": None, "mode": None}
         with run.open(command, own_settings(own), command=words, data_file=data_file(own)):
-            train(run, own, load(own))
+            train(run, own, shared(own)[0])
 
     if settings["refit"] and (command != "supervised" or settings["file"] is None):
         raise ValueError("--refit is for tables, supervised FILE --target COLUMN: leave it out")
@@ -198,17 +201,19 @@ class _Shared:
         self._load = load
         self._known: list[tuple[dict[str, Any], Any]] = []
 
-    def __call__(self, settings: dict[str, Any]) -> Any:
-        for read, data in self._known:
+    def __call__(self, settings: dict[str, Any]) -> tuple[Any, list[logging.LogRecord]]:
+        """The data, and what was said while they were read."""
+        for read, (data, log) in self._known:
             if all(settings.get(name) == value for name, value in read.items()):
-                return data
+                return data, log
         noted = _Noted(settings)
-        data = self._load(noted)
+        with kept_log() as log:
+            data = self._load(noted)
         changed = {name: value for name, value in noted.items() if settings.get(name) != value}
         settings.update(changed)
         if "seed" not in noted.read and not changed:
-            self._known.append(({name: settings.get(name) for name in noted.read}, data))
-        return data
+            self._known.append(({name: settings.get(name) for name in noted.read}, (data, log)))
+        return data, log
 
 
 class _Noted(dict[str, Any]):

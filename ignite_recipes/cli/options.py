@@ -40,20 +40,8 @@ ALSO = {
 }
 """What the same setting is called in other commands, whose names are documented: every command knows both."""
 
-_PATHS = (
-    "file",
-    "module",
-    "data_root",
-    "sampling",
-    "output",
-    "picture",
-    "runs_dir",
-    "resume",
-    "fork",
-    "experiment",
-    "dataset",
-)
 _RESOLVED = ("file", "module", "data_root", "sampling")  # which a resume from another folder must find
+_PATHS = (*_RESOLVED, "output", "picture", "runs_dir", "resume", "fork", "experiment", "dataset")
 
 
 def new_parser(command: str, description: str) -> ArgumentParser:

@@ -13,7 +13,7 @@ from ignite_recipes.answers.run_data import EBIRD_CHOICES, EBIRD_FILTERS, VaeDat
 from ignite_recipes.cli.attachments import reached
 from ignite_recipes.cli.experiments import Run, experiment_parser, run_experiment, run_options
 from ignite_recipes.cli.many_lines import NLL
-from ignite_recipes.cli.options import add_options
+from ignite_recipes.cli.options import add_options, parameter_texts
 from ignite_recipes.cli.result import Result
 from ignite_recipes.cli.vae_answers import with_answers
 from ignite_recipes.data import (
@@ -97,7 +97,8 @@ def parser() -> ArgumentParser:
         default=True,
         help="of an eBird file: end with embeddings, species, maps, an evaluation on hidden species, and a report",
     )
-    add_options(options, read_species_matrix, EBIRD_CHOICES)
+    add_options(options, read_species_matrix, [name for name in EBIRD_CHOICES if name != "sampling"])
+    options.add_argument("--sampling", type=str | None, help=parameter_texts(read_species_matrix)["sampling"])
     add_options(options, ChecklistFilters, EBIRD_FILTERS)
     options.add_argument(
         "--best-practices", type=bool, default=False,

@@ -1,6 +1,7 @@
 """What the package logs before there is an experiment to keep it: how the data were read."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,9 +14,11 @@ class _Keeper(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+        if record.thread == self._thread:  # several runs take turns, each in a thread of its own
+            self.records.append(record)
 
 
 @contextmanager

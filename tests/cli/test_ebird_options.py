@@ -70,6 +70,15 @@ def test_a_file_of_sampling_events_may_lie_elsewhere(capsys, tmp_path):
     assert table()["all that was read"] == 60 + len(EMPTY)
 
 
+def test_each_member_of_a_sweep_has_its_own_steps(capsys, archive):
+    code, _, _ = vae(capsys, archive, "--sweep", "max_duration_minutes=30,100", "--together=false")
+    assert code == 0
+    steps = [table(f"exp1/members/{folder.name}") for folder in sorted(Path("runs/exp1/members").iterdir())]
+    found = {step for one in steps for step in one if "duration" in step}
+    assert found == {"max_duration_minutes=30.0", "max_duration_minutes=100.0"}
+    assert [len(one) for one in steps] == [6, 6]
+
+
 def test_predictions_are_of_every_checklist_of_another_download(capsys, archive):
     vae(capsys, archive, "--taxon-rank", "genus", "--months", "1,2,3,4,5,6")
     code, _, _ = run(capsys, "predict", "exp1", str(archive), "--output", "out.csv")
