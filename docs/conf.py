@@ -52,6 +52,6 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|contextlib|functools|ignite|logging|numpy|os|pathlib|pd|pl|torch)\..*"),
     (
         "py:class",
-        r"Figure|Rows|.*Statistic|ignite_recipes\.registry\.[FT]|EvaluationStep|.*\.EvaluationStep",
+        r"ArrayLike|Figure|Rows|.*Statistic|ignite_recipes\.registry\.[FT]|EvaluationStep|.*\.EvaluationStep",
     ),  # not public, or type variables
 ]

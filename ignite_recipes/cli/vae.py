@@ -88,7 +88,7 @@ def parser() -> ArgumentParser:
         "--split",
         type=str,
         default="random",
-        help="spatial: validate on whole blocks of the map, and not on checklists whose neighbours are trained on",
+        help="random, or spatial: validate on whole blocks of the map, of which nothing was trained on",
     )
     add_options(options, spatial_blocks, ["block_km"])
     options.add_argument(
