@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -15,9 +16,16 @@ def test_it_is_read_in_two_minutes():
     assert len(README.splitlines()) <= 170
 
 
-def test_the_first_picture_is_the_one_that_the_code_below_it_draws(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.usefixtures("in_an_empty_folder", "no_pictures")
+def test_its_code_runs_with_fewer_epochs(capsys, code):
+    exec(re.sub(r"epochs=\d+", "epochs=2", code), {})
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_the_first_picture_is_the_one_that_the_code_below_it_draws():
     name = re.search(r"!\[[^]]+\]\((.*?)\)", README)[1]
-    monkeypatch.chdir(tmp_path)
     exec(re.sub(r"num_epochs=\d+", "num_epochs=1", BLOCKS[0]), {})
     with Image.open(Path(name).name) as drawn, Image.open(ROOT / name) as shown:
         assert abs(drawn.width - shown.width) < 10

@@ -12,7 +12,11 @@ from support.pages import ROOT, blocks, pages, run
 from ignite_recipes.cli import main
 
 OWN_TESTS = {"many.rst", "metrics.rst", "vae.rst"}  # which run the page, and look at what comes out
-SLOW = {"whole_step.rst", "train_a_small_model_faster.md"}  # a program is compiled
+SLOW = {
+    "README.md",  # a hundred epochs; tests/test_readme.py runs its code with fewer
+    "whole_step.rst",  # a program is compiled
+    "train_a_small_model_faster.md",  # the same
+}
 
 
 def _marked(path):
@@ -34,6 +38,13 @@ def test_no_python_stands_in_a_block_that_is_not_run(path):
     assert found == []
 
 
+def _is_python(text):
+    try:
+        return bool(ast.parse(text).body)
+    except SyntaxError:
+        return False
+
+
 def test_every_block_of_a_page_is_run_or_said_to_be_for_reading():
     known = {"python", "console", "bash", "text"}
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
@@ -41,13 +52,6 @@ def test_every_block_of_a_page_is_run_or_said_to_be_for_reading():
         assert "~~~" not in text
         kinds = re.findall(r"(?m)^ *```(.*)$", text)[::2]  # each second one ends a block
         assert [kind for kind in kinds if not kind.startswith("{") and kind not in known] == [], path
-
-
-def _is_python(text):
-    try:
-        return bool(ast.parse(text).body)
-    except SyntaxError:
-        return False
 
 
 def test_the_printed_order_is_the_one_shown(capsys):
