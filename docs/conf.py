@@ -49,7 +49,7 @@ copybutton_prompt_is_regexp = True
 nitpicky = True
 # It is built without the network: names of other packages are shown, and lead nowhere.
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|contextlib|functools|ignite|logging|numpy|os|pathlib|pd|pl|torch)\..*"),
+    ("py:.*", r"(collections|contextlib|functools|ignite|logging|numpy|os|pandas|pathlib|pd|pl|polars|torch)\..*"),
     (
         "py:class",
         r"ArrayLike|Figure|Rows|.*Statistic|ignite_recipes\.registry\.[FT]|EvaluationStep|.*\.EvaluationStep",

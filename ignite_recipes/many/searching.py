@@ -68,7 +68,7 @@ def search_many(
         whose ``best_trial`` is the best of those that were not pruned.
 
     Raises:
-        MissingPackageError: if Optuna is not installed: ``pip install 'ignite-recipes[search]'``.
+        ModuleNotFoundError: if Optuna is not installed: ``pip install 'ignite-recipes[search]'``.
         ValueError, TypeError: as of :func:`train_many`; and for words that say nothing, a storage that holds another
             search.
         ExperimentBusyError: if the experiment holds results of another kind, or is being trained.

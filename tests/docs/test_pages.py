@@ -11,7 +11,7 @@ from support.pages import ROOT, blocks, pages, run
 
 from ignite_recipes.cli import main
 
-OWN_TESTS = {"many.rst", "metrics.rst", "vae.rst"}  # which run the page, and look at what comes out
+OWN_TESTS = {"birds.rst", "many.rst", "metrics.rst", "vae.rst"}  # which run the page, and look at what comes out
 SLOW = {
     "README.md",  # a hundred epochs; tests/test_readme.py runs its code with fewer
     "whole_step.rst",  # a program is compiled
