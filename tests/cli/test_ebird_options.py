@@ -76,7 +76,7 @@ def test_each_member_of_a_sweep_has_its_own_steps(capsys, archive):
     steps = [table(f"exp1/members/{folder.name}") for folder in sorted(Path("runs/exp1/members").iterdir())]
     found = {step for one in steps for step in one if "duration" in step}
     assert found == {"max_duration_minutes=30.0", "max_duration_minutes=100.0"}
-    assert [len(one) for one in steps] == [6, 6]
+    assert [len(one) for one in steps] == [7, 7]
 
 
 def test_predictions_are_of_every_checklist_of_another_download(capsys, archive):
