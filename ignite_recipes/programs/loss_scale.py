@@ -48,11 +48,11 @@ class LossScale:
     def scaled(self, loss: Tensor, carried: Sequence[Tensor]) -> Tensor:
         """The loss whose gradients are computed; of a loss that is not finite they are not finite either."""
         value = loss.detach()
-        return loss * (1.0 + (value - value)) * carried[0].clone()
+        return loss * (1.0 + (value - value)) * carried[0]
 
     def unscale(self, values: StepValues, carried: Sequence[Tensor]) -> None:
         """Bring the gradients to their true size; a step whose gradients have overflown is to be dropped."""
-        values.scale = carried[0].clone()
+        values.scale = carried[0]
         largest = torch.stack(torch._foreach_norm(values.gradients, math.inf)).max()
         values.drop = largest.isfinite().logical_not() * float(OVERFLOW)
         inverse = values.scale.double().reciprocal().float()

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ignite_recipes.programs.loss_scale import LossScale
@@ -23,6 +23,7 @@ def state(scaler):
     return scaler.state_dict()
 
 
+@example(steps=[[0.5], [0.5]], init_scale=2.0**127, growth=2.0, backoff=0.5, interval=1)
 @given(
     steps=st.lists(st.lists(GRADIENTS, min_size=1, max_size=3), max_size=12),
     init_scale=st.sampled_from([1e-3, 1.0, 65536.0, 2.0**127]),  # twice the last one is not finite
