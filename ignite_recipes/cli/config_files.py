@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from ignite_recipes.answers.trained import RECIPES
 
-__all__ = ["check_config_files", "names_runs_dir"]
+__all__ = ["check_config_files", "in_config_files", "names_runs_dir"]
 
 
 def check_config_files(command: str, argv: Sequence[str]) -> None:
@@ -43,8 +44,17 @@ def _config_files(argv: Sequence[str]) -> list[Path]:
 
 def names_runs_dir(argv: Sequence[str]) -> bool:
     """Whether --runs-dir is among the arguments, or in their --config file."""
-    import yaml
-
     if any(word.partition("=")[0].replace("_", "-") == "--runs-dir" for word in argv):
         return True
-    return any("runs_dir" in yaml.safe_load(path.read_text(encoding="utf-8")) for path in _config_files(argv))
+    return any("runs_dir" in content for content in _contents(argv))
+
+
+def in_config_files(argv: Sequence[str], name: str) -> Any:
+    """The value of a setting in the last --config file that has it; None if none has."""
+    return next((content[name] for content in reversed(_contents(argv)) if name in content), None)
+
+
+def _contents(argv: Sequence[str]) -> list[dict[str, Any]]:
+    import yaml
+
+    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in _config_files(argv)]

@@ -28,6 +28,18 @@ def printed(capsys, *arguments):
     return yaml.safe_load(out)
 
 
+def test_the_file_that_settings_name_is_read_unless_the_command_names_another(capsys):
+    for name, target in (("first.csv", "price"), ("second.csv", "price")):
+        rows = "".join(f"{k},{2 * k}\n" for k in range(20))
+        Path(name).write_text(f"size,{target}\n{rows}")
+    words = ["--epochs", "1", "--device", "cpu"]
+    assert run(capsys, "supervised", "first.csv", "--target", "price", *words)[0] == 0
+    assert run(capsys, "supervised", "--config", "runs/exp1/config.yaml")[0] == 0
+    assert run(capsys, "supervised", "second.csv", "--config", "runs/exp1/config.yaml")[0] == 0
+    files = [yaml.safe_load(Path(f"runs/exp{k}/config.yaml").read_text())["file"] for k in (1, 2, 3)]
+    assert [Path(file).name for file in files] == ["first.csv", "first.csv", "second.csv"]
+
+
 @every_recipe
 @pytest.mark.parametrize("spelling", ["--print-config", "--print_config"])
 def test_printed_settings_are_a_config_file_of_the_same_run_and_train_nothing(capsys, recipe, spelling):
