@@ -7,7 +7,7 @@ from typing import Any
 
 from ignite_recipes.answers.trained import RECIPES
 
-__all__ = ["check_config_files", "in_config_files", "names_runs_dir"]
+__all__ = ["check_config_files", "in_config_files", "names_runs_dir", "without_config_files"]
 
 
 def check_config_files(command: str, argv: Sequence[str]) -> None:
@@ -52,6 +52,20 @@ def names_runs_dir(argv: Sequence[str]) -> bool:
 def in_config_files(argv: Sequence[str], name: str) -> Any:
     """The value of a setting in the last --config file that has it; None if none has."""
     return next((content[name] for content in reversed(_contents(argv)) if name in content), None)
+
+
+def without_config_files(words: Sequence[str]) -> list[str]:
+    """The arguments but for --config and its files.
+
+    >>> without_config_files(["a.csv", "--config", "c.yaml", "--epochs", "2"])
+    ['a.csv', '--epochs', '2']
+    """
+    before = ["", *words]
+    return [
+        word
+        for word, last in zip(words, before, strict=False)
+        if last != "--config" and word.partition("=")[0] != "--config"
+    ]
 
 
 def _contents(argv: Sequence[str]) -> list[dict[str, Any]]:

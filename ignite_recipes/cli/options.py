@@ -18,7 +18,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
 
 from ignite_recipes.arguments import as_text
 from ignite_recipes.cli.answers_to_options import RENAMED, with_answer
-from ignite_recipes.cli.config_files import in_config_files
+from ignite_recipes.cli.config_files import in_config_files, without_config_files
 
 __all__ = [
     "add_module",
@@ -152,8 +152,9 @@ def parse_settings(
     except ArgumentError as error:
         given = [word.replace("+", "", 1) if word.startswith(_REPEATABLE) else word for word in words]
         raise with_answer(parser, given, error) from error
-    if settings.get("file", "") is None:  # the parser takes it from its place among the words only
-        settings["file"] = in_config_files(argv, "file")
+    if "file" in settings and (named := in_config_files(argv, "file")) is not None:
+        # The parser takes it from the --config file if that comes later, and else from its place only.
+        settings["file"] = parser.parse_args(without_config_files(words)).file or named
     _check_lists(parser, settings)
     for name in ("config", "json", "quiet"):
         settings.pop(name)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -129,8 +129,8 @@ def _settings_of(command: str, parser: ArgumentParser, experiment: ExperimentMan
             f"{experiment.experiment_dir} is not an experiment of the command {command}"
             f"{_of_whom(own.get('recipe'), command, experiment)}"
         )
-    defaults = parser.get_defaults().as_dict().items()
-    empty = [name for name, value in defaults if value is not None and own.get(name, "") is None]
+    needed = [name for name, value in parser.get_defaults().as_dict().items() if value is not None]
+    empty = [name for name in needed if own.get(name, "") is None and not _may_be_none(parser, name)]
     try:
         parser.parse_object(own)
     except ArgumentError as error:
@@ -138,6 +138,12 @@ def _settings_of(command: str, parser: ArgumentParser, experiment: ExperimentMan
     if empty:
         raise ValueError(f"{experiment.config_file} must give a value to {', '.join(empty)}; got none")
     return own
+
+
+def _may_be_none(parser: ArgumentParser, name: str) -> bool:
+    """Whether an option takes ``none``, also where it has another default."""
+    hints = [getattr(action, "_typehint", None) for action in parser._actions if action.dest == name]
+    return any(type(None) in get_args(hint) for hint in hints)
 
 
 def _of_whom(recipe: Any, command: str, experiment: ExperimentManager) -> str:

@@ -28,9 +28,25 @@ def printed(capsys, *arguments):
     return yaml.safe_load(out)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "option"),
+    [
+        ("supervised", "patience"),
+        ("supervised", "gradient-clip"),
+        ("traffic", "gradient-clip"),
+        ("vae", "patience"),
+    ],
+)
+def test_a_run_with_an_option_that_is_none_is_resumed_and_forked(capsys, recipe, option):
+    train(capsys, recipe, f"--{option}", "none", "--epochs", "1")
+    assert run(capsys, recipe, "--resume", "exp1", "--epochs", "2", "--device", "cpu")[0] == 0
+    assert run(capsys, recipe, "--fork", "exp1", "--epochs", "1", "--device", "cpu")[0] == 0
+    assert settings_of("exp2")[option.replace("-", "_")] is None
+
+
 def test_the_file_that_settings_name_is_read_unless_the_command_names_another(capsys):
     for name, target in (("first.csv", "price"), ("second.csv", "price")):
-        rows = "".join(f"{k},{2 * k}\n" for k in range(20))
+        rows = "".join(f"{k * k % 17},{2 * k}\n" for k in range(20))
         Path(name).write_text(f"size,{target}\n{rows}")
     words = ["--epochs", "1", "--device", "cpu"]
     assert run(capsys, "supervised", "first.csv", "--target", "price", *words)[0] == 0
