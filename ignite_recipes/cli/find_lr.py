@@ -1,5 +1,6 @@
 """``ignite-recipes find-lr RECIPE``: find a learning rate for a recipe, with its data and its options."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from ignite_recipes.recipes.started import taken_from
 __all__ = ["HELP", "main", "parser"]
 
 HELP = "find a learning rate for a recipe: find-lr RECIPE [its options]"
+
+_OF_THE_TEST = ("start_lr", "end_lr", "num_steps", "picture")
 
 
 def parser() -> ArgumentParser:
@@ -71,7 +74,7 @@ def _find(
     join_ranks(as_device(settings["device"]))
     data = load(settings)
     trainer, loader = taken_from(lambda run: train(run, settings, data))
-    ramp = {name: settings[name] for name in ("start_lr", "end_lr", "num_steps")}
+    ramp = {name: settings[name] for name in _OF_THE_TEST if name != "picture"}
     try:
         found = find_learning_rate(trainer, loader, **ramp)
     except RuntimeError as error:  # it told nothing, and says what to change
@@ -80,12 +83,27 @@ def _find(
         write_figure(found.plot(), picture)
     facts = {"suggestion": found.suggestion, "minimum": found.minimum, "diverged": found.diverged}
     return Result(
-        _verdict(command, found, settings, picture),
+        _verdict(_command_line(command, argv, found.suggestion), found, settings, picture),
         {"recipe": command, **facts, "rates": found.rates, "losses": found.losses, "picture": picture},
     )
 
 
-def _verdict(recipe: str, found: LearningRates, settings: dict[str, Any], picture: Path | None) -> str:
+def _command_line(recipe: str, argv: Sequence[str], rate: float | None) -> str:
+    """What trains the same with this rate: the words that were given, but for those of the range test."""
+    own = [f"--{name.replace('_', '-')}" for name in (*_OF_THE_TEST, "learning_rate")]
+    kept, skips = list[str](), False
+    for word in argv:
+        name = word.partition("=")[0].replace("_", "-")
+        if skips:
+            skips = False
+        elif name in own:
+            skips = "=" not in word
+        else:
+            kept.append(word)
+    return shlex.join(["ignite-recipes", recipe, *kept, "--learning-rate", f"{rate or 0:.2g}"])
+
+
+def _verdict(line: str, found: LearningRates, settings: dict[str, Any], picture: Path | None) -> str:
     drawn = "" if picture is None else f"; the picture is {picture}"
     if found.suggestion is None or found.minimum is None:
         return (
@@ -96,6 +114,5 @@ def _verdict(recipe: str, found: LearningRates, settings: dict[str, Any], pictur
     end = f"it diverged after {last}" if found.diverged else f"it did not diverge up to {last}"
     return (
         f"The loss fell fastest at {found.suggestion:.2g} and was lowest at {found.minimum:.2g} (a tenth of it is "
-        f"{found.minimum / 10:.2g}); {end}. To train with the first: ignite-recipes {recipe} --learning-rate "
-        f"{found.suggestion:.2g}{drawn}"
+        f"{found.minimum / 10:.2g}); {end}. To train with {found.suggestion:.2g}: {line}{drawn}"
     )

@@ -22,6 +22,7 @@ __all__ = ["LearningRates", "find_learning_rate", "summarise_rates"]
 SMOOTHING = 0.9  # of the moving average: a loss counts for about ten steps
 DIVERGED = 4.0  # times the lowest smoothed loss, as in fastai
 _FEWEST = 10  # steps from which something can be told
+_BEGUN = 0.1  # of the whole fall of the loss
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class LearningRates:
         rates: of each step, of the first parameter group.
         losses: of each step, before it; means over its batches.
         smoothed: their moving average, exponential and without a bias at the beginning.
-        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate; None where it never does.
+        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate, once it has fallen by a
+            tenth of its whole fall; None where it never does.
         minimum: the rate with the lowest smoothed loss; a tenth of it is another common choice. None as above.
         diverged: whether the loss rose to four times its lowest value, or was not finite, which ended the test; if not,
             ``end_lr`` was reached.
@@ -163,6 +165,17 @@ def smoothed(loss: float, average: float, count: int) -> tuple[float, float]:
     return average, average / (1 - SMOOTHING**count)
 
 
+def _fall_begins(losses: list[float], curve: list[float], lowest: int) -> int:
+    """The step from which the smoothed loss stays below where it was, by a tenth of its whole fall.
+
+    Before, the loss differs from batch to batch only, and the average of a few steps may fall faster than it ever does
+    by the rate.
+    """
+    before = float(np.median(losses[: max(_FEWEST, (lowest + 1) // 2)]))
+    above = np.flatnonzero(np.array(curve[: lowest + 1]) > before - _BEGUN * (before - curve[lowest]))
+    return int(above[-1]) if len(above) else 0
+
+
 def summarise_rates(rates: list[float], losses: list[float], *, diverged: bool) -> LearningRates:
     """What rates and losses of a range test say.
 
@@ -183,7 +196,8 @@ def summarise_rates(rates: list[float], losses: list[float], *, diverged: bool) 
         curve.append(value)
     lowest = int(np.argmin(curve))
     slopes = np.gradient(np.array(curve), np.log(rates))
-    falls = np.flatnonzero(slopes[: lowest + 1] < 0)
+    begun = _fall_begins(losses, curve, lowest)
+    falls = begun + np.flatnonzero(slopes[begun : lowest + 1] < 0)
     is_better = curve[lowest] < curve[0]
     steepest = int(falls[np.argmin(slopes[falls])]) if is_better and len(falls) else None
     return LearningRates(

@@ -8,6 +8,8 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.equality import equal
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -196,6 +198,16 @@ def test_groups_keep_their_proportions_and_windows_have_one_rate():
     assert all(second == pytest.approx(first / 5) for first, second in seen)
 
 
+@given(seed=st.integers(0, 10_000), noise=st.floats(0.0, 0.3))
+def test_the_noise_of_the_first_batches_suggests_nothing(seed, noise):
+    """The loss of a step depends on the rate from 0.001 on; before, only the batches differ."""
+    rates = np.geomspace(1e-7, 10, 100)
+    true = 1 - 0.8 / (1 + (5e-3 / rates) ** 2)
+    losses = true * (1 + noise * np.random.default_rng(seed).normal(size=100).clip(-2, 2))
+    found = summarise_rates(rates.tolist(), losses.tolist(), diverged=False)
+    assert found.suggestion > 5e-4
+
+
 def test_a_loss_that_never_falls_has_no_suggestion():
     rates = np.geomspace(1e-6, 1, 30).tolist()
     found = summarise_rates(rates, [1.0 + k for k in range(30)], diverged=False)
@@ -320,10 +332,12 @@ def test_recipes_and_the_classifier_give_their_trainers(tmp_path, monkeypatch):
 
 def test_the_command_suggests_a_rate_and_keeps_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["find-lr", "supervised", "--device", "cpu", "--num-steps", "20", "--picture", "lr.png"]) == 0
+    words = ["--device", "cpu", "--num_steps=20", "--picture", "lr.png", "--learning-rate", "1"]
+    assert main(["find-lr", "supervised", *words]) == 0
     said = capsys.readouterr().out
     assert "The loss fell fastest at" in said
-    assert "ignite-recipes supervised --learning-rate" in said
+    assert "ignite-recipes supervised --device cpu --learning-rate" in said
+    assert "--picture" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["lr.png"]
 
 
