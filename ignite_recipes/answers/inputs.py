@@ -94,11 +94,19 @@ def _given_data(trained: Trained, data: Any) -> Inputs:
         raise FileNotFoundError(f"data must be a file or a folder; there is none at {path}")
     if isinstance(predictor, VectorEmbedder):
         return _vector_inputs(predictor, data if path is None else _read_vectors(path, trained.settings))
+    if isinstance(predictor, ArrayPredictor) and _is_pair(data):
+        return Inputs(data[0], None, [], data[1])
     if not isinstance(predictor, ArrayPredictor) or (path is None and not is_frame(data)):
         return Inputs(data, None, [])
     if path is not None and len(predictor.input_shape or ()) == 3:
         return _image_inputs(path, predictor)
     return _numbers_inputs(predictor, data)
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether these are inputs and what is true of them, as the recipes take them."""
+    is_two = isinstance(data, (tuple, list)) and len(data) == 2
+    return is_two and all(getattr(part, "shape", ()) for part in data) and len(data[0]) == len(data[1])
 
 
 def _validation_data(trained: Trained) -> Inputs:

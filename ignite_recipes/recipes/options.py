@@ -272,6 +272,11 @@ def takes_run_options(**instead: str) -> Callable[[_Recipe], _Recipe]:
     return decorate
 
 
+def _initials(name: str) -> str:
+    """``lr`` of ``learning_rate``."""
+    return "".join(word[0] for word in name.split("_") if word)
+
+
 def _check(
     given: Mapping[str, Any],
     known: Mapping[str, tuple[Any, Option]],
@@ -283,8 +288,9 @@ def _check(
         if name in instead:
             raise TypeError(f"{recipe} has no option {name!r}: it has {instead[name]} in its place")
         if name not in known:
-            near = get_close_matches(name, [*known, *others], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+            names = [*others, *known]
+            near = get_close_matches(name, names, n=1) or [one for one in names if _initials(one) == name]
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(names)}"
             raise TypeError(f"{recipe} has no option {name!r}: {hint}")
         check = known[name][1].check
         if check is not None:

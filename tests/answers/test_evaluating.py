@@ -14,7 +14,15 @@ from support.commands import run
 from support.experiments import NAMES
 from support.tables import mixed_table
 
-from ignite_recipes import DatasetRegistry, evaluate, predict, read_training_log, report
+from ignite_recipes import (
+    DatasetRegistry,
+    evaluate,
+    multilayer_perceptron,
+    predict,
+    read_training_log,
+    report,
+    train_model_advanced,
+)
 from ignite_recipes.answers.measured import bootstrap
 from ignite_recipes.answers.report_classes import calibration, confusions, per_class
 from ignite_recipes.answers.report_windows import window_measures
@@ -197,3 +205,12 @@ def test_intervals_are_the_same_for_one_seed_and_wider_where_neighbours_are_alik
     blocks = bootstrap(error, walk, np.zeros(400), block=50)["mae"]
     assert blocks.high - blocks.low > 2 * (first.high - first.low)
     assert blocks.value == first.value
+
+
+def test_inputs_and_targets_may_be_given_as_the_pair_that_the_recipe_took(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = torch.rand(40, 3)
+    y = x.sum(1, keepdim=True)
+    settings = {"epochs": 1, "device": "cpu", "verbose": False, "experiment": "runs"}
+    train_model_advanced(multilayer_perceptron(3, 1, 4), (x[:30], y[:30]), (x[30:], y[30:]), **settings)
+    assert evaluate("exp1", (x, y)) == evaluate("exp1", x, y) == evaluate("exp1", (x.numpy(), y.numpy()))
