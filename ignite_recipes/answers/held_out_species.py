@@ -66,7 +66,7 @@ def evaluate_held_out_species(
 
     Args:
         model: a :class:`VariationalAutoencoder` of the Bernoulli likelihood.
-        train, val: rows (N, D) of 0 and 1, with the model's covariates behind them: an array, a tensor, a CSR matrix or
+        train, val: rows (N, D) of 0 and 1, with the model's covariates after them: an array, a tensor, a CSR matrix or
             a :class:`RowDataset`. Of more than 5,000 to predict so many are taken, evenly spaced.
         species: the names of the D features; by default those of ``train``, or their numbers.
         effort: covariates of the two, (N, C) each, for the regression; None are the model's own, if it has some.

@@ -1,4 +1,4 @@
-"""What an experiment predicts from: a file, a folder or data of one's own, and what comes along with its rows."""
+"""What an experiment predicts from: a file, a folder or your own data, and what comes along with its rows."""
 
 import os
 from collections.abc import Mapping

@@ -38,7 +38,7 @@ def predict(
         what: of a variational autoencoder: ``"embeddings"``, ``"reconstruction"`` or ``"both"``.
         model: of the architecture that was trained, if it is one of your own.
         runs_dir: where the experiment is looked for by its name.
-        device: where to predict; ``"auto"`` is the best one there is.
+        device: where to predict; ``"auto"`` is the best available one.
 
     Returns:
         A frame of polars: what comes along, then the ``prediction``, and of classes ``p_<class>``, the probability of

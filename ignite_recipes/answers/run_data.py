@@ -72,7 +72,7 @@ class VaeData:
     """What a variational autoencoder is trained on: the digits, or the checklists of an eBird file.
 
     Attributes:
-        matrix: of rows in [0, 1], and covariates behind them.
+        matrix: of rows in [0, 1], and covariates after them.
         names: of its columns; None of the digits.
         checklists: where, when and with what effort each row's checklist was made; None of the digits.
         covariates: how many of the columns, the last ones, are covariates.

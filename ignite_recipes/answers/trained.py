@@ -63,7 +63,7 @@ class Trained(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """The name of the experiment."""
         return Path(self.experiment.experiment_dir).name
 
     def data_file(self) -> dict[str, Any] | None:
@@ -93,7 +93,7 @@ def find_trained(
 
     Raises:
         FileNotFoundError: if there is no such experiment.
-        ValueError: if it has nothing trained yet, or is of a model of one's own and none is given.
+        ValueError: if it has nothing trained yet, or is of your own model and none is given.
         CheckpointError: if nothing that it has is sound.
     """
     manager = find_experiment(experiment, runs_dir)

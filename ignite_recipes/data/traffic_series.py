@@ -44,7 +44,7 @@ class TrafficSeries(NamedTuple):
     flags: Any
     """(L,), 1 where a sample was transmitted; None where that is told by a deadband."""
     names: list[str]
-    """Of the F features."""
+    """The names of the F features."""
     times: list[Any] | None
     """(L,), as they are written in the file."""
 

@@ -159,7 +159,7 @@ class MetricSet:
         return batch._replace(outputs=outputs, targets=targets)
 
     def _say(self, name: str, value: Any, failure: str | None, measure: Measure) -> None:
-        """Of a metric that has no value: why, once for each reason."""
+        """Log why a metric has no value, once for each reason."""
         text = failure
         if text is None and isinstance(value, float) and math.isnan(value) and measure.fixes:
             text = f"it is not defined for these samples: {measure.fixes}"

@@ -49,9 +49,9 @@ def make_resumable(
         parts: by name, all that the update function changes: models, optimizers or :class:`~ignite_recipes.Update`,
             and whatever else has ``state_dict`` and ``load_state_dict``: schedules, a GradScaler, metrics, buffers of
             your own. A checkpoint's ``model_state_dict`` is that of the only model, or of all, as in a ``ModuleDict``.
-        seed: of everything random in the run; None draws one from torch's global generator.
+        seed: the seed of everything random in the run; None draws one from torch's global generator.
         device: that the models are on; None is that of the first parameter. They are not moved.
-        deterministic: run with algorithms only that give the same bits in every process.
+        deterministic: run only with algorithms that give the same bits in every process.
 
     Returns:
         The engine.

@@ -41,8 +41,8 @@ class TrainingEngine(KeyedEngine):
 
     Args:
         step: what is done with a batch.
-        seed: of everything random in the run.
-        deterministic: run with algorithms only that give the same bits in every process.
+        seed: the seed of everything random in the run.
+        deterministic: run only with algorithms that give the same bits in every process.
 
     Attributes:
         step: the :class:`TrainingStep`; ``model``, ``optimizer`` and ``device`` are its.

@@ -75,7 +75,7 @@ class Update:
     """
 
     NAME = "update"
-    """Of one that was given none; ``make_resumable`` gives it that of the part."""
+    """The default name; ``make_resumable`` gives the update that of the part."""
 
     def __init__(
         self,

@@ -220,7 +220,7 @@ def _read_settings(config_file: Path) -> dict[str, Any]:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
-        place = "it is no YAML text" if mark is None else f"the mistake is in line {mark.line + 1}"
+        place = "it is not YAML" if mark is None else f"the mistake is in line {mark.line + 1}"
         raise ValueError(
             f"{config_file} must hold the settings of an experiment; it is damaged, {place}: mend it, {remedy}"
         ) from error
@@ -306,7 +306,7 @@ def _find(base: Path, name: str) -> Path:
 
 
 def _all_settings(base: Path) -> dict[str, dict[str, Any]]:
-    """Of the experiments whose settings can be read, by the names of their folders."""
+    """The settings of the experiments where they can be read, by the names of their folders."""
     found = {}
     for name in list_experiments(base):
         with suppress(ValueError, OSError):

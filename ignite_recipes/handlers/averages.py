@@ -47,7 +47,7 @@ class EpochAverages:
 
     @property
     def num_samples(self) -> int:
-        """Of the current epoch."""
+        """The number of samples of the current epoch."""
         return self._means.num_samples
 
     def attach(self, engine: Engine) -> "EpochAverages":

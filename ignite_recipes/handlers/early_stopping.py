@@ -44,7 +44,7 @@ class EarlyStopping:
     Keeps:  best value and epoch, epochs waited, the epoch and the value it stopped at, the best weights.
 
     Args:
-        patience: epochs without improvement after which to stop, at least 1; None never stops for the want of
+        patience: epochs without improvement before the run stops, at least 1; None never stops for the want of
             one: without a threshold it only gives the best weights back.
         min_delta: the least change that counts as an improvement, in the metric's units.
         restore_best_weights: keep a copy of the best weights, buffers included, and load it when training

@@ -304,7 +304,7 @@ class GradientClipCallback:
 
     @property
     def norm_type(self) -> float:
-        """Of the norm."""
+        """The order of the norm."""
         return self.clipper.norm_type
 
     @property

@@ -27,7 +27,7 @@ class TensorBoardLog:
 
     Runs:   trainer; METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics);
             COMPLETED to close the file.
-    Reads:  ``state.metrics``; one that is no number is left out, which a warning says once.
+    Reads:  ``state.metrics``; one that is not a number is left out, which a warning says once.
     Writes: ``events.out.tfevents.*`` in its folder, with tensorboardX, in the trainer's own thread.
     Keeps:  nothing; the files are the record.
 

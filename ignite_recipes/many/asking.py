@@ -195,7 +195,7 @@ def default_of(recipe: Callable[..., Any], name: str) -> Any:
 
 
 def refuse_refit(request: Request, recipe: str) -> None:
-    """Of a recipe that cannot train on all rows.
+    """Refuse a refit by a recipe that cannot train on all rows.
 
     Raises:
         ValueError: if that is asked for.

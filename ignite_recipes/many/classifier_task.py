@@ -29,7 +29,7 @@ __all__ = ["task_of_classifier"]
 
 
 def task_of_classifier(args: tuple[Any, ...], settings: Arguments, request: Request) -> Task:
-    """Of :class:`Trainer`: the optimizer is a function of the model, the scheduler one of the optimizer."""
+    """The task of a :class:`Trainer`: the optimizer is a function of the model, the scheduler one of the optimizer."""
     epochs_given = settings.pop("epochs", None)
     if epochs_given is None and "epochs" not in request.sweep:
         raise TypeError("train_many(Trainer, ...) must be told how long to train: add epochs=20")

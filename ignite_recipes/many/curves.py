@@ -15,7 +15,7 @@ __all__ = ["curves_of", "sweep_points"]
 def curves_of(
     members: Iterable[MemberRun], settings: Sequence[str], metric: str
 ) -> dict[str, list[dict[str, list[float]]]]:
-    """Of each setting the logs of its members that have the metric, finished or not."""
+    """For each setting, the logs of its members that have the metric, finished or not."""
     found: dict[str, list[dict[str, list[float]]]] = {label: [] for label in settings}
     for one in members:
         log = one.folder / "training_log.csv"

@@ -27,7 +27,7 @@ class MemberRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.plan.name
 
     @property

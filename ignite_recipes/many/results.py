@@ -91,7 +91,7 @@ class Runs:
 
     @property
     def seeds(self) -> list[int]:
-        """Of the members, each once."""
+        """The seeds of the members, each once."""
         return list(dict.fromkeys(one.plan.seed for one in self.members))
 
     @property
@@ -136,7 +136,7 @@ class Runs:
         return found
 
     def scores(self, metric: str | None = None) -> dict[str, dict[int, float]]:
-        """Of each setting a number for each seed: with folds their mean; of one seed a number for each fold.
+        """For each setting a number for each seed, with folds their mean; with one seed a number for each fold.
 
         A seed of which a fold has not ended is left out. Members whose metric is not there are left out too.
 
@@ -175,7 +175,7 @@ class Runs:
 
     @property
     def best_trial(self) -> MemberRun:
-        """Of a search the trial that has reached most, of those that were trained to their end.
+        """The best trial of a search, among those that were trained to their end.
 
         Raises:
             ValueError: if nothing was searched, or no trial has a finite number.
@@ -226,7 +226,7 @@ class Runs:
         return predictions_of(self.finished)
 
     def averaged(self, setting: str | None = None) -> "pl.DataFrame | None":
-        """Of each row the mean of what those members of a setting say that did not train on it.
+        """For each row the mean prediction of those members of a setting that did not train on it.
 
         Args:
             setting: as in :attr:`settings`; None is the best one.
@@ -299,7 +299,7 @@ class Runs:
         return ExperimentManager(copy.parent, resume_exp=copy.name)
 
     def curves(self, metric: str | None = None) -> dict[str, list[dict[str, list[float]]]]:
-        """Of each setting the logs of its members that have the metric, finished or not."""
+        """For each setting, the logs of its members that have the metric, finished or not."""
         return curves_of(self.members, self.settings, self.metric if metric is None else metric)
 
     def plot(self, metric: str | None = None) -> "Figure":

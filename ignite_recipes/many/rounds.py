@@ -31,7 +31,7 @@ AT_ONCE = 8
 """Trials of a round."""
 
 STORAGE = "search.log"
-"""The file of a search, in the folder of its experiment, if nobody says otherwise."""
+"""The file of a search, in the folder of its experiment, by default."""
 
 
 class Wanted:
@@ -200,7 +200,7 @@ def _asked(search: Search, seed: int) -> tuple[int, int, dict[str, Any]]:
 
 
 def _number(member: Member) -> int:
-    """Of its trial."""
+    """The number of its trial."""
     assert member.trial is not None
     return member.trial
 

@@ -11,7 +11,7 @@ from ignite_recipes.optional import needs
 __all__ = ["CONFIDENCE", "Difference", "Spread", "fold_correction", "paired_difference", "spread"]
 
 CONFIDENCE = 0.95
-"""Of all intervals, unless another one is asked for."""
+"""The confidence of all intervals, unless another one is given."""
 
 
 class Spread(NamedTuple):

@@ -114,7 +114,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _exported(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
-    """Of any number of rows."""
+    """The program for any number of rows."""
     shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in example)
     try:
         return torch.export.export(model, example, dynamic_shapes=shapes)

@@ -7,7 +7,7 @@ texts of its metadata say the rest::
     ignite_recipes   JSON, an object with
                        "version"        1
                        "kind"           what predicts: "table", "tables", "arrays", "vectors" or "windows"
-                       "architecture"   {"name": ..., "arguments": {...}}, or null for a module of one's own
+                       "architecture"   {"name": ..., "arguments": {...}}, or null for your own module
                        "class_names", "feature_names", "units"
                        "trained"        what it was trained on and how far, e.g. {"recipe": "vae", "epoch": 40}
                      and, by kind, fitted preprocessing as numbers and names
@@ -195,7 +195,7 @@ def load_model(
     Raises:
         FileNotFoundError: if there is no such file.
         CheckpointError: if it is cut short, damaged, another kind of file, of a newer version, of another architecture
-            than ``model``, or of a model of one's own and none is given. ``model`` is then as it was before.
+            than ``model``, or of your own model and none is given. ``model`` is then as it was before.
 
     >>> from tempfile import TemporaryDirectory
     >>> net = nn.Sequential(nn.Linear(2, 1), nn.Tanh())  # of one's own

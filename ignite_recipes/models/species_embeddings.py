@@ -60,7 +60,7 @@ def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
 
 
 def nearest_rows(rows: Any, count: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of each row the others whose directions are nearest, by the cosine: numbers (N, count) and cosines (N, count).
+    """For each row the others with the nearest directions, by the cosine: numbers (N, count) and cosines (N, count).
 
     Args:
         rows: (N, Z).

@@ -20,7 +20,7 @@ _LEAST_LOG_SCALE = -6.0  # of a scale that is learned: a feature that never vari
 
 
 class VariationalAutoencoder(nn.Module):
-    """Three hidden layers each way, ReLU, a Gaussian latent space and Bernoulli outputs, unless told otherwise.
+    """Three hidden layers each way, ReLU, a Gaussian latent space and Bernoulli outputs, by default.
 
     Args:
         input_dimension: D, features of a vector.
@@ -33,11 +33,11 @@ class VariationalAutoencoder(nn.Module):
             binomial's r, whose variance is mean + mean^2 / r. None learns one for each feature.
         num_layers: hidden layers each way; with 0 it is linear, and with Gaussian outputs of a fixed scale its marginal
             likelihood is known: N(b, W W^T + scale^2 I).
-        input_dropout: share of the features that the encoder does not see in training, drawn anew for each vector;
+        input_dropout: share of the features that the encoder does not see in training, drawn for each vector;
             the decoder predicts them all.
-        covariates: C, numbers that encoder and decoder are told with each vector and that are not modelled, such as the
-            effort and the season of a checklist. They stand behind the features, in rows (N, D + C), which take the
-            place of vectors (N, D) everywhere; NaN is one that is not known. See :meth:`standardize_covariates`.
+        covariates: C, numbers that encoder and decoder get with each vector and that are not modelled, such as the
+            effort and the season of a checklist. They are the columns after the features, in rows (N, D + C), which
+            replace the vectors (N, D) everywhere; NaN means that one is unknown. See :meth:`standardize_covariates`.
 
     Attributes:
         row_dimension: D + C, columns of what the model is given.
@@ -211,7 +211,7 @@ class VariationalAutoencoder(nn.Module):
         self.covariate_deviation.copy_(deviation.where(deviation > 0, 1.0))
 
     def _told(self, values: Tensor, covariates: Tensor | None) -> Tensor:
-        """Values (..., F), and behind them the standardised covariates, if the model has some."""
+        """Values (..., F), and after them the standardised covariates, if the model has some."""
         if not self.covariates:
             return values
         if covariates is None:

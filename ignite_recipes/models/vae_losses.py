@@ -14,7 +14,7 @@ __all__ = ["importance_weighted_losses", "kl_divergences", "log_importance_weigh
 
 
 def kl_divergences(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of each latent dimension from N(0, 1), in nats: (N, Z), (N, Z) -> (N, Z)."""
+    """The divergence of each latent dimension from N(0, 1), in nats: (N, Z), (N, Z) -> (N, Z)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 ACTIVE_VARIANCE = 0.01
-"""Of a latent dimension's means over the vectors, above which it is active (Y. Burda et al., arXiv:1509.00519)."""
+"""A latent dimension is active if its means vary over the vectors by more (Y. Burda et al., arXiv:1509.00519)."""
 
 _NUMBERS = 1 << 22  # decoded at a time
 _PAIRS = 1 << 22  # of a sample and a distribution, compared at a time
@@ -175,7 +175,7 @@ def latent_measures(model: nn.Module, data: Any, *, seed: int = 0) -> LatentMeas
 
 
 def unit_variances(mean: Tensor) -> Tensor:
-    """Of the latent means over the vectors: (N, Z) -> (Z,)."""
+    """The variances of the latent means over the vectors: (N, Z) -> (Z,)."""
     return mean.var(0, correction=0)
 
 

@@ -37,7 +37,7 @@ class Kinds(NamedTuple):
     order: str = "none"
 
     def looks(self) -> list[dict[str, Any]]:
-        """Of each kind its colour and marker.
+        """The colour and the marker of each kind.
 
         >>> [look["color"] for look in Kinds(["heron", "stork"]).looks()]
         ['#0072B2', '#D55E00']

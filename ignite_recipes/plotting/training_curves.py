@@ -31,7 +31,7 @@ def plot_history(
     in all epochs, such as a learning rate without a schedule, has no panel: a line below them says it.
 
     Args:
-        history: what a recipe returns: ``train_<name>`` and ``val_<name>`` lists, an entry an epoch. A list
+        history: what a recipe returns: ``train_<name>`` and ``val_<name>`` lists, an entry for each epoch. A list
             ``epoch`` numbers them; ``learning_rate``, ``batches_per_second``, ``skipped_steps`` and ``rollbacks`` get
             a panel too. Or an experiment: its :class:`ExperimentManager`, the path of its folder, or its name. Its
             log is drawn, or without one the history in its newest checkpoint.

@@ -27,7 +27,7 @@ Array: TypeAlias = NDArray[np.float64]
 
 
 class _Forecast(NamedTuple):
-    """Of N windows."""
+    """A forecast of N windows."""
 
     path: Array | None
     """(N, T, F); None where none is expected."""
@@ -45,7 +45,7 @@ class _Origin(NamedTuple):
     sent: Array
     """(L',), their flags."""
     num_train: int
-    """Of these samples, that are learnt from; those up to the origin choose the epoch and the threshold."""
+    """The samples to learn from; those up to the origin choose the epoch and the threshold."""
     sides: tuple[TrafficArrays, TrafficArrays, TrafficArrays]
     """To train on, to choose with, to measure on."""
     starts: tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -219,7 +219,7 @@ def _predictors(
     arima_order: tuple[int, int, int] | None,
     device: str | torch.device | None,
 ) -> dict[str, Callable[[_Origin], list[_Forecast]]]:
-    """Of each what it says of the windows to choose with and of those to measure on."""
+    """The predictors by name: each predicts the windows to choose with and those to measure on."""
     found: dict[str, Callable[[_Origin], list[_Forecast]]] = {
         "model": partial(_trained, parameters, device, lambda windows: windows),
         "context-free twin": partial(_trained, parameters, device, _hide_context),
@@ -309,7 +309,7 @@ def _rows(name: str, parts: list[dict[str, Array]]) -> list[dict[str, Any]]:
 
 
 def _measures(errors: Mapping[str, Array], step: int | None) -> dict[str, Any]:
-    """Of one step, or of all."""
+    """The measures of one step, or of all."""
     of = slice(None) if step is None else slice(step, step + 1)
     sent, guess, chances = (errors[key][:, of] for key in ("sent", "guess", "chances"))
     path = errors["path"][:, of] if "path" in errors else None

@@ -86,7 +86,7 @@ class Trainer:
         val_loader: the same, for validation.
         criterion: ``criterion(outputs, labels)`` gives a single number, a mean over the samples.
         optimizer: of the model, and of the criterion's parameters if it has some.
-        device: where to train; None or ``"auto"`` is the best one there is.
+        device: where to train; None or ``"auto"`` is the best available one.
         experiment_manager: the experiment. One that is resumed continues from its newest sound checkpoint, one
             that is forked begins with the weights of its source. None where ``experiment`` is given, which brings a
             checkpoint manager too.
@@ -97,8 +97,8 @@ class Trainer:
             stopping would contradict. With a ``monitor`` it watches that, in the monitor's direction.
         dataset: draws new random transforms before each epoch, by its ``reapply_transforms(epoch)``; None
             leaves the loaders' data as they are.
-        patience: epochs without a better validation accuracy after which to stop; 0 trains to the end.
-        verbose: print a line an epoch.
+        patience: epochs without a better validation accuracy before the run stops; 0 trains to the end.
+        verbose: print a line for each epoch.
         batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
             number of rows. They are shuffled for training, in order for validation.
         **options: those of every recipe, :class:`RunOptions`.
@@ -209,7 +209,7 @@ class Trainer:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """``train_loss, train_accuracy, val_loss, val_accuracy, learning_rate`` and metrics, an entry an epoch."""
+        """``train_loss, train_accuracy, val_loss, val_accuracy, learning_rate`` and metrics, one entry per epoch."""
         return {name: list(values) for name, values in self._history.epochs.items()}
 
     @property
@@ -251,7 +251,7 @@ class Trainer:
             ValueError: for numbers of epochs that make no sense, batches or labels that do not fit the model, or
                 a resume with other settings.
             NonFiniteError: for a loss or gradient that is not finite.
-            CheckpointError: if nothing sound is there to resume from, or the weights of another architecture.
+            CheckpointError: if there is no valid checkpoint to resume from, or the weights of another architecture.
             ExperimentBusyError: if the experiment is being trained by somebody else.
         """
         began, state = time.monotonic(), self.engine.state

@@ -52,7 +52,7 @@ def settle_precision(
         saved: the checkpoint that is resumed, whose precision it then is: nothing is measured.
 
     Raises:
-        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+        FileNotFoundError, CheckpointError: if there is no valid checkpoint to resume from.
     """
     if options["precision"] != AUTO:
         return

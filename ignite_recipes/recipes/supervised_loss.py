@@ -170,7 +170,7 @@ class SupervisedLoss:
 
     @torch.no_grad()
     def _try(self, step: Any, batch: Any) -> None:
-        """Compute a first loss as it stands: mistakes are told as ever, and the labels, once checked, not compiled."""
+        """Compute a first loss as it stands: mistakes are told as usual, and the labels, once checked, not compiled."""
         model = unwrap(step.model)
         with preserve_generators(step.device), in_evaluation_mode(model, *modules_of(self)):
             self(model, step.get_inputs(batch), batch)

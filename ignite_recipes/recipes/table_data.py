@@ -61,7 +61,7 @@ class PreparedTable:
     preprocessor: TablePreprocessor
     target: TableTarget
     source: dict[str, Any] | None
-    """Of a file: by what it is known again."""
+    """The name, size and hash by which a file is recognised on a resume."""
 
     def fingerprint(self) -> str:
         """A hash of all numbers that are trained and validated on."""
@@ -181,7 +181,7 @@ def _source(data: Any, saved: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def _left_out(names: Sequence[str], ignore: Sequence[str], group: Any, time: Any) -> dict[str, str]:
-    """The columns that are no inputs, and why."""
+    """The columns that are not inputs, and why."""
     if missing := [name for name in ignore if name not in names]:
         raise ValueError(f"ignore must name columns of the table; got {missing[0]!r}, and there are {listed(names)}")
     found = dict.fromkeys(ignore, "is left out, as you asked")

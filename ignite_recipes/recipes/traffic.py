@@ -103,8 +103,8 @@ def trainModel(
         parameters: as of :func:`getDefaultModelParams`; those that are left out have its values.
         trainData, testData: the eight arrays, in the documented order, of training and validation: context and
             traffic in [0, 1], the class the number of the target's transmissions; :class:`TrafficArrays`.
-        verbose: print a line an epoch.
-        device: None or ``"auto"`` is the best one there is.
+        verbose: print a line for each epoch.
+        device: None or ``"auto"`` is the best available one.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
@@ -121,7 +121,7 @@ def trainModel(
             unknown parameters or those out of their range, a source too short for the polynomial, or a resume
             with other parameters.
         NonFiniteError: for a loss or gradient that is not finite.
-        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+        FileNotFoundError, CheckpointError: if there is no valid checkpoint to resume from.
 
     >>> from ignite_recipes import make_traffic_windows
     >>> windows = make_traffic_windows(torch.rand(40, 1), torch.ones(40), 10, 5)

@@ -47,7 +47,7 @@ from ignite_recipes.programs.stop import Stop
 __all__ = ["Member"]
 
 MOST_BYTES = 2**26
-"""Of batches that handlers look at as one."""
+"""The most bytes of batches that handlers are given as one."""
 
 
 class Member:
@@ -150,7 +150,7 @@ class Member:
 
     @cached_property
     def scale(self) -> LossScale | None:
-        """Of the loss, in float16."""
+        """The scale of the loss, in float16."""
         return None if self.update.precision is None else self.update.precision.scale_in_program()
 
     @cached_property

@@ -235,9 +235,9 @@ def test_a_file_that_has_changed_since_training(capsys, copied, command, case):
 
 
 ASKED = {
-    "one to compare": (["compare", "exp1"], "must have two experiments at least; got runs/exp1"),
-    "one twice": (["compare", "exp1", "runs/exp1"], "must have two experiments at least"),
-    "a tag of none": (["compare", "--tag", "small"], "must have two experiments at least; got none"),
+    "one to compare": (["compare", "exp1"], "must have at least two experiments; got runs/exp1"),
+    "one twice": (["compare", "exp1", "runs/exp1"], "must have at least two experiments"),
+    "a tag of none": (["compare", "--tag", "small"], "must have at least two experiments; got none"),
     "a metric of none": (["compare", "--metric", "val_f1"], "--metric must be one that every experiment has"),
     "another end": (["compare", "--mode", "up"], "--mode must be min or max; got 'up'"),
     "another picture": (["compare", "--output", "c.docx"], "--output must end in .png"),

@@ -63,7 +63,7 @@ def test_an_option_without_a_near_one_is_answered_with_where_they_are_listed(cap
     assert main([command, option]) == 2
     name = option.partition("=")[0].replace("_", "-")
     assert capsys.readouterr().err == (
-        f"ignite-recipes: {name} is not an option here: ignite-recipes {command} --help lists those there are\n"
+        f"ignite-recipes: {name} is not an option here: ignite-recipes {command} --help lists all options\n"
     )
 
 

@@ -117,10 +117,10 @@ FILES = {
 }
 MISTAKES = {
     "missing file": (["missing.csv", "--target", "y"], "there is none at"),
-    "no target": (["table.csv"], "must be told which column to predict: add --target COLUMN"),
+    "no target": (["table.csv"], "needs the column to predict: add --target COLUMN"),
     "absent target": (["table.csv", "--target", "knid"], "did you mean 'kind'?"),
-    "target without a file": (["--target", "kind"], "--target is of a table; got no file"),
-    "split without a file": (["--val-size", "0.3"], "--val-size is of a table; got no file"),
+    "target without a file": (["--target", "kind"], "--target needs a table; got no file"),
+    "split without a file": (["--val-size", "0.3"], "--val-size needs a table; got no file"),
     "a file after a list": (["--target", "kind", "--ignore", "city", "table.csv"], "name the file before --ignore"),
     "ragged rows": (["ragged.csv", "--target", "b"], "line 3 has 3"),
     "short rows": (["short.csv", "--target", "b"], "line 3 has 1"),
