@@ -68,7 +68,7 @@ def evaluate_inputs(trained: Trained, inputs: Inputs, importance_samples: int | 
         return predictor.evaluate(inputs.data, importance_samples=importance_samples)
     if importance_samples is not None:
         raise ValueError(
-            f"importance_samples are of a variational autoencoder; {trained.name} was trained by {trained.recipe}: "
+            f"importance_samples are for a variational autoencoder; {trained.name} was trained by {trained.recipe}: "
             "leave them out"
         )
     if not isinstance(predictor, (TablePredictor, ArrayPredictor)):

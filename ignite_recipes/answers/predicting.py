@@ -91,12 +91,10 @@ def _carried(inputs: Inputs, id_columns: Sequence[str] | None) -> "pl.DataFrame 
         id_columns = [id_columns]
     if inputs.rows is None:
         if id_columns:
-            raise ValueError(f"these data have no columns that could come along; got {listed(id_columns)}")
+            raise ValueError(f"these data have no columns to copy; got {listed(id_columns)}")
         return None
     if id_columns is None:
         return inputs.rows.select(inputs.unused)
     if missing := [name for name in id_columns if name not in inputs.rows.columns]:
-        raise ValueError(
-            f"the data have no column {missing[0]!r} to come along; they have {listed(inputs.rows.columns)}"
-        )
+        raise ValueError(f"the data have no column {missing[0]!r} to copy; they have {listed(inputs.rows.columns)}")
     return inputs.rows.select(list(dict.fromkeys(id_columns)))

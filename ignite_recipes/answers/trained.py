@@ -116,7 +116,7 @@ def find_trained(
             f"{members_folder(manager.experiment_dir)}/NAME; ignite-recipes show {manager.experiment_dir} lists them"
         )
     if best is None:
-        raise ValueError(f"{manager.experiment_dir} must have a model to answer with; it has none yet: train it first")
+        raise ValueError(f"{manager.experiment_dir} must have a model to predict with; it has none yet: train it first")
     predictor = _of_checkpoint(best, settings, model)
     predictor.model = move_model(predictor.model, place).eval()
     epoch = read_checkpoint(best).get("epoch")

@@ -40,7 +40,7 @@ def parser() -> ArgumentParser:
     options.add_argument(
         "--metric",
         type=str | None,
-        help="the column of their logs to compare by; by default the one that they monitor, or one that all of them have",
+        help="the column of their logs to compare by; by default what they monitor, or one that all of them have",
     )
     options.add_argument("--mode", type=str | None, help="min or max: which end of the metric is better")
     options.add_argument("--output", type=str | None, help=f"a picture of their curves: {', '.join(PICTURES)}")
@@ -107,7 +107,7 @@ def _best(found: Mapping[str, Summary], metric: str | None, mode: str | None) ->
             for label, summary in found.items()
         )
         raise ValueError(
-            f"--metric must be one that every experiment has, and --mode must say whether small or large is better if "
+            f"--metric must be one that every experiment has, and --mode must say which end is better if "
             f"that is not known; got {metric!r}; {having}"
         )
     return own

@@ -279,7 +279,7 @@ def _filters(given: Mapping[str, Any]) -> ChecklistFilters:
         if name not in known:
             near = get_close_matches(name, known, 1)
             meant = f": did you mean {near[0]!r}?" if near else f"; known are {listed(known, len(known))}"
-            raise TypeError(f"{name!r} is no filter of checklists{meant}")
+            raise TypeError(f"{name!r} is not a filter of checklists{meant}")
     return ChecklistFilters(**given)
 
 

@@ -160,7 +160,8 @@ def _taxa(sightings: "pd.DataFrame", names: "pd.Categorical", choices: Choices) 
         categories = pd.Categorical(sightings[CATEGORY])
     else:
         logger.info(
-            "without the column %s, spuhs, slashes, hybrids and taxa below a species are told by their names", CATEGORY
+            "without the column %s, spuhs, slashes, hybrids and taxa below a species are recognised by their names",
+            CATEGORY,
         )
         categories = categories_of_names(names)
     taxa = taxa_at_rank(

@@ -97,7 +97,7 @@ def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"train and val must hold arrays of the same features; got rows of {shapes[0]} and {shapes[1]}: "
-                "targets stand beside their inputs, create_dataloaders((X, y), (X_val, y_val))"
+                "pass targets with their inputs, create_dataloaders((X, y), (X_val, y_val))"
             )
     if isinstance(train, RowDataset) and isinstance(val, RowDataset) and train.num_features != val.num_features:
         raise ValueError(

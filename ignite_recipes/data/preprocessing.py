@@ -222,7 +222,7 @@ def _check_readable(column: "pl.Series", use: ColumnUse) -> None:
         row = int(bad.arg_true()[0])
         raise ValueError(
             f"column {column.name!r} must hold {'times' if is_date else 'numbers'}, as in training; got "
-            f"{column[row]!r} in row {row} (from 0): mend it, or leave it empty"
+            f"{column[row]!r} in row {row} (from 0): correct it, or leave it empty"
         )
 
 

@@ -284,7 +284,7 @@ def _checked(updates: Iterable[Update], others: list[Any]) -> list[Update]:
     if any(other is not None for other in others):
         raise ValueError(
             "optimizer, loss_fn and accumulation_steps are of each update, Update(optimizer, loss_fn, name=..., "
-            "accumulation_steps=...); got updates and one of them beside it: leave it out"
+            "accumulation_steps=...); got updates and one of these too: leave it out"
         )
     updates = list(updates) if isinstance(updates, Iterable) else [updates]
     if not updates or not all(isinstance(update, Update) and update.loss_fn is not None for update in updates):

@@ -88,7 +88,7 @@ def read_training_log(path: str | os.PathLike[str]) -> dict[str, list[float]]:
 
 
 def _number(row: list[str], k: int, name: str, line: str) -> float:
-    remedy = "mend that line, or remove it"
+    remedy = "correct that line, or remove it"
     if k >= len(row):
         raise ValueError(f"{line} must have a cell for {name}; it has {len(row)} cells: {remedy}")
     try:

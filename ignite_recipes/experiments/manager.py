@@ -103,7 +103,7 @@ class ExperimentManager:
             merged = {**inherited, **(settings or {}), "forked_from": _name_of(source, base)}
             weights = best_weights(source / "checkpoints")
             if weights is None:
-                logger.warning("%s has no checkpoint yet: its fork begins with weights of its own", source)
+                logger.warning("%s has no checkpoint yet: its fork starts with its own weights", source)
             folder = on_rank_zero(lambda: _create(base, merged, weights, new_exp))
         else:
             folder = on_rank_zero(lambda: _create(base, settings or {}, None, new_exp))
@@ -222,7 +222,7 @@ def _read_settings(config_file: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = "it is not YAML" if mark is None else f"the mistake is in line {mark.line + 1}"
         raise ValueError(
-            f"{config_file} must hold the settings of an experiment; it is damaged, {place}: mend it, {remedy}"
+            f"{config_file} must hold the settings of an experiment; it is damaged, {place}: correct it, {remedy}"
         ) from error
     if not isinstance(content, dict):
         got = "it is empty" if content is None else f"got {type(content).__name__}"

@@ -141,7 +141,7 @@ def find_batch_size(
         size *= 2
     if not sizes:
         raise RuntimeError(
-            f"not even batches of {smallest} fit into memory: begin with a smaller one, or a smaller model"
+            f"not even batches of {smallest} fit into memory: start with a smaller one, or a smaller model"
         )
     fast_enough = [size for size, speed in zip(sizes, speeds, strict=True) if speed >= ENOUGH * max(speeds)]
     return BatchSizes(sizes, speeds, fast_enough[0], sizes[-1], ended_by)

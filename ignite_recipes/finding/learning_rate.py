@@ -174,7 +174,7 @@ def summarise_rates(rates: list[float], losses: list[float], *, diverged: bool) 
     """
     if len(losses) < _FEWEST:
         raise RuntimeError(
-            f"a range test needs {_FEWEST} steps whose loss is finite; got {len(losses)}: begin with a lower start_lr, "
+            f"a range test needs {_FEWEST} steps whose loss is finite; got {len(losses)}: start with a lower start_lr, "
             "and check that the loss of a first step is finite"
         )
     average, curve = 0.0, []

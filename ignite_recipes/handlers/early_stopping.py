@@ -132,7 +132,7 @@ class EarlyStopping:
         """
         if self.restore_best_weights and self._best.model is None and not self._is_warned:
             self._is_warned = True
-            logger.warning("EarlyStopping restores no weights: it was not told of a model; call set_model(model) first")
+            logger.warning("EarlyStopping restores no weights: it has no model; call set_model(model) first")
         stop = self._judge(epoch, float(val_loss))
         if stop:
             self._best.load_into_model(self.best_epoch)
@@ -225,7 +225,7 @@ class EarlyStopping:
     def _stop_again(self, trainer: Engine) -> None:
         self._best.take_out()  # the same trainer continues
         if self.stopped_epoch is not None:
-            logger.warning("the run stopped early at epoch %d: it trains no further", self.stopped_epoch)
+            logger.warning("the run stopped early at epoch %d: it does not train further", self.stopped_epoch)
             trainer.terminate()
 
     def state_dict(self) -> dict[str, Any]:

@@ -78,7 +78,9 @@ class ExponentialMovingAverage(ProgramPart):
 
     def __init__(self, decay: float = 0.999, *, validate: bool = True, warmup: bool = True) -> None:
         if not isinstance(decay, (float, Real)) or not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), what the average keeps of itself in a step; got {shown(decay)}")
+            raise ValueError(
+                f"decay must be in [0, 1), the part of itself that the average keeps in a step; got {shown(decay)}"
+            )
         self.decay, self.validate, self.warmup = decay, validate, warmup
         self.num_updates = 0
         self._has_begun = False  # with the weights of the first run, and not those it was attached with

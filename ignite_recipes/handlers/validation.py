@@ -70,7 +70,7 @@ class Validation:
         self.every = whole_number(every, "every", "epochs")
         self.every_iterations = None if every_iterations is None else whole_number(every_iterations, "every_iterations")
         if self.every_iterations is not None and self.every != 1:
-            raise ValueError("a validation is every so many epochs or iterations; got both: pass one of them")
+            raise ValueError("a validation is every N epochs or every N iterations; got both: pass one of them")
         own = metrics if isinstance(metrics, MetricSet) else MetricSet(metrics)
         if own:
             own.attach(evaluator)

@@ -66,7 +66,7 @@ class Request:
         if folds is None:
             given = {"group": group is not None, "time": time is not None, "refit": refit}
             if chosen := [name for name, is_given in given.items() if is_given]:
-                raise ValueError(f"{chosen[0]} is of folds; got no folds: add folds=5")
+                raise ValueError(f"{chosen[0]} is for folds; got no folds: add folds=5")
 
 
 def bound(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Arguments) -> Arguments:

@@ -76,14 +76,14 @@ def check_continues(folder: str | os.PathLike[str], members: Sequence[Member], p
     for name in ("recipe", "folds", "fold_seed", "by_time"):
         if before.get(name) != plan.get(name):
             raise ValueError(
-                f"{folder} must be continued as it was begun; its {name} is {before.get(name)!r}, and not "
-                f"{plan.get(name)!r}: give it the same, or begin another experiment"
+                f"{folder} must be continued as it was started; its {name} is {before.get(name)!r}, and not "
+                f"{plan.get(name)!r}: give it the same, or start another experiment"
             )
     wanted = {member.name for member in members}
     if missing := [member.name for member in before["members"] if member.name not in wanted]:
         raise ValueError(
             f"{folder} must be continued with all its seeds, settings and folds, to which others may be added; "
-            f"{missing[0]!r} would be left out: take them in, or begin another experiment"
+            f"{missing[0]!r} would be left out: take them in, or start another experiment"
         )
 
 
@@ -128,7 +128,7 @@ def run_group(
         if len(errors) == len(members):
             raise next(iter(errors.values()))
         for name, error in errors.items():
-            logger.warning("%s failed, the others are whole: %s", name, said(error))
+            logger.warning("%s failed, the others are complete: %s", name, said(error))
         runs = Runs(experiment)
         if task.refit is not None:
             _refit(runs, task)

@@ -132,7 +132,7 @@ class Runs:
         bare = metric.removeprefix("val_").removeprefix("train_")
         found = measure_mode(bare) or ("min" if metric.endswith("loss") else mode_of(metric))
         if found is None:
-            raise ValueError(f"which end of {metric!r} is better is not known: pass mode='min' or 'max'")
+            raise ValueError(f"whether a small or a large {metric!r} is better is not known: pass mode='min' or 'max'")
         return found
 
     def scores(self, metric: str | None = None) -> dict[str, dict[int, float]]:
@@ -294,7 +294,7 @@ class Runs:
         found = next((one for one in self.members if one.name == member), None)
         if found is None or not found.folder.is_dir():
             begun = [one.name for one in self.members if one.folder.is_dir()]
-            raise ValueError(f"member must be one that was begun; got {member!r}, and there are {listed(begun)}")
+            raise ValueError(f"member must be one that was started; got {member!r}, and there are {listed(begun)}")
         copy = copy_experiment(found.folder, self.folder.parent if base_dir is None else base_dir)
         return ExperimentManager(copy.parent, resume_exp=copy.name)
 

@@ -71,7 +71,7 @@ class Wanted:
             raise TypeError(f"storage must be the path of a file; got {kind_of(storage)}")
         self.storage = None if storage is None else Path(storage).expanduser()
         if self.storage is not None and not self.storage.absolute().parent.is_dir():
-            raise FileNotFoundError(f"storage must be a file in a folder that is there; got {str(storage)!r}: make it")
+            raise FileNotFoundError(f"storage must be a file in a folder that exists; got {str(storage)!r}: make it")
         if self.storage is not None and self.storage.is_dir():
             raise ValueError(f"storage must be a file; {str(storage)!r} is a folder")
 
@@ -138,8 +138,8 @@ def _plan(folder: Path, task: Task, wanted: Wanted) -> dict[str, Any]:
         for name, value in plan.items():
             if begun.get(name) != value:
                 raise ValueError(
-                    f"{folder} must be continued as it was begun; its {name} is {begun.get(name)!r}, and not "
-                    f"{value!r}: give it the same, or begin another experiment"
+                    f"{folder} must be continued as it was started; its {name} is {begun.get(name)!r}, and not "
+                    f"{value!r}: give it the same, or start another experiment"
                 )
     storage = begun["storage"] if wanted.storage is None else str(wanted.storage.absolute())
     return {**begun, **plan, "storage": storage, "trials": max(wanted.trials, len(begun["members"]))}
@@ -226,4 +226,4 @@ def _tell(
     if len(errors) == len(members):
         raise next(iter(errors.values()))
     for name, error in errors.items():
-        logger.warning("%s failed, the others are whole: %s", name, said(error))
+        logger.warning("%s failed, the others are complete: %s", name, said(error))

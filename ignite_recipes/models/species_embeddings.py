@@ -43,7 +43,7 @@ def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
         raise TypeError(f"model must be a VariationalAutoencoder; got {type(plain).__name__}")
     if embeddings.dim() != 2 or embeddings.shape[1] != plain.latent_dimension or len(embeddings) < 2:
         raise ValueError(
-            f"embeddings must be (N, {plain.latent_dimension}), two at least; got shape {tuple(embeddings.shape)}"
+            f"embeddings must be (N, {plain.latent_dimension}), at least two rows; got shape {tuple(embeddings.shape)}"
         )
     place = next(plain.parameters())
     deviation = embeddings.double().std(0, correction=0)

@@ -209,5 +209,7 @@ def table_state(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> di
     """
     state = (contents.get("metadata") or {}).get("table")
     if not isinstance(state, dict):
-        raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint of a table: it was not written by train_on_table")
+        raise CheckpointError(
+            f"{os.fspath(path)!r} is not a checkpoint of a table: it was not written by train_on_table"
+        )
     return state

@@ -277,7 +277,7 @@ def decoded(model: Any, x: Tensor, z: Tensor) -> Tensor:
 
 def _check(likelihood: Likelihood, scale: float | None, input_dropout: float) -> None:
     if scale is not None and not likelihood.has_scale:
-        raise ValueError(f"scale is of a gaussian or a negative_binomial; {likelihood} has none: leave it out")
+        raise ValueError(f"scale is for a gaussian or a negative_binomial; {likelihood} has none: leave it out")
     if scale is not None and not (isinstance(scale, (float, Real)) and 0 < scale < math.inf):
         raise ValueError(f"scale must be a positive number, or None to learn one; got {shown(scale)}")
     if not isinstance(input_dropout, (float, Real)) or not 0 <= input_dropout < 1:

@@ -100,7 +100,7 @@ def kinds_of(labels: Any, values: NDArray[Any], name: str, categorical: bool | N
             return None
     if len(kinds) > _MOST_KINDS:
         raise ValueError(
-            f"labels must be at most {_MOST_KINDS} kinds, to be told apart; got {len(kinds)}: group the rare ones, or "
+            f"labels must be at most {_MOST_KINDS} kinds, to differ; got {len(kinds)}: group the rare ones, or "
             "pass numbers, which get a colour bar"
         )
     for calendar in (_MONTHS, _DAYS):

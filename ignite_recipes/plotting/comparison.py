@@ -74,7 +74,9 @@ def compare_experiments(
     ['small: 2 at epoch 2', 'large: 1 at epoch 2']
     """
     if mode not in (None, "min", "max"):
-        raise ValueError(f"mode must be 'min', 'max' or None, which end of the metric is best; got {mode!r}")
+        raise ValueError(
+            f"mode must be 'min', 'max' or None, whether a small or a large metric is better; got {mode!r}"
+        )
     found = _read_all(experiments, runs_dir)
     metric = _common_metric(found) if metric is None else metric
     mode = MODES.get(metric) if mode is None else mode

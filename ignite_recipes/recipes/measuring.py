@@ -98,7 +98,7 @@ def _hint(name: str, names: list[str]) -> str:
 def _mode(monitor: str, mode: str | None, known: str | None, *, is_given: bool) -> str:
     if mode is None:
         if known is None:
-            raise ValueError(f"monitor={monitor!r} must come with which way is better: mode='min' or mode='max'")
+            raise ValueError(f"monitor={monitor!r} must come with its direction: mode='min' or mode='max'")
         return known
     check_choice(mode=(mode, ("min", "max")))
     if known not in (None, mode):

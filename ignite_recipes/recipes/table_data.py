@@ -264,7 +264,7 @@ def _rows(frame: "pl.DataFrame", target: Any, group: Any, time: Any) -> _Rows:
     inputs = frame.drop(target) if isinstance(target, str) else frame
     rows = _Rows(inputs, column, groups, times, as_column(np.arange(frame.height), "row"))
     if not rows.inputs.width:
-        raise ValueError(f"the table must have a column to predict from; got none beside the target {column.name!r}")
+        raise ValueError(f"the table must have a column to predict from; got none except the target {column.name!r}")
     if missing := column.null_count():
         logger.warning("%d of %d rows have no target and are left out", missing, len(column))
         rows = rows.filter(column.is_not_null())
@@ -291,7 +291,7 @@ def _as_pair(val_data: Any, texts: Sequence[str], target: Any, name: str) -> "tu
     if isinstance(val_data, tuple) and len(val_data) == 2:
         return read_table(val_data[0], texts), as_column(val_data[1], name)
     if not isinstance(target, str):
-        raise ValueError("val_data must be (data, target) where the target is given beside the data; got data only")
+        raise ValueError("val_data must be (data, target) if the target is given separately; got data only")
     return read_table(val_data, texts), target
 
 
@@ -329,7 +329,7 @@ def _check_classes(target: TableTarget, column: "pl.Series") -> None:
     if sum(count > 0 for count in counts) == 1:
         only = target.classes[counts.index(max(counts))]
         raise ValueError(
-            f"the rows to train on must hold two classes at least; got {only!r} in all {len(column)} of them: split "
+            f"the rows to train on must hold at least two classes; got {only!r} in all {len(column)} of them: split "
             "otherwise, or use more data"
         )
     if unseen := [value for value, count in zip(target.classes, counts, strict=True) if not count]:

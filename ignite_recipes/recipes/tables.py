@@ -173,7 +173,7 @@ def train_on_table(
     fingerprint = table.fingerprint()
     if saved is not None and saved["fingerprint"] != fingerprint:
         raise ValueError(
-            "a run must be resumed with the data, the target and the seed that it was begun with; the rows to train or "
+            "a run must be resumed with the data, the target and the seed of its start; the rows to train or "
             "to validate on are others: give it the same, or start a new run"
         )
     _say(table, verbose)

@@ -69,7 +69,7 @@ class Member:
 
     def __init__(self, engine: TrainingEngine) -> None:
         if not isinstance(engine.step, TrainingStep):
-            raise NotOneProgramError("an update function of one's own is Python")
+            raise NotOneProgramError("your own update function is Python")
         self.engine, self.step = engine, engine.step
         self.state: Any = engine.state
         check_one_program(self.step, engine)
@@ -104,7 +104,7 @@ class Member:
         if self.update.window.length > 1:
             raise NotOneProgramError("gradients are accumulated over several batches")
         if self.step.batch_size is not count_samples:
-            raise NotOneProgramError("the samples of a batch are counted by a function of one's own")
+            raise NotOneProgramError("the samples of a batch are counted by your own function")
         if self.step.compile not in (False, "step"):
             raise NotOneProgramError("the model is compiled by itself")
         for event in BEFORE_STEP:

@@ -186,7 +186,7 @@ MISTAKES = {
     "no seeds": (["--seeds", "0"], "seeds must be a whole number of at least 1; got 0"),
     "seeds that are none": (["--seeds", "x"], "--seeds must be a number of seeds, 8, or seeds with commas"),
     "half a bracket": (["--seeds", "[1"], "--seeds must be a number of seeds, 8, or seeds with commas"),
-    "a seed twice": (["--seeds", "1,1"], "seeds must be each there once; got 1 twice"),
+    "a seed twice": (["--seeds", "1,1"], "seeds must each be given once; got 1 twice"),
     "a sweep without values": (["--sweep", "learning_rate="], "--sweep must be a setting and its values"),
     "a sweep of nothing": (["--sweep", "learning_rate"], "--sweep must be a setting and its values"),
     "an unknown setting": (["--sweep", "learnin_rate=1"], "did you mean --learning-rate?"),
@@ -202,7 +202,7 @@ MISTAKES = {
     "too many folds": (["--folds", "2000"], "2000 folds need at least as many rows; got 1797"),
     "refit alone": (["--refit"], "--refit needs --folds"),
     "refit of digits": (["--refit", "--folds", "2"], "--refit is for tables"),
-    "a fork with seeds": (["--fork", "exp1", "--seeds", "2"], "--fork begins one run"),
+    "a fork with seeds": (["--fork", "exp1", "--seeds", "2"], "--fork starts one run"),
 }
 
 

@@ -72,7 +72,7 @@ MISTAKES = {
     "with seeds": ([*RATE, "--seeds", "3"], "leave out --seeds"),
     "with a sweep": ([*RATE, "--sweep", "num_layers=1,2"], "leave out --sweep"),
     "with folds": ([*RATE, "--folds", "3"], "leave out --folds"),
-    "no folder": ([*RATE, "--storage", "no/such.log"], "storage must be a file in a folder that is there"),
+    "no folder": ([*RATE, "--storage", "no/such.log"], "storage must be a file in a folder that exists"),
     "a file of another kind": ([*RATE, "--storage", "other.log"], "other.log is damaged, or another one"),
 }
 

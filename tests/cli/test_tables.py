@@ -127,7 +127,7 @@ MISTAKES = {
     "encoding": (["latin.csv", "--target", "b"], "the byte 0xe9 in line 2"),
     "empty": (["empty.csv", "--target", "b"], "it is empty"),
     "constant target": (["constant.csv", "--target", "y"], "got 'x' in every row"),
-    "a class to validate on only": (["lonely.csv", "--target", "y", "--time", "a"], "two classes at least"),
+    "a class to validate on only": (["lonely.csv", "--target", "y", "--time", "a"], "at least two classes"),
     "nothing to predict from": (["target.csv", "--target", "y"], "must have a column to predict from"),
     "not what it says": (["fake.parquet", "--target", "y"], "must be a parquet file"),
     "kind of file": (["other.txt2", "--target", "y"], "must be a CSV file"),
