@@ -434,7 +434,7 @@ CASES = {
     "read_checkpoint: a text": (
         lambda p: recipes.read_checkpoint(written(p / "a", "hi")),
         CheckpointError,
-        "not a valid",
+        "not a sound",
     ),
     "load_checkpoint: another net": (
         lambda p: load_checkpoint(weights_of(net(), p), net(3)),

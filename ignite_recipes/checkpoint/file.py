@@ -25,7 +25,7 @@ _FOLDER = 0x10  # in the attributes of a zip file's entry, which no checksum cov
 
 
 class CheckpointError(RuntimeError):
-    """A file is not a valid checkpoint, or not one of this model; the message names the file.
+    """A file is not a sound checkpoint, or not one of this model; the message names the file.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +35,7 @@ class CheckpointError(RuntimeError):
     ...         contents = read_checkpoint(path)
     ...     except CheckpointError as error:
     ...         print("start again:", error)
-    start again: '...latest_checkpoint.pt' is not a valid checkpoint (File is not a zip file): it was cut short, ...
+    start again: '...latest_checkpoint.pt' is not a sound checkpoint (File is not a zip file): it was cut short, ...
     """
 
 
@@ -147,7 +147,7 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     except Exception as error:  # what zipfile and torch raise for damaged files is not documented
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{str(path)!r} is not a valid checkpoint ({reason}): it was cut short, damaged, or is another kind "
+            f"{str(path)!r} is not a sound checkpoint ({reason}): it was cut short, damaged, or is another kind "
             "of file. Use an older checkpoint"
         ) from error
     if isinstance(contents, dict) and contents and all(isinstance(value, Tensor) for value in contents.values()):

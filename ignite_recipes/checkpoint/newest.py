@@ -108,7 +108,7 @@ def best_weights(folder: str | os.PathLike[str]) -> Path | None:
         sound.append((epoch if isinstance(epoch, int) else 0, path.stat().st_mtime, path))
     if files and not sound:
         raise CheckpointError(
-            f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is valid: start a new run"
+            f"none of the {len(files)} checkpoints in {os.fspath(folder)!r} is sound: start a new run"
         )
     return max(sound)[2] if sound else None
 

@@ -307,7 +307,7 @@ def _read(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with path.open("rb") as start:
             is_zip = start.read(2) == b"PK"
         step = "it is a checkpoint or a program of torch" if is_zip else "it was cut short, damaged, or is another kind"
-        raise CheckpointError(f"{name!r} is not a valid model file ({said}): {step}; see save_model") from error
+        raise CheckpointError(f"{name!r} is not a sound model file ({said}): {step}; see save_model") from error
     text, digest = metadata.get(_TEXT), metadata.get(_DIGEST)
     if text is None:
         raise CheckpointError(
@@ -317,15 +317,15 @@ def _read(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         description = json.loads(text)
         version = description["version"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{name!r} is not a valid model file: what it says of itself cannot be read") from error
+        raise CheckpointError(f"{name!r} is not a sound model file: what it says of itself cannot be read") from error
     if type(version) is not int or version < 1:
-        raise CheckpointError(f"{name!r} is not a valid model file: its version is {version!r:.80}")
+        raise CheckpointError(f"{name!r} is not a sound model file: its version is {version!r:.80}")
     if version > VERSION:
         raise CheckpointError(
             f"{name!r} has version {version} of the format, and this library reads {VERSION}: install a newer one"
         )
     if digest != _digest(text, weights):
-        raise CheckpointError(f"{name!r} is not a valid model file: it has another checksum than when it was written")
+        raise CheckpointError(f"{name!r} is not a sound model file: it has another checksum than when it was written")
     if str(description.get("kind")) not in _KINDS:
         raise CheckpointError(f"{name!r} is of a kind that is not known here, {description.get('kind')!r:.80}")
     return description, weights

@@ -362,7 +362,7 @@ def test_files_of_other_kinds_are_refused_and_no_code_is_run(tmp_path):
     (tmp_path / "text.safetensors").write_text("weights" * 99)
     said = {"pickle": "another kind", "torch": "a checkpoint or a program of torch", "foreign": "holds weights only"}
     for path in sorted(tmp_path.glob("*.safetensors")):
-        with pytest.raises(CheckpointError, match=said.get(path.stem, "not a valid model file")):
+        with pytest.raises(CheckpointError, match=said.get(path.stem, "not a sound model file")):
             load_model(path)
     assert not (tmp_path / "exploded").exists()
     with pytest.raises(FileNotFoundError, match="no model file at"):
