@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
         experiment, model, runs_dir, device: as of :func:`predict`.
-        data: as of :func:`predict`, with what is true: the target's column of a table; of images a folder with one for
+        data: as in :func:`predict`, with the true values: the target's column of a table; for images a folder with one for
             each class, named like it. Without data those that the run was validated on.
         targets: the true classes' numbers or the true numbers (N,), of data that do not hold them.
         importance_samples: for each vector, of a variational autoencoder: also measure its likelihood and its latent

@@ -72,9 +72,9 @@ def evaluate_held_out_species(
         effort: covariates of the two, (N, C) each, for the regression; None are the model's own, if it has some.
         hidden: chance of a species to be hidden, in (0, 1).
         ks: lengths of the ranked lists.
-        penalty: of EASE.
+        penalty: the penalty of EASE.
         samples: of :func:`predict_hidden`.
-        seed: of what is hidden, and of the samples.
+        seed: the seed of the hidden half, and of the samples.
 
     Raises:
         ValueError: for a setting out of its range, values that are not 0 or 1, or another model.

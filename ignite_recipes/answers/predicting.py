@@ -36,7 +36,7 @@ def predict(
             images, or images (N, C, H, W). None is the data that the run was validated on.
         id_columns: the columns of the data that come along, first; None is those that the model did not use.
         what: of a variational autoencoder: ``"embeddings"``, ``"reconstruction"`` or ``"both"``.
-        model: of the architecture that was trained, if it is one of your own.
+        model: a model of the architecture that was trained, if it is one of your own.
         runs_dir: where the experiment is looked for by its name.
         device: where to predict; ``"auto"`` is the best available one.
 

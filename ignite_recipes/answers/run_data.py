@@ -73,7 +73,7 @@ class VaeData:
 
     Attributes:
         matrix: of rows in [0, 1], and covariates after them.
-        names: of its columns; None of the digits.
+        names: the names of its columns; None for the digits.
         checklists: where, when and with what effort each row's checklist was made; None of the digits.
         covariates: how many of the columns, the last ones, are covariates.
     """

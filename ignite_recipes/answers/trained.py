@@ -88,7 +88,7 @@ def find_trained(
     Args:
         experiment: its name, e.g. ``"exp3"``; the path of its folder, or its manager.
         runs_dir: where a name is looked for.
-        model: of the architecture that was trained, if it is one of your own.
+        model: a model of the architecture that was trained, if it is one of your own.
         device: where it predicts.
 
     Raises:

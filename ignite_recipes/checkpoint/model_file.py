@@ -102,8 +102,8 @@ def load_checkpoint(
 
     Args:
         filepath: a file of :func:`save_checkpoint` or of a recipe.
-        model: of the architecture that was saved. It stays on its device.
-        optimizer: of that model; gets its moments and settings back.
+        model: a model of the architecture that was saved. It stays on its device.
+        optimizer: the optimizer of that model; gets its moments and settings back.
         device: where the tensors of the returned dict lie; the CPU by default.
         averaged: load the weights' moving average, which files of runs with one hold too; None does if it is there.
 

@@ -166,7 +166,7 @@ def restore_run(
     Attach the handlers first. Either all of it is restored or, if anything does not fit, nothing.
 
     Args:
-        trainer: of ``create_trainer`` or ``make_resumable``, with the handlers of that run.
+        trainer: a trainer of ``create_trainer`` or ``make_resumable``, with the handlers of that run.
         path: a checkpoint of a whole run.
         settings: what must be as it was, compared with the file's ``metadata`` under the same names.
         num_epochs: the epoch to which the run is to continue; not one that it has passed.

@@ -53,7 +53,7 @@ def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
     a copy of the run's state.
 
     Args:
-        trainer: of ``create_trainer`` or ``make_resumable``, with its handlers.
+        trainer: a trainer of ``create_trainer`` or ``make_resumable``, with its handlers.
 
     Raises:
         RuntimeError: inside an accumulation window, which cannot be kept.

@@ -86,7 +86,7 @@ def run_experiment(
 
     Args:
         command: the recipe's name.
-        parser: of :func:`experiment_parser`.
+        parser: the parser of :func:`experiment_parser`.
         argv: the command's arguments.
         load: makes the data from the settings; a mistake there leaves no experiment.
         train: from the experiment's run, the settings and the data; says in one line what was reached.

@@ -99,7 +99,7 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any], names: Seq
     Args:
         parser: gets them, as ``--learning-rate`` for ``learning_rate``; some have a name of the command's own.
         function: a public function or class.
-        names: of the parameters.
+        names: the names of the parameters.
     """
     signature = inspect.signature(function)
     known = vars(sys.modules[function.__module__])

@@ -58,7 +58,7 @@ def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[st
 
     Args:
         run: of the experiment that is trained.
-        settings: of the command.
+        settings: the settings of the command.
         arguments: of the recipe, which every supervised training has.
     """
     of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers", "split_seed")}

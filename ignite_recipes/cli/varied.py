@@ -77,7 +77,7 @@ def named_setting(text: str, option: str, example: str, parser: ArgumentParser) 
     Args:
         text: as given.
         option: that it was given to, and an ``example`` of it, for errors.
-        parser: of the command.
+        parser: the parser of the command.
 
     Raises:
         ValueError: if it is another text, or of something in which runs cannot differ.

@@ -39,7 +39,7 @@ class TablePreprocessor:
 
     Attributes:
         use: what each column is used as; None before it is fitted.
-        feature_names: of the D numbers.
+        feature_names: the names of the D numbers.
         decisions: what was decided, as sentences.
 
     Raises:

@@ -33,7 +33,7 @@ class TableTarget:
         task: ``"regression"`` or ``"classification"``; None finds it.
 
     Attributes:
-        name: of the column.
+        name: the name of the column.
         task: which of both.
         classes: the classes in ascending order; empty for numbers.
         mean, scale: of the numbers to train on: the network predicts ``(number - mean) / scale``.

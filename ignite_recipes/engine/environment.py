@@ -47,7 +47,7 @@ def environment(device: torch.device, deterministic: bool = False) -> dict[str, 
     """What a checkpoint notes of where it was made, so that a resume elsewhere can say that bits may differ.
 
     Args:
-        device: of the run.
+        device: the device of the run.
         deterministic: whether the run asks for deterministic algorithms itself.
     """
     return {

@@ -156,7 +156,7 @@ def create_evaluator(
     Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed.
 
     Args:
-        metrics: of outputs and targets, measured over all samples: ``{"f1": "f1", "mine": function}``, see
+        metrics: metrics of outputs and targets, measured over all samples: ``{"f1": "f1", "mine": function}``, see
             :class:`~ignite_recipes.MetricSet`. ``loss_fn`` must give ``"outputs"`` and ``"targets"`` besides
             ``"loss"`` then; a trainer with the same one leaves them out of its losses.
         enable_grad: for a loss that is made of derivatives, e.g. a gradient penalty or the residual of a differential

@@ -47,7 +47,7 @@ class TrainingEngine(KeyedEngine):
     Attributes:
         step: the :class:`TrainingStep`; ``model``, ``optimizer`` and ``device`` are its.
         updates: what the step does with the gradients: :class:`~ignite_recipes.Update` by name.
-        optimizers: of all updates, by the name under which a checkpoint has their state.
+        optimizers: the optimizers of all updates, by the name under which a checkpoint has their state.
         progress: where the run is: :class:`~ignite_recipes.engine.progress.Progress`.
         weights: puts other weights into the model for a while: :class:`~ignite_recipes.engine.weights.WeightSwap`.
         parts: everything else whose state a checkpoint of this run holds; see :func:`keep_state`.

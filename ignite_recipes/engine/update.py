@@ -43,9 +43,9 @@ class Update:
     ``GradientClipper(1.0).attach(trainer.updates["critic"])``.
 
     Args:
-        optimizer: of the parameters that are updated.
+        optimizer: the optimizer of the parameters that are updated.
         loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``; None in an update function of your own.
-        name: of the update, in ``describe``, in its losses and in the checkpoint. Each of a step has another.
+        name: the name of the update, in ``describe``, in its losses and in the checkpoint. Each of a step has another.
         accumulation_steps: batches per optimizer step.
         every: batches from one in which it is computed to the next: 5 lets an update of every batch take five steps
             for each of this one. They are counted from the run's first batch, so that a resume keeps the rhythm.

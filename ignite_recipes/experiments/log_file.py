@@ -16,7 +16,7 @@ class LogLine(NamedTuple):
     """A line of a log.
 
     Attributes:
-        number: of the line in the file, from 1.
+        number: the number of the line in the file, from 1.
         text: without its end.
         end: bytes from the beginning of the file to the end of the line and of the comments that follow it.
     """

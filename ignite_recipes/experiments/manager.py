@@ -52,7 +52,7 @@ class ExperimentManager:
             there that no other experiment has.
         fork_exp: the name of an experiment from which a new one takes its settings and its weights: those of
             ``best_model.pt``, or of the latest epoch there is if that one is missing or damaged.
-        settings: of a new experiment; they go before those of the one that is forked. Written to
+        settings: the settings of a new experiment; they go before those of the one that is forked. Written to
             ``config.yaml``, complete before the folder appears.
         fork_dir: the folder of the experiment that is forked, if it is another one than ``base_dir``.
         new_exp: the name of the new experiment's folder, in place of the next number.

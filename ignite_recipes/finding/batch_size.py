@@ -35,7 +35,7 @@ class BatchSizes:
 
     Attributes:
         sizes: in their order, each twice the one before.
-        samples_per_second: of each.
+        samples_per_second: the speed at each size.
         suggestion: the smallest that is within 5% of the fastest. A larger one needs memory and changes the training
             for nothing.
         largest: the largest that was tried and fits.
@@ -71,7 +71,7 @@ def find_batch_size(
     learning rates are 0 in the trial.
 
     Args:
-        trainer: as of :func:`find_learning_rate`. With accumulation a step is one of its batches.
+        trainer: as in :func:`find_learning_rate`. With accumulation a step is one of its batches.
         data: a data set, or arrays; or a loader, whose data set, ``collate_fn`` and workers are used. None takes the
             training data of a ``Trainer``.
         smallest: the size to begin with.

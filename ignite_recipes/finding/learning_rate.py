@@ -30,7 +30,7 @@ class LearningRates:
 
     Attributes:
         rates: of each step, of the first parameter group.
-        losses: of each step, before it; means over its batches.
+        losses: the losses of each step, before it; means over its batches.
         smoothed: their moving average, exponential and without a bias at the beginning.
         suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate; None where it never does.
         minimum: the rate with the lowest smoothed loss; a tenth of it is another common choice. None as above.
@@ -70,8 +70,8 @@ def find_learning_rate(
     handlers those act that are part of a step, see :func:`preserve_run`. Data that can be read only once are used up.
 
     Args:
-        trainer: of ``create_trainer`` or ``make_resumable``, or the classification ``Trainer``; that of another recipe
-            is given by :func:`recipe_trainer`.
+        trainer: a trainer of ``create_trainer`` or ``make_resumable``, or the classification ``Trainer``; that of
+            another recipe is given by :func:`recipe_trainer`.
         data: what ``trainer.run`` takes; None takes the training data of a ``Trainer``. Where it is short, it is
             read several times.
         start_lr, end_lr: the range, of the first parameter group; other groups have rates in proportion, as they have

@@ -51,7 +51,7 @@ def seconds_per_step(trainer: TrainingEngine, loader: Iterable[Any]) -> Seconds:
     several ranks all train, and rank 0 tells the time.
 
     Args:
-        trainer: of a recipe, with its handlers; its own precision does not count.
+        trainer: a trainer of a recipe, with its handlers; its own precision does not count.
         loader: of its batches.
 
     Raises:

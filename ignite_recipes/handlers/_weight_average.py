@@ -96,7 +96,7 @@ class WeightAverage:
         """Continue with a saved average, on the model's device.
 
         Args:
-            weights: of all names of the model's state dict.
+            weights: the weights under all names of the model's state dict.
             new: those among them that were new when it was saved.
         """
         self._follow_model()

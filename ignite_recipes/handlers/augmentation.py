@@ -222,7 +222,7 @@ class DataAugmentation:
         Args:
             trainer: ours, or any other Engine.
             kind: ``"audio_features"``, ``"emotion_embedding"`` or ``"note_probabilities"``.
-            settings: of the method ``augment_<kind>``.
+            settings: the settings of the method ``augment_<kind>``.
 
         Raises:
             ValueError: for another kind.

@@ -41,7 +41,7 @@ def clip_grad_norm(
     Args:
         parameters: a tensor or an iterable of tensors; those without a gradient are passed over.
         max_norm: the bound, positive.
-        norm_type: of the norm: 1, 2, ``float("inf")`` or any other positive number.
+        norm_type: the order of the norm: 1, 2, ``float("inf")`` or any other positive number.
         error_if_nonfinite: raise instead if the norm is not finite, which makes the host wait for it.
 
     Returns:
@@ -118,7 +118,7 @@ class GradientClipper(ProgramPart):
 
     Args:
         max_norm: the bound, positive.
-        norm_type: of the norm: 1, 2, infinity or any other positive number.
+        norm_type: the order of the norm: 1, 2, infinity or any other positive number.
         error_if_nonfinite: raise RuntimeError for a non-finite norm (one host sync a step).
 
     >>> model = nn.Linear(1, 1, bias=False)
@@ -267,7 +267,7 @@ class GradientClipCallback:
 
     Args:
         max_norm: the bound, positive.
-        norm_type: of the norm: 1, 2, infinity or any other positive number.
+        norm_type: the order of the norm: 1, 2, infinity or any other positive number.
         error_if_nonfinite: raise RuntimeError for NaN or infinite gradients.
         verbose: log the statistics, at level INFO: once an epoch when attached; by hand at the first, the 10th and the
             100th call and at every 1000th.

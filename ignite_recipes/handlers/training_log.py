@@ -35,7 +35,7 @@ class TrainingLog:
     Keeps:  nothing; the file itself is the record.
 
     Args:
-        path: of the file; its folder is made if missing.
+        path: the path of the file; its folder is made if missing.
 
     >>> from tempfile import TemporaryDirectory
     >>> from ignite_recipes import read_training_log

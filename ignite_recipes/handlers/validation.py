@@ -32,14 +32,14 @@ class Validation:
     ``BestCheckpoint(path, every_validation=True)`` decides; the others take the epoch's last validation at its end.
 
     Args:
-        evaluator: of :func:`ignite_recipes.create_evaluator`, or any Engine with metrics.
+        evaluator: an evaluator of :func:`ignite_recipes.create_evaluator`, or any Engine with metrics.
         loader: the validation data: a loader or a data set; with ``batch_size`` also an array or a tuple of arrays.
-        prefix: of the names.
+        prefix: the prefix of the names.
         every: epochs from one validation to the next; counted from the run's first, so that a resume keeps the rhythm.
         every_iterations: instead, the iterations from one to the next, inside epochs too; with averaged weights where
             ``ExponentialMovingAverage`` validates with them.
-        metrics: of the evaluator's outputs and targets, in addition to its own: a :class:`~ignite_recipes.MetricSet`,
-            or what makes one, e.g. ``["f1", "auroc"]``.
+        metrics: the metrics of the evaluator's outputs and targets, in addition to its own: a
+            :class:`~ignite_recipes.MetricSet`, or what makes one, e.g. ``["f1", "auroc"]``.
         batch_size: of a data set, or of arrays, in the loader's place.
 
     >>> evaluator = Engine(lambda engine, batch: None)

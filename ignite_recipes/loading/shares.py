@@ -48,7 +48,7 @@ class Shares:
 
     Args:
         loader: a ``DataLoader`` or any iterable of batches; the same on all ranks.
-        rank: of this process, from 0.
+        rank: the rank of this process, from 0.
         world_size: how many ranks there are.
 
     Attributes:

@@ -47,7 +47,7 @@ class Request:
     Attributes:
         sweep: the values of each swept setting.
         folds: how many; None without.
-        fold_seed: of the folds.
+        fold_seed: the seed of the folds.
         group, time: by which rows are divided into folds.
         refit: whether to train once on all rows.
     """

@@ -31,8 +31,8 @@ def sweep_points(
     """The points of each line: the value of the swept setting, the mean and its interval; without a mean there is none.
 
     Args:
-        table: of one metric, as :meth:`Runs.table` gives it.
-        name: of the swept setting; a line for each combination of the others.
+        table: the table of one metric, as :meth:`Runs.table` gives it.
+        name: the name of the swept setting; a line for each combination of the others.
         settings: the values of each setting by its label.
     """
     points: dict[str, list[tuple[float, float, float, float]]] = {}

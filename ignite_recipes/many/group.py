@@ -47,7 +47,7 @@ class Task(NamedTuple):
         recipe: its name, as ``config.yaml`` has it.
         train: called with a member and its run; trains, and gives the predictions of the rows that it was validated
             on, or what was measured of them, if there is such.
-        settings: of a member, for its ``config.yaml`` before it is trained.
+        settings: the settings of a member, for its ``config.yaml`` before it is trained.
         epochs: to which a member is trained.
         can_be_tried: whether what trains can be called without training, to find mistakes.
         save_every: epochs between checkpoints that are kept.
@@ -102,7 +102,7 @@ def run_group(
 
     Args:
         experiment: that holds them.
-        members: of the plan.
+        members: the members of the plan.
         task: how a member is trained.
         plan: what else the plan says: ``recipe``, ``sweep``, ``folds``, ``fold_seed``, ``by_time``.
         is_new: whether the experiment was made for this, and is removed if no member leaves a result.
@@ -142,9 +142,9 @@ def member_call(
     """What trains a member that has not ended, and says what it has reached.
 
     Args:
-        folder: of the whole.
+        folder: the folder of the whole.
         member, task: of it.
-        number: of the member and of all, for the line that says what it has reached.
+        number: the number of the member and of all, for the line that says what it has reached.
         make_run: the kind of its run.
     """
 

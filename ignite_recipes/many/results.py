@@ -37,7 +37,7 @@ class Runs:
         runs_dir: where a name is looked for.
 
     Attributes:
-        folder: of the experiment.
+        folder: the folder of the experiment.
         recipe: by which its members were trained.
         members: a ``MemberRun`` for each, in the order in which they were planned.
         sweep: the values of each swept setting.
@@ -151,7 +151,7 @@ class Runs:
 
         Args:
             metrics: those to show; None are all, what decides first.
-            confidence: of the intervals.
+            confidence: the confidence of the intervals.
 
         Returns:
             ``setting``, a column for each swept setting, ``metric``, ``mean``, ``std`` (with n - 1), ``n``, ``low`` and
@@ -244,7 +244,7 @@ class Runs:
         """How good the mean over members is, on rows that these did not train on; empty if they say nothing of rows.
 
         Args:
-            setting: as of :meth:`averaged`.
+            setting: as in :meth:`averaged`.
 
         Returns:
             The measures of :func:`evaluate`, the number of ``rows``, and how many ``members`` a row has on average.
@@ -320,7 +320,7 @@ class Runs:
         """Draw a metric against a number that was swept: means over seeds with their intervals.
 
         Args:
-            name: of the setting; a line for each combination of the others.
+            name: the name of the setting; a line for each combination of the others.
             metric: that was measured; None is what decides.
 
         Raises:

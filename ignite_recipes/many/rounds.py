@@ -40,7 +40,7 @@ class Wanted:
     Args:
         space: where each setting is looked for.
         trials: how many this experiment is to have.
-        seed: of the sampler and of every trial's run.
+        seed: the seed of the sampler and of every trial's run.
         at_once: trials that are asked for, and trained, at the same time.
         storage: the file of the search, which others may share; None is one of the experiment's own.
         direction: ``"minimize"`` or ``"maximize"``, for a recipe that cannot be asked; None asks it.

@@ -19,7 +19,7 @@ def scores_of(
         settings: the labels, in their order.
         metric: the number.
         folds: how many there are; the mean over all of them is the number of a seed.
-        num_seeds: of the plan.
+        num_seeds: the number of seeds in the plan.
     """
     found: dict[str, dict[int, dict[int | None, float]]] = {label: {} for label in settings}
     for one in members:

@@ -46,7 +46,7 @@ def read_range(name: str, words: Any, read: Callable[[str], Any] | None = None) 
     """What a setting's words say.
 
     Args:
-        name: of the setting.
+        name: the name of the setting.
         words: a kind and its values: ``uniform:a,b``, ``loguniform:a,b`` and ``int:a,b`` with both ends,
             ``choice:a,b,c``.
         read: makes a value of a word of a choice; None reads numbers, true, false and null as such.

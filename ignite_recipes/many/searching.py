@@ -51,7 +51,7 @@ def search_many(
         search: by the names of settings, as its ``sweep``, where they are looked for: ``"uniform:0,0.5"``,
             ``"loguniform:1e-5,1e-2"`` and ``"int:1,4"``, with both ends, ``"choice:relu,gelu"``.
         trials: how many this experiment is to have.
-        seed: of the sampler, and of the run of every trial.
+        seed: the seed of the sampler, and of the run of every trial.
         at_once: trials of a round. They know nothing of each other's results, so fewer learn more from each other, and
             more use the machine better.
         storage: a file of Optuna's journal, which several processes and machines may share, each with an experiment of

@@ -58,7 +58,7 @@ def train_many(
         folds: cut the data into so many parts and validate on each in turn; what is learnt of the data, like the
             scales of a table's columns, is learnt inside each fold. The folds are the same for all seeds and settings:
             of classes each gets its share. A ``trainModel`` has folds by time.
-        fold_seed: of the folds.
+        fold_seed: the seed of the folds.
         group: (N,) values, of a table also a column: rows of one group are in one fold.
         time: (N,) values, of a table also a column: each fold is validated on what comes after its rows to train on.
         refit: with folds, train the best setting on all rows at the end, for as many epochs as its folds were best

@@ -25,7 +25,7 @@ class NamedMetric(NamedTuple):
         mode: ``"max"`` if more is better, or ``"min"``.
         statistic: what it keeps of the outputs and targets of a batch, on their device; the host waits for nothing.
         fold: how those of batches become one: ``"sum"`` or ``"cat"``.
-        value: of the statistic of all samples, a 0-d tensor; NaN where it is not defined.
+        value: the value of the statistic of all samples, a 0-d tensor; NaN where it is not defined.
         when_undefined: what the samples must have for it to be defined.
     """
 
@@ -102,7 +102,7 @@ def named_metric(name: str, *, threshold: float = 0.0, ignore_index: int = IGNOR
       means over the labels, without those of which they are not defined.
 
     Args:
-        name: of the metric or an alias; capitals, spaces and hyphens do not matter.
+        name: the name of the metric or an alias; capitals, spaces and hyphens do not matter.
         threshold: of one output, or of several labels: 0 for logits; 0.5 for probabilities.
         ignore_index: samples whose target is this one do not count.
 

@@ -25,10 +25,10 @@ class ArrayPredictor:
 
     Args:
         model: inputs (N, ...) to scores of K classes (N, K), or to numbers (N, K).
-        class_names: of the K classes; None for numbers.
-        feature_names: of the D inputs, of vectors (N, D).
-        units: of the ``prediction`` and of inputs, by name.
-        input_shape: of one sample, e.g. (C, H, W) of an image; None takes any.
+        class_names: the names of the K classes; None for numbers.
+        feature_names: the names of the D inputs, of vectors (N, D).
+        units: the units of the ``prediction`` and of inputs, by name.
+        input_shape: the shape of one sample, e.g. (C, H, W) of an image; None takes any.
 
     >>> predictor = ArrayPredictor(nn.Linear(4, 2), class_names=["crow", "kite"])
     >>> predictor.predict(torch.zeros(3, 4)).columns

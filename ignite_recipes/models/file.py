@@ -59,9 +59,9 @@ class Predictor(Protocol):
     Attributes:
         kind: in the file.
         model: the module.
-        class_names: of its outputs, if they are classes.
-        feature_names: of its inputs, if they have names.
-        units: of columns and of the ``prediction``, by name.
+        class_names: the names of its outputs, if they are classes.
+        feature_names: the names of its inputs, if they have names.
+        units: the units of columns and of the ``prediction``, by name.
         trained: what a file says of the training.
     """
 
@@ -115,9 +115,9 @@ def save_model(
         path: ends in ``.safetensors``; missing folders are made, an older file is replaced at once or not at all.
         model: what predicts, e.g. ``result["predictor"]`` of :func:`train_on_table`, or a module. A module of one's
             own is saved without its architecture, and :func:`load_model` is given one again.
-        class_names: of a module's outputs, if they are classes.
-        feature_names: of a module's inputs, in their order.
-        units: of columns and of the ``prediction``, by their names, e.g. ``{"prediction": "EUR"}``.
+        class_names: the names of a module's outputs, if they are classes.
+        feature_names: the names of a module's inputs, in their order.
+        units: the units of columns and of the ``prediction``, by their names, e.g. ``{"prediction": "EUR"}``.
         trained: what it was trained on, in JSON's types, e.g. ``{"recipe": "vae", "epoch": 40}``.
 
     Raises:
@@ -185,7 +185,7 @@ def load_model(
 
     Args:
         path: e.g. ``runs/exp1/model.safetensors``.
-        model: of the architecture that was saved, if it is one of your own; it gets the file's weights.
+        model: a model of the architecture that was saved, if it is one of your own; it gets the file's weights.
         device: where it predicts.
 
     Returns:

@@ -31,7 +31,7 @@ def predict_hidden(model: nn.Module, rows: Tensor, is_hidden: Tensor, *, samples
         rows: (N, D), or (N, D + C) with covariates, which stay visible. What stands in hidden places is not read.
         is_hidden: (N, D).
         samples: of each vector.
-        seed: of the samples; no other generator is moved.
+        seed: the seed of the samples; no other generator is moved.
 
     Returns:
         (N, D), on the CPU; of visible features too, by the same samples.

@@ -138,7 +138,7 @@ def mlp(
     """A :func:`multilayer_perceptron` of all pixels: (N, C, H, W) -> (N, num_classes).
 
     Args:
-        num_classes: of the images.
+        num_classes: the number of classes of the images.
         input_shape: (C, H, W).
         hidden_dimension, num_layers, dropout_rate: of the multilayer perceptron.
 

@@ -160,7 +160,7 @@ def save_for_inference(
     Args:
         model: stays as it is, on its device; the file's program runs on the CPU.
         path: ends in ``.pt2``; missing folders are made.
-        feature_names: of the D columns, e.g. species, and of covariates after them; by default their numbers.
+        feature_names: the names of the D columns, e.g. species, and of covariates after them; by default their numbers.
 
     Raises:
         TypeError: for another model.

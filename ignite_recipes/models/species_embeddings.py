@@ -64,7 +64,7 @@ def nearest_rows(rows: Any, count: int = 5) -> tuple[NDArray[np.int64], NDArray[
 
     Args:
         rows: (N, Z).
-        count: of others, the nearest first; all there are if they are fewer.
+        count: the number of other rows, the nearest first; all there are if they are fewer.
 
     >>> numbers, cosines = nearest_rows([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]], 1)
     >>> numbers[:, 0].tolist()

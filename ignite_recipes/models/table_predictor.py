@@ -34,7 +34,7 @@ class TablePredictor:
         model: vectors (N, D) to outputs (N, classes), or (N, 1) for numbers.
         preprocessor: fitted; makes the vectors.
         target: what the outputs mean.
-        units: of columns and of the ``prediction``, by name.
+        units: the units of columns and of the ``prediction``, by name.
 
     >>> import pandas as pd
     >>> from ignite_recipes import train_on_table
@@ -181,7 +181,7 @@ class TablePredictor:
 
         Args:
             path: e.g. ``runs/exp1/checkpoints/best_model.pt``.
-            model: of the architecture that was trained, if it was one of your own.
+            model: a model of the architecture that was trained, if it was one of your own.
             device: where it predicts.
 
         Raises:

@@ -39,12 +39,12 @@ class TrafficPredictor(nn.Module):
     Args:
         input_size: F, features of the context.
         output_size: T, samples of a target.
-        num_classes: of the traffic's class, by default T + 1.
+        num_classes: the number of classes of the traffic, by default T + 1.
         hidden_size: width of the network.
         num_layers: its residual blocks, each a linear layer, batch norm, ReLU and dropout.
         dropout_rate: probability of dropping a hidden unit in training, from 0 to 1.
         dt: time from one sample to the next; a scale of the polynomial's that its values do not depend on.
-        degree: of the polynomial.
+        degree: the degree of the polynomial.
         len_source: S, samples of a source.
         fits_path: let :meth:`fit_path` replace the polynomial's path by the linear one that fits the windows best;
             until then it is the polynomial's.
@@ -197,7 +197,7 @@ def traffic_losses(
     which nothing in the model is trained for. Computed in float32, also under autocast.
 
     Args:
-        outputs: of :class:`TrafficPredictor`.
+        outputs: the outputs of :class:`TrafficPredictor`.
         batch: the eight arrays, as of :class:`~ignite_recipes.data.traffic.TrafficDataset`.
         lambda_traffic_class, lambda_transmission, lambda_context: weights of the last three; the first's is 1.
 

@@ -38,8 +38,8 @@ class ImportanceBound(NamedTuple):
 
     Attributes:
         nll: an upper bound of -log p(x), the mean over the vectors.
-        standard_error: of that mean, as the vectors vary; NaN of one vector.
-        sampling_error: of that mean, as the samples vary, for the same vectors; NaN of one sample.
+        standard_error: the standard error of that mean, as the vectors vary; NaN for one vector.
+        sampling_error: the standard error of that mean, as the samples vary, for the same vectors; NaN for one sample.
         of_each: (N,), the bound of each vector, float64.
 
     >>> ImportanceBound(89.8, 0.2, 0.01, torch.zeros(3)).nll
@@ -60,8 +60,8 @@ class LatentMeasures(NamedTuple):
         variances: (Z,), of the latent means over the vectors.
         active_units: dimensions whose variance is above 0.01.
         mutual_information: between vector and latent sample, in nats, at most log of the number of vectors.
-        marginal_kl: of the mixture of all latent distributions from the prior, in nats; with the former it makes the
-            mean divergence.
+        marginal_kl: the divergence of the mixture of all latent distributions from the prior, in nats; with the former
+            it makes the mean divergence.
 
     >>> LatentMeasures(torch.ones(2), torch.ones(2), 2, 1.5, 0.5).active_units
     2
@@ -87,7 +87,7 @@ def importance_weighted_nll(model: nn.Module, data: Any, samples: int = 5000, *,
             (N, Z), and ``log_likelihood(x, z)`` for (N, D) and (K, N, Z); evaluated as in inference.
         data: the vectors: a tensor or an array (N, D), a frame, a data set or a loader, read in its order.
         samples: K, for each vector.
-        seed: of the samples; no other generator is moved.
+        seed: the seed of the samples; no other generator is moved.
 
     Raises:
         TypeError: for a model without these methods.
@@ -145,7 +145,7 @@ def latent_measures(model: nn.Module, data: Any, *, seed: int = 0) -> LatentMeas
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``encode(x)``, which gives mean and log-variance.
         data: the vectors, as of :func:`importance_weighted_nll`.
-        seed: of the samples; no other generator is moved.
+        seed: the seed of the samples; no other generator is moved.
 
     Raises:
         TypeError, ValueError: as :func:`importance_weighted_nll`.

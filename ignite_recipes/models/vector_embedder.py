@@ -33,9 +33,9 @@ class VectorEmbedder:
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``embed`` and ``decode`` as it has them.
-        feature_names: of the D inputs, e.g. species, and of the covariates of a model that has some: the columns of a
-            frame are then found by their names.
-        units: of inputs, by name.
+        feature_names: the names of the D inputs, e.g. species, and of the covariates of a model that has some: the
+            columns of a frame are then found by their names.
+        units: the units of inputs, by name.
 
     >>> from ignite_recipes import VariationalAutoencoder
     >>> embedder = VectorEmbedder(VariationalAutoencoder(3, latent_dimension=2), feature_names=["Crow", "Kite", "Owl"])

@@ -32,12 +32,12 @@ class WindowPredictor:
 
     Args:
         model: the traffic predictor.
-        feature_names: of the F features, by which the columns of a file are checked.
+        feature_names: the names of the F features, by which the columns of a file are checked.
         limits: the low and the high end of each feature, (F,) each, that training scaled to 0 and 1; without them
             only arrays in [0, 1] are taken.
         deadband: by which training transmitted; None if the flags are a column.
         flag_column, time_column: of a file.
-        units: of features, by name.
+        units: the units of features, by name.
         flag_threshold: the probability above which a transmission is expected, in (0, 1), as :func:`flag_threshold`
             chooses it; None is 0.5.
 
@@ -125,7 +125,7 @@ class WindowPredictor:
         """The predictions for each window, in their order; of a series also for the windows to come.
 
         Args:
-            data: as of :meth:`windows`.
+            data: as in :meth:`windows`.
 
         Returns:
             A frame of polars: ``prediction``, the most probable number of transmissions in the target; ``p_0``,

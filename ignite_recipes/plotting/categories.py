@@ -81,7 +81,7 @@ def kinds_of(labels: Any, values: NDArray[Any], name: str, categorical: bool | N
     Args:
         labels: as they were given.
         values: those that are not missing.
-        name: of what they are; whole numbers from 1 to 12 that are a ``month`` are one.
+        name: the name of what they are; whole numbers from 1 to 12 that are a ``month`` are one.
         categorical: whether they are kinds; None finds out.
 
     Raises:

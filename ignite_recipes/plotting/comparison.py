@@ -55,7 +55,7 @@ def compare_experiments(
             ``val_accuracy``, ``val_loss``, ``train_accuracy`` and ``train_loss``.
         mode: ``"min"`` or ``"max"``, which end of the metric is best. By default the highest accuracy, the lowest loss
             of those four; any other metric has no best epoch unless you say.
-        unit: of the metric; by default as for :func:`plot_history`.
+        unit: the unit of the metric; by default as for :func:`plot_history`.
         runs_dir: where an experiment is looked for by its name.
 
     Returns:

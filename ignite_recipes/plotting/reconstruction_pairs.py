@@ -46,7 +46,7 @@ def plot_reconstructions(
             (N, 1, H, W). A loader that shuffles is read in its data set's order.
         n: how many to draw; all there are if they are fewer.
         image_shape: (H, W), if the vectors are images; known of data that come as images.
-        feature_names: of the D columns; by default those of the data set, or their numbers.
+        feature_names: the names of the D columns; by default those of the data set, or their numbers.
         max_features: the largest number of columns in a strip.
 
     Returns:

@@ -35,7 +35,7 @@ def plot_history(
             ``epoch`` numbers them; ``learning_rate``, ``batches_per_second``, ``skipped_steps`` and ``rollbacks`` get
             a panel too. Or an experiment: its :class:`ExperimentManager`, the path of its folder, or its name. Its
             log is drawn, or without one the history in its newest checkpoint.
-        unit: of the losses; by default the recipe's, as far as the history tells which one it was. Accuracies
+        unit: the unit of the losses; by default the recipe's, as far as the history tells which one it was. Accuracies
             are in percent.
         best_epoch: is marked in every panel; of an experiment by default the one that its monitored metric says.
         runs_dir: where an experiment is looked for by its name.

@@ -86,7 +86,7 @@ def backtest(
         context: (L, F) floats, or (L,), equally spaced in time; or a series as :meth:`WindowPredictor.read` reads.
         len_source, len_target: S and T, samples of the windows.
         transmissions: (L,) flags; without them a ``deadband`` tells the flags.
-        deadband: as of :func:`send_on_delta`, in parts of a feature's range.
+        deadband: as in :func:`send_on_delta`, in parts of a feature's range.
         limits: the low and the high end of each feature; None learns them at each origin.
         origins: how many; the model is trained twice at each.
         min_train: the part of the samples before the first origin, in (0, 1).
@@ -95,7 +95,7 @@ def backtest(
         arima_order: (p, d, q); None leaves the ARIMA out.
         parameters: of the model, as of :func:`trainModel`; nothing is written.
         by_origin: a block of rows for each origin instead of one for all windows together.
-        device: as of :func:`trainModel`.
+        device: as in :func:`trainModel`.
 
     Returns:
         A frame of polars. ``predictor`` and ``step``, the sample of the target from 1, null for all of them together;

@@ -85,7 +85,7 @@ class Trainer:
             or a tuple of two arrays or tensors, whose labels may also be names: checkpoints then have ``class_names``.
         val_loader: the same, for validation.
         criterion: ``criterion(outputs, labels)`` gives a single number, a mean over the samples.
-        optimizer: of the model, and of the criterion's parameters if it has some.
+        optimizer: the optimizer of the model, and of the criterion's parameters if it has some.
         device: where to train; None or ``"auto"`` is the best available one.
         experiment_manager: the experiment. One that is resumed continues from its newest sound checkpoint, one
             that is forked begins with the weights of its source. None where ``experiment`` is given, which brings a

@@ -91,7 +91,7 @@ def prepare_table(
 
     Args:
         data, target, val_data, val_size, fold, group, time, ignore, task, max_categories: as of :func:`train_on_table`.
-        seed: of the split.
+        seed: the seed of the split.
         saved: of a run that is resumed: its preprocessing is taken, not learnt again.
 
     Raises:
@@ -131,7 +131,7 @@ def validation_rows(
     """The rows of a file that a command's run was validated on, with their target.
 
     Args:
-        settings: of the command.
+        settings: the settings of the command.
         texts: the columns of categories.
         target: as it was trained.
         source: by what the file is known again; None if that was not kept.

@@ -100,7 +100,7 @@ def trainModel(
     metric is given all four, outputs and targets each a tuple (path, traffic, class_logits, transmission_logits).
 
     Args:
-        parameters: as of :func:`getDefaultModelParams`; those that are left out have its values.
+        parameters: as in :func:`getDefaultModelParams`; those that are left out have its values.
         trainData, testData: the eight arrays, in the documented order, of training and validation: context and
             traffic in [0, 1], the class the number of the target's transmissions; :class:`TrafficArrays`.
         verbose: print a line for each epoch.
@@ -193,11 +193,11 @@ def train_one_epoch(
     Args:
         model: a :class:`TrafficPredictor`.
         loader: batches of the eight arrays; or windows, a :class:`TrafficDataset`.
-        optimizer: of the model.
+        optimizer: the optimizer of the model.
         device: where to.
         parameters: of the losses' weights, ``gradient_clip`` and ``use_mixed_precision``, as in
             :func:`getDefaultModelParams`; defaults where left out.
-        seed: of shuffling and dropout; None draws one.
+        seed: the seed of shuffling and dropout; None draws one.
 
     Returns:
         Means over the windows: ``loss, traffic, classification, transmission, context``.

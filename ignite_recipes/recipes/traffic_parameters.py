@@ -21,7 +21,7 @@ class TrafficParameters(TypedDict, total=False):
     Attributes:
         input_size: F, features of the context; that of the data.
         output_size: T, samples of a target; that of the data.
-        num_classes: of the traffic's class, at least T + 1.
+        num_classes: the number of classes of the traffic, at least T + 1.
         hidden_size: width of the network.
         num_layers: its residual blocks.
         dropout_rate: probability of dropping a hidden unit in training, from 0 to 1.

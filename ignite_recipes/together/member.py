@@ -271,7 +271,7 @@ class Member:
         """Those of each of the steps to come, if all of them are taken.
 
         Args:
-            count: of steps.
+            count: the number of steps.
             known: the optimizer's numbers of other runs, by what they depend on.
         """
         parts = [part.numbers_ahead(count) for parts in self.parts.values() for part in parts]
