@@ -120,23 +120,23 @@ def create_species_matrix(
     - ``protocols=["Traveling", "Stationary"]`` and ``complete_only=True``: only checklists made while traveling or
       stationary, and complete ones (ALL SPECIES REPORTED), are kept.
     - ``shared_checklists="first"``: of the checklists that observers shared (one GROUP IDENTIFIER) one is kept, as
-      ``auk_unique`` has it for checklists: of those that passed the filters before, the one whose SAMPLING EVENT
-      IDENTIFIER comes first in the order of text. What only another observer of the group noted is left out with that
-      one's checklist.
+      ``auk_unique`` has it for checklists: the one that passed the filters before and whose SAMPLING EVENT IDENTIFIER
+      comes first in the order of text. Sightings that only another observer of the group noted are left out with that
+      checklist.
 
-    Each of these is a keyword, and may be chosen otherwise.
+    Each of these is a keyword with other choices.
 
     Args:
         data: sightings, as :func:`load_ebird_data` returns them, or auk. Without SCIENTIFIC NAME a taxon below a
-            species goes to its COMMON NAME without parentheses; without CATEGORY it is told by the names; without
-            GROUP IDENTIFIER shared checklists cannot be told, which is warned of.
+            species goes to its COMMON NAME without parentheses; without CATEGORY it is recognised by the names; without
+            GROUP IDENTIFIER shared checklists cannot be recognised, and a warning says so.
         min_species_observations: drop species seen on fewer checklists than this.
         min_checklist_species: drop checklists with fewer of the remaining species than this.
-        apply_quality_filters: do what is said above; without it every taxon counts by its COMMON NAME, and every
+        apply_quality_filters: do the steps above; without it every taxon counts by its COMMON NAME, and every
             checklist.
         sampling: all checklists of the same region and time: eBird's file of sampling events, the archive that holds
             it, or a frame of its rows. Those without a sighting become rows of zeros, as by ``auk_zerofill``, and what
-            ``data`` does not say of a checklist is taken from there.
+            ``data`` does not hold about a checklist is taken from there.
         taxon_rank: what counts as one: ``"species"``; ``"subspecies"``, where taxa below a species count by their own
             names; or ``"genus"``, which takes spuhs, slashes and hybrids of one genus along. By default species, or
             without quality filters each taxon as it was reported.

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class SpeciesMatrix(NamedTuple):
-    """What an eBird file became.
+    """The matrix that was made from an eBird file, its checklists and its steps.
 
     >>> import tempfile
     >>> from ignite_recipes import read_species_matrix, write_example_ebd

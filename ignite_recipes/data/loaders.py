@@ -25,7 +25,7 @@ def create_dataloaders(
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Loaders of batches of all rows, shuffled for training, in order for validation; (N, D) float32 of matrices.
+    """Loaders of batches of all rows, shuffled for training, in order for validation; (N, D) float32 for matrices.
 
     Args:
         train: the rows to train on: a data set, a tensor or an array, or a tuple of these; other data sets than ours

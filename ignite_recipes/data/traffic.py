@@ -123,7 +123,7 @@ def make_traffic_windows(
 class TrafficDataset(BatchDataset[TrafficArrays]):
     """The eight arrays of windows as a data set whose batches are eight tensors, float32 but the int64 class.
 
-    Windows stay the views they are; a batch is fetched by one indexing operation per array. Loaders need
+    Windows stay views; a batch is fetched by one indexing operation per array. Loaders need
     ``collate_fn=collate_traffic``.
 
     Args:

@@ -17,7 +17,7 @@ HALF = 0.5
 
 
 class TransmissionCounts(NamedTuple):
-    """How many of the samples of N windows will be transmitted.
+    """The expected numbers of transmissions in N windows.
 
     >>> TransmissionCounts(torch.tensor([1.5]), torch.tensor([0]), torch.tensor([3])).high.tolist()
     [3]
@@ -108,7 +108,7 @@ def count_probabilities(chances: Any) -> Tensor:
 
 
 def expected_transmissions(chances: Any, confidence: float = 0.95) -> TransmissionCounts:
-    """How many transmissions to expect in each window, and between which numbers they will lie.
+    """The number of transmissions to expect in each window, and an interval for it.
 
     The interval is exact for samples that are independent given their probabilities: below it and above it lie at most
     ``(1 - confidence) / 2`` each. Samples of one window are not quite that: a transmission makes the next one less

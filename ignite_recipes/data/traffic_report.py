@@ -18,7 +18,7 @@ __all__ = ["baseline_reports", "quadratic_kappa", "traffic_report"]
 def traffic_report(
     outputs: tuple[Tensor, Tensor, Tensor, Tensor], arrays: TrafficArrays, threshold: float = 0.5
 ) -> dict[str, float]:
-    """What this field reads of a prediction of N windows.
+    """The measures of this field for a prediction of N windows.
 
     Args:
         outputs: path (N, T, F), traffic (N, 1), class logits (N, classes) and transmission logits (N, T), as of
@@ -56,8 +56,8 @@ def baseline_reports(train: TrafficArrays, val: TrafficArrays) -> dict[str, dict
     above 0.5, else none: the eight arrays do not hold the flags of the source.
 
     Args:
-        train: the eight arrays that the mean is taken of.
-        val: those to predict.
+        train: the eight arrays whose mean is taken.
+        val: the eight arrays to predict.
 
     Raises:
         ValueError: if traffic or classes are not in their units, as for training.

@@ -45,8 +45,8 @@ class TrainingStep:
     Arguments and what is raised as for :func:`~ignite_recipes.create_trainer`.
 
     Attributes:
-        model, optimizer, loss_fn, device: as given; of several updates the first one's.
-        updates: what is done with the gradients of a window of batches, :class:`~ignite_recipes.Update` by name.
+        model, optimizer, loss_fn, device: as given; with several updates those of the first.
+        updates: they process the gradients of a window of batches, :class:`~ignite_recipes.Update` by name.
         exchange: with the other ranks of the run.
         progress: where the run is.
 

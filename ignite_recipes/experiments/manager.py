@@ -28,7 +28,7 @@ _WITHOUT_RESULTS = {"checkpoints", "config.yaml", "initial_weights.pt", ".lock",
 
 
 class ExperimentBusyError(RuntimeError):
-    """Somebody else holds the experiment; the message names it and the process.
+    """Another process trains the experiment; the message names both.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -52,14 +52,14 @@ class ExperimentManager:
             there that no other experiment has.
         fork_exp: the name of an experiment from which a new one takes its settings and its weights: those of
             ``best_model.pt``, or of the latest epoch there is if that one is missing or damaged.
-        settings: the settings of a new experiment; they go before those of the one that is forked. Written to
+        settings: the settings of a new experiment; they replace those of the one that is forked. Written to
             ``config.yaml``, complete before the folder appears.
         fork_dir: the folder of the experiment that is forked, if it is another one than ``base_dir``.
         new_exp: the name of the new experiment's folder, in place of the next number.
 
     Attributes:
         experiment_dir, checkpoints_dir, log_file, plot_file, config_file: paths in it, as strings.
-        initial_weights: the checkpoint to begin with, also when a forked experiment is resumed later; None
+        initial_weights: the checkpoint to start with, also when a forked experiment is resumed later; None
             if it was not forked, or its source had no checkpoint yet.
         resume_exp, fork_exp: as given.
 

@@ -31,13 +31,13 @@ PART_OF_MEMORY = 0.5  # of what is free
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """What was tried.
+    """The batch sizes that were tried.
 
     Attributes:
         sizes: in their order, each twice the one before.
         samples_per_second: the speed at each size.
-        suggestion: the smallest that is within 5% of the fastest. A larger one needs memory and changes the training
-            for nothing.
+        suggestion: the smallest that is within 5% of the fastest. A larger one needs more memory and changes the
+            training without a gain.
         largest: the largest that was tried and fits.
         ended_by: why no larger one was tried: ``"speed"``, ``"memory"``, ``"data"`` or ``"largest"``, the bound given.
 

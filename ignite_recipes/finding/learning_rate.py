@@ -26,13 +26,13 @@ _FEWEST = 10  # steps from which something can be told
 
 @dataclass(frozen=True)
 class LearningRates:
-    """What a range test has found.
+    """The result of a range test.
 
     Attributes:
-        rates: of each step, of the first parameter group.
+        rates: the rate of each step, in the first parameter group.
         losses: the losses of each step, before it; means over its batches.
         smoothed: their moving average, exponential and without a bias at the beginning.
-        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate; None where it never does.
+        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate; None if it never falls.
         minimum: the rate with the lowest smoothed loss; a tenth of it is another common choice. None as above.
         diverged: whether the loss rose to four times its lowest value, or was not finite, which ended the test; if not,
             ``end_lr`` was reached.

@@ -22,7 +22,7 @@ class History:
 
     Args:
         names: the names of the metrics; each gets a list, which stays empty if there is no such metric.
-        optional: of metrics that get a list only when there is one.
+        optional: the names of metrics that get a list only if they are measured.
         unmeasured: those of ``names`` that this run is known not to measure: their lists stay empty without a warning.
         prefixes: every metric whose name begins with one of these gets a list, too, when there is one.
 

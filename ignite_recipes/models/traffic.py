@@ -43,7 +43,7 @@ class TrafficPredictor(nn.Module):
         hidden_size: width of the network.
         num_layers: its residual blocks, each a linear layer, batch norm, ReLU and dropout.
         dropout_rate: probability of dropping a hidden unit in training, from 0 to 1.
-        dt: time from one sample to the next; a scale of the polynomial's that its values do not depend on.
+        dt: time from one sample to the next; a scale of the polynomial, on which its values do not depend.
         degree: the degree of the polynomial.
         len_source: S, samples of a source.
         fits_path: let :meth:`fit_path` replace the polynomial's path by the linear one that fits the windows best;
@@ -150,14 +150,15 @@ class TrafficPredictor(nn.Module):
     def fit_path(self, windows: TrafficArrays) -> None:
         """Make the path the linear function of the whole source, with a constant, that is nearest to the targets.
 
-        A least-squares vector autoregression, directly for each sample of the target. Where the windows leave it open,
-        being few or all alike, it stays with the polynomial. Always computed on the CPU, in float64.
+        It is a least-squares vector autoregression, directly for each sample of the target. If the windows are too few
+        or all equal, so that they do not determine it, it stays close to the polynomial. Always computed on the CPU, in
+        float64.
 
         Args:
-            windows: to train on, in [0, 1].
+            windows: the training windows, in [0, 1].
 
         Raises:
-            ValueError: of a model that was made without ``fits_path``, or with other sizes than the windows.
+            ValueError: for a model that was made without ``fits_path``, or with other sizes than the windows.
         """
         if not self.fits_path:
             raise ValueError("the model must be made with fits_path=True, to keep a path of its own")
@@ -175,7 +176,7 @@ class TrafficPredictor(nn.Module):
         self.extrapolation.copy_((before.T + torch.linalg.solve(products + ridge, errors)).T)
 
     def features(self, path: Tensor, last_transmitted: Tensor, source_traffic: Tensor) -> Tensor:
-        """What the network sees, (N, (T + 1)(T + 2) / 2 + 1): magnitudes, distances and the source's traffic."""
+        """The inputs of the network, (N, (T + 1)(T + 2) / 2 + 1): magnitudes, distances and the source's traffic."""
         points = torch.cat([path, last_transmitted.to(path.dtype)], dim=1)
         first, second = self.upper
         # norm's gradient is 0, not NaN, where two points are the same

@@ -24,13 +24,13 @@ class VariationalAutoencoder(nn.Module):
 
     Args:
         input_dimension: D, features of a vector.
-        latent_dimension: Z, of the latent space.
+        latent_dimension: Z, dimensions of the latent space.
         hidden_dimension: width of every hidden layer.
-        likelihood: what the outputs say of a vector: ``"bernoulli"`` for vectors in [0, 1], ``"multinomial"`` for
-            counts or 0/1 whose shares matter, as Mult-VAE, ``"gaussian"`` for real numbers, ``"poisson"`` or
-            ``"negative_binomial"`` for counts.
-        scale: of every feature, positive: a Gaussian's standard deviation, in the units of the data, or a negative
-            binomial's r, whose variance is mean + mean^2 / r. None learns one for each feature.
+        likelihood: the distribution of a vector given the outputs: ``"bernoulli"`` for vectors in [0, 1],
+            ``"multinomial"`` for counts or 0/1 whose shares matter, as Mult-VAE, ``"gaussian"`` for real numbers,
+            ``"poisson"`` or ``"negative_binomial"`` for counts.
+        scale: the scale of every feature, positive: a Gaussian's standard deviation, in the units of the data, or a
+            negative binomial's r, whose variance is mean + mean^2 / r. None learns one for each feature.
         num_layers: hidden layers each way; with 0 it is linear, and with Gaussian outputs of a fixed scale its marginal
             likelihood is known: N(b, W W^T + scale^2 I).
         input_dropout: share of the features that the encoder does not see in training, drawn for each vector;
@@ -40,7 +40,7 @@ class VariationalAutoencoder(nn.Module):
             replace the vectors (N, D) everywhere; NaN means that one is unknown. See :meth:`standardize_covariates`.
 
     Attributes:
-        row_dimension: D + C, columns of what the model is given.
+        row_dimension: D + C, columns of the model's input.
 
     Raises:
         ValueError: if a dimension is below 1, or another setting is out of its range.
@@ -122,7 +122,7 @@ class VariationalAutoencoder(nn.Module):
             nn.init.zeros_(self.log_scale)
 
     def arguments(self) -> dict[str, Any]:
-        """What makes this architecture again, by name; settings that are the default are left out."""
+        """The arguments that make this architecture again, by name; default settings are left out."""
         names = ("input_dimension", "latent_dimension", "hidden_dimension")
         settings = {
             "likelihood": (self.likelihood.name, "bernoulli"),
@@ -185,12 +185,12 @@ class VariationalAutoencoder(nn.Module):
             return self.likelihood.log_prob(outputs.float(), features, self.current_log_scale)
 
     def covariates_of(self, x: Tensor) -> Tensor | None:
-        """The last columns of rows: (..., D + C) -> (..., C); None of a model that has none."""
+        """The last columns of rows: (..., D + C) -> (..., C); None for a model without covariates."""
         return x[..., self.input_dimension :] if self.covariates else None
 
     @torch.no_grad()
     def standardize_covariates(self, covariates: Tensor) -> None:
-        """Keep the means and deviations of training rows' covariates, by which all are scaled: call it once, before.
+        """Keep the means and deviations of the training rows' covariates, which scale all rows: call it once, first.
 
         They are part of the weights. A covariate that is not known, NaN, counts as the mean.
 
@@ -246,10 +246,10 @@ class VariationalAutoencoder(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, covariates: Tensor | None = None) -> Tensor:
-        """What to expect of ``n`` new vectors, drawn from the prior, by default probabilities: (n, D).
+        """Expected values of ``n`` new vectors, drawn from the prior, by default probabilities: (n, D).
 
         Args:
-            n: how many.
+            n: the number of vectors.
             covariates: (C,) or (n, C), of a model that has some; None are their means.
         """
         parameter = self.latent_mean_layer.weight

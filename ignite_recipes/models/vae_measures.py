@@ -34,7 +34,7 @@ _MOST_ROWS = 4096  # of which the mutual information is estimated, by all pairs
 
 
 class ImportanceBound(NamedTuple):
-    """What :func:`importance_weighted_nll` finds, in nats per vector.
+    """The result of :func:`importance_weighted_nll`, in nats per vector.
 
     Attributes:
         nll: an upper bound of -log p(x), the mean over the vectors.
@@ -53,11 +53,11 @@ class ImportanceBound(NamedTuple):
 
 
 class LatentMeasures(NamedTuple):
-    """What :func:`latent_measures` finds.
+    """The result of :func:`latent_measures`.
 
     Attributes:
         kl_of_each: (Z,), the mean divergence of each latent dimension from the prior, in nats.
-        variances: (Z,), of the latent means over the vectors.
+        variances: (Z,), those of the latent means over the vectors.
         active_units: dimensions whose variance is above 0.01.
         mutual_information: between vector and latent sample, in nats, at most log of the number of vectors.
         marginal_kl: the divergence of the mixture of all latent distributions from the prior, in nats; with the former
