@@ -50,20 +50,20 @@ def load_ebird_data(
     In eBird's own files quotes are read as text, and stray tabs in the comments at the end of a line do no harm.
 
     Args:
-        path: what eBird sends: a ``.zip`` or ``.tar``, the folder that was in it, or the tab-separated file itself,
+        path: a download of eBird: a ``.zip`` or ``.tar``, the folder that was in it, or the tab-separated file itself,
             ``.txt`` or ``.txt.gz``. Also MyEBirdData.csv, and what auk or R wrote of such files (tab, comma or
-            semicolon). Text that is not UTF-8 is read as Latin-1, which a warning says.
-        nrows: read only so many rows from the start of the file; by default all.
+            semicolon). Text that is not UTF-8 is read as Latin-1, with a warning.
+        nrows: read only this number of rows from the start of the file; by default all.
         columns: read exactly these, in this order, by their names in the file or in the eBird Basic Dataset; by default
-            what :func:`create_species_matrix` needs, as far as the file has it: the sampling event and its group, the
+            those that :func:`create_species_matrix` needs, if the file has them: the sampling event and its group, the
             common name, the scientific name and their category, the protocol (the first that the file has of
             OBSERVATION TYPE, PROTOCOL TYPE, PROTOCOL NAME and PROTOCOL CODE) and whether all species were reported.
         details: without ``columns``, read also what its filters, other ranks of taxa and :func:`read_checklists`
             need: place, date, effort, observers, and the names of subspecies.
 
     Returns:
-        One row per sighting; the columns are called as in the eBird Basic Dataset, whatever the file calls them,
-        those of ``columns`` as they are called there. Empty fields are missing values.
+        One row per sighting. The columns have their names of the eBird Basic Dataset, whatever the file calls them, and
+            those of ``columns`` the names that are given there. Empty fields are missing values.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -193,26 +193,26 @@ def read_species_matrix(
     shared_checklists: str | None = None,
     **filters: Any,
 ) -> SpeciesMatrix:
-    """Which species was seen on which checklist, and what is known of the checklists, from an eBird file.
+    """Which species was seen on which checklist, and the facts about the checklists, from an eBird file.
 
-    It is :func:`load_ebird_data` and :func:`create_species_matrix` in one, in less memory: what is known of a checklist
-    is kept once, not with each of its sightings.
+    It is :func:`load_ebird_data` and :func:`create_species_matrix` in one, in less memory: the facts about a checklist
+    are kept once, not with each of its sightings.
 
     Args:
         path: as :func:`load_ebird_data` takes it.
         min_species_observations: drop species seen on fewer checklists than this.
         min_checklist_species: drop checklists with fewer of the remaining species than this.
-        apply_quality_filters: compare what the R package auk would: complete checklists, made while traveling or
-            stationary, those that observers shared once, and species, to which lower taxa are rolled up.
-        nrows: read only so many sightings from the start of the file; by default all. The last checklist may lack some.
+        apply_quality_filters: keep the rows that the R package auk would compare: complete checklists, made while
+            traveling or stationary, one of those that observers shared, and species, to which lower taxa are rolled up.
+        nrows: read only this number of sightings from the start of the file; by default all. The last checklist may
+            lack some.
         sampling: eBird's file of sampling events, or an archive with it: checklists on which none of the species was
-            seen become rows of zeros. By default the one that lies in the same archive, if there is one and all rows
-            are read.
+            seen become rows of zeros. By default the one in the same archive, if there is one and all rows are read.
         taxon_rank: species, subspecies or genus; by default species, or without quality filters each taxon as it was
             reported.
         drop_higher: leave out taxa of no single species (spuh, slash, hybrid).
-        shared_checklists: of those that observers shared keep the first, the first with the species of all (union), or
-            all.
+        shared_checklists: keep the first of the checklists that observers shared, the first with the species of all
+            (union), or all.
         **filters: those of :class:`ChecklistFilters`.
 
     Returns:

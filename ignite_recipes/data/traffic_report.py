@@ -27,12 +27,11 @@ def traffic_report(
         threshold: the probability above which a transmission is predicted, in (0, 1).
 
     Returns:
-        ``traffic_mse``; ``accuracy`` and quadratic weighted ``kappa`` of the class, the latter 0 where it is
-        undefined, as with one class only; ``precision``, ``recall`` and ``f1`` of the flags, and 0 where there
-        is none to divide by.
+        ``traffic_mse``; ``accuracy`` and quadratic weighted ``kappa`` of the class, the latter 0 if it is undefined, as
+            with one class only; ``precision``, ``recall`` and ``f1`` of the flags, which are 0 if they are undefined.
 
     Raises:
-        ValueError: if the outputs are not of these windows, the threshold is no probability, or the arrays'
+        ValueError: if the outputs are not of these windows, the threshold is not a probability, or the arrays'
             traffic and classes are not in their units, as for training.
 
     >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))

@@ -61,11 +61,11 @@ def find_batch_size(
     memory: float | None = None,
     until_full: bool = False,
 ) -> BatchSizes:
-    """Train for some steps with batches that double in size, and say which size is the fastest and which still fits.
+    """Train for some steps with batches that double in size, and find the fastest size and the largest that fits.
 
-    A step is all that the trainer does in one, and its batch comes from the data as in the training. On CUDA a size
-    does not fit if its steps run out of memory, which ends the search and nothing else. On a CPU, where that would end
-    the process, a size is not tried if it is expected to need more than ``memory``, as memory grows with the size.
+    A step is everything that the trainer does in one, and its batch comes from the data as in the training. On CUDA a
+    size does not fit if its steps run out of memory; this ends only the search. On a CPU it would end the process, so a
+    size is not tried if it is expected to need more than ``memory``.
 
     Model, optimizer, the handlers' state, generators and files are as before, as after :func:`find_learning_rate`;
     learning rates are 0 in the trial.
@@ -74,15 +74,15 @@ def find_batch_size(
         trainer: as in :func:`find_learning_rate`. With accumulation a step is one of its batches.
         data: a data set, or arrays; or a loader, whose data set, ``collate_fn`` and workers are used. None takes the
             training data of a ``Trainer``.
-        smallest: the size to begin with.
+        smallest: the size to start with.
         largest: the size to end with; None is the number of samples.
-        memory: bytes that a size may need on a CPU; None is half of what is free now, where
-            Linux says so. CUDA needs no bound.
+        memory: bytes that a size may need on a CPU; None is half of the memory that is free now, if Linux reports it.
+            CUDA needs no bound.
         until_full: try larger ones also where the last two did not train 5% more samples in a second.
 
     Raises:
         ValueError: for sizes that make no sense, or data with fewer samples than ``smallest``.
-        TypeError: for data that have no samples to be batched anew.
+        TypeError: for data that have no samples to be batched again.
         RuntimeError: if not even ``smallest`` fits.
 
     >>> from ignite_recipes import create_trainer

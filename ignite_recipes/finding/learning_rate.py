@@ -64,15 +64,16 @@ def find_learning_rate(
     end_lr: float = 10.0,
     num_steps: int = 100,
 ) -> LearningRates:
-    """Train for some steps with a rate that rises exponentially, and say where the loss fell fastest.
+    """Train for some steps with a rate that rises exponentially, and find where the loss fell fastest.
 
-    Model, optimizer, the handlers' state, generators and files are as before, whatever happens: of the trainer's
-    handlers those act that are part of a step, see :func:`preserve_run`. Data that can be read only once are used up.
+    Model, optimizer, the handlers' state, generators and files are restored afterwards, also after an error. Only those
+    handlers of the trainer act that are part of a step, see :func:`preserve_run`. Data that can be read only once are
+    used up.
 
     Args:
         trainer: a trainer of ``create_trainer`` or ``make_resumable``, or the classification ``Trainer``; that of
             another recipe is given by :func:`recipe_trainer`.
-        data: what ``trainer.run`` takes; None takes the training data of a ``Trainer``. Where it is short, it is
+        data: the data for ``trainer.run``; None takes the training data of a ``Trainer``. If they are few, they are
             read several times.
         start_lr, end_lr: the range, of the first parameter group; other groups have rates in proportion, as they have
             now.
@@ -83,7 +84,7 @@ def find_learning_rate(
 
     Raises:
         ValueError: for a range or a number of steps that makes no sense.
-        TypeError: if there are no data, or it is no trainer.
+        TypeError: if there are no data, or it is not a trainer.
         RuntimeError: if the test ended in its first ten steps, because the loss was not finite or rose at once.
 
     >>> import torch

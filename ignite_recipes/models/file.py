@@ -109,16 +109,16 @@ def save_model(
     units: Mapping[str, str] | None = None,
     trained: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a trained model with all that is needed to use it into one file, which runs no code when it is read.
+    """Write a trained model with everything that is needed to use it into one file, which runs no code when it is read.
 
     Args:
-        path: ends in ``.safetensors``; missing folders are made, an older file is replaced at once or not at all.
-        model: what predicts, e.g. ``result["predictor"]`` of :func:`train_on_table`, or a module. A module of one's
-            own is saved without its architecture, and :func:`load_model` is given one again.
+        path: ends in ``.safetensors``; missing folders are made, an older file is replaced completely or not at all.
+        model: a predictor, e.g. ``result["predictor"]`` of :func:`train_on_table`, or a module. Your own module is
+            saved without its architecture, and must be passed to :func:`load_model` again.
         class_names: the names of a module's outputs, if they are classes.
         feature_names: the names of a module's inputs, in their order.
         units: the units of columns and of the ``prediction``, by their names, e.g. ``{"prediction": "EUR"}``.
-        trained: what it was trained on, in JSON's types, e.g. ``{"recipe": "vae", "epoch": 40}``.
+        trained: facts about the training, in JSON's types, e.g. ``{"recipe": "vae", "epoch": 40}``.
 
     Raises:
         ValueError: if ``path`` ends otherwise, or names do not fit the model.
@@ -189,7 +189,7 @@ def load_model(
         device: where it predicts.
 
     Returns:
-        What predicts: a :class:`TablePredictor`, :class:`ArrayPredictor`, :class:`VectorEmbedder` or
+        A predictor: a :class:`TablePredictor`, :class:`ArrayPredictor`, :class:`VectorEmbedder` or
         :class:`WindowPredictor`, by the file's kind.
 
     Raises:

@@ -49,9 +49,8 @@ def extract_embeddings(model: nn.Module, loader: Any, *, identifiers: Any = None
 
     Raises:
         TypeError: for a model without ``embed``, or for data of another kind.
-        ValueError: if there is no vector, or not one identifier for each; if the vectors have not the model's
-            ``input_dimension`` D; if a loader's sampler gives other rows of its data set than each once, in their
-            order.
+        ValueError: if there is no vector, or not one identifier for each; if the vectors do not have the model's
+            ``input_dimension`` D; if a loader's sampler does not give each row of its data set once, in their order.
 
     >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
     >>> extract_embeddings(model, [torch.zeros(3, 4), torch.ones(1, 4)]).shape
@@ -91,7 +90,7 @@ def _embeddings(model: nn.Module, loader: Any) -> Tensor:
 def predict_traffic(
     model: TrafficPredictor, windows: TrafficArrays | TrafficDataset, batch_size: int = 4096
 ) -> TrafficPrediction:
-    """What a traffic predictor says of N windows, on the CPU.
+    """The predictions of a traffic predictor for N windows, on the CPU.
 
     Args:
         model: evaluated as in inference and left in the mode in which it was.

@@ -17,12 +17,12 @@ __all__ = ["nearest_rows", "species_embeddings"]
 
 @torch.no_grad()
 def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
-    """How much each feature's decoder output rises with each latent dimension, over the vectors that there are: (D, Z).
+    """How much each feature's decoder output rises with each latent dimension, over the given vectors: (D, Z).
 
-    It is the least-squares slope of the output before the link (of Bernoulli features the log-odds) on the latent
-    means, per standard deviation of the means; covariates are held at their means. Of a linear decoder these are its
-    weights times the deviations; a dimension that is not used has slopes near 0. Features whose rows point the same way
-    rise and fall together from vector to vector.
+    It is the least-squares slope of the output before the link (for Bernoulli features the log-odds) on the latent
+    means, per standard deviation of the means; covariates are held at their means. For a linear decoder these are its
+    weights times the deviations; a dimension that is not used has slopes near 0. Features whose rows have the same
+    direction rise and fall together from vector to vector.
 
     Args:
         model: a :class:`VariationalAutoencoder`, evaluated as in inference.

@@ -194,12 +194,12 @@ def traffic_losses(
     """The total loss and its four components, before their weights, averaged over the windows.
 
     ``traffic`` is the mean squared error of the traffic, ``classification`` the cross entropy of its class,
-    ``transmission`` the binary cross entropy of the flags, ``context`` the mean squared error of the path,
-    which nothing in the model is trained for. Computed in float32, also under autocast.
+    ``transmission`` the binary cross entropy of the flags, ``context`` the mean squared error of the path, for which no
+    weight is trained. Computed in float32, also under autocast.
 
     Args:
         outputs: the outputs of :class:`TrafficPredictor`.
-        batch: the eight arrays, as of :class:`~ignite_recipes.data.traffic.TrafficDataset`.
+        batch: the eight arrays, as in :class:`~ignite_recipes.data.traffic.TrafficDataset`.
         lambda_traffic_class, lambda_transmission, lambda_context: weights of the last three; the first's is 1.
 
     >>> zeros = (torch.zeros(1, 2, 1), torch.zeros(1, 1), torch.zeros(1, 3), torch.zeros(1, 2))

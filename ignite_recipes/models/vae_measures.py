@@ -76,11 +76,11 @@ class LatentMeasures(NamedTuple):
 
 @torch.no_grad()
 def importance_weighted_nll(model: nn.Module, data: Any, samples: int = 5000, *, seed: int = 0) -> ImportanceBound:
-    """The importance-weighted bound of -log p(x), which comes nearer to it with every sample.
+    """The importance-weighted bound of -log p(x), which gets closer to it with every sample.
 
     For each vector it is -log of the mean over K samples z of q(z | x) of p(x | z) p(z) / q(z | x). Samples are drawn
     and decoded in blocks of a bounded size, and their weights are summed in log space, in double precision, so that
-    neither many samples nor very unlike ones are a difficulty.
+    many samples, or very different ones, are not a problem.
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``encode(x)``, which gives mean and log-variance
@@ -136,7 +136,7 @@ def _sums(model: Any, x: Tensor, mean: Tensor, log_variance: Tensor, samples: in
 
 @torch.no_grad()
 def latent_measures(model: nn.Module, data: Any, *, seed: int = 0) -> LatentMeasures:
-    """What the latent space says of the vectors: active units, divergences, mutual information.
+    """Measures of the latent space: active units, divergences, mutual information.
 
     The mean divergence from the prior is the mutual information between vectors and latent samples, plus the divergence
     of all latent distributions together. The mutual information is estimated with one sample of each vector, compared
@@ -144,7 +144,7 @@ def latent_measures(model: nn.Module, data: Any, *, seed: int = 0) -> LatentMeas
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``encode(x)``, which gives mean and log-variance.
-        data: the vectors, as of :func:`importance_weighted_nll`.
+        data: the vectors, as in :func:`importance_weighted_nll`.
         seed: the seed of the samples; no other generator is moved.
 
     Raises:
