@@ -197,7 +197,7 @@ MISTAKES = {
     "a value out of range": (["--sweep", "learning_rate=1e-3,-1"], "learning_rate must be a positive number"),
     "a value that is late": (["--sweep", "scheduler_type=plateau,x"], "scheduler_type must be one of"),
     "seeds in a sweep": (["--sweep", "seed=1,2"], "seed is not one: give --seeds 8"),
-    "the file in a sweep": (["--sweep", "file=a,b"], "file is none"),
+    "the file in a sweep": (["--sweep", "file=a,b"], "file is not one"),
     "one fold": (["--folds", "1"], "folds must be a whole number of at least 2"),
     "too many folds": (["--folds", "2000"], "2000 folds need at least as many rows; got 1797"),
     "refit alone": (["--refit"], "--refit needs --folds"),

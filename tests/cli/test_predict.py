@@ -131,7 +131,7 @@ MISTAKES = {
     "another recipe's": (["exp2", "new.csv"], "must have the model's 64 columns of numbers; got 2"),
     "without weights": (["exp3", "new.csv"], "must have a model to predict with; it has none yet"),
     "without settings": (["exp4", "new.csv"], "must hold the settings of an experiment"),
-    "an id that is no column": (["exp1", "new.csv", "--id", "nme"], "the data have no column 'nme' to come along"),
+    "an id that is no column": (["exp1", "new.csv", "--id", "nme"], "the data have no column 'nme' to copy"),
     "a file after the ids": (["exp1", "--id", "city", "new.csv"], "also the file new.csv: name the file before --id"),
     "a folder to write to": (["exp1", "new.csv", "--output", "folder.csv"], "--output must be a file; 'folder.csv'"),
     "what of a table": (["exp1", "new.csv", "--what", "both"], "goes with a variational autoencoder; exp1 is of"),

@@ -83,7 +83,7 @@ def test_a_folder_of_images_to_validate_on_is_taken(tmp_path, val, caplog):
     make(tmp_path / "extra", 2)
     data = image_folder(tmp_path)
     assert (len(data.train), len(data.val)) == (6, 4)
-    assert said(caplog) == [f"the folders 'extra' beside train and {val} are not used"]
+    assert said(caplog) == [f"the folders 'extra' next to train and {val} are not used"]
 
 
 def test_without_images_to_validate_on_those_of_train_are_split(tmp_path):

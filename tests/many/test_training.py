@@ -378,8 +378,8 @@ MISTAKES = {
     "a folder of checkpoints": (of_model(checkpoint_dir="x"), ValueError, "checkpoint_dir is not for train_many"),
     "the seed is swept": (of_model(sweep={"seed": [3]}), ValueError, "seed cannot be swept"),
     "folds and validation data": (of_model(folds=2), ValueError, "got a val_loader too"),
-    "groups without folds": (of_model(group=[1]), ValueError, "group is of folds"),
-    "refit without folds": (of_model(refit=True), ValueError, "refit is of folds"),
+    "groups without folds": (of_model(group=[1]), ValueError, "group is for folds"),
+    "refit without folds": (of_model(refit=True), ValueError, "refit is for folds"),
     "an option that there is not": (of_model(bogus=1), TypeError, "has no option 'bogus'"),
     "folds of a loader": (
         lambda: train_many(train_model_advanced, make_model, [PAIRS], folds=2, epochs=1),
