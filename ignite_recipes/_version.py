@@ -7,4 +7,4 @@ True
 __all__ = ["__version__"]
 
 __version__ = "0.1.0"
-"""Of this library: major.minor.patch."""
+"""The version of this library: major.minor.patch."""

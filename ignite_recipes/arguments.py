@@ -30,8 +30,8 @@ def whole_number(value: Any, name: str, unit: str = "", *, at_least: int | None 
 
     Args:
         value: to check.
-        name: of the argument, for the error.
-        unit: of the number, e.g. ``"epochs"``.
+        name: the name of the argument, for the error.
+        unit: the unit of the number, e.g. ``"epochs"``.
         at_least: the smallest that is allowed; None is any.
 
     Raises:

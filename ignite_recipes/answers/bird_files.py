@@ -54,10 +54,10 @@ def write_bird_files(
 
     Args:
         predictor: the best model of the run, with the names of the columns.
-        data: of the run.
+        data: the data of the run.
         train, val: its two sides.
-        folder: of the experiment.
-        seed: of what is hidden.
+        folder: the folder of the experiment.
+        seed: the seed of the hidden half.
 
     Returns:
         How well hidden species are predicted; None of a likelihood that gives no probabilities of presence, which is

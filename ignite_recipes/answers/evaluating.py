@@ -27,26 +27,26 @@ def evaluate(
     """How good the best weights of an experiment are, in evaluation mode.
 
     Args:
-        experiment, model, runs_dir, device: as of :func:`predict`.
-        data: as of :func:`predict`, with what is true: the target's column of a table; the pair of inputs and targets
-            that ``train_model_advanced`` and ``Trainer`` take; of images a folder with one for
-            each class, named like it. Without data those that the run was validated on.
-        targets: the true classes' numbers or the true numbers (N,), of data that do not hold them.
+        experiment, model, runs_dir, device: as in :func:`predict`.
+        data: as in :func:`predict`, with the true values: the target's column of a table, the pair of inputs and targets
+            that ``train_model_advanced`` and ``Trainer`` take, or a folder with one folder of images for each class. Without data the validation data of the run are used.
+        targets: the numbers of the true classes or the true numbers (N,), for data that do not hold them.
         importance_samples: for each vector, of a variational autoencoder: also measure its likelihood and its latent
             space. With 5,000, as papers have it, the bound is as good as -log p(x).
 
     Returns:
-        Of classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (a mean over the classes) in percent, ``log_loss`` in
-        nats and of two classes ``roc_auc``; of numbers ``rmse`` and ``mae`` in the target's units and ``r2``; of a
-        traffic predictor what :func:`traffic_report` says; of a variational autoencoder ``loss, recon_loss, kl_loss``
-        in nats per vector. With ``importance_samples`` also ``nll``, the importance-weighted bound of -log p(x), with
+        For classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (a mean over the classes) in percent, ``log_loss`` in
+            nats and for two classes ``roc_auc``; for numbers ``rmse`` and ``mae`` in the target's units and ``r2``; for
+            a traffic predictor the entries of :func:`traffic_report`; for a variational autoencoder ``loss, recon_loss,
+            kl_loss`` in nats per vector. With ``importance_samples`` also ``nll``, the importance-weighted bound of
+            -log p(x), with
         ``nll_standard_error`` as the vectors vary and ``nll_sampling_error`` as the samples do; ``active_units``,
         ``mutual_information`` and ``marginal_kl``, and the divergence of each latent dimension, ``kl_z1``, ``kl_z2``,
         ...
 
     Raises:
-        ValueError: if the truth is not known, the data are not like those of the training, or importance samples are
-            asked of another model.
+        ValueError: if the true values are not known, the data differ in kind from those of the training, or importance
+            samples are given for another model.
         FileNotFoundError, CheckpointError: as :func:`predict`.
 
     >>> import tempfile
@@ -69,7 +69,7 @@ def evaluate_inputs(trained: Trained, inputs: Inputs, importance_samples: int | 
         return predictor.evaluate(inputs.data, importance_samples=importance_samples)
     if importance_samples is not None:
         raise ValueError(
-            f"importance_samples are of a variational autoencoder; {trained.name} was trained by {trained.recipe}: "
+            f"importance_samples are for a variational autoencoder; {trained.name} was trained by {trained.recipe}: "
             "leave them out"
         )
     if not isinstance(predictor, (TablePredictor, ArrayPredictor)):

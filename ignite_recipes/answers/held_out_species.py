@@ -24,12 +24,12 @@ _MOST_REGRESSED = 50_000  # that the regression learns from
 
 
 class HeldOutSpecies(NamedTuple):
-    """What :func:`evaluate_held_out_species` finds.
+    """The result of :func:`evaluate_held_out_species`.
 
     Attributes:
         models: a row for each model: ``model``, the means over checklists
             ``recall@k`` and ``ndcg@k`` of each k, the means over species ``average_precision`` and ``brier``, and the
-            ``calibration_error`` of all probabilities together. Null of scores that are no probabilities.
+            ``calibration_error`` of all probabilities together. Null for scores that are not probabilities.
         species: a row for each model and species: ``model``, ``species``, on how many ``checklists`` it was hidden, on
             how many of these it was ``present``, and ``average_precision``, ``brier``, ``calibration_error``.
         checklists: how many were predicted.
@@ -58,23 +58,24 @@ def evaluate_held_out_species(
 ) -> HeldOutSpecies:
     """Hide a random part of the species of held-out checklists, and predict it from the rest.
 
-    Each species of each checklist is hidden with the same chance, whether it was seen or not; all models are given the
-    same checklists with the same species hidden. The hidden ones are ranked within each checklist, and judged as
-    probabilities within each species. The model predicts by :func:`predict_hidden`. Its rivals, all of the training
-    checklists: the prevalence of each species; EASE, a linear model in closed form; and, where ``effort`` is given, a
-    logistic regression of each species on it.
+    Each species of each checklist is hidden with the same chance, whether it was seen or not; all models get the same
+    checklists with the same species hidden. The hidden species are ranked within each checklist, and judged as
+    probabilities within each species. The model predicts by :func:`predict_hidden`. It is compared with baselines of
+    the same training checklists: the prevalence of each species; EASE, a linear model in closed form; and, if
+    ``effort`` is given, a logistic regression of each species on it.
 
     Args:
         model: a :class:`VariationalAutoencoder` of the Bernoulli likelihood.
-        train, val: rows (N, D) of 0 and 1, with the model's covariates behind them: an array, a tensor, a CSR matrix or
-            a :class:`RowDataset`. Of more than 5,000 to predict so many are taken, evenly spaced.
+        train, val: rows (N, D) of 0 and 1, with the model's covariates after them: an array, a tensor, a CSR matrix or
+            a :class:`RowDataset`. If there are more than 5,000 rows to predict, 5,000 are taken, evenly spaced.
         species: the names of the D features; by default those of ``train``, or their numbers.
-        effort: covariates of the two, (N, C) each, for the regression; None are the model's own, if it has some.
+        effort: covariates of ``train`` and ``val``, (N, C) each, for the regression; None takes the model's, if it has
+            some.
         hidden: chance of a species to be hidden, in (0, 1).
         ks: lengths of the ranked lists.
-        penalty: of EASE.
-        samples: of :func:`predict_hidden`.
-        seed: of what is hidden, and of the samples.
+        penalty: the penalty of EASE.
+        samples: those of :func:`predict_hidden`.
+        seed: the seed of the hidden half, and of the samples.
 
     Raises:
         ValueError: for a setting out of its range, values that are not 0 or 1, or another model.

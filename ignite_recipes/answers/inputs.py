@@ -1,4 +1,4 @@
-"""What an experiment predicts from: a file, a folder or data of one's own, and what comes along with its rows."""
+"""What an experiment predicts from: a file, a folder or your own data, and what comes along with its rows."""
 
 import os
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ def true_values(trained: Trained, inputs: Inputs, purpose: str) -> Any:
         raise ValueError(f"the data must have the target's column {trained.predictor.target.name!r} to {purpose}")
     is_images = isinstance(trained.predictor, ArrayPredictor) and len(trained.predictor.input_shape or ()) == 3
     folders = f", or a folder of those of the classes, {listed(trained.predictor.class_names or ())}" * is_images
-    raise ValueError(f"what is true must be known to {purpose}: pass targets=, or take the validation data{folders}")
+    raise ValueError(f"the true values must be known to {purpose}: pass targets=, or take the validation data{folders}")
 
 
 def _given_data(trained: Trained, data: Any) -> Inputs:

@@ -58,8 +58,8 @@ def bootstrap(
         truth, predicted: (N,), and (N,) or (N, K).
         block: samples in a row that are drawn together, where neighbours are not independent.
         resamples: how often all N are drawn; fewer of more than 50,000 samples, at least 100.
-        confidence: of the interval, in (0, 1).
-        seed: of the draws; one seed gives one result.
+        confidence: the confidence of the interval, in (0, 1).
+        seed: the seed of the draws; one seed gives one result.
 
     >>> from ignite_recipes.models.measures import NUMBER_MEASURES
     >>> truth = np.arange(100.0)

@@ -55,7 +55,7 @@ def class_numbers(files: Sequence[Path], root: Path, class_names: Sequence[Any] 
     Args:
         files: N of them, in ``root``.
         root: a folder.
-        class_names: of the classifier, whose numbers are meant.
+        class_names: the names of the classifier's classes, in the order of their numbers.
 
     Returns:
         The numbers; None if a file lies in no folder that is named like a class.

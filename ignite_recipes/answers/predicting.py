@@ -31,23 +31,23 @@ def predict(
 
     Args:
         experiment: its name, e.g. ``"exp3"``; the path of its folder, or its manager.
-        data: what was trained on tells what it is: for a table a file or a frame; for a traffic predictor a CSV file;
+        data: its kind depends on the training: for a table a file or a frame; for a traffic predictor a CSV file;
             for a variational autoencoder an eBird file, or a table with its features; for a classifier a folder of
-            images, or images (N, C, H, W). None is the data that the run was validated on.
-        id_columns: the columns of the data that come along, first; None is those that the model did not use.
-        what: of a variational autoencoder: ``"embeddings"``, ``"reconstruction"`` or ``"both"``.
-        model: of the architecture that was trained, if it is one of your own.
+            images, or images (N, C, H, W). None is the validation data of the run.
+        id_columns: the columns of the data to copy, which come first; None is those that the model did not use.
+        what: for a variational autoencoder: ``"embeddings"``, ``"reconstruction"`` or ``"both"``.
+        model: a model of the architecture that was trained, if it is one of your own.
         runs_dir: where the experiment is looked for by its name.
-        device: where to predict; ``"auto"`` is the best one there is.
+        device: where to predict; ``"auto"`` is the best available one.
 
     Returns:
-        A frame of polars: what comes along, then the ``prediction``, and of classes ``p_<class>``, the probability of
-        each. Of windows and vectors: as :class:`WindowPredictor` and :class:`VectorEmbedder` say.
+        A frame of polars: the copied columns, then the ``prediction``, and for classes ``p_<class>``, the probability
+            of each. For windows and vectors see :class:`WindowPredictor` and :class:`VectorEmbedder`.
 
     Raises:
         FileNotFoundError: if there is no such experiment or file.
-        ValueError: if the data are not like those of the training, or there is no such column.
-        CheckpointError: if nothing that the experiment has is sound.
+        ValueError: if the data differ in kind from those of the training, or there is no such column.
+        CheckpointError: if the experiment has no undamaged checkpoint.
 
     >>> import tempfile
     >>> import pandas as pd
@@ -91,12 +91,10 @@ def _carried(inputs: Inputs, id_columns: Sequence[str] | None) -> "pl.DataFrame 
         id_columns = [id_columns]
     if inputs.rows is None:
         if id_columns:
-            raise ValueError(f"these data have no columns that could come along; got {listed(id_columns)}")
+            raise ValueError(f"these data have no columns to copy; got {listed(id_columns)}")
         return None
     if id_columns is None:
         return inputs.rows.select(inputs.unused)
     if missing := [name for name in id_columns if name not in inputs.rows.columns]:
-        raise ValueError(
-            f"the data have no column {missing[0]!r} to come along; they have {listed(inputs.rows.columns)}"
-        )
+        raise ValueError(f"the data have no column {missing[0]!r} to copy; they have {listed(inputs.rows.columns)}")
     return inputs.rows.select(list(dict.fromkeys(id_columns)))

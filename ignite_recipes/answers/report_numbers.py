@@ -27,7 +27,7 @@ def number_sections(
         predictor: of the numbers.
         inputs: that were predicted.
         truth, guess: (N,), in the target's units.
-        name: of the target.
+        name: the name of the target.
     """
     unit = predictor.units.get("prediction", "")
     found = bootstrap(NUMBER_MEASURES, truth, guess)

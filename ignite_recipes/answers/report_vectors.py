@@ -70,7 +70,7 @@ def vector_sections(
 
 
 def _divergences(mean: Tensor, log_variance: Tensor) -> NDArray[np.float64]:
-    """Of each dimension from N(0, 1), the mean over the vectors: (N, Z), (N, Z) -> (Z,), nats."""
+    """The divergence of each dimension from N(0, 1), the mean over the vectors: (N, Z), (N, Z) -> (Z,), nats."""
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
     return np.asarray(kl.double().mean(0))
 

@@ -46,19 +46,19 @@ def report(
 ) -> Path:
     """Write one HTML page on an experiment; its pictures are in it, and it opens without a network.
 
-    What was trained on what (the data file's hash, versions, the commit, the command), the curves with the best epoch,
-    measures with their bootstrap intervals, and for classes confusions, each class, calibration and the worst
-    examples; for numbers residuals and the worst rows; for a variational autoencoder reconstructions, a map and what
-    each dimension tells; for a traffic predictor its flags against the baselines, and what other deadbands would cost
-    and save. Of many runs the settings with their
-    intervals, which of them can be told apart, curves with a band, and how good the ensemble is; with ``data`` the
-    report on the ensemble.
+    It has the model and the data of the training (the data file's hash, versions, the commit, the command), the curves
+    with the best epoch, and measures with their bootstrap intervals. For classes it has confusions, each class,
+    calibration and the worst examples; for numbers residuals and the worst rows; for a variational autoencoder
+    reconstructions, a map and the effect of each dimension; for a traffic predictor its flags compared with the
+    baselines, and the cost and gain of other deadbands. For many runs it has the settings with their intervals,
+    verdicts on their differences, curves with a band, and the measures of the ensemble; with ``data`` it is the report
+    on the ensemble.
 
     Args:
-        experiment, model, runs_dir, device: as of :func:`predict`.
+        experiment, model, runs_dir, device: as in :func:`predict`.
         output: the file to write; None is ``report.html`` in the experiment's folder.
-        data, targets: to measure on, as of :func:`evaluate`; None are the data that the run was validated on. Where
-            these are gone, the report says so and holds the rest.
+        data, targets: data to measure on, as in :func:`evaluate`; None are the validation data of the run. If they do
+            not exist any more, the report says so and holds the rest.
 
     Returns:
         The file.

@@ -72,8 +72,8 @@ class VaeData:
     """What a variational autoencoder is trained on: the digits, or the checklists of an eBird file.
 
     Attributes:
-        matrix: of rows in [0, 1], and covariates behind them.
-        names: of its columns; None of the digits.
+        matrix: of rows in [0, 1], and covariates after them.
+        names: the names of its columns; None for the digits.
         checklists: where, when and with what effort each row's checklist was made; None of the digits.
         covariates: how many of the columns, the last ones, are covariates.
     """
@@ -98,7 +98,7 @@ class VaeData:
         assert isinstance(self.matrix, pd.DataFrame)
         found = effort_and_season(self.checklists)
         if taken := [name for name in found if name in self.names]:
-            raise ValueError(f"no species may be called like a covariate; got {taken}: rename it in the file")
+            raise ValueError(f"no species may have the name of a covariate; got {taken}: rename it in the file")
         sparse = {  # as the species are: of a million checklists only what is not 0 is kept
             name: pd.arrays.SparseArray(column.to_numpy(), fill_value=np.float32(0)) for name, column in found.items()
         }
@@ -119,7 +119,7 @@ def vae_data(settings: Mapping[str, Any]) -> VaeData:
     if settings["file"] is None:
         if spatial or covariates:
             asked = "--split spatial" if spatial else "--covariates"
-            raise ValueError(f"{asked} is of checklists, which the digits are not: name an eBird file, or leave it out")
+            raise ValueError(f"{asked} is for checklists, not for the digits: name an eBird file, or leave it out")
         return VaeData(load_digits_matrix()[0])
     made = ebird_matrix(settings)
     data = VaeData(made.matrix, made.species, made.checklists)
@@ -151,7 +151,7 @@ def vae_sides(data: VaeData, settings: Mapping[str, Any]) -> tuple[RowDataset, R
         groups = spatial_blocks(places["latitude"], places["longitude"], settings["block_km"])
         if (blocks := len(np.unique(groups))) < 2:
             raise ValueError(
-                f"--split spatial needs checklists in two blocks at least; all {len(groups)} lie in {blocks} of "
+                f"--split spatial needs checklists in at least two blocks; all {len(groups)} lie in {blocks} of "
                 f"{settings['block_km']:g} km: choose a smaller --block-km"
             )
     if settings.get("fold") is not None:

@@ -63,7 +63,7 @@ class Trained(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """The name of the experiment."""
         return Path(self.experiment.experiment_dir).name
 
     def data_file(self) -> dict[str, Any] | None:
@@ -88,12 +88,12 @@ def find_trained(
     Args:
         experiment: its name, e.g. ``"exp3"``; the path of its folder, or its manager.
         runs_dir: where a name is looked for.
-        model: of the architecture that was trained, if it is one of your own.
+        model: a model of the architecture that was trained, if it is one of your own.
         device: where it predicts.
 
     Raises:
         FileNotFoundError: if there is no such experiment.
-        ValueError: if it has nothing trained yet, or is of a model of one's own and none is given.
+        ValueError: if it has nothing trained yet, or is of your own model and none is given.
         CheckpointError: if nothing that it has is sound.
     """
     manager = find_experiment(experiment, runs_dir)
@@ -116,7 +116,7 @@ def find_trained(
             f"{members_folder(manager.experiment_dir)}/NAME; ignite-recipes show {manager.experiment_dir} lists them"
         )
     if best is None:
-        raise ValueError(f"{manager.experiment_dir} must have a model to answer with; it has none yet: train it first")
+        raise ValueError(f"{manager.experiment_dir} must have a model to predict with; it has none yet: train it first")
     predictor = _of_checkpoint(best, settings, model)
     predictor.model = move_model(predictor.model, place).eval()
     epoch = read_checkpoint(best).get("epoch")

@@ -40,14 +40,14 @@ class CheckpointError(RuntimeError):
 
 
 def write_checkpoint(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Write ``contents`` to ``path`` so that the file is at every moment either the old one or the new one.
+    """Write ``contents`` to ``path`` so that at every moment the file is either the old one or the new one.
 
     The new file is written next to the old one, flushed to the disk, and only then renamed over it
     (``replace_file``). Missing folders are made.
 
     Raises:
         TypeError: for a value that could not be read back safely, naming its place.
-        OSError: if it cannot be written; what was there before is still there.
+        OSError: if it cannot be written; an older file is then unchanged.
 
     >>> import tempfile
     >>> from torch import nn

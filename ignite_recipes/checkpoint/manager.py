@@ -39,8 +39,8 @@ class CheckpointManager:
         save_frequency: epochs between two files of :meth:`save_epoch_checkpoint`, see :meth:`should_save_epoch`.
 
     Attributes:
-        best_accuracy: of the folder's ``best_model.pt``, also if an earlier manager wrote it; minus infinity
-            if there is none yet.
+        best_accuracy: the best accuracy of the folder's ``best_model.pt``, also if an earlier manager wrote it; minus
+            infinity if there is none yet.
 
     Raises:
         ValueError: if ``save_frequency`` is below 1.
@@ -176,7 +176,7 @@ class CheckpointManager:
         Args:
             filepath: the file, as seen from the working folder.
             model: stays on its device; plain or compiled.
-            optimizer: of that model; gets its moments and settings back.
+            optimizer: the optimizer of that model; gets its moments and settings back.
             strict: True loads everything or nothing. False loads the entries whose name and shape are the
                 model's, leaves the others as they are, and says in the log which these were; the optimizer
                 gets its state if it fits and belongs to the parameters, that is, if all of these were loaded.

@@ -61,8 +61,8 @@ def save_checkpoint(
         model: its weights and buffers are saved; a compiled model under the names of the plain one.
         optimizer: None leaves its state out.
         epoch: how many epochs the model was trained for.
-        train_loss, val_loss: of that epoch.
-        filepath: where to; missing folders are made, an existing file is replaced at once or not at all.
+        train_loss, val_loss: those of that epoch.
+        filepath: the file to write; missing folders are made, an existing file is replaced completely or not at all.
         history, metadata: anything made of plain values and tensors.
 
     Raises:
@@ -98,19 +98,20 @@ def load_checkpoint(
     *,
     averaged: bool | None = False,
 ) -> dict[str, Any]:
-    """Load a checkpoint into a model, and its optimizer, and return all that the file holds.
+    """Load a checkpoint into a model, and its optimizer, and return the contents of the file.
 
     Args:
         filepath: a file of :func:`save_checkpoint` or of a recipe.
-        model: of the architecture that was saved. It stays on its device.
-        optimizer: of that model; gets its moments and settings back.
-        device: where the tensors of the returned dict lie; the CPU by default.
-        averaged: load the weights' moving average, which files of runs with one hold too; None does if it is there.
+        model: a model of the architecture that was saved. It stays on its device.
+        optimizer: the optimizer of that model; its moments and settings are restored.
+        device: the device of the tensors in the returned dict; by default the CPU.
+        averaged: load the moving average of the weights, which runs with an average save too; None does if there is
+            one.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if the file is not sound, is of another architecture, or has no optimizer state or no
-            average though one is asked for. Model and optimizer are then as they were before.
+        CheckpointError: if the file is not sound, is of another architecture, or has no optimizer state or no average
+            although it is asked for. Model and optimizer are then as they were before.
 
     >>> import tempfile, torch
     >>> model, other = nn.Linear(2, 1), nn.Linear(2, 1)

@@ -58,15 +58,15 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
 
 
 def restore_newest(trainer: TrainingEngine, folder: str | os.PathLike[str]) -> Path | None:
-    """Resume the run of a folder, if there is one: the line before ``run`` that a program needs to be resumable.
+    """Resume the run of a folder, if there is one: with this line before ``run`` a program is resumable.
 
     Args:
         trainer: with the handlers of that run, as for :func:`restore_run`.
         folder: where ``Checkpointing`` writes; it need not exist yet.
 
     Returns:
-        The file: ``latest_checkpoint.pt``, or without it the sound one of the run that got farthest; None if there is
-        none and the run begins.
+        The file: ``latest_checkpoint.pt``, or without it the newest undamaged one of the run; None if there is none and
+            the run begins.
 
     Raises:
         CheckpointError: if there are files and none is sound and of a whole run; and as for :func:`restore_run`.

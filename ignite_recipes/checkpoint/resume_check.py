@@ -24,7 +24,7 @@ COMPARED = ("model_state_dict", "optimizer_state_dict", "history", "run")
 
 @dataclass(frozen=True)
 class ResumeReport:
-    """What :func:`check_resume` has found.
+    """The result of :func:`check_resume`.
 
     Attributes:
         differences: (epoch, batch) at which the run was cut -> the first part of its final state that differs
@@ -63,17 +63,17 @@ def check_resume(
     max_epochs: int = 2,
     cuts: Sequence[tuple[int, int]] | None = None,
 ) -> ResumeReport:
-    """Cut a small training at several points, resume it from a file, and compare it with the uninterrupted run.
+    """Stop a small training at several points, resume it from a file, and compare it with the uninterrupted run.
 
     Args:
         make_run: makes, as a new process would, a trainer with all its handlers and the loader it trains on. The
             model must begin with the same weights each time (``set_seed`` before it is made).
-        max_epochs: to which each run goes.
-        cuts: (epoch, batch), both from 1, after which to cut; by default a few in every epoch, its end
-            included. Inside an accumulation window the cut comes at its end.
+        max_epochs: the last epoch of each run.
+        cuts: (epoch, batch), both from 1, after which to stop; by default a few in every epoch, its end included.
+            Inside an accumulation window the run stops at its end.
 
     Returns:
-        What differs first, for each cut; ``report.is_exact`` sums it up, and ``print(report)`` shows it.
+        The first difference for each cut; ``report.is_exact`` sums it up, and ``print(report)`` shows it.
 
     Raises:
         ValueError: for a loader without a length, if no cuts are given.

@@ -58,10 +58,10 @@ FORMAT = 3
 
 
 def run_state(trainer: TrainingEngine) -> dict[str, Any]:
-    """What a checkpoint of ``trainer`` holds now: the documented keys, and all it needs to be resumed exactly.
+    """The contents of a checkpoint of ``trainer`` now: the documented keys, and everything for an exact resume.
 
-    Its ``model_state_dict`` are the trained weights, also when the model was handed over with others: the best
-    ones or averaged ones. The latter, if there is an average, are ``ema_model_state_dict``.
+    Its ``model_state_dict`` are the trained weights, also when the model ended with others: the best ones or averaged
+    ones. The averaged weights, if there are any, are ``ema_model_state_dict``.
 
     Raises:
         RuntimeError: inside an accumulation window of an ``Update``, whose gradients no checkpoint holds.
@@ -161,16 +161,16 @@ def restore_run(
     epoch_length: int | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
-    """Put a trainer, its model, its optimizer and its handlers where the run of ``path`` was.
+    """Restore a trainer, its model, its optimizer and its handlers to the state of the run in ``path``.
 
     Attach the handlers first. Either all of it is restored or, if anything does not fit, nothing.
 
     Args:
-        trainer: of ``create_trainer`` or ``make_resumable``, with the handlers of that run.
+        trainer: a trainer of ``create_trainer`` or ``make_resumable``, with the handlers of that run.
         path: a checkpoint of a whole run.
-        settings: what must be as it was, compared with the file's ``metadata`` under the same names.
-        num_epochs: the epoch to which the run is to continue; not one that it has passed.
-        epoch_length: batches an epoch; if given, must be the run's.
+        settings: values that must not have changed, compared with the file's ``metadata`` under the same names.
+        num_epochs: the last epoch of the continued run; not one that it has passed.
+        epoch_length: batches per epoch; if given, must be the run's.
         seed: if given, must be the run's.
 
     Returns:
@@ -179,7 +179,7 @@ def restore_run(
     Raises:
         FileNotFoundError, CheckpointError: as for :func:`load_checkpoint`; also if the file holds weights
             only and not a whole run.
-        ValueError: if a setting, the batches an epoch or the seed differ from that run's, or it is past
+        ValueError: if a setting, the batches per epoch or the seed differ from that run's, or it is past
             ``num_epochs``.
 
     >>> import tempfile, torch

@@ -44,16 +44,16 @@ def _object_of(entry: Any) -> Any:
 
 @contextmanager
 def preserve_run(trainer: TrainingEngine) -> Iterator[TrainingEngine]:
-    """Inside the block the trainer may be run; after it, it is as it was: for a learning-rate finder, or a first try.
+    """Inside the block the trainer may be run; after it, it is restored: for a learning-rate finder, or a first try.
 
-    Model, optimizer, the state of every handler, the place of the run and ``trainer.state`` come back, whatever happens
-    in the block, an error included. Inside it a run begins at its first epoch, on the weights of now, and only the
-    handlers of a step act: augmentation, clipping, the guard. Those that measure, decide, record, save, schedule or
-    average do not, so that no file is written. Handlers that are attached inside the block are gone after it. It costs
-    a copy of the run's state.
+    Model, optimizer, the state of every handler, the position of the run and ``trainer.state`` are restored, also after
+    an error in the block. Inside it a run begins at its first epoch, with the current weights, and only the handlers of
+    a step act: augmentation, clipping, the guard. Those that measure, decide, record, save, schedule or average do not,
+    so that no file is written. Handlers that are attached inside the block are removed after it. It needs memory for a
+    copy of the run's state.
 
     Args:
-        trainer: of ``create_trainer`` or ``make_resumable``, with its handlers.
+        trainer: a trainer of ``create_trainer`` or ``make_resumable``, with its handlers.
 
     Raises:
         RuntimeError: inside an accumulation window, which cannot be kept.

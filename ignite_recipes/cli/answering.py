@@ -25,7 +25,7 @@ def named_parser(command: str, description: str) -> ArgumentParser:
 def answer_parser(command: str, description: str) -> ArgumentParser:
     """A parser with the options that every command has which asks a trained model."""
     options = named_parser(command, description)
-    options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
+    options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto chooses the best")
     add_module(options)
     return options
 

@@ -1,4 +1,4 @@
-"""What is said of an option that a command does not have, or of its value: what stands for it here."""
+"""The error for an option that a command does not have, or for its value: it names the option to use here."""
 
 import re
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ ANSWERS: dict[str, Sequence[str]] = {
     "--bf16": ["--precision bfloat16"],
     "--checkpoint": ["--resume"],
     "--cpu": ["--device cpu"],
-    "--data-dir": ["--data-root", _FILE, "the data come with a dependency; your own are for Python, see README"],
-    "--data-root": [_FILE, "the data come with a dependency; your own are for Python, see README"],
+    "--data-dir": ["--data-root", _FILE, "the data come with a dependency; use your own data in Python, see README"],
+    "--data-root": [_FILE, "the data come with a dependency; use your own data in Python, see README"],
     "--lr": ["--learning-rate"],
     "--max-epochs": ["--epochs"],
     "--no-cuda": ["--device cpu"],
@@ -40,11 +40,11 @@ ANSWERS: dict[str, Sequence[str]] = {
     ],
     "--wd": ["--weight-decay"],
 }
-"""What users of other programs type, and what stands for it here: the first option that the command has, or a text."""
+"""The options of other programs, and those to use here: the first one that the command has, or a text."""
 
 
 def with_answer(parser: ArgumentParser, words: Sequence[str], error: ArgumentError) -> ArgumentError:
-    """The error of an unknown option, with what stands for it here, or the nearest option."""
+    """The error of an unknown option, with the option to use here, or the nearest one."""
     known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     for word in (word.partition("=")[0] for word in words):
         if word.startswith("--") and word not in known:
@@ -86,4 +86,4 @@ def _answer(parser: ArgumentParser, known: Sequence[str], word: str) -> str:
         if word in action.option_strings[1:]:  # what another command calls it: that is for the command line
             return f"use {action.dest}"
     near = get_close_matches(word, [option for option in known if option not in ("--help", "--config")], n=1)
-    return f"did you mean {near[0]}?" if near else f"{parser.prog} --help lists those there are"
+    return f"did you mean {near[0]}?" if near else f"{parser.prog} --help lists all options"

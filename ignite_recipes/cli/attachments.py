@@ -48,7 +48,7 @@ def require_best(run: ExperimentRun, settings: dict[str, Any], epoch: int | None
     if not epoch:
         raise ValueError(
             f"no epoch of {run.make().experiment_dir} had a finite {settings['monitor'] or 'validation loss'}, so "
-            "there is no best one: see its log; its last epoch is in checkpoints/latest_checkpoint.pt"
+            "there is no best epoch: see its log; its last epoch is in checkpoints/latest_checkpoint.pt"
         )
 
 

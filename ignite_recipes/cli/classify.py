@@ -33,46 +33,46 @@ __all__ = ["HELP", "import_file", "main", "parser"]
 
 logger = logging.getLogger(__name__)
 
-HELP = "train an image classifier on the digits, on MNIST and its kin, or on a folder of your own images"
+HELP = "train an image classifier on the digits, on MNIST and similar data sets, or on a folder of your own images"
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
     options = experiment_parser(
         "classify",
-        "Train an image classifier with AdamW and a one-cycle schedule; by default on scikit-learn's digits, a "
-        "stratified fifth of them for validation.",
+        "Train an image classifier with AdamW and a one-cycle schedule; by default on scikit-learn's digits, with "
+        "a stratified fifth of them for validation.",
         Trainer,
     )
     options.add_argument(
         "--dataset",
         type=str,
         default="digits",
-        help=f"{', '.join(DatasetRegistry.names())}; or a folder with one of images for each class",
+        help=f"{', '.join(DatasetRegistry.names())}; or a folder with a folder of images for each class",
     )
     options.add_argument(
         "--image-size",
         type=int | None,
-        help="of a folder: pixels of each side, to which images are resized; by default as they are, if all are alike",
+        help="for a folder: pixels of each side to resize images to; by default they keep their size if it is the same",
     )
     options.add_argument(
         "--data-root",
         type=str | None,
-        help="the folder of the data sets' files, by default data; of --dataset idx that of its files",
+        help="the folder of the data sets' files, by default data; for --dataset idx the folder of its files",
     )
     options.add_argument("--model", type=str, default="mynet", help=", ".join(ModelRegistry.names()))
-    options.add_argument("--epochs", type=int, default=20, help="the epoch to train to, counted from 1")
+    options.add_argument("--epochs", type=int, default=20, help="the last epoch to train, counted from 1")
     options.add_argument("--learning-rate", type=float, default=5e-3, help="the peak of the one-cycle schedule")
-    options.add_argument("--weight-decay", type=float, default=1e-2, help="of AdamW")
+    options.add_argument("--weight-decay", type=float, default=1e-2, help="that of AdamW")
     options.add_argument(
         "--reapply-transforms",
         action="store_true",
-        help="draw new random transforms of the training images for every epoch; without, each image keeps its own",
+        help="draw new random transforms of the training images for every epoch; otherwise each keeps its first",
     )
     add_module(options)
     add_options(options, BaseDataset.get_dataloaders, ["batch_size", "num_workers"])
     patience = parameter_texts(Trainer)["patience"]
-    options.add_argument("--patience", type=int | None, default=None, help=f"{patience} So does none.")
+    options.add_argument("--patience", type=int | None, default=None, help=f"{patience} none does the same.")
     return options
 
 

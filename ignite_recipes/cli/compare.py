@@ -1,4 +1,4 @@
-"""``ignite-recipes compare EXPERIMENT ...``: in what experiments differ, and what it brought."""
+"""``ignite-recipes compare EXPERIMENT ...``: the settings in which experiments differ, and their results."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,25 +22,27 @@ from ignite_recipes.plotting.style import PICTURES, write_figure
 
 __all__ = ["HELP", "main", "parser"]
 
-HELP = "a table of what differs between experiments, and what it brought: compare exp1 exp2"
+HELP = "a table of the settings that differ between experiments, and their results: compare exp1 exp2"
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
     options = new_parser(
         "compare",
-        "Show the settings in which experiments differ, what the best epoch of each measured, and by how much the "
+        "Show the settings in which experiments differ, the results of the best epoch of each, and by how much the "
         "others are better or worse than the first.",
     )
-    options.add_argument("experiments", nargs="*", type=str, help="e.g. exp1 exp2; without any, all there are")
+    options.add_argument("experiments", nargs="*", type=str, help="e.g. exp1 exp2; by default all experiments")
     add_runs_dir(options)
-    options.add_argument("--tag", type=str | None, help="all experiments with this tag, besides those that are named")
+    options.add_argument(
+        "--tag", type=str | None, help="all experiments with this tag, in addition to those that are named"
+    )
     options.add_argument(
         "--metric",
         type=str | None,
-        help="the column of their logs to compare by; by default what they monitor, or what all of them have",
+        help="the column of their logs to compare by; by default what they monitor, or one that all of them have",
     )
-    options.add_argument("--mode", type=str | None, help="min or max: which end of the metric is best")
+    options.add_argument("--mode", type=str | None, help="min or max: which end of the metric is better")
     options.add_argument("--output", type=str | None, help=f"a picture of their curves: {', '.join(PICTURES)}")
     return options
 
@@ -86,7 +88,7 @@ def _chosen(settings: dict[str, Any]) -> dict[str, ExperimentManager]:
     managers = list({os.path.realpath(one.experiment_dir): one for one in managers}.values())
     if len(managers) < 2 and not any(is_group(one.experiment_dir) for one in managers):
         had = ", ".join(one.experiment_dir for one in managers) or "none"
-        raise ValueError(f"compare must have two experiments at least; got {had}: see ignite-recipes list")
+        raise ValueError(f"compare must have at least two experiments; got {had}: see ignite-recipes list")
     return dict(zip(folder_labels([one.experiment_dir for one in managers]), managers, strict=True))
 
 
@@ -105,8 +107,8 @@ def _best(found: Mapping[str, Summary], metric: str | None, mode: str | None) ->
             for label, summary in found.items()
         )
         raise ValueError(
-            f"--metric must be one that every experiment has, and --mode say which end is best where that is not "
-            f"known; got {metric!r}; {having}"
+            f"--metric must be one that every experiment has, and --mode must say which end is better if "
+            f"that is not known; got {metric!r}; {having}"
         )
     return own
 

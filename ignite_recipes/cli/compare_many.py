@@ -43,7 +43,7 @@ def compare_many(managers: Mapping[str, ExperimentManager], settings: Mapping[st
     }
     if len(scores) < 2:
         raise ValueError(
-            f"compare must have two settings at least; {first.folder} has one: sweep some, or name another experiment"
+            f"compare must have at least two settings; {first.folder} has one: sweep one, or name another experiment"
         )
     mode = settings["mode"] or first.mode(metric)
     best = best_of(scores, mode)

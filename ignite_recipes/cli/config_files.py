@@ -23,7 +23,7 @@ def check_config_files(command: str, argv: Sequence[str]) -> None:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             mark = getattr(error, "problem_mark", None)
-            place = "it is no YAML text" if mark is None else f"the mistake is in line {mark.line + 1}"
+            place = "it is not YAML" if mark is None else f"the mistake is in line {mark.line + 1}"
             raise ValueError(f"--config {path} must hold settings, as name: value; {place}") from error
         if not isinstance(content, dict):
             got = "it is empty" if content is None else f"got {type(content).__name__}"

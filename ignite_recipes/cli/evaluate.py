@@ -20,13 +20,13 @@ def parser() -> ArgumentParser:
     """The command's options."""
     options = answer_parser(
         "evaluate",
-        "Measure how good the best weights of an experiment are on data whose truth is known.",
+        "Measure how good the best weights of an experiment are on data with known true values.",
     )
     options.add_argument(
         "file",
         nargs="?",
         type=str | None,
-        help="with the truth, e.g. the target's column, or a folder of images for each class; by default the "
+        help="with the true values, e.g. the target's column, or a folder of images for each class; by default the "
         "validation data",
     )
     add_options(options, evaluate, ["importance_samples"])

@@ -28,39 +28,42 @@ from ignite_recipes.recipes.options import command_options
 __all__ = ["Run", "experiment_parser", "run_experiment", "run_options"]
 
 Run: TypeAlias = Callable[[str, ArgumentParser, Sequence[str], Callable[..., Any], Callable[..., Result]], Result]
-"""Of :func:`run_experiment`, or of what a command does in its place with a recipe's parser, data and training."""
+"""The type of :func:`run_experiment`, and of a function that a command calls in its place."""
 
 
 def experiment_parser(command: str, description: str, recipe: Callable[..., Any]) -> ArgumentParser:
     """A parser with the options that every recipe's command has, those of the run as ``recipe`` takes them."""
     options = new_parser(
         command,
-        f"{description} Every run is an experiment with its settings, log, curves and checkpoints in a folder "
-        "of its own.",
+        f"{description} Every run is an experiment with its settings, log, curves and checkpoints in its own folder.",
     )
     # In every config.yaml, so that one experiment's settings can be the --config of another.
     options.add_argument("--recipe", type=str, default=command, help=SUPPRESS)
     options.add_argument("--forked-from", type=str | None, help=SUPPRESS)
     options.add_argument("--stop-at-iteration", type=int | None, help=SUPPRESS)  # what resume-check cuts a run with
     add_runs_dir(options)
-    options.add_argument("--resume", type=str | None, help="continue this experiment, e.g. exp5, to its epochs")
+    options.add_argument("--resume", type=str | None, help="continue this experiment, e.g. exp5, to its last epoch")
     options.add_argument(
         "--fork",
         type=str | None,
-        help="begin a new experiment with the best weights of this one and its settings, changed as you like",
+        help="start a new experiment with the best weights and the settings of this one, changed as you like",
     )
     options.add_argument(
-        "--name", type=str | None, help="to call the experiment by, besides expN; a fork does not inherit it"
+        "--name", type=str | None, help="a name of the experiment, in addition to expN; a fork does not inherit it"
     )
-    options.add_argument("--tag", type=str | None, help="words to find it by, with commas: --tag small,first")
-    options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto is the best one")
-    options.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the training")
-    options.add_argument("--split-seed", type=int | None, help="of the split alone; by default --seed is of both")
+    options.add_argument(
+        "--tag", type=str | None, help="words to find the experiment by, with commas: --tag small,first"
+    )
+    options.add_argument("--device", type=str, default="auto", help="cpu, cuda, mps, ...; auto chooses the best")
+    options.add_argument(
+        "--seed", type=int, default=0, help="the seed of the split, the initial weights and the training"
+    )
+    options.add_argument("--split-seed", type=int | None, help="the seed of the split only; by default --seed")
     add_many_options(options)
     options.add_argument("--save-every", type=int | None, help="epochs between two checkpoints that are kept")
     add_options(options, recipe, ["save_every_iterations", *command_options(recipe)])
     options.add_argument(
-        "--print-config", action="store_true", help="print the settings of this run as a file for --config, and end"
+        "--print-config", action="store_true", help="print the settings of this run as a file for --config, and exit"
     )
     return options
 
@@ -83,7 +86,7 @@ def run_experiment(
 
     Args:
         command: the recipe's name.
-        parser: of :func:`experiment_parser`.
+        parser: the parser of :func:`experiment_parser`.
         argv: the command's arguments.
         load: makes the data from the settings; a mistake there leaves no experiment.
         train: from the experiment's run, the settings and the data; says in one line what was reached.

@@ -19,14 +19,16 @@ def parser() -> ArgumentParser:
     """The command's options."""
     options = answer_parser(
         "export",
-        "Write the model of an experiment, with its best weights, to a file that needs none of this library; its "
-        f"outputs are compared with the model's own, and may be {TOLERANCE:g} off.",
+        "Write the model of an experiment, with its best weights, to a file that runs without this library. Its "
+        f"outputs are compared with those of the model, and may differ by {TOLERANCE:g}.",
     )
-    options.add_argument("--format", type=str, default="pt2", help=f"{', '.join(FORMATS)}; pt2 is of torch.export")
+    options.add_argument(
+        "--format", type=str, default="pt2", help=f"{', '.join(FORMATS)}; pt2 is a file of torch.export"
+    )
     options.add_argument(
         "--output",
         type=str | None,
-        help="the file to write; by default model.pt2 or the like in the experiment's folder",
+        help="the file to write; by default model.pt2, model.onnx, ... in the experiment's folder",
     )
     return options
 

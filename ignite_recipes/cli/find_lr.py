@@ -29,8 +29,8 @@ def parser() -> ArgumentParser:
     options = new_parser(
         "find-lr",
         f"{HELP}. RECIPE is one of {', '.join(COMMANDS)}. It is trained for some steps with a rate that rises from "
-        "step to step, until the loss does (L. Smith, arXiv:1506.01186); the rate at which the loss fell fastest is "
-        "suggested. Nothing is kept, but the picture where it is asked for.",
+        "step to step, until the loss rises too (L. Smith, arXiv:1506.01186). The rate at which the loss fell fastest "
+        "is suggested. Nothing is stored, except the picture if you ask for it.",
     )
     _add_own(options)
     return options
@@ -39,7 +39,7 @@ def parser() -> ArgumentParser:
 def _add_own(options: ArgumentParser) -> None:
     options.add_argument("--start-lr", type=float, default=1e-7, help="the rate of the first step")
     options.add_argument("--end-lr", type=float, default=10.0, help="the rate of the last step")
-    options.add_argument("--num-steps", type=int, default=100, help="from one to the other")
+    options.add_argument("--num-steps", type=int, default=100, help="from the first rate to the last")
     options.add_argument("--picture", type=str | None, help=f"a file to draw the losses in: {', '.join(PICTURES)}")
 
 
@@ -66,11 +66,11 @@ def _find(
     options.prog = f"ignite-recipes find-lr {command}"
     check_config_files(command, argv)
     settings = parse_settings(options, argv)
-    check_begins_anew(settings, "find-lr begins with new weights")
+    check_begins_anew(settings, "find-lr starts with new weights")
     picture = None if settings["picture"] is None else Path(settings["picture"])
     if picture is not None and (picture.suffix not in PICTURES or not picture.parent.is_dir()):
         endings = ", ".join(PICTURES)
-        raise ValueError(f"--picture must be a file that ends in {endings}, in a folder that is there; got {picture}")
+        raise ValueError(f"--picture must be a file that ends in {endings}, in a folder that exists; got {picture}")
     join_ranks(as_device(settings["device"]))
     data = load(settings)
     trainer, loader = taken_from(lambda run: train(run, settings, data))
@@ -108,7 +108,7 @@ def _verdict(line: str, found: LearningRates, settings: dict[str, Any], picture:
     if found.suggestion is None or found.minimum is None:
         return (
             f"No rate from {settings['start_lr']:g} to {settings['end_lr']:g} made the loss fall in {len(found.rates)} "
-            f"steps: try more, --num-steps{drawn}"
+            f"steps: try more of them, --num-steps{drawn}"
         )
     last = f"{found.rates[-1]:.2g}"
     end = f"it diverged after {last}" if found.diverged else f"it did not diverge up to {last}"

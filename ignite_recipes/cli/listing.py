@@ -1,4 +1,4 @@
-"""``ignite-recipes list``: what there is: recipes, models, data sets, and experiments with their best results."""
+"""``ignite-recipes list``: the recipes, models, data sets, and experiments with their best results."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,9 +24,7 @@ HELP = "show recipes, models, data sets, and the experiments with their best res
 
 def parser() -> ArgumentParser:
     """The command's options."""
-    options = new_parser(
-        "list", "Show what there is: recipes, models, data sets, and the experiments with their best results."
-    )
+    options = new_parser("list", "Show the recipes, models, data sets, and the experiments with their best results.")
     add_runs_dir(options)
     options.add_argument("--tag", type=str | None, help="only the experiments with this tag")
     return options

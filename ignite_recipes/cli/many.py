@@ -44,15 +44,15 @@ def asks_for_many(settings: Mapping[str, Any], parser: ArgumentParser) -> bool:
             return True
         if given:
             raise ValueError(
-                f"--seeds, --sweep, --folds and --search begin many runs, and {settings['resume']} is one: leave out "
+                f"--seeds, --sweep, --folds and --search start many runs, and {settings['resume']} is one: leave out "
                 "--resume"
             )
         return False
     if settings["refit"] and settings["folds"] is None:
-        raise ValueError("--refit is of --folds; got no folds: add --folds 5")
+        raise ValueError("--refit needs --folds; got no folds: add --folds 5")
     if given and settings["fork"] is not None:
         raise ValueError(
-            "--fork begins one run with the weights of another; leave out --seeds, --sweep, --folds and --search"
+            "--fork starts one run with the weights of another; leave out --seeds, --sweep, --folds and --search"
         )
     check_of_search(settings)
     return bool(given)
@@ -184,7 +184,7 @@ def _task(
 
 
 def _split_seed(settings: Mapping[str, Any]) -> int | None:
-    """Of the members' splits; None is their own. Folds are the same for all seeds."""
+    """The seed of the members' splits; None is their own. Folds are the same for all seeds."""
     given: int | None = settings["split_seed"]
     return settings["seed"] if given is None and settings["folds"] is not None else given
 

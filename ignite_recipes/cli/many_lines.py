@@ -81,7 +81,7 @@ def _best(runs: Runs) -> str:
 
 
 def _by_likelihood(runs: Runs) -> str:
-    """Of swept autoencoders the setting with the best held-out likelihood, its interval, and who may be as good."""
+    """The setting of swept autoencoders with the best held-out likelihood, and those that may be as good."""
     if not runs.sweep or NLL not in runs.metrics:
         return ""
     rows = {row["setting"]: row for row in runs.table(NLL).to_dicts()}

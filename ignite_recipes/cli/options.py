@@ -58,22 +58,26 @@ def new_parser(command: str, description: str) -> ArgumentParser:
         print_config=None,
         parser_mode=_SETTINGS,
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings, named as the options")
+    parser.add_argument(
+        "--config", action=ActionConfigFile, help="a YAML file of settings, with the names of the options"
+    )
     # For the help: both are read before the parser, wherever they stand.
-    parser.add_argument("--json", action="store_true", help="print one JSON document, and all else on standard error")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document, and everything else on standard error"
+    )
     parser.add_argument("--quiet", action="store_true", help="print no progress: the result, warnings and errors only")
     return parser
 
 
 def add_runs_dir(parser: ArgumentParser) -> None:
     """Where a command looks for experiments, or makes them."""
-    parser.add_argument("--runs-dir", type=str, default="runs", help="where experiments are kept")
+    parser.add_argument("--runs-dir", type=str, default="runs", help="the folder of the experiments")
 
 
 def add_module(parser: ArgumentParser) -> None:
     """What a command imports first."""
     parser.add_argument(
-        "--module", type=str | None, help="a Python file that registers a data set or a model of your own, run first"
+        "--module", type=str | None, help="a Python file that registers your own data set or model; it is run first"
     )
 
 
@@ -96,7 +100,7 @@ def add_options(parser: ArgumentParser, function: Callable[..., Any], names: Seq
     Args:
         parser: gets them, as ``--learning-rate`` for ``learning_rate``; some have a name of the command's own.
         function: a public function or class.
-        names: of the parameters.
+        names: the names of the parameters.
     """
     signature = inspect.signature(function)
     known = vars(sys.modules[function.__module__])

@@ -28,8 +28,8 @@ def parser() -> ArgumentParser:
     options = answer_parser(
         "predict",
         "Predict new samples with the best weights of an experiment, in their order: the rows of a table, the windows "
-        "of a series, the images of a folder; of a variational autoencoder their embeddings. Columns that the model "
-        "did not use come first, then the prediction, and of classes the probability of each.",
+        "of a series, or the images of a folder. A variational autoencoder gives embeddings. The columns that the "
+        "model did not use come first, then the prediction and, for classes, the probability of each.",
     )
     options.add_argument(
         "file", nargs="?", type=str | None, help="a table, an eBird file or a folder; by default the validation data"
@@ -38,10 +38,10 @@ def parser() -> ArgumentParser:
         "--output", type=str, default="predictions.csv", help="the file to write: .csv, .parquet, .feather"
     )
     options.add_argument(
-        "--id", type=str, nargs="*", help="the columns that come along, instead of all that the model did not use"
+        "--id", type=str, nargs="*", help="the columns to copy, instead of all that the model did not use"
     )
     options.add_argument(
-        "--what", type=str, default="embeddings", help=f"of a variational autoencoder: {', '.join(WHAT)}"
+        "--what", type=str, default="embeddings", help=f"for a variational autoencoder: {', '.join(WHAT)}"
     )
     return options
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> Result:
     if output.suffix not in _WRITERS:
         raise ValueError(f"--output must end in {', '.join(_WRITERS)}; got {settings['output']!r}")
     if settings["file"] is not None and output.resolve() == Path(settings["file"]):
-        raise ValueError(f"--output must be another file than the one that is predicted; got {settings['output']!r}")
+        raise ValueError(f"--output must not be the file that is predicted; got {settings['output']!r}")
     if output.is_dir():
         raise ValueError(f"--output must be a file; {settings['output']!r} is a folder")
     if settings["what"] not in WHAT:
@@ -100,7 +100,9 @@ def _found(trained: Trained, inputs: Inputs, predictions: "pl.DataFrame") -> dic
 
 def _told(target: str | None, found: dict[str, float] | None) -> str:
     if found is None:
-        return f"; what the column {target!r} holds is not what was trained on, so that nothing is compared with it"
+        return (
+            f"; the values of the column {target!r} differ in kind from those of the training, so they are not compared"
+        )
     if not found:
         return ""
     shown = f"accuracy {found['accuracy']:.2f}%" if "accuracy" in found else f"RMSE {found['rmse']:.4g}"

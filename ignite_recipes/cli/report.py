@@ -28,7 +28,7 @@ def parser() -> ArgumentParser:
         "file",
         nargs="?",
         type=str | None,
-        help="to measure on, with the truth, as of evaluate; by default the validation data",
+        help="data to measure on, with the true values, as for evaluate; by default the validation data",
     )
     options.add_argument(
         "--output", type=str | None, help="the file to write, .html; by default report.html in the experiment's folder"

@@ -22,7 +22,7 @@ from ignite_recipes.handlers import Stopped
 
 __all__ = ["HELP", "NotExactError", "main", "parser"]
 
-HELP = "check that a recipe's run resumes exactly here: resume-check RECIPE [its options]"
+HELP = "check that a recipe's run resumes exactly on this machine: resume-check RECIPE [its options]"
 
 _EPOCHS = ["--epochs", "2"]  # unless the options say otherwise
 
@@ -39,9 +39,9 @@ def parser() -> ArgumentParser:
     """The command's options, for the list of commands; a recipe's own parser reads its options."""
     return new_parser(
         "resume-check",
-        f"{HELP}. RECIPE is one of {', '.join(COMMANDS)}. A small training (2 epochs unless --epochs says otherwise) "
-        "is run whole, again, and cut at several points by a signal and resumed; weights, optimizer, history, log and "
-        "every handler's state must be equal to the last bit. Nothing is kept.",
+        f"{HELP}. RECIPE is one of {', '.join(COMMANDS)}. A small training (by default 2 epochs) is run twice as a "
+        "whole, and then stopped at several points by a signal and resumed. Weights, optimizer, history, log and "
+        "every handler's state must be equal to the last bit. Nothing is stored.",
     )
 
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> Result:
     name, words = recipe_and_options(parser(), argv)
     options = [*_EPOCHS, *words]
     settings = parse_settings(COMMANDS[name].parser(), options)
-    check_begins_anew(settings, "resume-check makes experiments of its own, in a temporary folder")
+    check_begins_anew(settings, "resume-check makes its own experiments, in a temporary folder")
     with tempfile.TemporaryDirectory() as folder:
         report = _check(name, [*options, "--runs-dir", folder], Path(folder), settings["epochs"])
     facts = {

@@ -55,12 +55,12 @@ def reopen(
 ) -> tuple[ExperimentManager, dict[str, Any]]:
     """An experiment and its own settings; only its end, its device and the like may be changed."""
     if given["fork"] is not None:
-        raise ValueError("--resume continues an experiment and --fork begins another; give one of them")
+        raise ValueError("--resume continues an experiment and --fork starts another; give one of them")
     folder, name = _place(given, "resume")
     if names_runs_dir(argv) and Path(folder).resolve() != Path(given["runs_dir"]).resolve():
         raise ValueError(
             f"--resume continues an experiment where it is; {given['resume']} is not in --runs-dir "
-            f"{given['runs_dir']}: leave one of them out, or begin another there with --fork {given['resume']}"
+            f"{given['runs_dir']}: leave one of them out, or start another there with --fork {given['resume']}"
         )
     experiment = ExperimentManager(folder, resume_exp=name)
     own = _settings_of(command, parser, experiment)
@@ -75,7 +75,7 @@ def reopen(
     if changed:
         raise ValueError(
             f"--resume continues with the experiment's own settings; {', '.join(changed)} cannot be changed. "
-            f"For that begin another one with its weights: --fork {given['resume']}"
+            f"To change them start another one with its weights: --fork {given['resume']}"
         )
     return experiment, settings
 
@@ -150,9 +150,7 @@ def _of_whom(recipe: Any, command: str, experiment: ExperimentManager) -> str:
     """Whose experiment it is, and what to do about that."""
     name = Path(experiment.experiment_dir).name
     if recipe is None:
-        return (
-            f": its config.yaml does not say which recipe it is of; if it is this one, add the line recipe: {command}"
-        )
+        return f": its config.yaml does not name its recipe; if it is this one, add the line recipe: {command}"
     if recipe in RECIPES:
         return f" but of {recipe!r}: use ignite-recipes {recipe}"
     return f" but was made in Python by {recipe!r}: continue there, with ExperimentManager(resume_exp={name!r})"

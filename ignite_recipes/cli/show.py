@@ -22,12 +22,12 @@ from ignite_recipes.many import Runs
 
 __all__ = ["HELP", "main", "parser"]
 
-HELP = "show an experiment: its settings, how it was started, what it reached: show exp1"
+HELP = "show an experiment: its settings, how it was started, its results: show exp1"
 
 
 def parser() -> ArgumentParser:
     """The command's options."""
-    return named_parser("show", "Show an experiment: what it reached, its settings, how it was started, and its files.")
+    return named_parser("show", "Show an experiment: its results, its settings, how it was started, and its files.")
 
 
 def main(argv: Sequence[str]) -> Result:

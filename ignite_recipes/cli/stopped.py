@@ -1,4 +1,4 @@
-"""What a command says when a signal has ended it: how to go on."""
+"""The message of a command that a signal has stopped: how to resume."""
 
 import os
 import shlex

@@ -45,8 +45,8 @@ def parser() -> ArgumentParser:
     """The command's options."""
     options = experiment_parser(
         "supervised",
-        "Train a network to predict a column of a table from the others, with --target; without a file, to classify "
-        "scikit-learn's digits, a stratified fifth of them for validation.",
+        "Train a network to predict a column of a table from the others, with --target. Without a file it classifies "
+        "scikit-learn's digits, with a stratified fifth of them for validation.",
         train_model_advanced,
     )
     add_table_options(options)
@@ -56,7 +56,7 @@ def parser() -> ArgumentParser:
     options.add_argument(
         "--batch-size",
         type=int | None,
-        help=f"rows per batch; by default {_BATCH_SIZE} of the digits, 32 to 1024 of a table, by its rows",
+        help=f"rows per batch; by default {_BATCH_SIZE} for the digits, 32 to 1024 for a table, by its number of rows",
     )
     add_options(options, create_dataloaders, ["num_workers"])
     add_options(options, multilayer_perceptron, _NETWORK)

@@ -20,7 +20,7 @@ def add_table_options(options: ArgumentParser) -> None:
     """The file, its target, and how its rows are split and weighed."""
     texts = parameter_texts(train_on_table)
     options.add_argument(
-        "file", nargs="?", type=str | None, help="a table: .csv, .csv.gz, .tsv, .parquet or .feather; its rows train"
+        "file", nargs="?", type=str | None, help="a table to train on: .csv, .csv.gz, .tsv, .parquet or .feather"
     )
     options.add_argument("--target", type=str | None, help="the column of the file to predict")
     add_options(options, train_on_table, ["task", "val_size", "max_categories"])
@@ -38,13 +38,13 @@ def check_table_options(settings: dict[str, Any]) -> None:
     """
     if settings["file"] is not None:
         if settings["target"] is None:
-            raise ValueError(f"supervised {settings['file']} must be told which column to predict: add --target COLUMN")
+            raise ValueError(f"supervised {settings['file']} needs the column to predict: add --target COLUMN")
         return
     defaults = {**_defaults(), "target": None, "ignore": []}
     given = [name for name in _OPTIONS if settings[name] != defaults[name]]
     if given:
         raise ValueError(
-            f"--{given[0].replace('_', '-')} is of a table; got no file: ignite-recipes supervised FILE --target COLUMN"
+            f"--{given[0].replace('_', '-')} needs a table; got no file: ignite-recipes supervised FILE --target COLUMN"
         )
 
 
@@ -58,7 +58,7 @@ def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[st
 
     Args:
         run: of the experiment that is trained.
-        settings: of the command.
+        settings: the settings of the command.
         arguments: of the recipe, which every supervised training has.
     """
     of_table = {name: settings[name] for name in (*_OPTIONS, "batch_size", "num_workers", "split_seed")}

@@ -34,8 +34,8 @@ def parser() -> ArgumentParser:
     """The command's options."""
     options = experiment_parser(
         "traffic",
-        "Train a predictor of the traffic that a sender of changes only will cause; without a file, on the weekly "
-        "CO2 series that ships with statsmodels.",
+        "Train a predictor of the traffic of a sender that transmits only changes; without a file, on the weekly CO2 "
+        "series that comes with statsmodels.",
         trainModel,
     )
     options.add_argument(
@@ -43,7 +43,7 @@ def parser() -> ArgumentParser:
     )
     add_options(options, load_co2, ["len_source", "len_target", "deadband", "val_size"])
     add_options(options, load_traffic_csv, ["flag_column", "time_column"])
-    options.add_argument("--epochs", type=int, default=50, help="the epoch to train to, counted from 1")
+    options.add_argument("--epochs", type=int, default=50, help="the last epoch to train, counted from 1")
     options.add_argument("--patience", type=int | None, default=10, help="epochs to wait before stopping")
     texts, kinds = parameter_texts(TrafficParameters), get_type_hints(TrafficParameters)
     for name, value in _parameters().items():

@@ -82,27 +82,27 @@ def parser() -> ArgumentParser:
     options.add_argument(
         "--covariates",
         type=str | None,
-        help="effort: tell encoder and decoder the season, duration, distance and observers of each checklist",
+        help="effort: give encoder and decoder the season, duration, distance and observers of each checklist",
     )
     options.add_argument(
         "--split",
         type=str,
         default="random",
-        help="random, or spatial: validate on whole blocks of the map, of which nothing was trained on",
+        help="random, or spatial: validate on whole blocks of the map that are not in the training data",
     )
     add_options(options, spatial_blocks, ["block_km"])
     options.add_argument(
         "--answers",
         type=bool,
         default=True,
-        help="of an eBird file: end with embeddings, species, maps, an evaluation on hidden species, and a report",
+        help="for an eBird file: also write embeddings, species, maps, an evaluation on hidden species, and a report",
     )
     add_options(options, read_species_matrix, [name for name in EBIRD_CHOICES if name != "sampling"])
     options.add_argument("--sampling", type=str | None, help=parameter_texts(read_species_matrix)["sampling"])
     add_options(options, ChecklistFilters, EBIRD_FILTERS)
     options.add_argument(
         "--best-practices", type=bool, default=False,
-        help=f"filter checklists as eBird's scientists recommend, where no option says otherwise: {_recommended()}",
+        help=f"filter checklists as eBird's scientists recommend; other options replace these values: {_recommended()}",
     )  # fmt: skip
     return options
 

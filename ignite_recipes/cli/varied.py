@@ -32,7 +32,9 @@ _NOT_VARIED = {
 def add_many_options(options: ArgumentParser) -> None:
     """The options with which a recipe's command trains many runs."""
     options.add_argument(
-        "--seeds", type=int | str | None, help="train with so many seeds, or with these: --seeds 8, --seeds 1,2,5"
+        "--seeds",
+        type=int | str | None,
+        help="train with this number of seeds, or with these seeds: --seeds 8, --seeds 1,2,5",
     )
     options.add_argument(
         "--sweep",
@@ -44,17 +46,19 @@ def add_many_options(options: ArgumentParser) -> None:
         "--search",
         type=list[str],
         default=[],
-        help="let Optuna look for a setting there, several together: --search learning_rate=loguniform:1e-5,1e-2 "
+        help="let Optuna search a setting in a range, or several: --search learning_rate=loguniform:1e-5,1e-2 "
         "--search num_layers=int:1,4; the kinds are uniform, loguniform, int and choice",
     )
-    options.add_argument("--trials", type=int | None, help="of --search: how many runs; by default 40")
+    options.add_argument("--trials", type=int | None, help="for --search: the number of runs; by default 40")
     options.add_argument(
         "--storage",
         type=str | None,
-        help="of --search: a file of trials that several processes share, each with an experiment of its own",
+        help="for --search: a file of trials that several processes share, each with its own experiment",
     )
     options.add_argument(
-        "--folds", type=int | None, help="cross-validation: cut the data into so many parts, and validate on each"
+        "--folds",
+        type=int | None,
+        help="cross-validation: cut the data into this number of parts, and validate on each",
     )
     options.add_argument(
         "--refit", type=bool, default=False, help="with --folds: at the end train the best setting on all the data"
@@ -62,7 +66,7 @@ def add_many_options(options: ArgumentParser) -> None:
     options.add_argument(
         "--together",
         type=bool | None,
-        help="with several runs: compute the steps of those that are alike as one program; by default yes",
+        help="with several runs: compute the steps of similar runs as one program; by default yes",
     )
     options.add_argument("--fold", type=int | None, help=SUPPRESS)  # of a member
 
@@ -73,7 +77,7 @@ def named_setting(text: str, option: str, example: str, parser: ArgumentParser) 
     Args:
         text: as given.
         option: that it was given to, and an ``example`` of it, for errors.
-        parser: of the command.
+        parser: the parser of the command.
 
     Raises:
         ValueError: if it is another text, or of something in which runs cannot differ.
@@ -84,7 +88,7 @@ def named_setting(text: str, option: str, example: str, parser: ArgumentParser) 
         raise ValueError(f"{option} must be a setting and its values, {example}; got {text!r}")
     dest = next((a.dest for a in parser._actions if f"--{word}" in a.option_strings), word.replace("-", "_"))
     if dest in _NOT_VARIED:
-        raise ValueError(f"{option} takes settings of the training, and {dest} is none: give {_NOT_VARIED[dest]}")
+        raise ValueError(f"{option} takes settings of the training, and {dest} is not one: give {_NOT_VARIED[dest]}")
     return dest, said.strip()
 
 
@@ -104,7 +108,7 @@ def check_of_search(settings: Mapping[str, Any]) -> None:
     if not settings["search"]:
         for name in ("trials", "storage"):
             if settings[name] is not None:
-                raise ValueError(f"--{name} is of --search; got none: add --search learning_rate=loguniform:1e-5,1e-2")
+                raise ValueError(f"--{name} is for --search; got none: add --search learning_rate=loguniform:1e-5,1e-2")
         return
     for name in ("seeds", "sweep", "folds", "refit"):
         if settings[name]:

@@ -113,14 +113,14 @@ def _complain(path: Path, separator: str, num_columns: int) -> None:
                 if row and len(row) != num_columns:
                     raise ValueError(
                         f"{path} must have {num_columns} values in every row, as in its line of column names; line "
-                        f"{rows.line_num} has {len(row)}: mend it, or quote values that hold {separator!r}"
+                        f"{rows.line_num} has {len(row)}: correct it, or quote values that hold {separator!r}"
                     )
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be UTF-8 text; got {_bad_bytes(path)}: save it as UTF-8, e.g. iconv -f WINDOWS-1252 -t UTF-8"
         ) from error
     except (EOFError, OSError, csv.Error, zlib.error) as error:
-        raise ValueError(f"{path} must be a sound CSV file: {error}") from error
+        raise ValueError(f"{path} must be a valid CSV file: {error}") from error
 
 
 def _bad_bytes(path: Path) -> str:

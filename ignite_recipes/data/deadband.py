@@ -23,23 +23,23 @@ CHUNK = 65_536  # samples that are Python numbers at a time
 def send_on_delta(
     context: Any, deadband: float, limits: Limits | None = None, *, feature_names: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Scale a series and tell the samples that send-on-delta transmits.
+    """Scale a series and flag the samples that send-on-delta transmits.
 
-    The first sample is transmitted, and then each one of which a feature is more than ``deadband`` away from
-    the last transmitted sample, so a receiver that holds the last sample is never further off than that.
+    The first sample is transmitted, and then each sample with a feature that is more than ``deadband`` away from the
+    last transmitted sample. So the error of a receiver that holds the last sample is never larger.
 
     Args:
         context: (L, F) floats, or (L,) for one feature, equally spaced in time.
         deadband: the change that need not be transmitted, in parts of a feature's range; above 0, below 1.
-        limits: the low and the high end of each feature, that become 0 and 1; learnt of all the context by
-            default. Before a split, learn them from the training part: :func:`learn_limits`.
+        limits: the low and the high end of each feature, that become 0 and 1; by default learnt from the whole context.
+            Before a split, learn them from the training part: :func:`learn_limits`.
         feature_names: what a warning calls the features, by default their numbers.
 
     Returns:
         The scaled context (L, F), in [0, 1], and the flags (L,), 1 where a sample is transmitted; float32.
 
     Raises:
-        ValueError: if the deadband or the limits are no range, or the context is not finite.
+        ValueError: if the deadband or the limits are not a range, or the context is not finite.
 
     Warns:
         UserWarning: of each feature that leaves its limits, and so is clamped.
@@ -71,9 +71,9 @@ def learn_limits(training_part: Any, margin: float = 0.1) -> tuple[NDArray[np.fl
     """The least and the greatest value of each feature, and a margin: two arrays (F,).
 
     Args:
-        training_part: (L, F) floats, or (L,) for one feature; a trend continues in what comes after it, so take
-            it out first or declare the limits.
-        margin: by which each end is moved outwards, in parts of the distance between them.
+        training_part: (L, F) floats, or (L,) for one feature; a trend continues after it, so remove the trend first or
+            declare the limits.
+        margin: moves each end outwards, in parts of the distance between them.
 
     Raises:
         ValueError: if the part is empty or not finite, a feature constant, or the margin negative.

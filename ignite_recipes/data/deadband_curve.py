@@ -24,12 +24,12 @@ def deadband_curve(
     *,
     feature_names: Sequence[str] | None = None,
 ) -> "pl.DataFrame":
-    """How many samples send-on-delta transmits, and how far off a receiver is that holds the last one.
+    """The number of samples that send-on-delta transmits, and the error of a receiver that holds the last one.
 
     Args:
         context: (L, F) floats, or (L,) for one feature, equally spaced in time.
         deadbands: in parts of a feature's range, each above 0 and below 1.
-        limits: the low and the high end of each feature; None learns them of all the context.
+        limits: the low and the high end of each feature; None learns them from the whole context.
         feature_names: what a warning calls the features.
 
     Returns:
@@ -42,7 +42,7 @@ def deadband_curve(
         ValueError: if there is no deadband, or one is out of its range; and as :func:`send_on_delta`.
 
     Warns:
-        UserWarning: of each feature that leaves its limits, and so is clamped.
+        UserWarning: for each feature that leaves its limits, and so is clamped.
 
     >>> curve = deadband_curve([0.0, 1.0, 4.0, 6.0, 10.0], [0.05, 0.35], limits=(0, 10))
     >>> curve["transmissions"].to_list(), curve["max_error"].round(3).to_list()

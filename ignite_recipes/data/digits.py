@@ -9,7 +9,7 @@ __all__ = ["load_digits_matrix"]
 
 
 def load_digits_matrix() -> tuple[Tensor, Tensor]:
-    """The 1,797 images of 8 x 8 pixels that ship with scikit-learn, one per row; nothing is downloaded.
+    """The 1,797 images of 8 x 8 pixels that come with scikit-learn, one per row; nothing is downloaded.
 
     Returns:
         The images, (1797, 64) float32 in [0, 1], and the digit each one shows, (1797,) int64.

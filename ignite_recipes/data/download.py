@@ -24,7 +24,7 @@ def fetch(url: str, path: str | os.PathLike[str], md5: str) -> None:
     progress bar is shown where standard error is a terminal.
 
     Args:
-        url: of the file.
+        url: the url of the file.
         path: its name here.
         md5: hash of its bytes, in hexadecimal. It tells a damaged file, not a forged one.
 

@@ -50,20 +50,20 @@ def load_ebird_data(
     In eBird's own files quotes are read as text, and stray tabs in the comments at the end of a line do no harm.
 
     Args:
-        path: what eBird sends: a ``.zip`` or ``.tar``, the folder that was in it, or the tab-separated file itself,
+        path: a download of eBird: a ``.zip`` or ``.tar``, the folder that was in it, or the tab-separated file itself,
             ``.txt`` or ``.txt.gz``. Also MyEBirdData.csv, and what auk or R wrote of such files (tab, comma or
-            semicolon). Text that is not UTF-8 is read as Latin-1, which a warning says.
-        nrows: read only so many rows from the start of the file; by default all.
+            semicolon). Text that is not UTF-8 is read as Latin-1, with a warning.
+        nrows: read only this number of rows from the start of the file; by default all.
         columns: read exactly these, in this order, by their names in the file or in the eBird Basic Dataset; by default
-            what :func:`create_species_matrix` needs, as far as the file has it: the sampling event and its group, the
+            those that :func:`create_species_matrix` needs, if the file has them: the sampling event and its group, the
             common name, the scientific name and their category, the protocol (the first that the file has of
             OBSERVATION TYPE, PROTOCOL TYPE, PROTOCOL NAME and PROTOCOL CODE) and whether all species were reported.
         details: without ``columns``, read also what its filters, other ranks of taxa and :func:`read_checklists`
             need: place, date, effort, observers, and the names of subspecies.
 
     Returns:
-        One row per sighting; the columns are called as in the eBird Basic Dataset, whatever the file calls them,
-        those of ``columns`` as they are called there. Empty fields are missing values.
+        One row per sighting. The columns have their names of the eBird Basic Dataset, whatever the file calls them, and
+            those of ``columns`` the names that are given there. Empty fields are missing values.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -120,23 +120,23 @@ def create_species_matrix(
     - ``protocols=["Traveling", "Stationary"]`` and ``complete_only=True``: only checklists made while traveling or
       stationary, and complete ones (ALL SPECIES REPORTED), are kept.
     - ``shared_checklists="first"``: of the checklists that observers shared (one GROUP IDENTIFIER) one is kept, as
-      ``auk_unique`` has it for checklists: of those that passed the filters before, the one whose SAMPLING EVENT
-      IDENTIFIER comes first in the order of text. What only another observer of the group noted is left out with that
-      one's checklist.
+      ``auk_unique`` has it for checklists: the one that passed the filters before and whose SAMPLING EVENT IDENTIFIER
+      comes first in the order of text. Sightings that only another observer of the group noted are left out with that
+      checklist.
 
-    Each of these is a keyword, and may be chosen otherwise.
+    Each of these is a keyword with other choices.
 
     Args:
         data: sightings, as :func:`load_ebird_data` returns them, or auk. Without SCIENTIFIC NAME a taxon below a
-            species goes to its COMMON NAME without parentheses; without CATEGORY it is told by the names; without
-            GROUP IDENTIFIER shared checklists cannot be told, which is warned of.
+            species goes to its COMMON NAME without parentheses; without CATEGORY it is recognised by the names; without
+            GROUP IDENTIFIER shared checklists cannot be recognised, and a warning says so.
         min_species_observations: drop species seen on fewer checklists than this.
         min_checklist_species: drop checklists with fewer of the remaining species than this.
-        apply_quality_filters: do what is said above; without it every taxon counts by its COMMON NAME, and every
+        apply_quality_filters: do the steps above; without it every taxon counts by its COMMON NAME, and every
             checklist.
         sampling: all checklists of the same region and time: eBird's file of sampling events, the archive that holds
             it, or a frame of its rows. Those without a sighting become rows of zeros, as by ``auk_zerofill``, and what
-            ``data`` does not say of a checklist is taken from there.
+            ``data`` does not hold about a checklist is taken from there.
         taxon_rank: what counts as one: ``"species"``; ``"subspecies"``, where taxa below a species count by their own
             names; or ``"genus"``, which takes spuhs, slashes and hybrids of one genus along. By default species, or
             without quality filters each taxon as it was reported.
@@ -193,26 +193,26 @@ def read_species_matrix(
     shared_checklists: str | None = None,
     **filters: Any,
 ) -> SpeciesMatrix:
-    """Which species was seen on which checklist, and what is known of the checklists, from an eBird file.
+    """Which species was seen on which checklist, and the facts about the checklists, from an eBird file.
 
-    It is :func:`load_ebird_data` and :func:`create_species_matrix` in one, in less memory: what is known of a checklist
-    is kept once, not with each of its sightings.
+    It is :func:`load_ebird_data` and :func:`create_species_matrix` in one, in less memory: the facts about a checklist
+    are kept once, not with each of its sightings.
 
     Args:
         path: as :func:`load_ebird_data` takes it.
         min_species_observations: drop species seen on fewer checklists than this.
         min_checklist_species: drop checklists with fewer of the remaining species than this.
-        apply_quality_filters: compare what the R package auk would: complete checklists, made while traveling or
-            stationary, those that observers shared once, and species, to which lower taxa are rolled up.
-        nrows: read only so many sightings from the start of the file; by default all. The last checklist may lack some.
+        apply_quality_filters: keep the rows that the R package auk would compare: complete checklists, made while
+            traveling or stationary, one of those that observers shared, and species, to which lower taxa are rolled up.
+        nrows: read only this number of sightings from the start of the file; by default all. The last checklist may
+            lack some.
         sampling: eBird's file of sampling events, or an archive with it: checklists on which none of the species was
-            seen become rows of zeros. By default the one that lies in the same archive, if there is one and all rows
-            are read.
+            seen become rows of zeros. By default the one in the same archive, if there is one and all rows are read.
         taxon_rank: species, subspecies or genus; by default species, or without quality filters each taxon as it was
             reported.
         drop_higher: leave out taxa of no single species (spuh, slash, hybrid).
-        shared_checklists: of those that observers shared keep the first, the first with the species of all (union), or
-            all.
+        shared_checklists: keep the first of the checklists that observers shared, the first with the species of all
+            (union), or all.
         **filters: those of :class:`ChecklistFilters`.
 
     Returns:
@@ -279,7 +279,7 @@ def _filters(given: Mapping[str, Any]) -> ChecklistFilters:
         if name not in known:
             near = get_close_matches(name, known, 1)
             meant = f": did you mean {near[0]!r}?" if near else f"; known are {listed(known, len(known))}"
-            raise TypeError(f"{name!r} is no filter of checklists{meant}")
+            raise TypeError(f"{name!r} is not a filter of checklists{meant}")
     return ChecklistFilters(**given)
 
 

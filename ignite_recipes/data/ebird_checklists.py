@@ -45,8 +45,8 @@ def read_checklists(
 
     Args:
         path_or_frame: an eBird file, or its rows as a frame. Columns that it lacks become missing values.
-        identifiers: which checklists, in this order, e.g. ``matrix["SAMPLING EVENT IDENTIFIER"]``; by default all, in
-            the order of their identifiers.
+        identifiers: the checklists to read, in this order, e.g. ``matrix["SAMPLING EVENT IDENTIFIER"]``; by default
+            all, in the order of their identifiers.
 
     Returns:
         A frame whose index, SAMPLING EVENT IDENTIFIER, equals ``identifiers``, with the columns
@@ -54,10 +54,10 @@ def read_checklists(
         - ``latitude``, ``longitude``: in degrees;
         - ``date``: a datetime64, without the time of day;
         - ``start_minutes``: after midnight, local time;
-        - ``duration_minutes``, ``distance_km``, ``observers``: of a stationary checklist the distance is 0;
+        - ``duration_minutes``, ``distance_km``, ``observers``: the distance of a stationary checklist is 0;
         - ``protocol``: as releases of today call it, e.g. ``"Traveling"``; a category.
 
-        NaN (NaT for dates) is what the file does not say, or says in no way that is known.
+        NaN (NaT for dates) means that the file does not say it, or not in a known form.
 
     Raises:
         FileNotFoundError: if there is no such file.

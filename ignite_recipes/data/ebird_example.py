@@ -76,15 +76,15 @@ def write_example_ebd(
     seed: int = 0,
     release: Literal["current", "older"] = "current",
 ) -> Path:
-    r"""Write a file that reads like an eBird Basic Dataset, with simulated checklists of some 130 real species.
+    r"""Write a file that reads like an eBird Basic Dataset, with simulated checklists of about 130 real species.
 
     Each checklist is made in one habitat, the last part of its LOCALITY ("Vembanad Lake--wetland"). A species
     is found with a probability that depends on the habitat, the locality, the season and the duration. As in
-    real files there are subspecies, hybrids and other taxa that are no species, incomplete and incidental
+    real files there are subspecies, hybrids and other taxa that are not species, incomplete and incidental
     checklists, counts of "X", checklists shared by two or three observers, quotes and stray tabs in comments.
 
     Args:
-        path: the file to write; missing folders are made, and a file that is there is replaced as a whole.
+        path: the file to write; missing folders are made, and an existing file is replaced completely.
         num_checklists: number of distinct sampling events, each with at least one species.
         seed: the file is a function of it and ``num_checklists``; no global generator is read or seeded.
         release: ``"older"`` names the protocol column PROTOCOL TYPE and lacks three newer columns.

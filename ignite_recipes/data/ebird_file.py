@@ -34,7 +34,7 @@ class Columns(NamedTuple):
     names: Sequence[str]
     """As the eBird Basic Dataset calls them."""
     once_per: str | None = None
-    """Of the rows that have the same value here, in a block, the first; None are all rows."""
+    """Keep the first of the rows in a block that have the same value here; None keeps all rows."""
 
 
 def read_tables(file: EbirdFile, tables: Sequence[Columns], nrows: int | None = None) -> "list[pd.DataFrame]":
@@ -207,6 +207,6 @@ class _Texts:
 
 
 def _smallest_type(categories: Collection[str]) -> np.dtype[np.signedinteger[Any]]:
-    """Of integers that hold the number of each category, and -1; it is the one that pandas keeps them in."""
+    """The integers that hold the number of each category, and -1; pandas uses the same."""
     kind: np.dtype[Any] = np.min_scalar_type(-len(categories) - 1)
     return kind

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class SpeciesMatrix(NamedTuple):
-    """What an eBird file became.
+    """The matrix that was made from an eBird file, its checklists and its steps.
 
     >>> import tempfile
     >>> from ignite_recipes import read_species_matrix, write_example_ebd
@@ -160,7 +160,8 @@ def _taxa(sightings: "pd.DataFrame", names: "pd.Categorical", choices: Choices) 
         categories = pd.Categorical(sightings[CATEGORY])
     else:
         logger.info(
-            "without the column %s, spuhs, slashes, hybrids and taxa below a species are told by their names", CATEGORY
+            "without the column %s, spuhs, slashes, hybrids and taxa below a species are recognised by their names",
+            CATEGORY,
         )
         categories = categories_of_names(names)
     taxa = taxa_at_rank(

@@ -17,7 +17,7 @@ class Step(NamedTuple):
     sightings: int
     checklists: int
     species: int
-    """Of the first steps, taxa as they were reported."""
+    """The number of species; in the first steps, of taxa as they were reported."""
 
 
 def table_of_steps(steps: Sequence[Step]) -> str:

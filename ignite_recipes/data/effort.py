@@ -23,8 +23,7 @@ def effort_and_season(checklists: "pd.DataFrame") -> "pd.DataFrame":
 
     Returns:
         The same index, and as float32 ``season_sin`` and ``season_cos`` of the day in the year (one turn a year), and
-        ``log_minutes``, ``log_km`` and ``log_observers``, each the logarithm of 1 + the number. NaN is what is not
-        known.
+        ``log_minutes``, ``log_km`` and ``log_observers``, each the logarithm of 1 + the number. NaN means unknown.
 
     Raises:
         ValueError: if a column is missing, or a number is negative.

@@ -26,7 +26,7 @@ def fold_rows(
     groups: NDArray[Any] | None = None,
     times: NDArray[Any] | None = None,
 ) -> list[tuple[Rows, Rows]]:
-    """Of each fold the numbers of the rows to train on and of those to validate on, each in ascending order.
+    """The numbers of the training rows and of the validation rows of each fold, each in ascending order.
 
     Without times every row is validated on in one fold, and trained on in all others. With times the rows are cut,
     in their order, into one part more than there are folds: each fold trains on all parts before the one that it

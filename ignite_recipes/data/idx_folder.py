@@ -39,8 +39,8 @@ def idx_images(
         root: the folder with the files.
         prefix: what the files' names start with, e.g. ``"emnist-letters-"``; by default that of the only data set
             there.
-        transform: of the training images; see :class:`BaseDataset`.
-        seed: of the transform's random draws.
+        transform: the transform of the training images; see :class:`BaseDataset`.
+        seed: the seed of the transform's random draws.
 
     Raises:
         FileNotFoundError: if the folder or a file is missing.
@@ -98,8 +98,8 @@ def read_idx_images(
 
     Args:
         folder: with the files.
-        prefix: of their names; ``"emnist-..."`` stands for images that are stored transposed.
-        name: of the data set, for logs and errors.
+        prefix: the prefix of their names; ``"emnist-..."`` stands for images that are stored transposed.
+        name: the name of the data set, for logs and errors.
         num_classes: by default as many as the labels name.
         min_classes: as many at least, also where the images of the last classes are missing.
         first_label: of class 0; by default 1 for EMNIST's letters and labels of which 1 is the lowest, else 0.

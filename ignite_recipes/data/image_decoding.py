@@ -169,4 +169,4 @@ def _in_threads(function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
 def _line(error: Exception) -> str:
     """An error in one line of bounded length; Pillow names the file once more, and an address."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return "it is no image of a known kind" if "cannot identify" in text else text[:120]
+    return "it is not an image of a known kind" if "cannot identify" in text else text[:120]

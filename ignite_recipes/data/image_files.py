@@ -54,7 +54,7 @@ def find_images(root: Path) -> ImageFiles:
         for names in (_TRAIN, _VAL)
     )
     if val is not None and train is None and len(folders) == len(by_name.keys() & {*_VAL}):
-        raise ValueError(f"{root} must hold a folder train beside {val.name}; got none: name it so")
+        raise ValueError(f"{root} must hold a folder train next to {val.name}; got none: name it so")
     found = ImageFiles()
     others = Counter[str]()
     place = root if train is None else train
@@ -63,7 +63,7 @@ def find_images(root: Path) -> ImageFiles:
         sides.append(_classes(val, others))
         unused = [folder.name for folder in folders if folder not in (train, val)]
         if unused:
-            found.said.append(f"the folders {listed(unused)} beside {train.name} and {val.name} are not used")
+            found.said.append(f"the folders {listed(unused)}next to {train.name} and {val.name} are not used")
     _check(place, sides, root)
     found.classes = sorted(sides[0])
     files = [
@@ -100,7 +100,7 @@ def _classes(place: Path, others: Counter[str]) -> dict[str, list[Path]]:
     for path in place.iterdir():
         if path.is_file() and not path.name.startswith("."):
             is_image = path.name.lower().endswith(ENDINGS)
-            others["images left out beside the folders of the classes" if is_image else _NO_IMAGES] += 1
+            others["images left out next to the folders of the classes" if is_image else _NO_IMAGES] += 1
     for kind in [kind for kind, count in others.items() if not count]:
         del others[kind]
     return classes
@@ -119,7 +119,7 @@ def _check(place: Path, sides: list[dict[str, list[Path]]], root: Path) -> None:
         (name,) = train
         inner = [folder.name for folder in _folders(place / name)]
         step = f": perhaps it is {place / name}, which holds {listed(inner)}" if inner else ": add the other classes"
-        raise ValueError(f"{place} must hold folders of two classes at least; got {name!r} only{step}")
+        raise ValueError(f"{place} must hold folders of at least two classes; got {name!r} only{step}")
     if empty := [name for name, files in train.items() if not files]:
         raise ValueError(f"the folder of every class must hold an image; got none in {_paths(place, empty)}: remove it")
     for side in sides[1:]:

@@ -56,7 +56,7 @@ def image_folder(
             which a loader's workers are useful; None keeps them if that takes at most 1 GiB.
         val_size: without a folder ``val`` the part to validate on, a fraction or a number of images, of each class its
             share.
-        split_seed: of that split, a function of it and of the files' names.
+        split_seed: the seed of that split, a function of it and of the files' names.
         transform, val_transform, seed: see :class:`~ignite_recipes.BaseDataset`.
 
     Raises:

@@ -28,8 +28,8 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
     Args:
         images: (N, C, H, W), bytes, or floats in [0, 1]; or files, which are decoded when they are fetched.
         labels: (N,), whole numbers from 0.
-        transform: of the images that are fetched; see :class:`BaseDataset`.
-        seed: of the transform's random draws.
+        transform: the transform of the images that are fetched; see :class:`BaseDataset`.
+        seed: the seed of the transform's random draws.
 
     Raises:
         TypeError, ValueError: if the images, the labels or the transform are not such.
@@ -101,15 +101,16 @@ class BaseDataset:
     Args:
         train_images, val_images: (N, C, H, W), bytes, or floats in [0, 1].
         train_labels, val_labels: (N,), the class of each image, from 0.
-        name: of the data set, for logs.
+        name: the name of the data set, for logs.
         num_classes: by default one more than the highest label.
-        class_names: of the classes, in the order of their numbers; they are in the checkpoints of a run.
-        transform: of training images: None, ``"affine"`` for :class:`RandomAffine` with its own strengths; a function
-            of an image (C, H, W), float32 in [0, 1], e.g. any of torchvision's v2, which may draw from the generators
-            of torch, NumPy and Python; or a function of images (B, C, H, W) and draws (B, K) in [0, 1) that has its K
-            as attribute ``num_draws``, which is quicker.
-        val_transform: of the images to validate on, e.g. without randomness what ``transform`` does to sizes.
-        seed: of the transforms' random draws.
+        class_names: the names of the classes, in the order of their numbers; they are in the checkpoints of a run.
+        transform: the transform of training images: None, ``"affine"`` for :class:`RandomAffine` with its own
+            strengths; a function of an image (C, H, W), float32 in [0, 1], e.g. any of torchvision's v2, which may draw
+            from the generators of torch, NumPy and Python; or a function of images (B, C, H, W) and draws (B, K) in [0,
+            1) that has its K as attribute ``num_draws``, which is quicker.
+        val_transform: the transform of the images to validate on, e.g. without randomness what ``transform`` does to
+            sizes.
+        seed: the seed of the transforms' random draws.
         settings: plain values that the checkpoints of a run say of the data, and a resumed run must have as they were.
 
     Attributes:
@@ -192,7 +193,7 @@ class BaseDataset:
         Args:
             fold: its number, from 1.
             folds: how many there are.
-            seed: of the division.
+            seed: the seed of the division.
 
         Raises:
             ValueError: if there are fewer images than folds.
@@ -223,9 +224,9 @@ def digits(*, transform: Transform | str | None = "affine", seed: int = 0, split
     """Scikit-learn's 1,797 images of handwritten digits, (1, 8, 8); 360 for validation; nothing is downloaded.
 
     Args:
-        transform: of the training images; see :class:`BaseDataset`.
-        seed: of the transform's random draws.
-        split_seed: of the split, which has the same part of each digit on either side.
+        transform: the transform of the training images; see :class:`BaseDataset`.
+        seed: the seed of the transform's random draws.
+        split_seed: the seed of the split, which has the same part of each digit on either side.
 
     >>> dataset = DatasetRegistry.create("digits")
     >>> len(dataset.train), len(dataset.val), dataset.input_shape, dataset.num_classes

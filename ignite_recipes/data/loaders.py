@@ -25,7 +25,7 @@ def create_dataloaders(
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Loaders of batches of all rows, shuffled for training, in order for validation; (N, D) float32 of matrices.
+    """Loaders of batches of all rows, shuffled for training, in order for validation; (N, D) float32 for matrices.
 
     Args:
         train: the rows to train on: a data set, a tensor or an array, or a tuple of these; other data sets than ours
@@ -97,7 +97,7 @@ def _check_datasets(train: Dataset[Any], val: Dataset[Any] | None) -> None:
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"train and val must hold arrays of the same features; got rows of {shapes[0]} and {shapes[1]}: "
-                "targets stand beside their inputs, create_dataloaders((X, y), (X_val, y_val))"
+                "pass targets with their inputs, create_dataloaders((X, y), (X_val, y_val))"
             )
     if isinstance(train, RowDataset) and isinstance(val, RowDataset) and train.num_features != val.num_features:
         raise ValueError(

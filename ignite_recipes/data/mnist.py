@@ -59,8 +59,8 @@ def mnist(
         root: the folder of data sets.
         download: fetch what is missing, 12 MB in all; a file that is there is left as it is.
         url: where from; the files must be the published ones.
-        transform: of the training images; see :class:`BaseDataset`.
-        seed: of the transform's random draws.
+        transform: the transform of the training images; see :class:`BaseDataset`.
+        seed: the seed of the transform's random draws.
 
     Raises:
         FileNotFoundError: if files are missing and must not be fetched.
@@ -129,8 +129,8 @@ def emnist(
         root: the folder of data sets.
         split: ``balanced`` or ``bymerge`` (47 classes each), ``byclass`` (62), ``letters`` (26), ``digits`` or
             ``mnist`` (10 each); by default the only one there. Each is registered as ``emnist_letters`` etc. too.
-        transform: of the training images; see :class:`BaseDataset`.
-        seed: of the transform's random draws.
+        transform: the transform of the training images; see :class:`BaseDataset`.
+        seed: the seed of the transform's random draws.
 
     Raises:
         FileNotFoundError: if files are missing.

@@ -32,15 +32,15 @@ class TablePreprocessor:
     deviation 1. Each category is a column of 0 and 1; categories beyond the ``max_categories`` most frequent, those of
     a single row and, later, unknown ones are all 0. Dates become days, scaled, and their place in the year, the week
     and the day as sine and cosine. Constant columns, row numbers and text that differs in nearly every row are left
-    out. What was decided is in ``decisions``.
+    out. The decisions are in ``decisions``.
 
     Args:
         max_categories: the most categories of a column.
 
     Attributes:
         use: what each column is used as; None before it is fitted.
-        feature_names: of the D numbers.
-        decisions: what was decided, as sentences.
+        feature_names: the names of the D numbers.
+        decisions: the decisions on the columns, as sentences.
 
     Raises:
         RuntimeError: if it is used before it is fitted.
@@ -69,15 +69,15 @@ class TablePreprocessor:
 
     @property
     def decisions(self) -> list[str]:
-        """What was decided on the columns."""
+        """The decisions on the columns."""
         return self._fitted().sentences()
 
     def fit(self, table: Any, *, left_out: Mapping[str, str] | None = None) -> "TablePreprocessor":
-        """Learn medians, means, scales and categories of the rows to train on.
+        """Learn medians, means, scales and categories from the training rows.
 
         Args:
             table: as :func:`train_on_table` takes it, without the target.
-            left_out: columns that are not to be used, and why.
+            left_out: columns that must not be used, and why.
 
         Raises:
             ValueError: if no column can be used.
@@ -97,7 +97,7 @@ class TablePreprocessor:
     def transform(self, table: Any) -> Tensor:
         """The vectors of a table's rows, (N, D) float32, in their order; columns are found by their names.
 
-        Categories without a number of their own, unknown or rare ones, are said once, in a warning of the log.
+        A warning in the log names unknown and rare categories once.
 
         Raises:
             ValueError: naming columns that are missing, or hold text where there were numbers.
@@ -142,7 +142,7 @@ class TablePreprocessor:
         return {"max_categories": self.max_categories, "use": use.state_dict(), **self._numbers}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Be what ``state_dict`` was taken of.
+        """Restore the state of ``state_dict``.
 
         Raises:
             ValueError: if it has not a number for each column of numbers.
@@ -222,7 +222,7 @@ def _check_readable(column: "pl.Series", use: ColumnUse) -> None:
         row = int(bad.arg_true()[0])
         raise ValueError(
             f"column {column.name!r} must hold {'times' if is_date else 'numbers'}, as in training; got "
-            f"{column[row]!r} in row {row} (from 0): mend it, or leave it empty"
+            f"{column[row]!r} in row {row} (from 0): correct it, or leave it empty"
         )
 
 

@@ -23,14 +23,14 @@ __all__ = ["RowDataset"]
 class RowDataset(BatchDataset[Tensor]):
     """The rows of a matrix, each a float32 tensor (D,); a list of rows is fetched by one indexing operation.
 
-    The matrix is kept as it is, and only what is fetched becomes dense and float32: a sparse matrix of a
-    million checklists, or one of bytes, stays as small as it came.
+    The matrix is kept as it is, and only fetched rows become dense and float32: a sparse matrix of a million
+    checklists, or one of bytes, stays as small as it was.
 
     Args:
         rows: (N, D), a torch tensor, a numpy array or a scipy CSR matrix, of numbers or booleans.
         feature_names: the names of the D columns, if they have any.
-        indices: (N,), the numbers of these rows in a larger matrix, by which labels of its rows find theirs; by
-            default their own.
+        indices: (N,), the numbers of these rows in a larger matrix, by which labels of that matrix are found; by
+            default from 0.
 
     Raises:
         TypeError: if ``rows`` is none of these kinds.

@@ -14,12 +14,12 @@ _KM_OF_A_DEGREE = 111.195  # of latitude, on a sphere of 6,371 km
 
 
 def spatial_blocks(latitude: ArrayLike, longitude: ArrayLike, block_km: float = 50.0) -> NDArray[np.int64]:
-    """The number of the block that each place lies in.
+    """The number of the block of each place.
 
     Bands of ``block_km`` from south to north are cut from west to east into as many equal blocks as make them nearest
-    to ``block_km`` wide in the middle of the band, so that blocks have nearly the same area everywhere. Places of one
-    number are validated on together (``groups=`` of :func:`split_train_val`): what is learned of a place then says
-    nothing of the held-out ones that are close by, which a split at random does not see to.
+    to ``block_km`` wide in the middle of the band, so that blocks have nearly the same area everywhere. Places with the
+    same number are on one side of a split (``groups=`` of :func:`split_train_val`), so that held-out places are not
+    close to training places, as they are in a split at random.
 
     Args:
         latitude: (N,), degrees, north is positive.

@@ -36,20 +36,20 @@ def split_train_val(
 
     Rows of one group, e.g. the checklists that several observers made of the same walk, are nearly the same,
     so they stay on one side. Groups are known by a column GROUP IDENTIFIER of a frame, or by a level of its index
-    of that name. A row without one goes with those of its SAMPLING EVENT IDENTIFIER, if the frame has this column
-    or level, or is a group of its own. Whole groups are drawn for validation until it has the wanted number of
-    rows; one group at least is left to train on. A frame of checklists that has lost its groups, as
-    ``matrix.merge(facts)`` does, is warned of; ``matrix.join`` keeps them.
+    of that name. A row without a group is in that of its SAMPLING EVENT IDENTIFIER, if the frame has this column or
+    level, or is a group by itself. Whole groups are drawn for validation until it has the wanted number of rows; at
+    least one group is left to train on. A warning is logged for a frame of checklists that has lost its groups, as
+    after ``matrix.merge(facts)``; ``matrix.join`` keeps them.
 
     Args:
         matrix: (N, D), the frame of :func:`create_species_matrix`, sparse or dense, with
             or without the column of identifiers, or another frame of pandas or polars; or a numpy array, a torch
             tensor or a scipy CSR matrix.
-        species: the columns of the frame to use, by default those of numbers; of another matrix, their names.
+        species: the columns of the frame to use, by default those of numbers; for another matrix, their names.
         val_size: the part for validation, a fraction of all rows in (0, 1) or a number of rows.
         random_seed: the split is a function of it and the matrix; no global generator is read or seeded.
-        groups: (N,), which rows stay together, in place of those that the frame says, e.g. those of
-            :func:`spatial_blocks`. Groups of the frame that lie in several of these are not kept together.
+        groups: (N,), the group of each row, in place of the groups of the frame, e.g. those of :func:`spatial_blocks`.
+            Groups of the frame that are in several of these are not kept together.
 
     Returns:
         The rows to train on and those to validate on, both in their order in ``matrix``; their ``indices`` are the

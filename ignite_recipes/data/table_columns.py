@@ -96,7 +96,7 @@ def decide_columns(table: "pl.DataFrame", max_categories: int, left_out: Mapping
         raise ValueError(f"column {taken[0]!r} must have another name: a part of a date is called so; rename it")
     if not use.columns:
         reasons = "; ".join(f"{name!r} {why}" for name, why in use.left_out.items())
-        raise ValueError(f"the table must have a column to predict from; got none beside the target: {reasons}")
+        raise ValueError(f"the table must have a column to predict from; got none except the target: {reasons}")
     return use
 
 

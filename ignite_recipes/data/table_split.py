@@ -65,7 +65,7 @@ def _by_time(times: NDArray[Any], wanted: int) -> NDArray[np.bool_]:
     if is_val.all():  # the border is the first time
         is_val = times > border
     if not is_val.any():
-        raise ValueError("a split by time needs two times at least; all rows have one: choose another column")
+        raise ValueError("a split by time needs at least two times; all rows have one: choose another column")
     return is_val
 
 
@@ -76,7 +76,7 @@ def _by_group(groups: NDArray[Any], labels: NDArray[Any] | None, wanted: int, se
 
     found = len(np.unique(groups))
     if found < 2:
-        raise ValueError(f"a split by group needs two groups at least; got {found}: choose another column")
+        raise ValueError(f"a split by group needs at least two groups; got {found}: choose another column")
     num_rows = len(groups)
     parts = min(max(2, round(num_rows / wanted)), found)
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)

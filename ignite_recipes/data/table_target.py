@@ -33,7 +33,7 @@ class TableTarget:
         task: ``"regression"`` or ``"classification"``; None finds it.
 
     Attributes:
-        name: of the column.
+        name: the name of the column.
         task: which of both.
         classes: the classes in ascending order; empty for numbers.
         mean, scale: of the numbers to train on: the network predicts ``(number - mean) / scale``.
@@ -55,7 +55,7 @@ class TableTarget:
         values = column.drop_nulls().unique().sort().to_list()
         if len(values) < 2:
             got = f"got {values[0]!r} in every row" if values else "it is missing in every row"
-            raise ValueError(f"target {self.name!r} must have two values at least; {got}: choose another column")
+            raise ValueError(f"target {self.name!r} must have at least two values; {got}: choose another column")
         self.task = task or _task_of(values, len(column))
         self.classes: list[Any] = []
         self.mean, self.scale = 0.0, 1.0
@@ -132,7 +132,7 @@ class TableTarget:
         if set(state) != set(kinds) or not all(isinstance(state[name], kind) for name, kind in kinds.items()):
             raise ValueError(f"the state of a target must have {', '.join(kinds)}; got {dict(state)!r:.200}")
         if state["task"] not in TASKS or (state["task"] == CLASSIFICATION) != (len(state["classes"]) > 1):
-            raise ValueError(f"a target must be of numbers or of two classes at least; got {dict(state)!r:.200}")
+            raise ValueError(f"a target must be of numbers or of at least two classes; got {dict(state)!r:.200}")
         target = cls.__new__(cls)
         vars(target).update(state)
         return target
@@ -152,7 +152,7 @@ def _numbers(column: "pl.Series") -> NDArray[np.float64]:
     if numbers.null_count():
         got = column.filter(numbers.is_null())[0]
         raise ValueError(
-            f"target {column.name!r} must hold numbers for regression; got {shown(got)}: mend it, or predict classes"
+            f"target {column.name!r} must hold numbers for regression; got {shown(got)}: correct it, or predict classes"
         )
     return numbers.to_numpy()
 

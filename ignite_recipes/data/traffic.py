@@ -61,18 +61,18 @@ def make_traffic_windows(
 ) -> TrafficArrays:
     """Every window of a series: N = L - len_source - len_target + 1 of them, one sample apart.
 
-    Sources, targets and transmissions are views of the series (float32; other types are copied once), and the
-    unsmoothed sources are the sources themselves where there are no smoothed ones. ``last_transmitted`` costs
-    as much as the series, the three (N, 1) arrays 16 bytes a window together: with one feature five times the
-    series in all, less with more, whatever the windows' lengths.
+    Sources, targets and transmissions are views of the series (float32; other types are copied once), and without
+    smoothing the unsmoothed sources are the sources themselves. ``last_transmitted`` costs as much as the series, the
+    three (N, 1) arrays 16 bytes a window together: with one feature five times the series in all, less with more,
+    whatever the windows' lengths.
 
     Args:
         context: (L, F) floats, or (L,) for one feature.
-        transmissions: (L,) flags, 1 where the sample was transmitted, else 0. Where none was transmitted yet,
-            the first sample counts as the last transmitted.
+        transmissions: (L,) flags, 1 where the sample was transmitted, else 0. If none was transmitted yet, the first
+            sample counts as the last transmitted.
         len_source: S, samples of a source.
         len_target: T, samples of a target.
-        smoothed: the context after the caller's smoothing (L, F), which the sources are then taken from.
+        smoothed: the context after your smoothing (L, F), from which the sources are then taken.
 
     Raises:
         ValueError: if the arrays differ in length or shape, are too short, or hold NaN or other flags.
@@ -123,7 +123,7 @@ def make_traffic_windows(
 class TrafficDataset(BatchDataset[TrafficArrays]):
     """The eight arrays of windows as a data set whose batches are eight tensors, float32 but the int64 class.
 
-    Windows stay the views they are; a batch is fetched by one indexing operation per array. Loaders need
+    Windows stay views; a batch is fetched by one indexing operation per array. Loaders need
     ``collate_fn=collate_traffic``.
 
     Args:

@@ -17,7 +17,7 @@ HALF = 0.5
 
 
 class TransmissionCounts(NamedTuple):
-    """How many of the samples of N windows will be transmitted.
+    """The expected numbers of transmissions in N windows.
 
     >>> TransmissionCounts(torch.tensor([1.5]), torch.tensor([0]), torch.tensor([3])).high.tolist()
     [3]
@@ -34,7 +34,7 @@ class TransmissionCounts(NamedTuple):
 def flag_threshold(chances: Any, sent: Any) -> float:
     """The probability above which to expect a transmission so that the flags' F1 is the greatest.
 
-    Choose it on windows that the model was not trained on, and not on those that the result is measured on. Rare
+    Choose it on windows that the model was not trained on, and not on those on which the result is measured. Rare
     transmissions seldom get a probability above one half, so a threshold of 0.5 misses most of them.
 
     Args:
@@ -43,8 +43,8 @@ def flag_threshold(chances: Any, sent: Any) -> float:
 
     Returns:
         A number in (0, 1), half way between the two probabilities that it separates. Of several thresholds with the
-        greatest F1 it is the highest, which expects the fewest transmissions. 0.5 where nothing was transmitted, so
-        that F1 is 0 with any threshold.
+        greatest F1 it is the highest, which expects the fewest transmissions. 0.5 if nothing was transmitted, since F1
+            is then 0 with any threshold.
 
     Raises:
         ValueError: if the shapes differ, there is nothing in them, or they hold anything else.
@@ -108,7 +108,7 @@ def count_probabilities(chances: Any) -> Tensor:
 
 
 def expected_transmissions(chances: Any, confidence: float = 0.95) -> TransmissionCounts:
-    """How many transmissions to expect in each window, and between which numbers they will lie.
+    """The number of transmissions to expect in each window, and an interval for it.
 
     The interval is exact for samples that are independent given their probabilities: below it and above it lie at most
     ``(1 - confidence) / 2`` each. Samples of one window are not quite that: a transmission makes the next one less

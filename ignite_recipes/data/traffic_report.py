@@ -18,7 +18,7 @@ __all__ = ["baseline_reports", "quadratic_kappa", "traffic_report"]
 def traffic_report(
     outputs: tuple[Tensor, Tensor, Tensor, Tensor], arrays: TrafficArrays, threshold: float = 0.5
 ) -> dict[str, float]:
-    """What this field reads of a prediction of N windows.
+    """The measures of this field for a prediction of N windows.
 
     Args:
         outputs: path (N, T, F), traffic (N, 1), class logits (N, classes) and transmission logits (N, T), as of
@@ -27,12 +27,11 @@ def traffic_report(
         threshold: the probability above which a transmission is predicted, in (0, 1).
 
     Returns:
-        ``traffic_mse``; ``accuracy`` and quadratic weighted ``kappa`` of the class, the latter 0 where it is
-        undefined, as with one class only; ``precision``, ``recall`` and ``f1`` of the flags, and 0 where there
-        is none to divide by.
+        ``traffic_mse``; ``accuracy`` and quadratic weighted ``kappa`` of the class, the latter 0 if it is undefined, as
+            with one class only; ``precision``, ``recall`` and ``f1`` of the flags, which are 0 if they are undefined.
 
     Raises:
-        ValueError: if the outputs are not of these windows, the threshold is no probability, or the arrays'
+        ValueError: if the outputs are not of these windows, the threshold is not a probability, or the arrays'
             traffic and classes are not in their units, as for training.
 
     >>> windows = TrafficArrays(*[torch.zeros(2, 1, 1)] * 3, *[torch.tensor([[0.0], [1.0]])] * 4, torch.zeros(2, 1, 1))
@@ -56,8 +55,8 @@ def baseline_reports(train: TrafficArrays, val: TrafficArrays) -> dict[str, dict
     above 0.5, else none: the eight arrays do not hold the flags of the source.
 
     Args:
-        train: the eight arrays that the mean is taken of.
-        val: those to predict.
+        train: the eight arrays whose mean is taken.
+        val: the eight arrays to predict.
 
     Raises:
         ValueError: if traffic or classes are not in their units, as for training.

@@ -44,7 +44,7 @@ class TrafficSeries(NamedTuple):
     flags: Any
     """(L,), 1 where a sample was transmitted; None where that is told by a deadband."""
     names: list[str]
-    """Of the F features."""
+    """The names of the F features."""
     times: list[Any] | None
     """(L,), as they are written in the file."""
 
@@ -67,10 +67,9 @@ def load_traffic_csv(
     """Windows of a CSV file with one sample per row, equally spaced in time; the last rows are for validation.
 
     No window has samples of both sides, and the limits that scale the context to [0, 1] are learnt from the
-    training rows only: a later value outside them is clamped, with a warning. The log says which column is used
-    as what. Of rows with equal times the last is kept, and the log says how many were dropped; but where this
-    would drop more than half of the rows, the times are coarser than the samples, and all rows are kept in their
-    order.
+    training rows only: a later value outside them is clamped, with a warning. The log says how each column is used. The
+    last of several rows with equal times is kept, and the log says how many were dropped. If this would drop more than
+    half of the rows, the times are coarser than the samples, and all rows are kept in their order.
 
     Args:
         path: the file, with a line of column names.
@@ -140,11 +139,11 @@ def load_co2(
 ) -> tuple[TrafficArrays, TrafficArrays, list[str]]:
     """Windows of the weekly CO2 at Mauna Loa, 1958 to 2001, as send-on-delta would transmit it.
 
-    The series ships with statsmodels; nothing is downloaded. Its 59 missing weeks are interpolated in time.
+    The series comes with statsmodels; nothing is downloaded. Its 59 missing weeks are interpolated in time.
     It rises by 55 ppm, so limits learnt from the first years would not hold: the trend is taken out, by
     causal filters that a sensor could run. The two features are means over the last 4 weeks, against the
     noise of single measurements (a week's is as large as its change), of (1) the difference from the mean of
-    the last 52 weeks and (2) the change within 13 weeks. Both keep to their training range to the end.
+    the last 52 weeks and (2) the change within 13 weeks. Both stay in their training range to the end.
 
     Args:
         len_source, len_target: S and T, weeks of the windows.

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 MOST_STEPS = 256
-"""Of a block: a signal waits for its end."""
+"""The most steps of a block: a signal waits for its end."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def count(self) -> int:
-        """Of the steps."""
+        """The number of the steps."""
         return len(self.outputs[0])
 
     @classmethod

@@ -30,7 +30,7 @@ class Calls:
         iteration: all calls until then are done.
 
     Attributes:
-        number: of the current call, from 1.
+        number: the number of the current call, from 1.
     """
 
     def __init__(self, iteration: int = 0) -> None:

@@ -86,7 +86,7 @@ def state_of_step(step: Any) -> dict[str, Any]:
     if step.exchange.world_size > 1:
         raise TypeError(
             f"a step can be copied where it runs alone; this one is shared by {step.exchange.world_size} ranks: save "
-            "the run with run_state and write_checkpoint, and make a trainer anew"
+            "the run with run_state and write_checkpoint, and make a new trainer"
         )
     return {name: value for name, value in vars(step).items() if name != "losses"}
 

@@ -44,24 +44,24 @@ def create_trainer(
             ``ModuleDict``, ``trainer.model``, which loss functions are given and whose names checkpoints have.
         optimizer: any torch optimizer of the model's parameters; a fused one lets the non-finite guard
             decide on an accelerator without making the host wait.
-        loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors; ``inputs`` is what
-            augmentation made of the batch, ``batch`` is clean; both are on the device.
+        loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``, 0-d tensors; ``inputs`` are the inputs after
+            augmentation, ``batch`` is unchanged; both are on the device.
         updates: in place of ``optimizer``, ``loss_fn`` and ``accumulation_steps``: several
             :class:`~ignite_recipes.Update` with names, e.g. of a GAN's discriminator and generator. They are computed
             with every batch in this order, each with the gradients of its own parameters only; ``state.output`` has
             their losses as ``{name}_{loss}``, and handlers are attached to all, or to ``trainer.updates[name]``.
-        device: ``None`` or ``"auto"`` is the best one there is.
-        seed: of everything random in the run; None draws one from torch's global generator.
+        device: ``None`` or ``"auto"`` is the best available one.
+        seed: the seed of everything random in the run; None draws one from torch's global generator.
         accumulation_steps: batches per optimizer step. The gradient is that of the mean over all samples of
             the window, also for a short last batch and for the short window at the end of an epoch.
-        get_inputs: makes the model's inputs of a batch; by default a tuple's or list's first item.
+        get_inputs: gives the model's inputs from a batch; by default the first item of a tuple or list.
         batch_size: counts the samples of a batch; by default the length of its first tensor.
         prepare_batch: ``prepare_batch(batch, device, non_blocking)`` gives the batch on the device, as in Ignite; by
-            default every tensor in it is moved, and whatever has a ``to`` of its own.
-        deterministic: run with algorithms only that give the same bits in every process
+            default every tensor in it is moved, and every object with a method ``to``.
+        deterministic: run only with algorithms that give the same bits in every process
             (``deterministic_algorithms``).
         compile: compute the loss, the model included, through ``torch.compile``: True, or one of its modes, e.g.
-            ``"reduce-overhead"``. The first step then takes its time; the results differ by roundings. ``"step"``
+            ``"reduce-overhead"``. The first step then takes longer; the results differ by rounding. ``"step"``
             computes the whole step as one program: see :class:`~ignite_recipes.ProgramPart`.
 
     Raises:

@@ -16,9 +16,9 @@ def describe(engine: Any, file: TextIO | None = None) -> None:
     """Print which handler runs at which event, in the order of the drawing in :mod:`ignite_recipes.engine.events`.
 
     Args:
-        engine: any Ignite engine, or what has one, e.g. the classification ``Trainer``; events of its own that the
+        engine: any Ignite engine, or an object with one, e.g. the classification ``Trainer``; its own events that the
             drawing lacks come last.
-        file: where to; standard output by default.
+        file: the file to print to; by default standard output.
 
     >>> from ignite.engine import Events
     >>> trainer = Engine(lambda engine, batch: None)

@@ -15,7 +15,7 @@ __all__ = ["deterministic_algorithms", "environment", "environment_changes"]
 
 @contextmanager
 def deterministic_algorithms(enabled: bool = True) -> Iterator[None]:
-    """Let torch use algorithms only that give the same bits each time, and put its settings back afterwards.
+    """Let torch use only algorithms that give the same bits each time, and put its settings back afterwards.
 
     Operations that have none raise an error, which names them. cuDNN stops benchmarking, and cuBLAS gets a
     workspace of fixed size unless the environment gives it one (``CUBLAS_WORKSPACE_CONFIG``, which is read when
@@ -47,7 +47,7 @@ def environment(device: torch.device, deterministic: bool = False) -> dict[str, 
     """What a checkpoint notes of where it was made, so that a resume elsewhere can say that bits may differ.
 
     Args:
-        device: of the run.
+        device: the device of the run.
         deterministic: whether the run asks for deterministic algorithms itself.
     """
     return {

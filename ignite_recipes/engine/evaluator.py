@@ -123,7 +123,7 @@ class EvaluationEngine(KeyedEngine):
         *,
         batch_size: int | None = None,
     ) -> State:
-        """Evaluate the model on ``data``; the averages stand in ``state.metrics`` afterwards.
+        """Evaluate the model on ``data``; the averages are in ``state.metrics`` afterwards.
 
         A data set's rows are fetched in batches of ``batch_size``, as for ``TrainingEngine.run``, and in order.
         """
@@ -156,9 +156,9 @@ def create_evaluator(
     Arguments as in :func:`create_trainer`; ``Validation`` gives it the trainer's seed.
 
     Args:
-        metrics: of outputs and targets, measured over all samples: ``{"f1": "f1", "mine": function}``, see
-            :class:`~ignite_recipes.MetricSet`. ``loss_fn`` must give ``"outputs"`` and ``"targets"`` besides
-            ``"loss"`` then; a trainer with the same one leaves them out of its losses.
+        metrics: metrics of outputs and targets, measured over all samples: ``{"f1": "f1", "mine": function}``, see
+            :class:`~ignite_recipes.MetricSet`. ``loss_fn`` must give ``"outputs"`` and ``"targets"`` too; a trainer
+            with the same function leaves them out of its losses.
         enable_grad: for a loss that is made of derivatives, e.g. a gradient penalty or the residual of a differential
             equation: ``torch.autograd.grad`` works in ``loss_fn``. The weights get no gradients.
 

@@ -72,7 +72,7 @@ class MetricPart:
 
     Args:
         engine: whose run it measures.
-        metric: of Ignite's or torchmetrics.
+        metric: a metric of Ignite or torchmetrics.
         save: gives the state of the metric.
         load: is given the metric and a state.
     """

@@ -67,7 +67,7 @@ class KeyedEngine(Engine):
             loaders until the garbage collector comes, and torch then takes 5 seconds to end each of their workers.
         purpose: a word that keeps the random numbers of a run's engines apart.
         device: its generator is seeded too.
-        seed: of everything random.
+        seed: the seed of everything random.
     """
 
     state: TrainingState

@@ -83,7 +83,7 @@ class WholeSet:
             self._statistics = [fold(self._statistics, "sum")]
 
     def value(self) -> float:
-        """Of the samples of all ranks; NaN without one."""
+        """The value for the samples of all ranks; NaN without one."""
         own = [fold(self._statistics, self.metric.fold)] if self._statistics else []
         self._statistics = []
         found = [statistic for part in all_gather(own) for statistic in part]

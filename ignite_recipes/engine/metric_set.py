@@ -28,7 +28,7 @@ View = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class MetricSet:
-    """Metrics of an evaluator's outputs and targets, measured over all samples: no means of batches' means.
+    """Metrics of an evaluator's outputs and targets, measured over all samples, and not as means of batches' means.
 
     A metric is one of
 
@@ -39,14 +39,14 @@ class MetricSet:
     - a function of ``(outputs, targets)`` that gives a number for the batch, which counts by its number of samples, or
       one for each sample, (N,): the metric is the mean over all samples.
 
-    A metric that raises is NaN in that epoch, which a warning says; the run continues. The entries of a dict that a
-    metric gives are metrics of their own, ``{name}_{key}``. The host waits for nothing before the evaluation's end.
+    A metric that raises is NaN in that epoch, which a warning says; the run continues. If a metric gives a dict, each
+    entry becomes a metric, ``{name}_{key}``. The host waits for nothing before the evaluation's end.
 
     Runs:   evaluator; EPOCH_STARTED, ITERATION_COMPLETED, EPOCH_COMPLETED.
     Reads:  ``state.predictions`` of an evaluator of ours, whose loss function gives ``"outputs"`` and ``"targets"``
-            besides ``"loss"``; of another Engine ``state.output``, which must be ``(outputs, targets)``.
-    Writes: ``state.metrics[name]``: floats, the same on all ranks; what is no number as it is.
-    Keeps:  nothing: it begins anew with each evaluation.
+            in addition to ``"loss"``; for another Engine ``state.output``, which must be ``(outputs, targets)``.
+    Writes: ``state.metrics[name]``: floats, the same on all ranks; other values as they are.
+    Keeps: nothing: it starts again with each evaluation.
 
     Args:
         metrics: by name, or a list of names of known ones, or a string of them with commas; None is none.
@@ -54,11 +54,11 @@ class MetricSet:
         views: by the beginning of a metric's name, ``"{view}_"``, what it is given instead: a function of outputs and
             targets that gives both. Where there are views, a known name is that of a view and of a metric,
             ``"classification_f1"``.
-        prepare: makes of outputs and targets, before anything else, what all metrics are given.
+        prepare: changes outputs and targets, before anything else, for all metrics.
         taken: names that are not free, since the evaluator's losses have them.
 
     Raises:
-        TypeError, ValueError: for what is no metric, an unknown name, or a name that is taken.
+        TypeError, ValueError: for an object that is not a metric, an unknown name, or a name that is taken.
 
     >>> from ignite.metrics import Accuracy
     >>> metrics = MetricSet({"f1": "f1", "right": Accuracy(), "error": lambda outputs, y: outputs.argmax(1) != y})
@@ -159,7 +159,7 @@ class MetricSet:
         return batch._replace(outputs=outputs, targets=targets)
 
     def _say(self, name: str, value: Any, failure: str | None, measure: Measure) -> None:
-        """Of a metric that has no value: why, once for each reason."""
+        """Log why a metric has no value, once for each reason."""
         text = failure
         if text is None and isinstance(value, float) and math.isnan(value) and measure.fixes:
             text = f"it is not defined for these samples: {measure.fixes}"

@@ -15,7 +15,7 @@ class OfUpdate:
     """Call a handler at the events of one update, and not at those of the others.
 
     Args:
-        name: of the update.
+        name: the name of the update.
         handler: called with the engine, if it takes an argument, and with what it was attached with.
 
     >>> engine = Engine(lambda engine, batch: None)

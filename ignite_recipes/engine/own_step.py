@@ -39,7 +39,7 @@ class OwnStep:
         optimizers: that it steps itself, by name.
         updates: that it calls.
         observes: whether the steps of ``optimizers`` fire the events of a step; False where the function fires them.
-        device: of the first parameter of the first model.
+        device: the device of the first parameter of the first model.
 
     Attributes:
         model: the only model, or a ``ModuleDict`` of all; without the wrappers of torch.

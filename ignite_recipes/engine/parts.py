@@ -78,7 +78,7 @@ _attached: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary
 
 
 def parts_of(engine: Engine) -> Parts:
-    """What has been entered into an engine with :func:`keep_state`, ours or any other.
+    """The objects registered with an engine by :func:`keep_state`, ours or any other.
 
     >>> from ignite_recipes import History
     >>> engine = Engine(lambda engine, batch: None)
@@ -108,19 +108,19 @@ def check_free(part: Any) -> None:
 
 
 def keep_state(engine: Engine, name: str, part: Stateful) -> None:
-    """Enter an object whose state belongs to the run of ``engine``, ours or any other.
+    """Register an object whose state belongs to the run of ``engine``, ours or any other.
 
-    Handlers do so when they are attached. A checkpoint of a trainer of ours holds the state of all that was entered;
-    that of any other Engine is :func:`parts_of` ``(engine).state_dict()``.
+    Handlers do so when they are attached. A checkpoint of a trainer of this library holds the state of all registered
+    objects; that of any other Engine is :func:`parts_of` ``(engine).state_dict()``.
 
     Args:
-        engine: whose run it is.
-        name: under which the state is saved; the second object of a name gets a number after it.
+        engine: the engine of the run.
+        name: the name under which the state is saved; the second object of a name gets a number after it.
         part: anything with ``state_dict()`` and ``load_state_dict(state)``.
 
     Raises:
-        RuntimeError: if it was entered already, into this engine or another: it would count twice, or bring one
-            run's state into another.
+        RuntimeError: if it was registered already, with this engine or another: it would count twice, or carry the
+            state of one run into another.
         TypeError: if it has no state.
 
     >>> class Counter:

@@ -12,7 +12,7 @@ class Predictions(NamedTuple):
 
     Attributes:
         outputs, targets: of this rank's part of the batch, on the device, detached.
-        num_samples: of this part; 0 where the whole batch has none.
+        num_samples: the number of samples of this part; 0 where the whole batch has none.
         counts: whether this rank counts it: of a batch too small to be shared all ranks have all samples.
     """
 

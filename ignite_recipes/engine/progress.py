@@ -53,7 +53,7 @@ class Progress:
         stage: how far the epoch is.
         previous_iteration: what ``iteration`` was before; where the run could be left the last time.
         counts: the optimizer steps of each update, by its name; ``optimizer_steps`` and ``skipped_steps`` are of all.
-        learning_rates: of the first parameter group of each optimizer in the epoch's first step.
+        learning_rates: the rates of the first parameter group of each optimizer in the epoch's first step.
         given_length: batches an epoch, where the user has said how many; None where an epoch is a pass over the loader.
         lengths_vary: whether epochs have had different numbers of batches.
     """

@@ -30,28 +30,29 @@ def make_resumable(
     device: str | torch.device | None = None,
     deterministic: bool = False,
 ) -> TrainingEngine:
-    """Make an Engine with an update function of your own a trainer of ours, which resumes exactly.
+    """Turn an Engine with your own update function into a trainer of this library, which resumes exactly.
 
-    The engine itself is changed: whoever refers to it has the trainer, and the handlers that it has keep their order;
-    ``engine.state`` is a new object with the values of the old one. From now on each batch is computed under random
-    numbers of its place in the run, and the engine has the events of an epoch's end, so that handlers of this library
-    can be attached: ``Checkpointing``, ``StopOnSignal``, ``EarlyStopping``, ``Rollback``. ``restore_run``,
-    ``check_resume`` and ``preserve_run`` take it. Call it first: handlers that are attached before it measure and
-    decide at EPOCH_COMPLETED.
+    The engine itself is changed: all references to it have the trainer, and its handlers keep their order;
+    ``engine.state`` is a new object with the values of the old one. From now on torch is seeded by the position in the
+    run before each batch, and the engine has the events of an epoch's end, so that handlers of this library can be
+    attached: ``Checkpointing``, ``StopOnSignal``, ``EarlyStopping``, ``Rollback``. ``restore_run``, ``check_resume``
+    and ``preserve_run`` take it. Call it first: handlers that are attached before it measure and decide at
+    EPOCH_COMPLETED.
 
-    Around the steps of the optimizers among the parts it fires GRADIENTS_READY and the events of an optimizer's step,
-    so that clipping, the non-finite guard, averages and schedules attach to it, or to one of ``engine.updates``. Where
-    the engine has events of a step registered before, the update function fires them instead. With
-    :class:`~ignite_recipes.Update` in the update function mixed precision and accumulation are handlers' work too.
+    It fires around the steps of the optimizers among the parts GRADIENTS_READY and the events of an optimizer's step,
+    so that clipping, the non-finite guard, averages and schedules attach to it, or to one of ``engine.updates``. If the
+    engine has registered events of a step before, the update function fires them instead. With
+    :class:`~ignite_recipes.Update` in the update function, mixed precision and accumulation are possible too.
 
     Args:
         engine: ``Engine(update)``, or of Ignite's ``create_supervised_trainer``; not run yet.
-        parts: by name, all that the update function changes: models, optimizers or :class:`~ignite_recipes.Update`,
-            and whatever else has ``state_dict`` and ``load_state_dict``: schedules, a GradScaler, metrics, buffers of
-            your own. A checkpoint's ``model_state_dict`` is that of the only model, or of all, as in a ``ModuleDict``.
-        seed: of everything random in the run; None draws one from torch's global generator.
-        device: that the models are on; None is that of the first parameter. They are not moved.
-        deterministic: run with algorithms only that give the same bits in every process.
+        parts: by name, everything that the update function changes: models, optimizers or
+            :class:`~ignite_recipes.Update`, and whatever else has ``state_dict`` and ``load_state_dict``: schedules, a
+            GradScaler, metrics, buffers of your own. A checkpoint's ``model_state_dict`` is that of the only model, or
+            of all, as in a ``ModuleDict``.
+        seed: the seed of everything random in the run; None draws one from torch's global generator.
+        device: the device of the models; None is that of the first parameter. They are not moved.
+        deterministic: run only with algorithms that give the same bits in every process.
 
     Returns:
         The engine.
@@ -60,14 +61,14 @@ def make_resumable(
         TypeError: for an engine or a part of another kind.
         ValueError: if the engine has run, or there is no model or no optimizer among the parts.
 
-    After an error the batch is repeated. An update function that steps several optimizers itself has trained the first
-    ones then; :class:`~ignite_recipes.Update` does not train on a batch twice.
+    After an error the batch is repeated. An update function that steps several optimizers itself has then trained the
+    first ones already; :class:`~ignite_recipes.Update` does not train on a batch twice.
 
-    What the update function refers to and changes, and the parts do not hold, is named by a warning when the run
-    begins: modules, optimizers and other objects with a state, variables and attributes that it assigns. What it puts
-    into lists and dicts of its own, e.g. a replay buffer, is not seen: keep it in an object with ``state_dict``. A
-    loader with ``state_dict`` and ``load_state_dict``, e.g. torchdata's StatefulDataLoader, is put back by them; any
-    other's batches are fetched again and thrown away.
+    When the run begins, a warning names objects that the update function changes and the parts do not hold: modules,
+    optimizers and other objects with a state, variables and attributes that it assigns. Values that it puts into its
+    own lists and dicts, e.g. a replay buffer, are not seen: keep them in an object with ``state_dict``. A loader with
+    ``state_dict`` and ``load_state_dict``, e.g. torchdata's StatefulDataLoader, is restored by them; the batches of any
+    other loader are fetched again and discarded.
 
     >>> from ignite.engine import create_supervised_trainer
     >>> model = nn.Linear(2, 1)

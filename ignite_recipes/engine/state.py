@@ -68,8 +68,8 @@ class TrainingState(State):
     Attributes:
         inputs: what the model is about to be fed with; handlers of INPUTS_READY rewrite it.
         losses: what ``loss_fn`` returned, attached to the graph, until the step ends.
-        num_samples: of the current batch, on all ranks together; None where an update function of the user's own does
-            not say it.
+        num_samples: the samples of the current batch, on all ranks together; None if your own update function does not
+            give it.
         grad_norm: the total gradient norm before clipping, once a handler has measured it in this step.
         update: the one that is computed, of the step's updates.
         predictions: of an evaluator, what its metrics are given of the current batch: ``outputs``, ``targets``,

@@ -45,8 +45,8 @@ class TrainingStep:
     Arguments and what is raised as for :func:`~ignite_recipes.create_trainer`.
 
     Attributes:
-        model, optimizer, loss_fn, device: as given; of several updates the first one's.
-        updates: what is done with the gradients of a window of batches, :class:`~ignite_recipes.Update` by name.
+        model, optimizer, loss_fn, device: as given; with several updates those of the first.
+        updates: they process the gradients of a window of batches, :class:`~ignite_recipes.Update` by name.
         exchange: with the other ranks of the run.
         progress: where the run is.
 
@@ -284,7 +284,7 @@ def _checked(updates: Iterable[Update], others: list[Any]) -> list[Update]:
     if any(other is not None for other in others):
         raise ValueError(
             "optimizer, loss_fn and accumulation_steps are of each update, Update(optimizer, loss_fn, name=..., "
-            "accumulation_steps=...); got updates and one of them beside it: leave it out"
+            "accumulation_steps=...); got updates and one of these too: leave it out"
         )
     updates = list(updates) if isinstance(updates, Iterable) else [updates]
     if not updates or not all(isinstance(update, Update) and update.loss_fn is not None for update in updates):

@@ -285,7 +285,7 @@ def end_window(
 
     Args:
         step, engine: whose step it is.
-        optimizer: of the program.
+        optimizer: the optimizer of the program.
         parts, places, outputs: of its function.
     """
     state: Any = engine.state

@@ -40,20 +40,20 @@ class TrainingEngine(KeyedEngine):
     :func:`make_resumable` makes one of an Engine with an update function of your own.
 
     Args:
-        step: what is done with a batch.
-        seed: of everything random in the run.
-        deterministic: run with algorithms only that give the same bits in every process.
+        step: processes a batch.
+        seed: the seed of everything random in the run.
+        deterministic: run only with algorithms that give the same bits in every process.
 
     Attributes:
         step: the :class:`TrainingStep`; ``model``, ``optimizer`` and ``device`` are its.
         updates: what the step does with the gradients: :class:`~ignite_recipes.Update` by name.
-        optimizers: of all updates, by the name under which a checkpoint has their state.
+        optimizers: the optimizers of all updates, by the name under which a checkpoint has their state.
         progress: where the run is: :class:`~ignite_recipes.engine.progress.Progress`.
         weights: puts other weights into the model for a while: :class:`~ignite_recipes.engine.weights.WeightSwap`.
         parts: everything else whose state a checkpoint of this run holds; see :func:`keep_state`.
         metadata: plain values that its checkpoints hold too, e.g. a recipe's settings.
-        recover: called with the trainer and an exception that ends its run; may put the run back to a place from which
-            it can continue, and return True.
+        recover: called with the trainer and an exception that ends its run; it may restore the run to a point from
+            which it can continue, and return True.
         state: Ignite's State, and in addition :class:`~ignite_recipes.engine.state.TrainingState`.
 
     >>> from torch import nn
@@ -97,13 +97,13 @@ class TrainingEngine(KeyedEngine):
         *,
         batch_size: int | None = None,
     ) -> State:
-        """Train on ``data`` until ``max_epochs``, from where the state stands.
+        """Train on ``data`` until ``max_epochs``, from the current state on.
 
-        Unlike Ignite's: a run that has reached its end goes straight to COMPLETED instead of starting
-        anew on the trained weights (``state.max_epochs = None`` asks for that), one that was stopped inside
-        an epoch continues with the next batch of that epoch, and an exception always reaches the caller, unless a
-        handler can recover from it. A data set's rows are shuffled and fetched in batches of ``batch_size``; with
-        it given, a tensor's or an array's rows too, and those of a tuple of such.
+        Unlike Ignite's: a run that has reached its end goes straight to COMPLETED instead of starting again on the
+        trained weights (``state.max_epochs = None`` asks for that), one that was stopped inside an epoch continues with
+        the next batch of that epoch, and an exception always reaches the caller, unless a handler can recover from it.
+        A data set's rows are shuffled and fetched in batches of ``batch_size``; with it given, a tensor's or an array's
+        rows too, and those of a tuple of such.
         """
         if data is not None:
             data = as_loader(data, batch_size, shuffle=True, name="data")

@@ -34,28 +34,29 @@ class Update:
     """Backward, unscale, average over the window, let handlers clip and check, step: a part of a training step.
 
     A step may hold several, each with its optimizer: the discriminator and the generator of a GAN, actor and critic.
-    Gradients go to the parameters of its optimizer only, so that the other models need no freezing.
+    Gradients go only to the parameters of its optimizer, so that the other models need not be frozen.
 
     - ``create_trainer(model, updates=[Update(...), Update(...)])`` takes them in this order with every batch.
-    - In an update function of your own, ``update(engine, loss)`` does it all, with the events of a step.
+    - In your own update function, ``update(engine, loss)`` does everything, with the events of a step.
 
     Handlers that are attached to the trainer act on all updates, those that are attached to an update on it only:
     ``GradientClipper(1.0).attach(trainer.updates["critic"])``.
 
     Args:
-        optimizer: of the parameters that are updated.
+        optimizer: the optimizer of the parameters that are updated.
         loss_fn: ``loss_fn(model, inputs, batch) -> {"loss": total, ...}``; None in an update function of your own.
-        name: of the update, in ``describe``, in its losses and in the checkpoint. Each of a step has another.
+        name: the name of the update, in ``describe``, in its losses and in the checkpoint; unique in a step.
         accumulation_steps: batches per optimizer step.
-        every: batches from one in which it is computed to the next: 5 lets an update of every batch take five steps
-            for each of this one. They are counted from the run's first batch, so that a resume keeps the rhythm.
+        every: compute it with every n-th batch: with 5, an update of every batch takes five steps for each step of this
+            one. Batches are counted from the run's first one, also on a resume.
         closure: whether ``optimizer.step`` needs a closure that computes the loss again; None looks at its signature,
-            which says so for LBFGS. It may call it as often as it likes: the batch and the random numbers are the same.
+            which says so for LBFGS. The optimizer may call it as often as it needs: the batch and the random numbers
+            are the same.
 
     Attributes:
         window: the batches since the last optimizer step.
         precision: set by ``MixedPrecisionTrainer.attach``; None is float32.
-        veto: what a handler of OPTIMIZER_STEP_STARTED sets to drop the step: True, or a 0-d tensor on the device
+        veto: set by a handler of OPTIMIZER_STEP_STARTED to drop the step: True, or a 0-d tensor on the device
             that is nonzero where the step must be dropped.
         veto_lag: updates until the host asks an accelerator whether one was finite; 0 is at once.
         count: how many steps were taken and dropped since the run began.
@@ -75,7 +76,7 @@ class Update:
     """
 
     NAME = "update"
-    """Of one that was given none; ``make_resumable`` gives it that of the part."""
+    """The default name; ``make_resumable`` gives the update that of the part."""
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ class Update:
         """Whose update it is.
 
         Raises:
-            RuntimeError: if it is nobody's yet.
+            RuntimeError: if it belongs to no engine yet.
         """
         engine = None if self._engine is None else self._engine()
         if engine is None:

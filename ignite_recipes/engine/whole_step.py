@@ -77,7 +77,7 @@ def check_one_program(step: "TrainingStep", engine: Engine) -> None:
         if (obstacle := part.obstacle_in_program()) is not None:
             raise NotOneProgramError(f"{part!r} {obstacle}")
     if (held := holds_engine(roots_of_step(step, engine))) is not None:
-        raise NotOneProgramError(f"the loss function holds {held}, on which it may depend in each step anew")
+        raise NotOneProgramError(f"the loss function holds {held}, on which it may depend in each step")
     if _has_hooks(update.optimizer) or has_hooks(modules_of_step(step)):
         raise NotOneProgramError("the model or the optimizer has hooks, which are called inside the step")
 

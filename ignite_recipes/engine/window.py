@@ -16,7 +16,7 @@ class Window:
         length: batches per optimizer step.
 
     Attributes:
-        losses: of the batches so far, detached, on the device.
+        losses: the losses of the batches so far, detached, on the device.
         weight: the sum that the gradients are to be divided by.
 
     >>> window = Window(2)

@@ -17,7 +17,7 @@ def exchange_of(model: nn.Module, device: torch.device, *, trains: bool = True, 
 
     Args:
         model: on ``device`` already.
-        device: of this rank.
+        device: the device of this rank.
         trains: False for an evaluator, whose model needs no gradients.
         overlaps: whether every backward pass computes the gradients of the whole model, so that they can be exchanged
             meanwhile; where several updates have a part of it each, they are exchanged after it.

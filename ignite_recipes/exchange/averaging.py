@@ -52,7 +52,7 @@ def count_over_ranks(num_samples: int, part: Any, by_length: bool, world_size: i
     """The samples of the whole batch, and the fraction of them that this rank counts for.
 
     Args:
-        num_samples: of this rank's part.
+        num_samples: the samples of this rank's part.
         part: the loader's :class:`~ignite_recipes.loading.shares.Part`, or None.
         by_length: whether ``part`` counts samples in the same way.
         world_size: how many ranks there are.

@@ -29,7 +29,7 @@ class Exchange(Protocol):
         """The samples of the whole batch, and the fraction of them that this rank counts for.
 
         Args:
-            num_samples: of this rank's part of the batch.
+            num_samples: the samples of this rank's part of the batch.
             part: what the loader knows of that part, or None where it does not share batches between ranks.
             by_length: whether samples are counted as the loader counts them.
         """

@@ -87,7 +87,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def local_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Of sharded tensors what this rank holds, and the others as they are."""
+    """The part of each sharded tensor that this rank holds, and the other tensors as they are."""
     return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
 
 

@@ -23,7 +23,7 @@ class _Keeper(logging.Handler):
 
 @contextmanager
 def kept_log() -> Iterator[list[logging.LogRecord]]:
-    """Keep what is logged in the block, for an experiment's ``run.log``; it is printed as ever where it is printed.
+    """Keep what is logged in the block, for an experiment's ``run.log``; it is printed as usual where it is printed.
 
     >>> with kept_log() as records:
     ...     logging.getLogger("ignite_recipes.data").error("a line")

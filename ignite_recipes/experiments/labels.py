@@ -57,7 +57,7 @@ def with_label(settings: Mapping[str, Mapping[str, Any]], label: str, base: Path
     """The experiment that has this name or, if none has it, this tag; None if there is none.
 
     Args:
-        settings: of each experiment, by the name of its folder.
+        settings: the settings of each experiment, by the name of its folder.
         label: a name or a tag.
         base: the folder of them all.
 

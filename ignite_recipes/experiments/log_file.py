@@ -16,7 +16,7 @@ class LogLine(NamedTuple):
     """A line of a log.
 
     Attributes:
-        number: of the line in the file, from 1.
+        number: the number of the line in the file, from 1.
         text: without its end.
         end: bytes from the beginning of the file to the end of the line and of the comments that follow it.
     """
@@ -49,15 +49,15 @@ def whole_lines(path: Path) -> list[LogLine]:
 def read_training_log(path: str | os.PathLike[str]) -> dict[str, list[float]]:
     r"""The columns of a log, without the time of day, as they are now; also during the run.
 
-    Half a row at its end, which a kill can leave, is passed over, as are empty lines and comments, which begin with
-    ``#``. A cell that is empty is NaN.
+    Half a row at its end, which a kill can leave, is ignored, and so are empty lines and comments, which begin with
+    ``#``. An empty cell is NaN.
 
     Returns:
-        ``epoch`` and every metric, a number an epoch; empty if there is no row.
+        ``epoch`` and every metric, a number for each epoch; empty if there is no row.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no log of this library, or a line of it is damaged; the message names the line.
+        ValueError: if it is not a log of this library, or a line of it is damaged; the message names the line.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ def read_training_log(path: str | os.PathLike[str]) -> dict[str, list[float]]:
 
 
 def _number(row: list[str], k: int, name: str, line: str) -> float:
-    remedy = "mend that line, or remove it"
+    remedy = "correct that line, or remove it"
     if k >= len(row):
         raise ValueError(f"{line} must have a cell for {name}; it has {len(row)} cells: {remedy}")
     try:

@@ -28,7 +28,7 @@ _WITHOUT_RESULTS = {"checkpoints", "config.yaml", "initial_weights.pt", ".lock",
 
 
 class ExperimentBusyError(RuntimeError):
-    """Somebody else holds the experiment; the message names it and the process.
+    """Another process trains the experiment; the message names both.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -52,14 +52,14 @@ class ExperimentManager:
             there that no other experiment has.
         fork_exp: the name of an experiment from which a new one takes its settings and its weights: those of
             ``best_model.pt``, or of the latest epoch there is if that one is missing or damaged.
-        settings: of a new experiment; they go before those of the one that is forked. Written to
+        settings: the settings of a new experiment; they replace those of the one that is forked. Written to
             ``config.yaml``, complete before the folder appears.
         fork_dir: the folder of the experiment that is forked, if it is another one than ``base_dir``.
         new_exp: the name of the new experiment's folder, in place of the next number.
 
     Attributes:
         experiment_dir, checkpoints_dir, log_file, plot_file, config_file: paths in it, as strings.
-        initial_weights: the checkpoint to begin with, also when a forked experiment is resumed later; None
+        initial_weights: the checkpoint to start with, also when a forked experiment is resumed later; None
             if it was not forked, or its source had no checkpoint yet.
         resume_exp, fork_exp: as given.
 
@@ -103,7 +103,7 @@ class ExperimentManager:
             merged = {**inherited, **(settings or {}), "forked_from": _name_of(source, base)}
             weights = best_weights(source / "checkpoints")
             if weights is None:
-                logger.warning("%s has no checkpoint yet: its fork begins with weights of its own", source)
+                logger.warning("%s has no checkpoint yet: its fork starts with its own weights", source)
             folder = on_rank_zero(lambda: _create(base, merged, weights, new_exp))
         else:
             folder = on_rank_zero(lambda: _create(base, settings or {}, None, new_exp))
@@ -220,9 +220,9 @@ def _read_settings(config_file: Path) -> dict[str, Any]:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
-        place = "it is no YAML text" if mark is None else f"the mistake is in line {mark.line + 1}"
+        place = "it is not YAML" if mark is None else f"the mistake is in line {mark.line + 1}"
         raise ValueError(
-            f"{config_file} must hold the settings of an experiment; it is damaged, {place}: mend it, {remedy}"
+            f"{config_file} must hold the settings of an experiment; it is damaged, {place}: correct it, {remedy}"
         ) from error
     if not isinstance(content, dict):
         got = "it is empty" if content is None else f"got {type(content).__name__}"
@@ -306,7 +306,7 @@ def _find(base: Path, name: str) -> Path:
 
 
 def _all_settings(base: Path) -> dict[str, dict[str, Any]]:
-    """Of the experiments whose settings can be read, by the names of their folders."""
+    """The settings of the experiments where they can be read, by the names of their folders."""
     found = {}
     for name in list_experiments(base):
         with suppress(ValueError, OSError):

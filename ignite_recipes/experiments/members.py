@@ -21,8 +21,8 @@ class Member(NamedTuple):
     """A run among many, as it was planned.
 
     Attributes:
-        name: of its folder; no other member has it.
-        seed: of its run.
+        name: the name of its folder; no other member has it.
+        seed: the seed of its run.
         settings: those that are swept, with its values.
         fold: the part of the rows that it is validated on, from 1; None where there are no folds.
         trial: of a search its number, from 0; None where nothing is searched.

@@ -35,7 +35,7 @@ def note_start(
     """Add what is known of this start to the experiment's file.
 
     Args:
-        folder: of the experiment.
+        folder: the folder of the experiment.
         command: the words of the command line.
         data_file: that is trained on; its contents are hashed.
     """

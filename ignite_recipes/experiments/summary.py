@@ -40,8 +40,8 @@ class Summary(NamedTuple):
 
     Attributes:
         experiment: the name of its folder.
-        path: of it.
-        settings: of its config.yaml; empty if that cannot be read.
+        path: its path.
+        settings: the settings of its config.yaml; empty if that cannot be read.
         log: the columns of its log; None if that cannot be read.
         notes: what cannot be read, and why.
     """

@@ -31,13 +31,13 @@ PART_OF_MEMORY = 0.5  # of what is free
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """What was tried.
+    """The batch sizes that were tried.
 
     Attributes:
         sizes: in their order, each twice the one before.
-        samples_per_second: of each.
-        suggestion: the smallest that is within 5% of the fastest. A larger one needs memory and changes the training
-            for nothing.
+        samples_per_second: the speed at each size.
+        suggestion: the smallest that is within 5% of the fastest. A larger one needs more memory and changes the
+            training without a gain.
         largest: the largest that was tried and fits.
         ended_by: why no larger one was tried: ``"speed"``, ``"memory"``, ``"data"`` or ``"largest"``, the bound given.
 
@@ -61,28 +61,28 @@ def find_batch_size(
     memory: float | None = None,
     until_full: bool = False,
 ) -> BatchSizes:
-    """Train for some steps with batches that double in size, and say which size is the fastest and which still fits.
+    """Train for some steps with batches that double in size, and find the fastest size and the largest that fits.
 
-    A step is all that the trainer does in one, and its batch comes from the data as in the training. On CUDA a size
-    does not fit if its steps run out of memory, which ends the search and nothing else. On a CPU, where that would end
-    the process, a size is not tried if it is expected to need more than ``memory``, as memory grows with the size.
+    A step is everything that the trainer does in one, and its batch comes from the data as in the training. On CUDA a
+    size does not fit if its steps run out of memory; this ends only the search. On a CPU it would end the process, so a
+    size is not tried if it is expected to need more than ``memory``.
 
     Model, optimizer, the handlers' state, generators and files are as before, as after :func:`find_learning_rate`;
     learning rates are 0 in the trial.
 
     Args:
-        trainer: as of :func:`find_learning_rate`. With accumulation a step is one of its batches.
+        trainer: as in :func:`find_learning_rate`. With accumulation a step is one of its batches.
         data: a data set, or arrays; or a loader, whose data set, ``collate_fn`` and workers are used. None takes the
             training data of a ``Trainer``.
-        smallest: the size to begin with.
+        smallest: the size to start with.
         largest: the size to end with; None is the number of samples.
-        memory: bytes that a size may need on a CPU; None is half of what is free now, where
-            Linux says so. CUDA needs no bound.
+        memory: bytes that a size may need on a CPU; None is half of the memory that is free now, if Linux reports it.
+            CUDA needs no bound.
         until_full: try larger ones also where the last two did not train 5% more samples in a second.
 
     Raises:
         ValueError: for sizes that make no sense, or data with fewer samples than ``smallest``.
-        TypeError: for data that have no samples to be batched anew.
+        TypeError: for data that have no samples to be batched again.
         RuntimeError: if not even ``smallest`` fits.
 
     >>> from ignite_recipes import create_trainer
@@ -141,7 +141,7 @@ def find_batch_size(
         size *= 2
     if not sizes:
         raise RuntimeError(
-            f"not even batches of {smallest} fit into memory: begin with a smaller one, or a smaller model"
+            f"not even batches of {smallest} fit into memory: start with a smaller one, or a smaller model"
         )
     fast_enough = [size for size, speed in zip(sizes, speeds, strict=True) if speed >= ENOUGH * max(speeds)]
     return BatchSizes(sizes, speeds, fast_enough[0], sizes[-1], ended_by)

@@ -27,14 +27,14 @@ _BEGUN = 0.1  # of the whole fall of the loss
 
 @dataclass(frozen=True)
 class LearningRates:
-    """What a range test has found.
+    """The result of a range test.
 
     Attributes:
-        rates: of each step, of the first parameter group.
-        losses: of each step, before it; means over its batches.
+        rates: the rate of each step, in the first parameter group.
+        losses: the losses of each step, before it; means over its batches.
         smoothed: their moving average, exponential and without a bias at the beginning.
-        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate, once it has fallen by a
-            tenth of its whole fall; None where it never does.
+        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate, after a tenth of its whole
+            fall; None if it never falls.
         minimum: the rate with the lowest smoothed loss; a tenth of it is another common choice. None as above.
         diverged: whether the loss rose to four times its lowest value, or was not finite, which ended the test; if not,
             ``end_lr`` was reached.
@@ -66,15 +66,16 @@ def find_learning_rate(
     end_lr: float = 10.0,
     num_steps: int = 100,
 ) -> LearningRates:
-    """Train for some steps with a rate that rises exponentially, and say where the loss fell fastest.
+    """Train for some steps with a rate that rises exponentially, and find where the loss fell fastest.
 
-    Model, optimizer, the handlers' state, generators and files are as before, whatever happens: of the trainer's
-    handlers those act that are part of a step, see :func:`preserve_run`. Data that can be read only once are used up.
+    Model, optimizer, the handlers' state, generators and files are restored afterwards, also after an error. Only those
+    handlers of the trainer act that are part of a step, see :func:`preserve_run`. Data that can be read only once are
+    used up.
 
     Args:
-        trainer: of ``create_trainer`` or ``make_resumable``, or the classification ``Trainer``; that of another recipe
-            is given by :func:`recipe_trainer`.
-        data: what ``trainer.run`` takes; None takes the training data of a ``Trainer``. Where it is short, it is
+        trainer: a trainer of ``create_trainer`` or ``make_resumable``, or the classification ``Trainer``; that of
+            another recipe is given by :func:`recipe_trainer`.
+        data: the data for ``trainer.run``; None takes the training data of a ``Trainer``. If they are few, they are
             read several times.
         start_lr, end_lr: the range, of the first parameter group; other groups have rates in proportion, as they have
             now.
@@ -85,7 +86,7 @@ def find_learning_rate(
 
     Raises:
         ValueError: for a range or a number of steps that makes no sense.
-        TypeError: if there are no data, or it is no trainer.
+        TypeError: if there are no data, or it is not a trainer.
         RuntimeError: if the test ended in its first ten steps, because the loss was not finite or rose at once.
 
     >>> import torch
@@ -187,7 +188,7 @@ def summarise_rates(rates: list[float], losses: list[float], *, diverged: bool) 
     """
     if len(losses) < _FEWEST:
         raise RuntimeError(
-            f"a range test needs {_FEWEST} steps whose loss is finite; got {len(losses)}: begin with a lower start_lr, "
+            f"a range test needs {_FEWEST} steps whose loss is finite; got {len(losses)}: start with a lower start_lr, "
             "and check that the loss of a first step is finite"
         )
     average, curve = 0.0, []

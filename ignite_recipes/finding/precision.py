@@ -25,7 +25,7 @@ from ignite_recipes.loading.randomness import preserve_generators, seed_generato
 __all__ = ["Seconds", "has_bfloat16", "seconds_per_step"]
 
 Seconds = dict[str, float]
-"""Of the quickest step in float32 and, unless it cannot be computed so, in bfloat16, by the name of the precision."""
+"""The time of the quickest step in float32 and, if it can be computed so, in bfloat16, by the name of the precision."""
 
 WARM_UP, STEPS = 2, 10  # the first steps make buffers, and compile
 ROUNDS = 5
@@ -51,7 +51,7 @@ def seconds_per_step(trainer: TrainingEngine, loader: Iterable[Any]) -> Seconds:
     several ranks all train, and rank 0 tells the time.
 
     Args:
-        trainer: of a recipe, with its handlers; its own precision does not count.
+        trainer: a trainer of a recipe, with its handlers; its own precision does not count.
         loader: of its batches.
 
     Raises:

@@ -52,7 +52,7 @@ def set_rates(trainer: TrainingEngine, rate: float, given: list[float]) -> None:
 
     Args:
         trainer: whose optimizers have the groups.
-        rate: of the first.
+        rate: the rate of the first.
         given: of each, before; where the first has none, all get the same.
     """
     groups = [group for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]

@@ -237,7 +237,7 @@ class Host:
 
     @property
     def batches_done(self) -> int:
-        """Of the current epoch, when it starts: more than 0 where a run continues inside it."""
+        """The batches of the current epoch that are done when it starts: more than 0 if a run continues inside it."""
         progress = None if self.step is None else self.step.progress
         return 0 if progress is None else progress.position
 

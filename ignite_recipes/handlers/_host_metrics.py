@@ -86,7 +86,7 @@ class HostMetrics:
 
         Args:
             handler: who asks for them.
-            names: of those that have not come yet; each call, one an epoch, replaces those of the one before.
+            names: the names of those that have not come yet; each call, one an epoch, replaces those of the one before.
         """
         missing = next(
             (e[0] for e in self.engine._event_handlers[Events.COMPLETED] if isinstance(e[0], MissingMetrics)), None

@@ -39,7 +39,7 @@ def numbers_of(metrics: Mapping[str, Any], said: set[str]) -> dict[str, float]:
             said.add(name)
             shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
             logger.warning(
-                "the metric %r is no number but a %s%s: history, logs and progress bars leave it out; it is in "
+                "the metric %r is not a number but a %s%s: history, logs and progress bars leave it out; it is in "
                 "state.metrics, and a recipe's results and checkpoints have it as `report`",
                 name, type(value).__name__, shape,
             )  # fmt: skip

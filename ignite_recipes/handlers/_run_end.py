@@ -15,7 +15,7 @@ class MissingMetrics:
     """Say when a run ends which metrics have never come, once for each.
 
     Attributes:
-        names: of the metrics for which a handler still waits.
+        names: the names of the metrics for which a handler still waits.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ class Schedule:
     Args:
         optimizer: whose learning rate it changes.
         scheduler: torch's, or one of timm's kind.
-        name: of its type.
+        name: the name of its type.
         per: ``"step"`` or ``"epoch"``; None for one that is told of both.
 
     Attributes:

@@ -57,7 +57,7 @@ def reason_to_stop(limits: StoppingLimits, value: float, best: float, wait: int)
 
     Args:
         limits: the settings that decide.
-        value: of the epoch.
+        value: the value of the epoch.
         best: of all epochs, this one included.
         wait: epochs without an improvement, this one included.
     """

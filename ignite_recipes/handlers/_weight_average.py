@@ -96,7 +96,7 @@ class WeightAverage:
         """Continue with a saved average, on the model's device.
 
         Args:
-            weights: of all names of the model's state dict.
+            weights: the weights under all names of the model's state dict.
             new: those among them that were new when it was saved.
         """
         self._follow_model()
@@ -143,7 +143,7 @@ class WeightAverage:
         self._seen = [[] for _ in self._groups]
         if before and new:
             names = ", ".join(name for name in places if name in new)
-            logger.info("the average of %s begins with the weights of now: the model has changed", names)
+            logger.info("the average of %s starts with the current weights: the model has changed", names)
 
     def _current(self) -> list[list[Tensor]] | None:
         """The weights of now, group by group; None if they are not those that are averaged."""

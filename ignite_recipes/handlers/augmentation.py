@@ -171,7 +171,7 @@ class DataAugmentation:
     ) -> Tensor:
         """Noise on a spectrogram, a block of its time columns and a block of its frequency rows set to 0.
 
-        Every sample of a batch gets masks of its own, each at least one wide and at most a tenth of its axis
+        Every sample of a batch gets its own masks, each at least one wide and at most a tenth of its axis
         (rounded up).
 
         Args:
@@ -222,7 +222,7 @@ class DataAugmentation:
         Args:
             trainer: ours, or any other Engine.
             kind: ``"audio_features"``, ``"emotion_embedding"`` or ``"note_probabilities"``.
-            settings: of the method ``augment_<kind>``.
+            settings: the settings of the method ``augment_<kind>``.
 
         Raises:
             ValueError: for another kind.

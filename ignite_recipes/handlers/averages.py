@@ -27,7 +27,7 @@ class EpochAverages:
     Keeps:  the sums of the current epoch.
 
     Args:
-        prefix: of the names in ``state.metrics``, e.g. ``"train_"``.
+        prefix: the prefix of the names in ``state.metrics``, e.g. ``"train_"``.
         skip_nonfinite: leave batches out whose losses are not finite, as the guard's policy ``"skip"`` does
             with their steps; otherwise one NaN makes the average NaN, as it should.
 
@@ -47,7 +47,7 @@ class EpochAverages:
 
     @property
     def num_samples(self) -> int:
-        """Of the current epoch."""
+        """The number of samples of the current epoch."""
         return self._means.num_samples
 
     def attach(self, engine: Engine) -> "EpochAverages":

@@ -33,7 +33,7 @@ class BestCheckpoint:
     Keeps:  the best value, its epoch and its iteration.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         metric: a name in ``state.metrics``, or a function of the trainer.
         mode: ``"min"`` or ``"max"``: which way is better.
         min_delta: the least change that counts as better, in the metric's units; None is that of an ``EarlyStopping``

@@ -25,7 +25,7 @@ class Checkpointing:
     Runs:   trainer, EPOCH_DECIDED to choose the files and CHECKPOINT_READY to write them: after every decision of the
             epoch; COMPLETED, if the run ends inside an epoch; RESUME_POINT if there are to be files inside epochs.
     Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint.file`.
-    Keeps:  the epochs whose files it is to remove when newer ones are written.
+    Keeps: the epochs whose files it removes when newer ones are written.
 
     Args:
         folder: made if missing.
@@ -33,7 +33,7 @@ class Checkpointing:
         every: epochs between two files.
         keep: how many files of this run to keep, the newest; None keeps all. Files of other runs are left
             alone, and an old file is removed only when a newer one is safely written.
-        every_iterations: save inside epochs too, every so many iterations, or at the end of the accumulation
+        every_iterations: save inside epochs too, after this number of iterations, or at the end of the accumulation
             window that is open then; None does not. Such a file has the number of the epoch that it is in.
 
     Raises:
@@ -156,14 +156,14 @@ class SaveInside:
     """Call a function that saves every few iterations, where the run can be resumed exactly.
 
     That is after an optimizer step that is not the last one of its epoch: gradients of an ``Update``'s open window are
-    in no checkpoint, and an epoch that is all trained has still to be decided on.
+    in no checkpoint, and a completely trained epoch has still to be decided on.
 
     Runs:   trainer, RESUME_POINT inside epochs.
     Keeps:  nothing.
 
     Args:
         every: iterations.
-        save: is given the trainer.
+        save: a function that gets the trainer.
 
     Raises:
         ValueError: if ``every`` is below 1.

@@ -28,9 +28,9 @@ class Curves:
     Keeps:  nothing.
 
     Args:
-        path: of the picture; its ending says the format: ``.png``, ``.pdf`` or ``.svg``.
+        path: the path of the picture; its ending says the format: ``.png``, ``.pdf`` or ``.svg``.
         log: the CSV file.
-        unit: of the losses.
+        unit: the unit of the losses.
         settings: gives those of the run when it ends, whose ``recipe``, ``monitor`` and ``mode`` say which epoch is
             the best, to be marked; without, none is.
 

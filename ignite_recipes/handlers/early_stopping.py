@@ -44,7 +44,7 @@ class EarlyStopping:
     Keeps:  best value and epoch, epochs waited, the epoch and the value it stopped at, the best weights.
 
     Args:
-        patience: epochs without improvement after which to stop, at least 1; None never stops for the want of
+        patience: epochs without improvement before the run stops, at least 1; None never stops for the want of
             one: without a threshold it only gives the best weights back.
         min_delta: the least change that counts as an improvement, in the metric's units.
         restore_best_weights: keep a copy of the best weights, buffers included, and load it when training
@@ -132,7 +132,7 @@ class EarlyStopping:
         """
         if self.restore_best_weights and self._best.model is None and not self._is_warned:
             self._is_warned = True
-            logger.warning("EarlyStopping restores no weights: it was not told of a model; call set_model(model) first")
+            logger.warning("EarlyStopping restores no weights: it has no model; call set_model(model) first")
         stop = self._judge(epoch, float(val_loss))
         if stop:
             self._best.load_into_model(self.best_epoch)
@@ -225,7 +225,7 @@ class EarlyStopping:
     def _stop_again(self, trainer: Engine) -> None:
         self._best.take_out()  # the same trainer continues
         if self.stopped_epoch is not None:
-            logger.warning("the run stopped early at epoch %d: it trains no further", self.stopped_epoch)
+            logger.warning("the run stopped early at epoch %d: it does not train further", self.stopped_epoch)
             trainer.terminate()
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,31 +25,30 @@ __all__ = ["ExponentialMovingAverage"]
 
 
 class ExponentialMovingAverage(ProgramPart):
-    """Keep an exponential moving average of the weights, which often does better than the last weights.
+    """Keep an exponential moving average of the weights, which is often better than the last weights.
 
     After each optimizer step ``average <- d * average + (1 - d) * weights``, from the weights before the first
-    step on; with warm-up ``d = min(decay, (1 + t) / (10 + t))``, t being the steps averaged before, so that the
-    beginning is soon forgotten. Buffers (running statistics) and whole numbers are copied. The average of
-    half-precision weights is one in float32: in their own precision it would stand still.
+    step on; with warm-up ``d = min(decay, (1 + t) / (10 + t))``, t being the steps averaged before, so that the first
+    weights soon lose their influence. Buffers (running statistics) and whole numbers are copied. The average of
+    half-precision weights is kept in float32: in their own precision it would not change.
 
     With ``validate`` an epoch is measured and decided on with the averaged weights: early stopping keeps those of
-    the best epoch. When the run ends the model is handed over with the averaged weights, or with those that
-    early stopping restores. The training itself stays the same to the last bit: it continues with the trained
-    weights, and they are the ``model_state_dict`` of checkpoints, which hold the averaged ones as
-    ``ema_model_state_dict``.
+    the best epoch. At the end of the run the model has the averaged weights, or those that early stopping restores. The
+    training itself stays the same to the last bit: it continues with the trained weights, and they are the
+    ``model_state_dict`` of checkpoints, which hold the averaged ones as ``ema_model_state_dict``.
 
     Runs:   trainer, OPTIMIZER_STEP_COMPLETED (an Engine without it: ITERATION_COMPLETED); STARTED, to begin with
             the weights of the first run; EPOCH_TRAINED, to validate, and RUN_TRAINED. On other Engines it only
             averages: see :meth:`averaged` and :meth:`copy_to`.
     Reads:  the model's parameters and buffers. Where an accelerator itself drops a step that is not finite, the
-            average takes the unchanged weights once more, and leaves out a later step.
+            average uses the unchanged weights twice, and leaves out a later step.
     Writes: the model, while an epoch is measured and at the end.
     Keeps:  the averaged weights, and over how many steps.
 
     Args:
-        decay: what an average keeps of itself in a step, in [0, 1); it looks back on about 1 / (1 - decay) steps.
+        decay: the part of itself that the average keeps in a step, in [0, 1); it covers about 1 / (1 - decay) steps.
         validate: False measures the epochs with the trained weights.
-        warmup: begin with a smaller decay.
+        warmup: start with a smaller decay.
 
     Attributes:
         num_updates: steps averaged.
@@ -78,7 +77,9 @@ class ExponentialMovingAverage(ProgramPart):
 
     def __init__(self, decay: float = 0.999, *, validate: bool = True, warmup: bool = True) -> None:
         if not isinstance(decay, (float, Real)) or not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), what the average keeps of itself in a step; got {shown(decay)}")
+            raise ValueError(
+                f"decay must be in [0, 1), the part of itself that the average keeps in a step; got {shown(decay)}"
+            )
         self.decay, self.validate, self.warmup = decay, validate, warmup
         self.num_updates = 0
         self._has_begun = False  # with the weights of the first run, and not those it was attached with
@@ -92,7 +93,7 @@ class ExponentialMovingAverage(ProgramPart):
         return f"ExponentialMovingAverage({self.decay})"
 
     def set_model(self, model: nn.Module) -> None:
-        """Name the model whose weights are averaged; the average begins with those it has now."""
+        """Name the model whose weights are averaged; the average starts with its current weights."""
         self._swap = WeightSwap(model)
         self._begin(self._swap.model)
 
@@ -123,9 +124,9 @@ class ExponentialMovingAverage(ProgramPart):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the block the model has the averaged weights, and after it again those it had before.
+        """Inside the block the model has the averaged weights; after it, its own weights again.
 
-        So an Engine of your own validates: ``with ema.averaged(): evaluator.run(val_loader)``.
+        Your own Engine validates with them: ``with ema.averaged(): evaluator.run(val_loader)``.
 
         Raises:
             RuntimeError: if :meth:`set_model` was not called.
@@ -157,13 +158,13 @@ class ExponentialMovingAverage(ProgramPart):
         Args:
             trainer: ours, or any Engine whose update function steps the optimizer.
                 Given one of its updates, over the steps of that only.
-            model: whose weights to average: the trainer's own (the default), or a part of it, e.g. a GAN's generator;
-                on an Engine of your own that of :meth:`set_model`. Of several averages of parts the
-                ``ema_model_state_dict`` of a checkpoint has the one attached last.
+            model: the model whose weights to average: the trainer's own (the default), or a part of it, e.g. a GAN's
+                generator; on your own Engine that of :meth:`set_model`. If several parts are averaged, the
+                ``ema_model_state_dict`` of a checkpoint has the average attached last.
 
         Raises:
             RuntimeError: if an engine of your own names no model, or it is attached already.
-            ValueError: if the model is none of the trainer's.
+            ValueError: if the model is not a model of the trainer.
         """
         host = host_of(trainer)
         own = None if host.trainer is None else host.trainer.model
@@ -265,7 +266,7 @@ class ExponentialMovingAverage(ProgramPart):
         }
 
     def checkpoint_entries(self) -> dict[str, Any]:
-        """What a checkpoint holds of it under a key of its own: the averaged weights, as in its state."""
+        """The entry of a checkpoint with its own key: the averaged weights, as in the state."""
         return {AVERAGED: self._in_whole()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def clip_grad_norm(
     Args:
         parameters: a tensor or an iterable of tensors; those without a gradient are passed over.
         max_norm: the bound, positive.
-        norm_type: of the norm: 1, 2, ``float("inf")`` or any other positive number.
+        norm_type: the order of the norm: 1, 2, ``float("inf")`` or any other positive number.
         error_if_nonfinite: raise instead if the norm is not finite, which makes the host wait for it.
 
     Returns:
@@ -118,7 +118,7 @@ class GradientClipper(ProgramPart):
 
     Args:
         max_norm: the bound, positive.
-        norm_type: of the norm: 1, 2, infinity or any other positive number.
+        norm_type: the order of the norm: 1, 2, infinity or any other positive number.
         error_if_nonfinite: raise RuntimeError for a non-finite norm (one host sync a step).
 
     >>> model = nn.Linear(1, 1, bias=False)
@@ -144,7 +144,7 @@ class GradientClipper(ProgramPart):
         return f"{type(self).__name__}(max_norm={self.max_norm:g}, norm_type={self.norm_type:g})"
 
     def clip(self, model: nn.Module | Iterable[Tensor]) -> Tensor:
-        """Clip a model's gradients, or those of some parameters; the norm before, a 0-d tensor."""
+        """Clip the gradients of a model or of some parameters, and return the norm before it, a 0-d tensor."""
         parameters = model.parameters() if isinstance(model, nn.Module) else model
         norm = _clip(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
         self._note(norm)
@@ -156,7 +156,7 @@ class GradientClipper(ProgramPart):
         self._buffer.add([self._last])
 
     def get_stats(self) -> dict[str, float]:
-        """What was seen so far; reading it waits for the device.
+        """The statistics so far; reading them waits for the device.
 
         ``num_steps``, ``num_clipped``, ``clip_ratio`` (clipped steps per step; under 10% is healthy), and
         ``mean_norm``, ``max_norm``, ``last_norm``, before clipping. Mean and maximum are over the steps
@@ -176,7 +176,7 @@ class GradientClipper(ProgramPart):
     def attach(self, trainer: Engine | Update, model: nn.Module | Iterable[Tensor] | None = None) -> "GradientClipper":
         """Clip in every step of ``trainer``: all parameters of its optimizer, or those of ``model``.
 
-        Of several updates each is clipped by itself; given one of them, ``trainer.updates[name]``, only that.
+        Each of several updates is clipped by itself; if one of them is given, ``trainer.updates[name]``, only that one.
 
         Raises:
             RuntimeError: if the engine does not fire GRADIENTS_READY, or is not ours and no model is given.
@@ -267,7 +267,7 @@ class GradientClipCallback:
 
     Args:
         max_norm: the bound, positive.
-        norm_type: of the norm: 1, 2, infinity or any other positive number.
+        norm_type: the order of the norm: 1, 2, infinity or any other positive number.
         error_if_nonfinite: raise RuntimeError for NaN or infinite gradients.
         verbose: log the statistics, at level INFO: once an epoch when attached; by hand at the first, the 10th and the
             100th call and at every 1000th.
@@ -304,7 +304,7 @@ class GradientClipCallback:
 
     @property
     def norm_type(self) -> float:
-        """Of the norm."""
+        """The order of the norm."""
         return self.clipper.norm_type
 
     @property
@@ -317,7 +317,7 @@ class GradientClipCallback:
         self._model = model
 
     def on_after_backward(self) -> Tensor:
-        """Clip; between ``loss.backward()`` and ``optimizer.step()``. The norm before, a 0-d tensor.
+        """Clip, between ``loss.backward()`` and ``optimizer.step()``, and return the norm before it, a 0-d tensor.
 
         Raises:
             RuntimeError: if :meth:`set_model` was not called, or for a non-finite norm, if asked for.

@@ -16,13 +16,13 @@ class History:
     """Collect ``state.metrics`` in lists, one entry an epoch; NaN where an epoch did not measure it.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics).
-    Reads:  ``state.metrics``; one that is no number is left out, which a warning says once. Another says at the end of
+    Reads: ``state.metrics``; a warning says once which are not numbers, and left out. Another says at the end of
             the run which of ``names`` never came.
     Keeps:  ``epochs``, all of it.
 
     Args:
-        names: of the metrics; each gets a list, which stays empty if there is no such metric.
-        optional: of metrics that get a list only when there is one.
+        names: the names of the metrics; each gets a list, which stays empty if there is no such metric.
+        optional: the names of metrics that get a list only if they are measured.
         unmeasured: those of ``names`` that this run is known not to measure: their lists stay empty without a warning.
         prefixes: every metric whose name begins with one of these gets a list, too, when there is one.
 

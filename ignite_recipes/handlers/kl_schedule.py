@@ -17,21 +17,21 @@ __all__ = ["KLSchedule"]
 class KLSchedule:
     """Warm up the weight of the KL divergence, once or in cycles, so that the latent space is used before it costs.
 
-    The weight is ``beta * min(1, c / ramp)``, c being how far the current one of ``cycles`` equal parts of ``epochs``
-    is, from 0 to 1; after ``epochs`` it is ``beta``. One cycle whose ramp is all of it is a linear warm-up;
-    ``epochs=0`` is a constant weight, as of a beta-VAE. A loss function multiplies the divergence by ``weight``, a
-    tensor that stays the same object: a compiled or captured step reads it too.
+    The ``epochs`` are divided into ``cycles`` equal parts. The weight is ``beta * min(1, c / ramp)``, c being the
+    position in the current part, from 0 to 1; after ``epochs`` it is ``beta``. One cycle that is all ramp is a linear
+    warm-up; ``epochs=0`` is a constant weight, as in a beta-VAE. A loss function multiplies the divergence by
+    ``weight``, a tensor that stays the same object: a compiled or captured step reads it too.
 
     Runs:   trainer, ITERATION_STARTED.
     Writes: ``weight``.
-    Keeps:  ``position``, and thereby the weight.
+    Keeps: ``position``, which determines the weight.
 
     Args:
         beta: the weight in the end, not negative; more than 1 asks for less information in the latent space, less
             than 1 for more.
         epochs: how long the warm-up takes in all, 0 for none.
-        cycles: how often it begins again in that time.
-        ramp: the part of a cycle in which the weight grows, in (0, 1]; None is 1 of one cycle, and half of several.
+        cycles: the number of warm-ups in that time.
+        ramp: the part of a cycle in which the weight grows, in (0, 1]; None is 1 for one cycle, and 0.5 for several.
         device: where the loss is computed.
 
     Attributes:

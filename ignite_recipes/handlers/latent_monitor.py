@@ -32,12 +32,12 @@ _ADVICE = (
 
 
 class LatentMonitor:
-    """Warn when fewer latent dimensions than that are active, as in a collapse of the posterior.
+    """Warn when too few latent dimensions are active, as in a collapse of the posterior.
 
     A dimension is active if the latent means of different vectors differ in it: if their variance over some vectors is
-    above 0.01. That few of many dimensions are, is no collapse: a model uses as many as the data need. Where fewer than
-    ``at_least`` are active for ``patience`` epochs in a row, a warning says so, with what to try; once, until as many
-    are active again.
+    above 0.01. It is not a collapse if only a few of many dimensions are active: a model uses as many as the data need.
+    If fewer than ``at_least`` are active for ``patience`` epochs in a row, a warning says so and what to try. It is
+    logged once, until enough dimensions are active again.
 
     Runs:   trainer, EPOCH_COMPLETED; the host waits for a device there.
     Reads:  the model, in evaluation mode and without drawing random numbers: the training stays the same to the bit.
@@ -45,8 +45,8 @@ class LatentMonitor:
     Keeps:  ``active_units`` and ``alarms``.
 
     Args:
-        vectors: (N, D) to look at, or a loader of batches whose first item they are; the first 512 are used.
-        at_least: dimensions that are to be active.
+        vectors: (N, D) to encode, or a loader of batches whose first item they are; the first 512 are used.
+        at_least: dimensions that should be active.
         patience: epochs in a row with fewer, before it warns.
         encode: ``encode(model, vectors)``, which gives means and log-variances (N, Z); by default the model's method
             ``encode``.

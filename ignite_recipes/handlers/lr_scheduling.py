@@ -49,27 +49,27 @@ class LearningRateScheduler:
     Reads:  plateau, and timm's per epoch where it is measured: ``state.metrics[metric]``.
     Writes: the learning rate of the optimizer's parameter groups.
     Keeps:  the schedule's own state, and of which parameter groups it is; for timm's also how many epochs and steps
-            it was told of.
+            it has counted.
 
     Args:
-        optimizer: whose learning rate to change.
+        optimizer: the optimizer whose learning rate to change.
         scheduler_type: ``"plateau"``, ``"cosine"``, ``"step"``, ``"exp"`` or ``"onecycle"``; or a torch
             scheduler of that optimizer, of any kind, e.g. a SequentialLR of a warm-up and a cosine; or one with the
             methods of timm's: ``step(epoch, metric=None)``, ``step_update(num_updates, metric=None)``,
-            ``state_dict()`` and ``load_state_dict(state)``. The first epoch or step that it is told of is 1.
+            ``state_dict()`` and ``load_state_dict(state)``. The first epoch or step that is passed to it is 1.
         patience, factor, T_max, gamma, settings: as above, and every other argument of the torch scheduler.
-        stretch: where a resumed run has another length than before, spread a cosine or one-cycle schedule over the
-            length that is given here. Otherwise it keeps the length it began with. Its rates are set as if it were
-            the optimizer's only schedule.
+        stretch: if a resumed run has another length than before, spread a cosine or one-cycle schedule over the length
+            that is given here. Otherwise it keeps its first length. Its rates are set as if it were the optimizer's
+            only schedule.
         per: ``"step"`` advances after every optimizer step, and all lengths are steps; ``"epoch"`` after every
             epoch. None is what the schedule is made for: OneCycleLR and CyclicLR per step, torch's others per epoch;
-            timm's is told of both and acts on one, as it was made to. Plateau is always per epoch: it compares
+            a scheduler of timm gets both and acts on one, as it was made to. Plateau is always per epoch: it compares
             metrics, and a step measures none.
 
     Raises:
         ValueError: for an unknown type or ``per``, plateau per step, a schedule of another optimizer, or a value that
             torch refuses.
-        TypeError: for a schedule of another kind, or an unknown setting, naming those there are.
+        TypeError: for a schedule of another kind, or an unknown setting; the message names the known ones.
 
     >>> from torch import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
@@ -144,7 +144,8 @@ class LearningRateScheduler:
     def step(self, metric: float | Tensor | None = None) -> None:
         """Advance: call it after every optimizer step or after every epoch, as ``per`` says.
 
-        A one-cycle or cosine schedule that has ended holds its last rate, where torch would raise or begin to climb.
+        A one-cycle or cosine schedule that has ended holds its last rate, while torch would raise an error or raise the
+        rate.
 
         Args:
             metric: what plateau watches, a number or a 0-d tensor; timm's are given it per epoch; the others ignore it.
@@ -167,8 +168,7 @@ class LearningRateScheduler:
             trainer: ours, or any Engine whose update function steps the optimizer.
             metric: what plateau watches: a name in ``trainer.state.metrics`` or a function of the engine. A schedule
                 of timm's is given it where the epoch has measured it.
-            independent: say that it is meant where plateau watches another metric than the trainer's other handlers,
-                or the other way.
+            independent: allow plateau to watch another metric, or another direction, than the trainer's other handlers.
 
         Raises:
             RuntimeError: if the schedule belongs to another optimizer than the trainer's, or is attached already.

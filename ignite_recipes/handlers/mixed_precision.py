@@ -30,7 +30,7 @@ class MixedPrecisionTrainer:
 
     Args:
         enabled: False makes everything here do nothing.
-        device: of the training. ``"cuda"`` without CUDA, or ``"cpu"``, does nothing, and says so once,
+        device: the device of the training. ``"cuda"`` without CUDA, or ``"cpu"``, does nothing, and says so once,
             unless ``dtype`` asks for it.
         dtype: ``torch.float16`` (the default on an accelerator) or ``torch.bfloat16``; given, it is used on
             the CPU too.

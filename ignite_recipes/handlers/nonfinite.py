@@ -133,11 +133,11 @@ class NonFiniteGuard(ProgramPart):
     ) -> "NonFiniteGuard":
         """Guard every step of ``trainer``; an engine that is not ours must name the ``model``.
 
-        Of several updates each is judged, and dropped, by itself.
+        Each of several updates is checked, and dropped, by itself.
 
         Args:
             trainer: ours, or any Engine that fires GRADIENTS_READY; or one update of it.
-            model: whose gradients are judged, on an Engine that is not ours.
+            model: the model whose gradients are checked, on your own Engine.
             precision: what scales the losses in its update function, if something does: gradients that overflow
                 because the scale is still too large are then no fault.
 

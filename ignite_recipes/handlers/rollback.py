@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
 class Rollback:
     """When a loss or gradient is not finite, go back to the end of the last epoch and continue with a lower rate.
 
-    Everything goes back: weights, optimizer, schedules, every handler, history and log. The learning rate is
-    multiplied by ``factor``, once more for every rollback to the same place, and the epoch is trained again
-    with the same batches in the same order. A batch that is bad in itself is so at any learning rate: its
-    error comes through after ``max_rollbacks``, or is avoided with ``NonFiniteGuard("skip")``.
+    Everything goes back: weights, optimizer, schedules, every handler, history and log. The learning rate is multiplied
+    by ``factor`` for every rollback to the same place, and the epoch is trained again with the same batches in the same
+    order. A batch that is bad in itself is bad at any learning rate: its error reaches the caller after
+    ``max_rollbacks``, or is avoided with ``NonFiniteGuard("skip")``.
 
     Runs:   trainer; STARTED and CHECKPOINT_READY to keep a copy of the run; when ``NonFiniteGuard("raise")`` raises.
             EXCEPTION_RAISED and STARTED are fired for every rollback.
     Keeps:  how often it went back; inside epochs the copy, so that a resumed run goes back to the same place.
 
     Args:
-        factor: of the learning rate, in (0, 1).
+        factor: multiplies the learning rate, in (0, 1).
         max_rollbacks: how often a run may go back, at least 1; then the error reaches the caller.
 
     Attributes:
-        num_rollbacks: so far.
+        num_rollbacks: the rollbacks so far.
 
     Raises:
         ValueError: for a factor or a number out of its range.

@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 class TrainingStability:
     """Report the size of gradients and weights, and how many of them are NaN or infinite.
 
-    The two checks are used by hand, without an instance, or every few epochs when attached. They only look:
-    what keeps non-finite numbers out of the weights is ``NonFiniteGuard``.
+    The two checks are used by hand, without an instance, or every few epochs when attached. They only report;
+    ``NonFiniteGuard`` keeps non-finite numbers out of the weights.
 
     Runs:   trainer, EPOCH_COMPLETED, on the gradients of the epoch's last step.
     Reads:  the model's parameters and their gradients.
-    Writes: the log: a warning where something is not finite.
+    Writes: the log: a warning if something is not finite.
     Keeps:  ``gradients`` and ``weights``, the last reports.
 
     Args:

@@ -36,10 +36,10 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopOnSignal:
-    """On SIGINT (Ctrl-C) or SIGTERM finish the step, save, and raise :class:`Stopped`; a second one leaves at once.
+    """On SIGINT (Ctrl-C) or SIGTERM finish the step, save, and raise :class:`Stopped`; a second one stops at once.
 
-    Python alone raises KeyboardInterrupt wherever it happens to be: between an optimizer's two tensors, in the
-    middle of a log's row, or in a destructor, where it is lost; and SIGTERM ends a process without a word.
+    Without it Python raises KeyboardInterrupt at any point: between two tensors of an optimizer, in the middle of a
+    log's row, or in a destructor, where it is lost. SIGTERM ends a process without a message.
 
     Runs:   trainer; STARTED to listen, until COMPLETED or EXCEPTION_RAISED; RESUME_POINT to leave (another Engine:
             ITERATION_COMPLETED). An accumulation window is finished first, and an epoch whose batches are all
@@ -49,7 +49,7 @@ class StopOnSignal:
             together there.
 
     Args:
-        save: is given the trainer and returns the path of the file, e.g. ``Checkpointing.save``; None leaves
+        save: a function that gets the trainer and returns the path of the file, e.g. ``Checkpointing.save``; None stops
             without saving.
 
     >>> trainer = Engine(lambda engine, batch: signal.raise_signal(signal.SIGTERM))
@@ -78,8 +78,7 @@ class StopOnSignal:
         """Stop ``trainer`` when asked to.
 
         Raises:
-            RuntimeError: if there is something to save by and the trainer is not one of ``create_trainer`` or
-                ``make_resumable``.
+            RuntimeError: if ``save`` is given and the trainer is not one of ``create_trainer`` or ``make_resumable``.
         """
         host = host_of(trainer)
         if self.save is not None:

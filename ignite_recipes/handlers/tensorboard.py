@@ -22,12 +22,12 @@ _OURS = ".ignite-recipes"  # in the names of files that we may remove
 class TensorBoardLog:
     """Write every metric as a scalar, ``train_loss`` as ``loss/train``, with the epoch as its step.
 
-    A resumed run removes the events of epochs that it trains again, so that no step is there twice, and a
-    run that is not resumed those of an earlier run in its folder.
+    A resumed run removes the events of epochs that it trains again, so that no step is in the files twice. A run that
+    is not resumed removes the events of an earlier run in its folder.
 
     Runs:   trainer; METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics);
             COMPLETED to close the file.
-    Reads:  ``state.metrics``; one that is no number is left out, which a warning says once.
+    Reads: ``state.metrics``; a warning says once which are not numbers, and left out.
     Writes: ``events.out.tfevents.*`` in its folder, with tensorboardX, in the trainer's own thread.
     Keeps:  nothing; the files are the record.
 

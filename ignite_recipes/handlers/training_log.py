@@ -21,21 +21,21 @@ class TrainingLog:
     """Append a row to a CSV file at the end of every epoch: its number, its metrics, its time and speed.
 
     Numbers are written with all their digits. The columns are the metrics of the first epoch that is written, and of
-    later ones as they come, then ``seconds`` (of the training part of the epoch, without validation and saving),
-    ``batches_per_second`` and ``finished_at`` (local time, ISO 8601); what is not known stays empty.
+    later ones as they appear, then ``seconds`` (of the training part of the epoch, without validation and saving),
+    ``batches_per_second`` and ``finished_at`` (local time, ISO 8601); unknown values stay empty.
 
-    A run that is not resumed replaces the file. One that is resumed removes, before its first row, what a kill
-    has left after the epoch that it resumes from: rows of epochs that are to be trained again, or half a row.
-    Comments, lines that begin with ``#``, stay where they are.
+    A run that is not resumed replaces the file. A resumed run removes, before its first row, the rows after the epoch
+    from which it resumes: those of epochs that it trains again, or half a row that a kill has left. Comments, lines
+    that begin with ``#``, stay where they are.
 
     Runs:   trainer; EPOCH_STARTED, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the
             metrics).
     Reads:  ``state.metrics``.
-    Writes: the file; flushed to the disk, so that no checkpoint is ahead of the log.
+    Writes: the file; flushed to the disk, so that no checkpoint is newer than the log.
     Keeps:  nothing; the file itself is the record.
 
     Args:
-        path: of the file; its folder is made if missing.
+        path: the path of the file; its folder is made if missing.
 
     >>> from tempfile import TemporaryDirectory
     >>> from ignite_recipes import read_training_log

@@ -19,12 +19,12 @@ __all__ = ["LastMeasured", "Validation"]
 
 
 class Validation:
-    """Run an evaluator over the validation data and take its metrics over into the trainer's.
+    """Run an evaluator over the validation data and copy its metrics to the trainer's.
 
     Runs:   trainer, EPOCH_COMPLETED; with ``every_iterations`` ITERATION_COMPLETED.
     Reads:  the evaluator's ``state.metrics``.
     Writes: the trainer's ``state.metrics[prefix + name]``.
-    Keeps:  nothing, but with ``every_iterations`` what it measured last. It cannot change the training: our evaluator
+    Keeps: nothing, except with ``every_iterations`` its last metrics. It cannot change the training: our evaluator
             leaves modes and generators as they were.
 
     In an epoch without a validation its metrics are those of an earlier one: early stopping, plateau schedules and
@@ -32,15 +32,15 @@ class Validation:
     ``BestCheckpoint(path, every_validation=True)`` decides; the others take the epoch's last validation at its end.
 
     Args:
-        evaluator: of :func:`ignite_recipes.create_evaluator`, or any Engine with metrics.
+        evaluator: an evaluator of :func:`ignite_recipes.create_evaluator`, or any Engine with metrics.
         loader: the validation data: a loader or a data set; with ``batch_size`` also an array or a tuple of arrays.
-        prefix: of the names.
-        every: epochs from one validation to the next; counted from the run's first, so that a resume keeps the rhythm.
+        prefix: the prefix of the names.
+        every: epochs from one validation to the next; counted from the run's first, also on a resume.
         every_iterations: instead, the iterations from one to the next, inside epochs too; with averaged weights where
             ``ExponentialMovingAverage`` validates with them.
-        metrics: of the evaluator's outputs and targets, in addition to its own: a :class:`~ignite_recipes.MetricSet`,
-            or what makes one, e.g. ``["f1", "auroc"]``.
-        batch_size: of a data set, or of arrays, in the loader's place.
+        metrics: the metrics of the evaluator's outputs and targets, in addition to its own: a
+            :class:`~ignite_recipes.MetricSet`, or what makes one, e.g. ``["f1", "auroc"]``.
+        batch_size: rows per batch, if a data set or arrays are given in place of a loader.
 
     >>> evaluator = Engine(lambda engine, batch: None)
     >>> evaluator.state.metrics = {"loss": 0.5}
@@ -70,7 +70,7 @@ class Validation:
         self.every = whole_number(every, "every", "epochs")
         self.every_iterations = None if every_iterations is None else whole_number(every_iterations, "every_iterations")
         if self.every_iterations is not None and self.every != 1:
-            raise ValueError("a validation is every so many epochs or iterations; got both: pass one of them")
+            raise ValueError("a validation is every N epochs or every N iterations; got both: pass one of them")
         own = metrics if isinstance(metrics, MetricSet) else MetricSet(metrics)
         if own:
             own.attach(evaluator)
@@ -83,7 +83,7 @@ class Validation:
         return f"Validation(prefix={self.prefix!r}{rhythm})"
 
     def attach(self, trainer: Engine) -> "Validation":
-        """Evaluate in this rhythm while ``trainer`` runs.
+        """Evaluate at these times while ``trainer`` runs.
 
         Raises:
             RuntimeError: if it runs at the ends of epochs, and an engine of your own has a handler that decides on

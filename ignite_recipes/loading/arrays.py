@@ -33,7 +33,7 @@ class Labels:
     """Numbers the classes of targets that are text: 0, 1, ... in the order of their names.
 
     Attributes:
-        names: of the classes, by number; None before any text was seen.
+        names: the names of the classes, by number; None before any text was seen.
 
     >>> labels = Labels()
     >>> labels.encode(np.array(["dog", "cat", "dog"]), "train_loader"), labels.names
@@ -76,7 +76,7 @@ class ArrayDataset(BatchDataset[Any]):
 
     Args:
         data: an array, or a tuple of arrays; a named tuple's batches are of its type.
-        name: of the argument that it is, for errors.
+        name: the name of the argument that it is, for errors.
         labels: numbers the targets, which are all arrays but the first, where they are text.
 
     Raises:

@@ -124,7 +124,7 @@ class BatchesOf(BatchDataset[Any]):
         return len(self.dataset)
 
     def __getitems__(self, indices: Any) -> Any:
-        """A batch; of indices that are no whole numbers it is put together of rows, as ever."""
+        """A batch; of indices that are no whole numbers it is put together of rows, as usual."""
         rows = indices if self._has_numbers else _numbers(indices)
         batch = None if rows is None else _batch(self.dataset, rows)
         return default_collate([self.dataset[index] for index in indices]) if batch is None else batch
@@ -303,7 +303,7 @@ def _is_plain(dataset: Any) -> bool:
 def _column(pieces: list[_Piece], k: int, length: int) -> Tensor:
     """The rows of the parts' tensors number ``k``, each at its place."""
     first = pieces[0][0].tensors[k]
-    column = torch.empty(length, *first.shape[1:], dtype=first.dtype)  # whose memory is aligned as ever
+    column = torch.empty(length, *first.shape[1:], dtype=first.dtype)  # whose memory is aligned as usual
     into = column.numpy()
     for part, rows, places in pieces:
         into[places] = part.tensors[k].numpy().take(rows, 0)

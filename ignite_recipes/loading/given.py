@@ -42,7 +42,7 @@ def as_loader(
         data: what is to be trained or evaluated on.
         batch_size: rows per batch; the last one may be shorter. None is 32 to 1024, by the number of rows.
         shuffle: the rows, in every epoch.
-        name: of the argument, for errors.
+        name: the name of the argument, for errors.
         of: what batches the recipe takes: ``"pairs"`` of inputs and targets, ``"vectors"``, or any ``"batches"``.
         labels: number the targets where they are text.
 

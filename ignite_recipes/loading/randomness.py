@@ -111,7 +111,7 @@ class SameDraws:
 def set_seed(seed: int, deterministic: bool = False) -> None:
     """Seed Python's ``random``, NumPy and torch (CPU and every accelerator).
 
-    cuDNN is told to choose deterministic kernels and to stop benchmarking. Call it at the start of a
+    cuDNN chooses deterministic kernels and stops benchmarking. Call it at the start of a
     script, before models and data sets are made.
 
     Args:

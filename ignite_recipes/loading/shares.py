@@ -48,7 +48,7 @@ class Shares:
 
     Args:
         loader: a ``DataLoader`` or any iterable of batches; the same on all ranks.
-        rank: of this process, from 0.
+        rank: the rank of this process, from 0.
         world_size: how many ranks there are.
 
     Attributes:
@@ -199,7 +199,7 @@ def _has_batches_of_indices(loader: Any) -> bool:
 
 
 def _batch_size(loader: Any) -> Any:
-    """Of a loader, or of the sampler of its batches; None where neither has one."""
+    """The batch size of a loader, or of the sampler of its batches; None if neither has one."""
     return getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
 
 

@@ -47,7 +47,7 @@ class Request:
     Attributes:
         sweep: the values of each swept setting.
         folds: how many; None without.
-        fold_seed: of the folds.
+        fold_seed: the seed of the folds.
         group, time: by which rows are divided into folds.
         refit: whether to train once on all rows.
     """
@@ -66,7 +66,7 @@ class Request:
         if folds is None:
             given = {"group": group is not None, "time": time is not None, "refit": refit}
             if chosen := [name for name, is_given in given.items() if is_given]:
-                raise ValueError(f"{chosen[0]} is of folds; got no folds: add folds=5")
+                raise ValueError(f"{chosen[0]} is for folds; got no folds: add folds=5")
 
 
 def bound(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Arguments) -> Arguments:
@@ -195,7 +195,7 @@ def default_of(recipe: Callable[..., Any], name: str) -> Any:
 
 
 def refuse_refit(request: Request, recipe: str) -> None:
-    """Of a recipe that cannot train on all rows.
+    """Refuse a refit by a recipe that cannot train on all rows.
 
     Raises:
         ValueError: if that is asked for.

@@ -29,10 +29,10 @@ __all__ = ["task_of_classifier"]
 
 
 def task_of_classifier(args: tuple[Any, ...], settings: Arguments, request: Request) -> Task:
-    """Of :class:`Trainer`: the optimizer is a function of the model, the scheduler one of the optimizer."""
+    """The task of a :class:`Trainer`: the optimizer is a function of the model, the scheduler one of the optimizer."""
     epochs_given = settings.pop("epochs", None)
     if epochs_given is None and "epochs" not in request.sweep:
-        raise TypeError("train_many(Trainer, ...) must be told how long to train: add epochs=20")
+        raise TypeError("train_many(Trainer, ...) needs the number of epochs: add epochs=20")
     arguments = bound(Trainer, args, settings)
     refuse_refit(request, "Trainer")
     makers = {name: arguments.pop(name, None) for name in ("model", "optimizer", "scheduler")}

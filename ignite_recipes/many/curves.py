@@ -15,7 +15,7 @@ __all__ = ["curves_of", "sweep_points"]
 def curves_of(
     members: Iterable[MemberRun], settings: Sequence[str], metric: str
 ) -> dict[str, list[dict[str, list[float]]]]:
-    """Of each setting the logs of its members that have the metric, finished or not."""
+    """For each setting, the logs of its members that have the metric, finished or not."""
     found: dict[str, list[dict[str, list[float]]]] = {label: [] for label in settings}
     for one in members:
         log = one.folder / "training_log.csv"
@@ -31,8 +31,8 @@ def sweep_points(
     """The points of each line: the value of the swept setting, the mean and its interval; without a mean there is none.
 
     Args:
-        table: of one metric, as :meth:`Runs.table` gives it.
-        name: of the swept setting; a line for each combination of the others.
+        table: the table of one metric, as :meth:`Runs.table` gives it.
+        name: the name of the swept setting; a line for each combination of the others.
         settings: the values of each setting by its label.
     """
     points: dict[str, list[tuple[float, float, float, float]]] = {}

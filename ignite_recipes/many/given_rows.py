@@ -48,7 +48,7 @@ class Folded:
         data: a data set, or arrays, as a recipe takes them in a loader's place.
         of: ``"pairs"`` or ``"vectors"``.
         folds: how many.
-        seed: of the folds.
+        seed: the seed of the folds.
         group, time: (N,), by which rows are kept together, or in their order; None is neither.
 
     Raises:

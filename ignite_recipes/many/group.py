@@ -47,7 +47,7 @@ class Task(NamedTuple):
         recipe: its name, as ``config.yaml`` has it.
         train: called with a member and its run; trains, and gives the predictions of the rows that it was validated
             on, or what was measured of them, if there is such.
-        settings: of a member, for its ``config.yaml`` before it is trained.
+        settings: the settings of a member, for its ``config.yaml`` before it is trained.
         epochs: to which a member is trained.
         can_be_tried: whether what trains can be called without training, to find mistakes.
         save_every: epochs between checkpoints that are kept.
@@ -76,14 +76,14 @@ def check_continues(folder: str | os.PathLike[str], members: Sequence[Member], p
     for name in ("recipe", "folds", "fold_seed", "by_time"):
         if before.get(name) != plan.get(name):
             raise ValueError(
-                f"{folder} must be continued as it was begun; its {name} is {before.get(name)!r}, and not "
-                f"{plan.get(name)!r}: give it the same, or begin another experiment"
+                f"{folder} must be continued as it was started; its {name} is {before.get(name)!r}, and not "
+                f"{plan.get(name)!r}: give it the same, or start another experiment"
             )
     wanted = {member.name for member in members}
     if missing := [member.name for member in before["members"] if member.name not in wanted]:
         raise ValueError(
             f"{folder} must be continued with all its seeds, settings and folds, to which others may be added; "
-            f"{missing[0]!r} would be left out: take them in, or begin another experiment"
+            f"{missing[0]!r} would be left out: take them in, or start another experiment"
         )
 
 
@@ -102,7 +102,7 @@ def run_group(
 
     Args:
         experiment: that holds them.
-        members: of the plan.
+        members: the members of the plan.
         task: how a member is trained.
         plan: what else the plan says: ``recipe``, ``sweep``, ``folds``, ``fold_seed``, ``by_time``.
         is_new: whether the experiment was made for this, and is removed if no member leaves a result.
@@ -128,7 +128,7 @@ def run_group(
         if len(errors) == len(members):
             raise next(iter(errors.values()))
         for name, error in errors.items():
-            logger.warning("%s failed, the others are whole: %s", name, said(error))
+            logger.warning("%s failed, the others are complete: %s", name, said(error))
         runs = Runs(experiment)
         if task.refit is not None:
             _refit(runs, task)
@@ -142,9 +142,9 @@ def member_call(
     """What trains a member that has not ended, and says what it has reached.
 
     Args:
-        folder: of the whole.
+        folder: the folder of the whole.
         member, task: of it.
-        number: of the member and of all, for the line that says what it has reached.
+        number: the number of the member and of all, for the line that says what it has reached.
         make_run: the kind of its run.
     """
 

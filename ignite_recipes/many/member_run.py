@@ -15,7 +15,7 @@ class MemberRun(NamedTuple):
 
     Attributes:
         plan: its name, seed, settings and fold.
-        folder: of its experiment, which everything works on that works on an experiment.
+        folder: the folder of its experiment, which everything works on that works on an experiment.
         outcome: None before it has ended.
         error: why it failed, if it did.
     """
@@ -27,7 +27,7 @@ class MemberRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.plan.name
 
     @property

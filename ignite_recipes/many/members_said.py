@@ -27,7 +27,7 @@ def predictions_of(members: Iterable[MemberRun]) -> "pl.DataFrame | None":
 
 
 def averaged_of(members: Iterable[MemberRun]) -> "pl.DataFrame | None":
-    """Of each row the mean of what they say of it; None if none says anything of rows.
+    """For each row the mean of the members' predictions; None if they predict no rows.
 
     Raises:
         ValueError: if they were validated on different data.

@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
         best_epoch: from 1; None if what decides was never finite.
         metric, mode: by which that epoch is the best.
         measured: in that epoch, and of its predictions of the rows that it was validated on.
-        seconds: of its training.
+        seconds: the seconds of its training.
         pruned: whether a search has left it before its end.
     """
 
@@ -56,7 +56,7 @@ def note_outcome(
     """Write down what a member has reached, and its predictions.
 
     Args:
-        experiment: of the member.
+        experiment: the experiment of the member.
         epochs: to which it was to be trained.
         predictions: as :data:`~ignite_recipes.many.predictions.PREDICTIONS` holds them, or measures by their names;
             None if there are none.

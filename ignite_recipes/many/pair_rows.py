@@ -24,7 +24,9 @@ def folded_rows(arguments: Arguments, of: str, request: Request) -> Folded | Non
     if request.folds is None:
         return None
     if arguments.get("val_loader") is not None:
-        raise ValueError("folds are cut of train_loader, and validate on its rows; got a val_loader too: leave it out")
+        raise ValueError(
+            "folds are made from train_loader, and validate on its rows; got a val_loader too: leave it out"
+        )
     data = arguments.get("train_loader")
     return Folded(data, of, request.folds, request.fold_seed, request.group, request.time)
 

@@ -96,10 +96,10 @@ def setting_label(settings: Mapping[str, Any]) -> str:
 
 def _check_each_once(values: list[Any], what: str) -> None:
     if not values:
-        raise ValueError(f"{what} must be one at least; got none")
+        raise ValueError(f"{what} must be at least one; got none")
     for k, value in enumerate(values):
         if any(type(value) is type(other) and value == other for other in values[:k]):
-            raise ValueError(f"{what} must be each there once; got {shown(value)} twice")
+            raise ValueError(f"{what} must each be given once; got {shown(value)} twice")
 
 
 def _name(seed: int, settings: Mapping[str, Any], fold: int | None) -> str:

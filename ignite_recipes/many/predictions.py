@@ -14,7 +14,7 @@ from ignite_recipes.optional import polars as pl
 __all__ = ["PREDICTIONS", "average_rows", "judge", "predict_batches", "read_predictions", "write_predictions"]
 
 PREDICTIONS = "predictions.csv"
-"""Of the rows that a member was validated on: ``row``, ``truth``, ``prediction``, and of classes ``p_<class>``."""
+"""The file of the predictions of a member's validation rows: ``row``, ``truth``, ``prediction``, and ``p_<class>``."""
 
 
 def predict_batches(predictor: ArrayPredictor, batches: Iterable[Any], rows: Any = None) -> "pl.DataFrame | None":
@@ -49,7 +49,7 @@ def write_predictions(folder: Path, frame: "pl.DataFrame") -> None:
 
 
 def read_predictions(folder: Path) -> "pl.DataFrame | None":
-    """Of a member's folder; None if it has none."""
+    """The predictions in a member's folder; None if it has none."""
     path = folder / PREDICTIONS
     if not path.is_file():
         return None
@@ -82,7 +82,7 @@ def judge(frame: "pl.DataFrame") -> dict[str, float]:
 
 
 def average_rows(frames: Sequence["pl.DataFrame"]) -> "pl.DataFrame":
-    """Of each row the mean over the members that did not train on it: of probabilities, or of numbers.
+    """For each row the mean over the members that did not train on it, of probabilities or of numbers.
 
     Returns:
         A frame of polars like those that are given, a row each, in the order of their numbers, and ``members``: how

@@ -30,19 +30,19 @@ __all__ = ["MemberRun", "Runs"]
 
 
 class Runs:
-    """The members of an experiment of many, and what they say together.
+    """The members of an experiment of many runs, and their common results.
 
     Args:
         experiment: its name, e.g. ``"exp7"``, the path of its folder, or its manager.
         runs_dir: where a name is looked for.
 
     Attributes:
-        folder: of the experiment.
-        recipe: by which its members were trained.
+        folder: the folder of the experiment.
+        recipe: the recipe that trained its members.
         members: a ``MemberRun`` for each, in the order in which they were planned.
         sweep: the values of each swept setting.
         folds: how many there are; None without.
-        search: what each setting was searched by, in words; empty where nothing was.
+        search: the range of each searched setting, in words; empty without a search.
 
     Raises:
         FileNotFoundError: if there is no such experiment.
@@ -91,17 +91,17 @@ class Runs:
 
     @property
     def seeds(self) -> list[int]:
-        """Of the members, each once."""
+        """The seeds of the members, each once."""
         return list(dict.fromkeys(one.plan.seed for one in self.members))
 
     @property
     def settings(self) -> list[str]:
-        """What the combinations of swept values are called, in their order; ``"all"`` where nothing is swept."""
+        """The names of the combinations of swept values, in their order; ``"all"`` if nothing is swept."""
         return list(dict.fromkeys(one.label for one in self.members))
 
     @property
     def metrics(self) -> list[str]:
-        """All that was measured, what decides first."""
+        """The names of all that was measured; the monitor is first."""
         names = dict.fromkeys(name for one in self.finished if one.outcome for name in one.outcome.measured)
         first = [self.metric] if self.metric in names else []
         return [*first, *(name for name in names if name not in first)]
@@ -121,7 +121,7 @@ class Runs:
         return known[0]
 
     def mode(self, metric: str) -> str:
-        """Which end of a metric is better, ``"min"`` or ``"max"``.
+        """Whether a small or a large metric is better, ``"min"`` or ``"max"``.
 
         Raises:
             ValueError: if that is not known.
@@ -132,13 +132,13 @@ class Runs:
         bare = metric.removeprefix("val_").removeprefix("train_")
         found = measure_mode(bare) or ("min" if metric.endswith("loss") else mode_of(metric))
         if found is None:
-            raise ValueError(f"which end of {metric!r} is better is not known: pass mode='min' or 'max'")
+            raise ValueError(f"whether a small or a large {metric!r} is better is not known: pass mode='min' or 'max'")
         return found
 
     def scores(self, metric: str | None = None) -> dict[str, dict[int, float]]:
-        """Of each setting a number for each seed: with folds their mean; of one seed a number for each fold.
+        """For each setting a number for each seed, with folds their mean; with one seed a number for each fold.
 
-        A seed of which a fold has not ended is left out. Members whose metric is not there are left out too.
+        A seed is left out if one of its folds has not ended. Members without the metric are left out too.
 
         Raises:
             ValueError: if no member has such a metric.
@@ -150,14 +150,14 @@ class Runs:
         """Each setting and metric with the mean over seeds, its standard deviation and its interval.
 
         Args:
-            metrics: those to show; None are all, what decides first.
-            confidence: of the intervals.
+            metrics: the metrics to show; None are all, the monitor first.
+            confidence: the confidence of the intervals.
 
         Returns:
             ``setting``, a column for each swept setting, ``metric``, ``mean``, ``std`` (with n - 1), ``n``, ``low`` and
             ``high``, of Student's t. Over one seed with folds n is their number, and the interval is wider because
-            folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none. Of a search
-            there is a row for each trial, the best first.
+            folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none. A search has a
+                row for each trial, the best first.
         """
         names = self.metrics if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
         order = self._best_first() if self.search else self.settings
@@ -170,12 +170,12 @@ class Runs:
 
     @property
     def best_setting(self) -> str:
-        """The one with the best mean of what decides, among those with the most seeds."""
+        """The setting with the best mean of the monitor, among those with the most seeds."""
         return self._best(self.metric)
 
     @property
     def best_trial(self) -> MemberRun:
-        """Of a search the trial that has reached most, of those that were trained to their end.
+        """The best trial of a search, among those that were trained to their end.
 
         Raises:
             ValueError: if nothing was searched, or no trial has a finite number.
@@ -192,13 +192,13 @@ class Runs:
         mode: str | None = None,
         confidence: float = CONFIDENCE,
     ) -> "pl.DataFrame":
-        """Each setting against another over the seeds that both have, and whether they can be told apart.
+        """Compare each setting with another over the seeds that both have, with a verdict.
 
         Args:
-            metric: to compare by; None is what decides.
+            metric: the metric to compare by; None is the monitor.
             against: the setting to compare with, as it is called in :attr:`settings`; None is the best one.
             mode: ``"min"`` or ``"max"``; None where it is known.
-            confidence: that all of the intervals hold together: each has more (Bonferroni).
+            confidence: that of all intervals together: each single one has more (Bonferroni).
 
         Returns:
             ``setting``, ``against``, ``metric``, ``difference`` (the first less the second), ``low``, ``high``, ``n``
@@ -219,21 +219,21 @@ class Runs:
 
     @property
     def predictions(self) -> "pl.DataFrame | None":
-        """What each member says of the rows that it was validated on; None if none of them says anything of rows.
+        """The predictions of each member for its validation rows; None if the recipe predicts no rows.
 
         With folds these are the out-of-fold predictions: every row is predicted by members that did not see it.
         """
         return predictions_of(self.finished)
 
     def averaged(self, setting: str | None = None) -> "pl.DataFrame | None":
-        """Of each row the mean of what those members of a setting say that did not train on it.
+        """For each row the mean prediction of those members of a setting that did not train on it.
 
         Args:
             setting: as in :attr:`settings`; None is the best one.
 
         Returns:
-            ``row``, ``truth``, ``prediction``, of classes ``p_<class>``, and how many ``members`` say it; None if none
-            says anything of rows.
+            ``row``, ``truth``, ``prediction``, for classes ``p_<class>``, and the number of ``members`` that predicted
+                it; None if the recipe predicts no rows.
 
         Raises:
             ValueError: if the members were validated on different data.
@@ -241,10 +241,10 @@ class Runs:
         return averaged_of(self._finished_of(setting))
 
     def ensemble_measures(self, setting: str | None = None) -> dict[str, float]:
-        """How good the mean over members is, on rows that these did not train on; empty if they say nothing of rows.
+        """Measure the mean over members on rows that they did not train on; empty if the recipe predicts no rows.
 
         Args:
-            setting: as of :meth:`averaged`.
+            setting: as in :meth:`averaged`.
 
         Returns:
             The measures of :func:`evaluate`, the number of ``rows``, and how many ``members`` a row has on average.
@@ -252,7 +252,7 @@ class Runs:
         return measures_of(self.averaged(setting))
 
     def ensemble(self, setting: str | None = None, *, model: Any = None, device: Any = "cpu") -> Predictor:
-        """The members of a setting as one model: of classes the mean of the probabilities, of numbers of the numbers.
+        """The members of a setting as one model, which gives the mean of their probabilities or numbers.
 
         It predicts new data, is evaluated, and saved with :func:`save_model`, like any other.
 
@@ -262,7 +262,7 @@ class Runs:
             device: where it predicts.
 
         Raises:
-            ValueError: if no member of it has ended, or of autoencoders, whose dimensions have no common meaning.
+            ValueError: if no member of it has ended, or for autoencoders, whose dimensions have no common meaning.
             CheckpointError: if a member's model file is damaged, or of a model of your own and none is given.
         """
         members = self._finished_of(setting)
@@ -282,46 +282,46 @@ class Runs:
         return [one for one in self.members if one.label == label]
 
     def take_out(self, member: str, base_dir: str | os.PathLike[str] | None = None) -> ExperimentManager:
-        """Copy a member, with its checkpoints, to an experiment beside the whole: it is continued there by itself.
+        """Copy a member, with its checkpoints, to a new experiment, where it is continued by itself.
 
         Args:
             member: its name.
             base_dir: the folder of experiments to copy it to; None is the one that holds the whole.
 
         Raises:
-            ValueError: if there is no such member, or it was not begun.
+            ValueError: if there is no such member, or it was not started.
         """
         found = next((one for one in self.members if one.name == member), None)
         if found is None or not found.folder.is_dir():
             begun = [one.name for one in self.members if one.folder.is_dir()]
-            raise ValueError(f"member must be one that was begun; got {member!r}, and there are {listed(begun)}")
+            raise ValueError(f"member must be one that was started; got {member!r}, and there are {listed(begun)}")
         copy = copy_experiment(found.folder, self.folder.parent if base_dir is None else base_dir)
         return ExperimentManager(copy.parent, resume_exp=copy.name)
 
     def curves(self, metric: str | None = None) -> dict[str, list[dict[str, list[float]]]]:
-        """Of each setting the logs of its members that have the metric, finished or not."""
+        """For each setting, the logs of its members that have the metric, finished or not."""
         return curves_of(self.members, self.settings, self.metric if metric is None else metric)
 
     def plot(self, metric: str | None = None) -> "Figure":
-        """Draw the curves: of each setting the mean over its runs, in a band of a standard deviation to either side.
+        """Draw the curves: for each setting the mean over its runs, in a band of one standard deviation on each side.
 
         Args:
-            metric: a column of the logs; None is what decides.
+            metric: a column of the logs; None is the monitor.
         """
         metric = self.metric if metric is None else metric
         return plot_bands(self.curves(metric), metric)
 
     @property
     def swept_numbers(self) -> list[str]:
-        """The settings that were swept over two numbers at least."""
+        """The settings that were swept over at least two numbers."""
         return [name for name, values in self.sweep.items() if len(values) > 1 and all(map(is_number, values))]
 
     def plot_sweep(self, name: str, metric: str | None = None) -> "Figure":
         """Draw a metric against a number that was swept: means over seeds with their intervals.
 
         Args:
-            name: of the setting; a line for each combination of the others.
-            metric: that was measured; None is what decides.
+            name: the name of the setting; a line for each combination of the others.
+            metric: a metric that was measured; None is the monitor.
 
         Raises:
             ValueError: if it was not swept, or over other values than numbers.
@@ -340,12 +340,12 @@ class Runs:
 
     @property
     def over(self) -> str:
-        """What a setting has several numbers of, ``"seeds"``, or of one seed ``"folds"``."""
+        """``"seeds"`` if a setting has a number for each seed; with one seed ``"folds"``."""
         return "folds" if self.folds is not None and len(self.seeds) == 1 else "seeds"
 
     @property
     def of_folds(self) -> int | None:
-        """How many folds the scores are of; 0 of folds by time, None where they are of seeds."""
+        """The number of folds that the scores are of; 0 for folds by time, None for seeds."""
         if self.over == "seeds":
             return None
         return 0 if self.by_time else self.folds

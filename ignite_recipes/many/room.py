@@ -10,7 +10,7 @@ __all__ = ["Room"]
 logger = logging.getLogger(__name__)
 
 SHARE = 0.8
-"""Of the memory that is free before the first run has begun; the rest is for what runs need for a moment."""
+"""The part of the memory that is free before the first run; the rest is for what runs need for a short time."""
 
 _UNKNOWN = 10**9
 

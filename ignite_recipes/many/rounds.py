@@ -31,7 +31,7 @@ AT_ONCE = 8
 """Trials of a round."""
 
 STORAGE = "search.log"
-"""The file of a search, in the folder of its experiment, if nobody says otherwise."""
+"""The file of a search, in the folder of its experiment, by default."""
 
 
 class Wanted:
@@ -40,7 +40,7 @@ class Wanted:
     Args:
         space: where each setting is looked for.
         trials: how many this experiment is to have.
-        seed: of the sampler and of every trial's run.
+        seed: the seed of the sampler and of every trial's run.
         at_once: trials that are asked for, and trained, at the same time.
         storage: the file of the search, which others may share; None is one of the experiment's own.
         direction: ``"minimize"`` or ``"maximize"``, for a recipe that cannot be asked; None asks it.
@@ -71,7 +71,7 @@ class Wanted:
             raise TypeError(f"storage must be the path of a file; got {kind_of(storage)}")
         self.storage = None if storage is None else Path(storage).expanduser()
         if self.storage is not None and not self.storage.absolute().parent.is_dir():
-            raise FileNotFoundError(f"storage must be a file in a folder that is there; got {str(storage)!r}: make it")
+            raise FileNotFoundError(f"storage must be a file in a folder that exists; got {str(storage)!r}: make it")
         if self.storage is not None and self.storage.is_dir():
             raise ValueError(f"storage must be a file; {str(storage)!r} is a folder")
 
@@ -138,8 +138,8 @@ def _plan(folder: Path, task: Task, wanted: Wanted) -> dict[str, Any]:
         for name, value in plan.items():
             if begun.get(name) != value:
                 raise ValueError(
-                    f"{folder} must be continued as it was begun; its {name} is {begun.get(name)!r}, and not "
-                    f"{value!r}: give it the same, or begin another experiment"
+                    f"{folder} must be continued as it was started; its {name} is {begun.get(name)!r}, and not "
+                    f"{value!r}: give it the same, or start another experiment"
                 )
     storage = begun["storage"] if wanted.storage is None else str(wanted.storage.absolute())
     return {**begun, **plan, "storage": storage, "trials": max(wanted.trials, len(begun["members"]))}
@@ -200,7 +200,7 @@ def _asked(search: Search, seed: int) -> tuple[int, int, dict[str, Any]]:
 
 
 def _number(member: Member) -> int:
-    """Of its trial."""
+    """The number of its trial."""
     assert member.trial is not None
     return member.trial
 
@@ -226,4 +226,4 @@ def _tell(
     if len(errors) == len(members):
         raise next(iter(errors.values()))
     for name, error in errors.items():
-        logger.warning("%s failed, the others are whole: %s", name, said(error))
+        logger.warning("%s failed, the others are complete: %s", name, said(error))

@@ -12,14 +12,14 @@ __all__ = ["best_of", "comparison_rows", "scores_of", "table_rows"]
 def scores_of(
     members: Iterable[Any], settings: Sequence[str], metric: str, folds: int | None, num_seeds: int
 ) -> dict[str, dict[int, float]]:
-    """Of each setting a number for each seed, or, of one seed with folds, for each fold.
+    """For each setting a number for each seed or, with one seed and folds, for each fold.
 
     Args:
         members: finished, each with ``plan``, ``label`` and ``outcome``.
         settings: the labels, in their order.
         metric: the number.
         folds: how many there are; the mean over all of them is the number of a seed.
-        num_seeds: of the plan.
+        num_seeds: the number of seeds in the plan.
     """
     found: dict[str, dict[int, dict[int | None, float]]] = {label: {} for label in settings}
     for one in members:

@@ -46,7 +46,7 @@ def read_range(name: str, words: Any, read: Callable[[str], Any] | None = None) 
     """What a setting's words say.
 
     Args:
-        name: of the setting.
+        name: the name of the setting.
         words: a kind and its values: ``uniform:a,b``, ``loguniform:a,b`` and ``int:a,b`` with both ends,
             ``choice:a,b,c``.
         read: makes a value of a word of a choice; None reads numbers, true, false and null as such.
@@ -70,7 +70,7 @@ def read_range(name: str, words: Any, read: Callable[[str], Any] | None = None) 
     if kind == "choice":
         values = tuple(map(read or _value, parts))
         if any(type(value) is type(other) and value == other for k, value in enumerate(values) for other in values[:k]):
-            raise ValueError(f"the choices of {name} must be each there once; got {name}={words}")
+            raise ValueError(f"the choices of {name} must each be given once; got {name}={words}")
         return Range(kind, values)
     try:
         ends = tuple(map(int if kind == "int" else float, parts))
@@ -95,7 +95,7 @@ def read_search(search: Any) -> dict[str, Range]:
     if not isinstance(search, Mapping):
         raise TypeError(f"search must be a dict, {{'learning_rate': 'loguniform:1e-5,1e-2'}}; got {kind_of(search)}")
     if not search:
-        raise ValueError("search must name a setting at least; got none")
+        raise ValueError("search must name at least one setting; got none")
     return {str(name): read_range(str(name), words) for name, words in search.items()}
 
 

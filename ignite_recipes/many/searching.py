@@ -41,35 +41,35 @@ def search_many(
     """Search the settings of a recipe with Optuna; each trial is a member, an experiment in the folder of the whole.
 
     Trials are asked for in rounds, and those of a round train together, as those of :func:`train_many` do. After each
-    epoch a trial reports what decides; one that Optuna's pruner gives up is saved and left, and can be taken up again
-    as the experiment that it is: ``recipe(..., experiment=runs.take_out(name))`` goes on to the bits of a run that was
-    never left. With the same seed one process alone gives the same trials again; a search that was killed is
-    continued to them by the same call with ``experiment=`` the folder of the whole, and to more ``trials`` if asked.
+    epoch a trial reports its monitor. If Optuna's pruner gives it up, it is saved and stopped, and can be continued
+    later as an experiment: ``recipe(..., experiment=runs.take_out(name))`` ends with the bits of a run that was never
+    stopped. With the same seed a single process gives the same trials again. A search that was killed is continued by
+    the same call with ``experiment=`` its folder; it makes the same trials, and more if ``trials`` is larger.
 
     Args:
-        recipe, *args, **settings: as of :func:`train_many`.
-        search: by the names of settings, as its ``sweep``, where they are looked for: ``"uniform:0,0.5"``,
+        recipe, *args, **settings: as in :func:`train_many`.
+        search: ranges by the names of settings, as in its ``sweep``: ``"uniform:0,0.5"``,
             ``"loguniform:1e-5,1e-2"`` and ``"int:1,4"``, with both ends, ``"choice:relu,gelu"``.
-        trials: how many this experiment is to have.
-        seed: of the sampler, and of the run of every trial.
-        at_once: trials of a round. They know nothing of each other's results, so fewer learn more from each other, and
-            more use the machine better.
-        storage: a file of Optuna's journal, which several processes and machines may share, each with an experiment of
-            its own: the trials of all of them are those of one search. None is ``search.log`` in the experiment's
+        trials: the number of trials of this experiment.
+        seed: the seed of the sampler, and of the run of every trial.
+        at_once: trials of a round. They do not use each other's results, so with fewer the search learns more from each
+            trial, and with more it uses the machine better.
+        storage: a file of Optuna's journal, which several processes and machines may share, each with its own
+            experiment: the trials of all of them are those of one search. None is ``search.log`` in the experiment's
             folder. Optuna's own tools read it.
-        pruner: one of ``optuna.pruners``; None is ``MedianPruner()``, which leaves a trial whose best number so far is
-            worse than the median of the ended trials at the same epoch. ``NopPruner()`` leaves none.
-        direction: ``"minimize"`` or ``"maximize"``, what decides. None asks the recipe; of a function of your own,
-            which cannot be asked, it is ``"minimize"``.
-        together, experiment: as of :func:`train_many`.
+        pruner: one of ``optuna.pruners``; None is ``MedianPruner()``, which stops a trial whose best number so far is
+            worse than the median of the ended trials at the same epoch. ``NopPruner()`` stops none.
+        direction: ``"minimize"`` or ``"maximize"`` the monitor. None takes that of the recipe; for your own function,
+            where it is not known, it is ``"minimize"``.
+        together, experiment: as in :func:`train_many`.
 
     Returns:
-        What came of it: :class:`Runs`, whose table has a row for each trial of this experiment, the best first, and
+        A :class:`Runs`, whose table has a row for each trial of this experiment, the best first, and
         whose ``best_trial`` is the best of those that were not pruned.
 
     Raises:
         ModuleNotFoundError: if Optuna is not installed: ``pip install 'ignite-recipes[search]'``.
-        ValueError, TypeError: as of :func:`train_many`; and for words that say nothing, a storage that holds another
+        ValueError, TypeError: as in :func:`train_many`; and for an unknown range, or a storage that holds another
             search.
         ExperimentBusyError: if the experiment holds results of another kind, or is being trained.
         Exception: that of the first trial, if all trials of a round fail.

@@ -11,14 +11,14 @@ from ignite_recipes.optional import needs
 __all__ = ["CONFIDENCE", "Difference", "Spread", "fold_correction", "paired_difference", "spread"]
 
 CONFIDENCE = 0.95
-"""Of all intervals, unless another one is asked for."""
+"""The confidence of all intervals, unless another one is given."""
 
 
 class Spread(NamedTuple):
     """The mean of some runs, and where the mean of many more would lie.
 
     Attributes:
-        mean: of the values; NaN if there is none.
+        mean: the mean of the values; NaN if there is none.
         std: their standard deviation, with n - 1; NaN of fewer than two.
         n: how many there are.
         low, high: the interval of the mean; NaN of fewer than two values.
@@ -38,10 +38,10 @@ class Difference(NamedTuple):
     """By how much a setting differs from another on the same seeds.
 
     Attributes:
-        mean: of the differences, the first less the second.
-        low, high: its interval; NaN of fewer than two pairs.
+        mean: the mean of the differences, the first less the second.
+        low, high: its interval; NaN for fewer than two pairs.
         n: pairs.
-        p_value: of the paired t-test; NaN of fewer than two pairs.
+        p_value: the p-value of the paired t-test; NaN for fewer than two pairs.
     """
 
     mean: float
@@ -61,7 +61,7 @@ def spread(values: Sequence[float], confidence: float = CONFIDENCE, *, correctio
 
     Args:
         values: a number for each run; one that is not finite makes all of them NaN.
-        confidence: of the interval, in (0, 1).
+        confidence: the confidence of the interval, in (0, 1).
         correction: added to the 1/n of the variance of the mean, where runs are not independent; see
             :func:`fold_correction`.
 

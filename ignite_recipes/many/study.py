@@ -41,13 +41,13 @@ class Search:
     """Trials that are asked for, judged while they are trained, and told of when they have ended.
 
     Args:
-        path: of the file; a new one is made. Its lock works on network file systems too.
+        path: the path of the file; a new one is made. Its lock works on network file systems too.
         owner: of the trials that are asked for here; no other experiment has it.
         is_shared: whether others ask for trials too.
         space: where each setting is looked for.
         asked: what all that share the file must have in common, in JSON's types.
         mode: which end of what decides is better, ``"min"`` or ``"max"``.
-        seed: of the sampler: a trial's values are a function of the seed, its number and the trials before it.
+        seed: the seed of the sampler: a trial's values are a function of the seed, its number and the trials before it.
         pruner: of Optuna; None is its ``MedianPruner``, which leaves trials that are worse than the median.
 
     Raises:

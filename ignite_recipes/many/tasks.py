@@ -63,7 +63,7 @@ def make_task(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Argum
 
 
 def _of_model(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Arguments, request: Request) -> Task:
-    """Of ``train_model_advanced`` and ``train_variational_autoencoder``."""
+    """The task of ``train_model_advanced`` and ``train_variational_autoencoder``."""
     arguments = bound(recipe, args, settings)
     is_pairs = recipe is train_model_advanced
     epochs_name = "epochs" if is_pairs else "num_epochs"
@@ -150,7 +150,7 @@ def _of_table(args: tuple[Any, ...], settings: Arguments, request: Request) -> T
 
 
 def _of_function(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Arguments, request: Request) -> Task:
-    """Of a function of the user's, which trains by a recipe of ours that it hands ``seed`` and ``experiment``."""
+    """The task of a user's function, which calls a recipe of this library with ``seed`` and ``experiment``."""
     name = getattr(recipe, "__name__", type(recipe).__name__)
     parameters = inspect.signature(recipe).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

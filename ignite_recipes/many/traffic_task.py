@@ -54,7 +54,7 @@ def task_of_traffic(args: tuple[Any, ...], settings: Arguments, request: Request
 def _traffic_folds(arguments: Arguments, request: Request) -> list[Arguments]:
     """Windows in the order of time; those that share samples with the windows to validate on are left out."""
     if arguments.get("testData") is not None or request.group is not None or request.time is not None:
-        raise ValueError("folds of trainModel are cut of trainData, by time: leave out testData, group and time")
+        raise ValueError("folds of trainModel are made from trainData, by time: leave out testData, group and time")
     data = arguments["trainData"]
     dataset = data if isinstance(data, TrafficDataset) else TrafficDataset(data)
     windows, length = dataset.arrays, dataset.len_source + dataset.len_target

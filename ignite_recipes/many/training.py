@@ -37,45 +37,45 @@ def train_many(
     experiment: ExperimentManager | str | os.PathLike[str] = "runs",
     **settings: Any,
 ) -> Runs:
-    """Train a recipe with several seeds, settings and folds; each run is an experiment in the folder of the whole.
+    """Train a recipe with several seeds, settings and folds; each run is an experiment in a common folder.
 
     A member is what ``recipe`` trains by itself, by ``set_seed(seed); recipe(make_model(), ..., seed=seed)``: the same
-    bits if they train one after another, the same but for rounding if they train together. A member that fails is told
-    of, and the others are kept. What was stopped is continued to the same bits by the same call with ``experiment=``
-    the folder of the whole; seeds and values may be added then, and what has ended is not trained again.
+    bits if they train one after another, the same but for rounding if they train together. A member that fails is
+    reported, and the others are kept. Members that were stopped are continued to the same bits by the same call with
+    ``experiment=`` the common folder; seeds and values may be added then, and members that have ended are not trained
+    again.
 
     Args:
         recipe: ``train_model_advanced``, ``train_variational_autoencoder``, ``train_on_table``, ``trainModel`` or
             ``Trainer``; or a function of your own that takes ``seed`` and ``experiment``, and hands ``experiment`` to
             the recipe that it calls.
-        *args, **settings: of the recipe, with a function that makes the model in the place of the model: it is called
+        *args, **settings: those of the recipe, with a function that makes the model in place of the model: it is called
             for each member, after torch was seeded. The optimizer of a ``Trainer`` is a function of the model, its
             scheduler one of the optimizer, and ``epochs`` are those of its ``train``. Each member has copies of
             ``handlers``, ``metrics`` and ``criterion``; loggers are made by ``handlers=lambda member: [...]``.
         seeds: a number of seeds, from 0 upwards, or a list of them.
         sweep: lists of values by the names of settings: of the recipe or, where it has none of that name, of the
             function that makes the model, the optimizer or the scheduler. All combinations are trained.
-        folds: cut the data into so many parts and validate on each in turn; what is learnt of the data, like the
-            scales of a table's columns, is learnt inside each fold. The folds are the same for all seeds and settings:
-            of classes each gets its share. A ``trainModel`` has folds by time.
-        fold_seed: of the folds.
-        group: (N,) values, of a table also a column: rows of one group are in one fold.
-        time: (N,) values, of a table also a column: each fold is validated on what comes after its rows to train on.
+        folds: cut the data into this number of parts and validate on each in turn; everything that is learnt from the
+            data, like the scales of a table's columns, is learnt inside each fold. The folds are the same for all seeds
+            and settings, and each fold gets its share of each class. ``trainModel`` has folds by time.
+        fold_seed: the seed of the folds.
+        group: (N,) values, for a table also a column: rows of one group are in one fold.
+        time: (N,) values, for a table also a column: each fold is validated on rows after its training rows.
         refit: with folds, train the best setting on all rows at the end, for as many epochs as its folds were best
             after, on average; its experiment is ``refit`` in the folder of the whole.
-        together: whether members whose models, losses and batches differ in numbers only compute their steps as one
-            program, over stacked weights (docs: Many runs); one line says why where they cannot. The program is
-            compiled in some tens of seconds, once for each kind of model, and kept. None is yes; False trains one
-            after another.
-        experiment: a folder, in which a new experiment is made; or the folder of one that is continued.
+        together: whether members whose models, losses and batches differ only in numbers compute their steps as one
+            program, over stacked weights (docs: Many runs); a log line says why if they cannot. The program is compiled
+            in some tens of seconds, once for each kind of model, and kept. None is yes; False trains one after another.
+        experiment: a folder, in which a new experiment is made; or the folder of an experiment to continue.
 
     Returns:
-        What came of it: :class:`Runs`. Its tables are in the folder too, as CSV and JSON, and the best setting's
+        A :class:`Runs`. Its tables are in the folder too, as CSV and JSON, and the best setting's
         ensemble as ``model.safetensors``.
 
     Raises:
-        ValueError, TypeError: for a model in place of a function, a setting that is not known, folds that cannot be,
-            and any mistake that the recipe finds before it trains: nothing is left then.
+        ValueError, TypeError: for a model in place of a function, an unknown setting, impossible folds, and any mistake
+            that the recipe finds before it trains: nothing is written then.
         ExperimentBusyError: if the experiment holds results of another kind, or is being trained.
         Exception: that of the first member, if all of them fail.
 

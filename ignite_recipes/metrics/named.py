@@ -25,7 +25,7 @@ class NamedMetric(NamedTuple):
         mode: ``"max"`` if more is better, or ``"min"``.
         statistic: what it keeps of the outputs and targets of a batch, on their device; the host waits for nothing.
         fold: how those of batches become one: ``"sum"`` or ``"cat"``.
-        value: of the statistic of all samples, a 0-d tensor; NaN where it is not defined.
+        value: the value of the statistic of all samples, a 0-d tensor; NaN where it is not defined.
         when_undefined: what the samples must have for it to be defined.
     """
 
@@ -91,7 +91,7 @@ def named_metric(name: str, *, threshold: float = 0.0, ignore_index: int = IGNOR
     ``r2``                r2_score        1 is perfect, 0 as good as the mean; the mean over several numbers
     ===================== =============== ==================================================================
 
-    ``mean_absolute_error`` is ``mae`` too. What outputs and targets of classes may be:
+    ``mean_absolute_error`` is ``mae`` too. Outputs and targets of classes may be:
 
     - several classes: outputs (N, C, ...), C at least 2, scores of any kind whose largest is the answer; targets
       (N, ...) or (N, 1), integers from 0 to C - 1. For AUROC of more than two the scores are taken as logits, unless
@@ -99,11 +99,11 @@ def named_metric(name: str, *, threshold: float = 0.0, ignore_index: int = IGNOR
     - two classes with one output: outputs and targets (N,) or (N, 1), targets 0 or 1 of any type; the answer is class 1
       where the output is above the ``threshold``;
     - several labels, each yes or no: outputs and targets (N, L); accuracy is that of all N x L answers, the others are
-      means over the labels, without those of which they are not defined.
+      means over the labels for which they are defined.
 
     Args:
-        name: of the metric or an alias; capitals, spaces and hyphens do not matter.
-        threshold: of one output, or of several labels: 0 for logits; 0.5 for probabilities.
+        name: the name of the metric or an alias; capitals, spaces and hyphens do not matter.
+        threshold: for one output, or several labels: 0 for logits, 0.5 for probabilities.
         ignore_index: samples whose target is this one do not count.
 
     Raises:

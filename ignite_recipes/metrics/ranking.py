@@ -18,7 +18,7 @@ def scores_and_labels(outputs: Any, targets: Any, *, threshold: float, ignore_in
 
 
 def auroc_of(given: Statistic) -> Tensor:
-    """Of two classes that of class 1; of more the mean of each against the rest; of columns their mean.
+    """The AUROC of class 1 for two classes; for more the mean of each against the rest; for columns their mean.
 
     Classes and columns of which all samples are alike have none and are left out of a mean; NaN if all are.
     """

@@ -13,7 +13,7 @@ class Statistic(NamedTuple):
     """What a metric keeps of some samples.
 
     Attributes:
-        kind: of the task, e.g. ``"classes"``; the same for all batches.
+        kind: the kind of the task, e.g. ``"classes"``; the same for all batches.
         parts: tensors that are summed or put one after the other, as the metric says.
     """
 

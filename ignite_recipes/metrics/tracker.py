@@ -40,7 +40,7 @@ class MetricsTracker:
         self._means = SampleMeans()
 
     def update(self, loss_value: Tensor | float, outputs: Tensor, labels: Tensor) -> None:
-        """Take note of one batch.
+        """Add one batch.
 
         Args:
             loss_value: the batch's mean loss, a number or a 0-d tensor.
@@ -70,5 +70,5 @@ class MetricsTracker:
         return {"loss": 0.0, "accuracy": 0.0, **self._means.read(), "total_samples": self._means.num_samples}
 
     def reset(self) -> None:
-        """Begin again, for the next epoch."""
+        """Start again, for the next epoch."""
         self._means.clear()

@@ -29,7 +29,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def architecture_of(model: nn.Module) -> dict[str, Any] | None:
-    """The name and the arguments that make a model's architecture again; None of a model of one's own.
+    """The name and the arguments that make a model's architecture again; None of your own model.
 
     It is made again, without weights, and compared: a registered model whose last layer was replaced is one's own.
 

@@ -25,10 +25,10 @@ class ArrayPredictor:
 
     Args:
         model: inputs (N, ...) to scores of K classes (N, K), or to numbers (N, K).
-        class_names: of the K classes; None for numbers.
-        feature_names: of the D inputs, of vectors (N, D).
-        units: of the ``prediction`` and of inputs, by name.
-        input_shape: of one sample, e.g. (C, H, W) of an image; None takes any.
+        class_names: the names of the K classes; None for numbers.
+        feature_names: the names of the D inputs, of vectors (N, D).
+        units: the units of the ``prediction`` and of inputs, by name.
+        input_shape: the shape of one sample, e.g. (C, H, W) of an image; None takes any.
 
     >>> predictor = ArrayPredictor(nn.Linear(4, 2), class_names=["crow", "kite"])
     >>> predictor.predict(torch.zeros(3, 4)).columns
@@ -56,12 +56,12 @@ class ArrayPredictor:
         """The predictions for each sample, in their order.
 
         Args:
-            data: a tensor or an array (N, ...), a data set, a loader or another iterable of batches; of samples that
-                are tuples the first item. Bytes are images, and are divided by 255.
+            data: a tensor or an array (N, ...), a data set, a loader or another iterable of batches; if samples are
+                tuples, their first item is used. Bytes are images, and are divided by 255.
 
         Returns:
-            A frame of polars: ``prediction``, and for classes ``p_<class>``, the probability of each; of several
-            numbers ``prediction_0``, ``prediction_1``, ...
+            A frame of polars: ``prediction``, and for classes ``p_<class>``, the probability of each; for several
+                numbers ``prediction_0``, ``prediction_1``, ...
 
         Raises:
             ValueError: if samples have another shape, or the model gives another number of classes.
@@ -71,7 +71,7 @@ class ArrayPredictor:
 
     @torch.no_grad()
     def outputs(self, data: Any) -> Tensor:
-        """What the model gives for each sample, (N, K) float32, on the CPU."""
+        """The outputs of the model for each sample, (N, K) float32, on the CPU."""
         if isinstance(data, (Tensor, np.ndarray)) and data.dtype in (torch.uint8, np.uint8):
             data = torch.as_tensor(data).float() / 255
         inputs = read_vectors(data)
@@ -105,7 +105,7 @@ class ArrayPredictor:
         return pl.DataFrame([chosen, *(pl.Series(name, column) for name, column in columns)])
 
     def evaluate(self, data: Any, targets: Any = None) -> dict[str, float]:
-        """How good the predictions are on samples whose target is known.
+        """Measure how good the predictions are on samples whose target is known.
 
         Args:
             data: as for ``predict``; without ``targets`` a data set or a loader of pairs.
@@ -113,7 +113,7 @@ class ArrayPredictor:
 
         Returns:
             For classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (a mean over the classes) in percent,
-            ``log_loss`` in nats, and of two classes ``roc_auc``; for numbers ``rmse``, ``mae`` and ``r2``.
+            ``log_loss`` in nats, and for two classes ``roc_auc``; for numbers ``rmse``, ``mae`` and ``r2``.
 
         Raises:
             ValueError: if there are no targets, or not one for each sample.

@@ -63,7 +63,7 @@ class TableEnsemble(TablePredictor):
 
     @torch.no_grad()
     def outputs(self, frame: "pl.DataFrame") -> Tensor:
-        """Of each row the logarithms of the mean probabilities (N, classes), or the mean number (N, 1)."""
+        """For each row the logarithms of the mean probabilities (N, classes), or the mean number (N, 1)."""
         for one, network in zip(self.members, self._networks, strict=True):
             one.model = network  # it may have been moved
         found = [one.outputs(frame).double() for one in self.members]

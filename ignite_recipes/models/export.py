@@ -34,13 +34,13 @@ _ROWS = (2, 5)  # of the example, and of a batch of another size that the progra
 def export_model(path: str | os.PathLike[str], predictor: Predictor) -> float:
     """Write what a model computes to a file that needs none of this library, and check it against the model.
 
-    The program takes any number N of samples: images or vectors as the model does, of a table the numbers that its
-    preprocessing makes (which the file describes, and :func:`save_model` keeps). The file says names of its features,
-    classes and outputs: a ``.pt2`` in the extra file ``description.json``, an ``.onnx`` in its metadata.
+    The program takes any number N of samples: images or vectors as the model does; for a table the numbers that its
+    preprocessing makes (which the file describes, and :func:`save_model` keeps). The file names its features, classes
+    and outputs: a ``.pt2`` in the extra file ``description.json``, an ``.onnx`` in its metadata.
 
     Args:
         path: ends in ``.pt2`` (a program of ``torch.export``), ``.onnx``, or ``.safetensors`` (as :func:`save_model`).
-        predictor: with the model, which stays as it is.
+        predictor: has the model, which is not changed.
 
     Returns:
         The largest difference between an output of the file's program and of the model, on the CPU, in parts of the
@@ -114,7 +114,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _exported(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
-    """Of any number of rows."""
+    """The program for any number of rows."""
     shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in example)
     try:
         return torch.export.export(model, example, dynamic_shapes=shapes)

@@ -7,7 +7,7 @@ texts of its metadata say the rest::
     ignite_recipes   JSON, an object with
                        "version"        1
                        "kind"           what predicts: "table", "tables", "arrays", "vectors" or "windows"
-                       "architecture"   {"name": ..., "arguments": {...}}, or null for a module of one's own
+                       "architecture"   {"name": ..., "arguments": {...}}, or null for your own module
                        "class_names", "feature_names", "units"
                        "trained"        what it was trained on and how far, e.g. {"recipe": "vae", "epoch": 40}
                      and, by kind, fitted preprocessing as numbers and names
@@ -59,9 +59,9 @@ class Predictor(Protocol):
     Attributes:
         kind: in the file.
         model: the module.
-        class_names: of its outputs, if they are classes.
-        feature_names: of its inputs, if they have names.
-        units: of columns and of the ``prediction``, by name.
+        class_names: the names of its outputs, if they are classes.
+        feature_names: the names of its inputs, if they have names.
+        units: the units of columns and of the ``prediction``, by name.
         trained: what a file says of the training.
     """
 
@@ -109,16 +109,16 @@ def save_model(
     units: Mapping[str, str] | None = None,
     trained: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a trained model with all that is needed to use it into one file, which runs no code when it is read.
+    """Write a trained model with everything that is needed to use it into one file, which runs no code when it is read.
 
     Args:
-        path: ends in ``.safetensors``; missing folders are made, an older file is replaced at once or not at all.
-        model: what predicts, e.g. ``result["predictor"]`` of :func:`train_on_table`, or a module. A module of one's
-            own is saved without its architecture, and :func:`load_model` is given one again.
-        class_names: of a module's outputs, if they are classes.
-        feature_names: of a module's inputs, in their order.
-        units: of columns and of the ``prediction``, by their names, e.g. ``{"prediction": "EUR"}``.
-        trained: what it was trained on, in JSON's types, e.g. ``{"recipe": "vae", "epoch": 40}``.
+        path: ends in ``.safetensors``; missing folders are made, an older file is replaced completely or not at all.
+        model: a predictor, e.g. ``result["predictor"]`` of :func:`train_on_table`, or a module. Your own module is
+            saved without its architecture, and must be passed to :func:`load_model` again.
+        class_names: the names of a module's outputs, if they are classes.
+        feature_names: the names of a module's inputs, in their order.
+        units: the units of columns and of the ``prediction``, by their names, e.g. ``{"prediction": "EUR"}``.
+        trained: facts about the training, in JSON's types, e.g. ``{"recipe": "vae", "epoch": 40}``.
 
     Raises:
         ValueError: if ``path`` ends otherwise, or names do not fit the model.
@@ -185,17 +185,17 @@ def load_model(
 
     Args:
         path: e.g. ``runs/exp1/model.safetensors``.
-        model: of the architecture that was saved, if it is one of your own; it gets the file's weights.
+        model: a model of the architecture that was saved, if it is one of your own; it gets the file's weights.
         device: where it predicts.
 
     Returns:
-        What predicts: a :class:`TablePredictor`, :class:`ArrayPredictor`, :class:`VectorEmbedder` or
+        A predictor: a :class:`TablePredictor`, :class:`ArrayPredictor`, :class:`VectorEmbedder` or
         :class:`WindowPredictor`, by the file's kind.
 
     Raises:
         FileNotFoundError: if there is no such file.
         CheckpointError: if it is cut short, damaged, another kind of file, of a newer version, of another architecture
-            than ``model``, or of a model of one's own and none is given. ``model`` is then as it was before.
+            than ``model``, or of your own model and none is given. ``model`` is then as it was before.
 
     >>> from tempfile import TemporaryDirectory
     >>> net = nn.Sequential(nn.Linear(2, 1), nn.Tanh())  # of one's own

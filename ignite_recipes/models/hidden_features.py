@@ -22,19 +22,19 @@ _LEAST = 1e-7  # of a probability in float32
 def predict_hidden(model: nn.Module, rows: Tensor, is_hidden: Tensor, *, samples: int = 100, seed: int = 0) -> Tensor:
     """The probability that each feature is 1, given the features of its vector that are not hidden.
 
-    Samples z of the encoder's distribution, which is given the vector with zeros in the hidden places, are weighted by
-    p(visible features | z) p(z) / q(z), and what they are decoded to is averaged. The encoder only proposes; hidden
-    features play no part in the weights, so that a missing one is never taken for an absence.
+    The encoder gets the vector with zeros in the hidden places. Samples z of its distribution are weighted by p(visible
+    features | z) p(z) / q(z), and their decoded probabilities are averaged. The encoder only proposes; hidden features
+    have no effect on the weights, so that a missing feature never counts as absent.
 
     Args:
         model: a :class:`VariationalAutoencoder` of the Bernoulli likelihood, evaluated as in inference.
-        rows: (N, D), or (N, D + C) with covariates, which stay visible. What stands in hidden places is not read.
+        rows: (N, D), or (N, D + C) with covariates, which stay visible. Values in hidden places are not read.
         is_hidden: (N, D).
-        samples: of each vector.
-        seed: of the samples; no other generator is moved.
+        samples: samples for each vector.
+        seed: the seed of the samples; no other generator is moved.
 
     Returns:
-        (N, D), on the CPU; of visible features too, by the same samples.
+        (N, D), on the CPU; for visible features too, by the same samples.
 
     Raises:
         ValueError: for another model or likelihood, or shapes that do not go together.

@@ -64,7 +64,7 @@ def with_identifiers(embeddings: Tensor, identifiers: Any) -> Any:
     if len(named) != len(embeddings):
         raise ValueError(f"identifiers must be one for each of the {len(embeddings)} vectors; got {len(named)}")
     if taken := [name for name in named.columns if name in columns]:
-        raise ValueError(f"identifiers must not be called as the embeddings' columns are; got {listed(taken)}: rename")
+        raise ValueError(f"identifiers must not have the names of the embeddings' columns; got {listed(taken)}: rename")
     if not is_pandas:
         return pl.concat([named, pl.DataFrame(columns)], how="horizontal")
 

@@ -86,7 +86,7 @@ class MyNet(nn.Module):
 class LeNet(nn.Module):
     """LeNet-5: two 5 x 5 convolutions with pooling, and three linear layers, on images of 32 x 32 pixels.
 
-    Images of 28 to 32 pixels a side get a margin of zeros, others are resized. As is usual today, the second
+    Images of 28 to 32 pixels per side get a margin of zeros, others are resized. As is usual today, the second
     convolution sees all channels, pooling has no weights, and the last layer is linear. 61,706 parameters for
     grey images of ten classes.
 
@@ -138,7 +138,7 @@ def mlp(
     """A :func:`multilayer_perceptron` of all pixels: (N, C, H, W) -> (N, num_classes).
 
     Args:
-        num_classes: of the images.
+        num_classes: the number of classes of the images.
         input_shape: (C, H, W).
         hidden_dimension, num_layers, dropout_rate: of the multilayer perceptron.
 

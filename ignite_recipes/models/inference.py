@@ -41,17 +41,16 @@ def extract_embeddings(model: nn.Module, loader: Any, *, identifiers: Any = None
         loader: a loader, or another iterable of batches (n, D), or of tuples or lists whose first item is one; or the
             vectors themselves, (N, D): a data set such as :class:`RowDataset`, a tensor, an array, a CSR matrix, or a
             frame of pandas or polars, of which the columns of numbers are read. A loader that shuffles,
-            or drops the last batch, is read in its data set's order and as a whole, which is warned of.
-        identifiers: what each row is called, for a frame of these and the embeddings, ``z1``, ``z2``, ...: the name of
+            or drops the last batch, is read in its data set's order and as a whole, with a warning.
+        identifiers: the names of the rows, for a frame of these and the embeddings, ``z1``, ``z2``, ...: the name of
             a column of the frame that is embedded, or of several, e.g. coordinates too, which are no part of the
             vectors then; or N names apart from it: a frame, a column, a list or an array. The frame is one of pandas
             if they are, else of polars.
 
     Raises:
         TypeError: for a model without ``embed``, or for data of another kind.
-        ValueError: if there is no vector, or not one identifier for each; if the vectors have not the model's
-            ``input_dimension`` D; if a loader's sampler gives other rows of its data set than each once, in their
-            order.
+        ValueError: if there is no vector, or not one identifier for each; if the vectors do not have the model's
+            ``input_dimension`` D; if a loader's sampler does not give each row of its data set once, in their order.
 
     >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)
     >>> extract_embeddings(model, [torch.zeros(3, 4), torch.ones(1, 4)]).shape
@@ -91,7 +90,7 @@ def _embeddings(model: nn.Module, loader: Any) -> Tensor:
 def predict_traffic(
     model: TrafficPredictor, windows: TrafficArrays | TrafficDataset, batch_size: int = 4096
 ) -> TrafficPrediction:
-    """What a traffic predictor says of N windows, on the CPU.
+    """The predictions of a traffic predictor for N windows, on the CPU.
 
     Args:
         model: evaluated as in inference and left in the mode in which it was.
@@ -160,7 +159,7 @@ def save_for_inference(
     Args:
         model: stays as it is, on its device; the file's program runs on the CPU.
         path: ends in ``.pt2``; missing folders are made.
-        feature_names: of the D columns, e.g. species, and of covariates behind them; by default their numbers.
+        feature_names: the names of the D columns, e.g. species, and of covariates after them; by default their numbers.
 
     Raises:
         TypeError: for another model.

@@ -52,10 +52,10 @@ class Likelihood(ABC):
 
     @abstractmethod
     def log_prob(self, outputs: Tensor, x: Tensor, log_scale: Tensor | None = None) -> Tensor:
-        """Of the vectors ``x``, in nats, summed over their features: (..., D), (..., D) -> (...,).
+        """The log-probability of the vectors ``x``, in nats, summed over their features: (..., D), (..., D) -> (...,).
 
         Args:
-            outputs: of the decoder, before any link.
+            outputs: the outputs of the decoder, before any link.
             x: the vectors.
             log_scale: (D,), the logarithms of the scales, of a likelihood that has them; None are scales of 1.
         """

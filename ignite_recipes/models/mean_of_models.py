@@ -33,7 +33,7 @@ class MeanOfModels(nn.Module):
     def __init__(self, models: Sequence[nn.Module], *, of_classes: bool) -> None:
         super().__init__()
         if not models:
-            raise ValueError("an ensemble must have a model at least; got none")
+            raise ValueError("an ensemble must have at least one model; got none")
         self.models = nn.ModuleList(copy.deepcopy(model) for model in models)
         self.of_classes = of_classes
         if isinstance(models[0], TrafficPredictor):

@@ -10,7 +10,7 @@ __all__ = ["CLASS_MEASURES", "NUMBER_MEASURES", "Measure", "class_measures", "me
 
 Array: TypeAlias = NDArray[Any]
 Measure: TypeAlias = Callable[[Array, Array], float]
-"""Of the truth, (N,), and of what was predicted: of classes their probabilities (N, K), of numbers (N,)."""
+"""A function of the truth (N,) and the predictions: probabilities (N, K) of classes, or numbers (N,)."""
 
 
 def accuracy(truth: Array, chances: Array) -> float:

@@ -17,7 +17,7 @@ def multilayer_perceptron(
     """Fully connected layers with ReLU and dropout between them: (N, input) -> (N, output).
 
     Args:
-        input_dimension, output_dimension: of the vectors that go in and come out.
+        input_dimension, output_dimension: sizes of the input and output vectors.
         hidden_dimension: width of the hidden layers.
         num_layers: number of the hidden layers.
         dropout_rate: probability of dropping a hidden unit in training, from 0 to 1.

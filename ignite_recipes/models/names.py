@@ -7,7 +7,7 @@ __all__ = ["checked_classes", "checked_features", "checked_units", "probability_
 
 
 def checked_classes(class_names: Sequence[Any] | None) -> list[Any] | None:
-    """The names of two classes at least, each once; as texts if they are of several types.
+    """The names of at least two classes, each once; as texts if they are of several types.
 
     Raises:
         ValueError: if they are not.
@@ -16,7 +16,7 @@ def checked_classes(class_names: Sequence[Any] | None) -> list[Any] | None:
         return None
     names = [] if isinstance(class_names, str) else list(class_names)
     if len(names) < 2 or len({str(name) for name in names}) < len(names):
-        raise ValueError(f"class_names must be the different names of two classes at least; got {class_names!r:.80}")
+        raise ValueError(f"class_names must be the different names of at least two classes; got {class_names!r:.80}")
     if not all(isinstance(name, (str, int, float, bool)) for name in names):
         raise ValueError(f"class_names must be texts, numbers or booleans; got {class_names!r:.80}")
     return names if len({type(name) for name in names}) == 1 else [str(name) for name in names]

@@ -26,7 +26,7 @@ def ease_weights(present: NDArray[Any], penalty: float = 100.0) -> NDArray[np.fl
 
     Args:
         present: 0 or 1.
-        penalty: of the squared weights, positive; larger where checklists are few.
+        penalty: the penalty of the squared weights, positive; larger where checklists are few.
 
     Raises:
         ValueError: if the penalty is not positive.

@@ -17,12 +17,12 @@ __all__ = ["nearest_rows", "species_embeddings"]
 
 @torch.no_grad()
 def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
-    """How much each feature's decoder output rises with each latent dimension, over the vectors that there are: (D, Z).
+    """How much each feature's decoder output rises with each latent dimension, over the given vectors: (D, Z).
 
-    It is the least-squares slope of the output before the link (of Bernoulli features the log-odds) on the latent
-    means, per standard deviation of the means; covariates are held at their means. Of a linear decoder these are its
-    weights times the deviations; a dimension that is not used has slopes near 0. Features whose rows point the same way
-    rise and fall together from vector to vector.
+    It is the least-squares slope of the output before the link (for Bernoulli features the log-odds) on the latent
+    means, per standard deviation of the means; covariates are held at their means. For a linear decoder these are its
+    weights times the deviations; a dimension that is not used has slopes near 0. Features whose rows have the same
+    direction rise and fall together from vector to vector.
 
     Args:
         model: a :class:`VariationalAutoencoder`, evaluated as in inference.
@@ -43,7 +43,7 @@ def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
         raise TypeError(f"model must be a VariationalAutoencoder; got {type(plain).__name__}")
     if embeddings.dim() != 2 or embeddings.shape[1] != plain.latent_dimension or len(embeddings) < 2:
         raise ValueError(
-            f"embeddings must be (N, {plain.latent_dimension}), two at least; got shape {tuple(embeddings.shape)}"
+            f"embeddings must be (N, {plain.latent_dimension}), at least two rows; got shape {tuple(embeddings.shape)}"
         )
     place = next(plain.parameters())
     deviation = embeddings.double().std(0, correction=0)
@@ -60,11 +60,11 @@ def species_embeddings(model: nn.Module, embeddings: Tensor) -> Tensor:
 
 
 def nearest_rows(rows: Any, count: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of each row the others whose directions are nearest, by the cosine: numbers (N, count) and cosines (N, count).
+    """For each row the others with the nearest directions, by the cosine: numbers (N, count) and cosines (N, count).
 
     Args:
         rows: (N, Z).
-        count: of others, the nearest first; all there are if they are fewer.
+        count: the number of other rows, the nearest first; all there are if they are fewer.
 
     >>> numbers, cosines = nearest_rows([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]], 1)
     >>> numbers[:, 0].tolist()

@@ -33,8 +33,8 @@ class TablePredictor:
     Args:
         model: vectors (N, D) to outputs (N, classes), or (N, 1) for numbers.
         preprocessor: fitted; makes the vectors.
-        target: what the outputs mean.
-        units: of columns and of the ``prediction``, by name.
+        target: gives the outputs their meaning.
+        units: the units of columns and of the ``prediction``, by name.
 
     >>> import pandas as pd
     >>> from ignite_recipes import train_on_table
@@ -71,8 +71,8 @@ class TablePredictor:
         """The predictions for each row, in their order.
 
         Args:
-            data: as :func:`train_on_table` takes it; columns are found by their names, others are not looked at. Of an
-                array (N, D) the columns stand in the order of training.
+            data: as :func:`train_on_table` takes it; columns are found by their names, and others are ignored. The
+                columns of an array (N, D) must be in the order of the training.
 
         Returns:
             A frame of pandas with the rows' index if ``data`` is one, else of polars: ``prediction``, and for classes
@@ -94,21 +94,21 @@ class TablePredictor:
         return [] if use is None else [*use.categories]
 
     def outputs(self, frame: "pl.DataFrame") -> Tensor:
-        """What the network gives for each row of a checked table: (N, classes) or (N, 1), on the CPU."""
+        """The outputs of the network for each row of a checked table: (N, classes) or (N, 1), on the CPU."""
         self.preprocessor.check(frame)
         slices = (frame.slice(start, _ROWS) for start in range(0, frame.height, _ROWS))
         return torch.cat([self.outputs_of(self.preprocessor.vectors(part)) for part in slices])
 
     @torch.no_grad()
     def outputs_of(self, vectors: Tensor) -> Tensor:
-        """What the network gives for vectors (N, D)."""
+        """The outputs of the network for vectors (N, D)."""
         model = unwrap(self.model)
         device = next(model.parameters()).device
         with in_evaluation_mode(model):
             return torch.cat([model(part.to(device)).float().cpu() for part in torch.split(vectors, _ROWS)])
 
     def evaluate(self, data: Any, target: Any = None) -> dict[str, float]:
-        """How good the predictions are on rows whose target is known.
+        """Measure how good the predictions are on rows whose target is known.
 
         Args:
             data: rows as for ``predict``.
@@ -181,12 +181,12 @@ class TablePredictor:
 
         Args:
             path: e.g. ``runs/exp1/checkpoints/best_model.pt``.
-            model: of the architecture that was trained, if it was one of your own.
+            model: a model of the architecture that was trained, if it was one of your own.
             device: where it predicts.
 
         Raises:
             FileNotFoundError, CheckpointError: if there is no such file, or it is not sound.
-            ValueError: if it is not of a table, or of a model of your own and none is given.
+            ValueError: if it is not a checkpoint of a table, or of your own model and none is given.
         """
         state = table_state(read_checkpoint(path), path)
         preprocessor = TablePreprocessor()
@@ -209,5 +209,7 @@ def table_state(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> di
     """
     state = (contents.get("metadata") or {}).get("table")
     if not isinstance(state, dict):
-        raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint of a table: it was not written by train_on_table")
+        raise CheckpointError(
+            f"{os.fspath(path)!r} is not a checkpoint of a table: it was not written by train_on_table"
+        )
     return state

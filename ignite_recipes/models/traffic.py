@@ -39,12 +39,12 @@ class TrafficPredictor(nn.Module):
     Args:
         input_size: F, features of the context.
         output_size: T, samples of a target.
-        num_classes: of the traffic's class, by default T + 1.
+        num_classes: the number of classes of the traffic, by default T + 1.
         hidden_size: width of the network.
         num_layers: its residual blocks, each a linear layer, batch norm, ReLU and dropout.
         dropout_rate: probability of dropping a hidden unit in training, from 0 to 1.
-        dt: time from one sample to the next; a scale of the polynomial's that its values do not depend on.
-        degree: of the polynomial.
+        dt: time from one sample to the next; a scale of the polynomial, on which its values do not depend.
+        degree: the degree of the polynomial.
         len_source: S, samples of a source.
         fits_path: let :meth:`fit_path` replace the polynomial's path by the linear one that fits the windows best;
             until then it is the polynomial's.
@@ -150,14 +150,15 @@ class TrafficPredictor(nn.Module):
     def fit_path(self, windows: TrafficArrays) -> None:
         """Make the path the linear function of the whole source, with a constant, that is nearest to the targets.
 
-        A least-squares vector autoregression, directly for each sample of the target. Where the windows leave it open,
-        being few or all alike, it stays with the polynomial. Always computed on the CPU, in float64.
+        It is a least-squares vector autoregression, directly for each sample of the target. If the windows are too few
+        or all equal, so that they do not determine it, it stays close to the polynomial. Always computed on the CPU, in
+        float64.
 
         Args:
-            windows: to train on, in [0, 1].
+            windows: the training windows, in [0, 1].
 
         Raises:
-            ValueError: of a model that was made without ``fits_path``, or with other sizes than the windows.
+            ValueError: for a model that was made without ``fits_path``, or with other sizes than the windows.
         """
         if not self.fits_path:
             raise ValueError("the model must be made with fits_path=True, to keep a path of its own")
@@ -175,7 +176,7 @@ class TrafficPredictor(nn.Module):
         self.extrapolation.copy_((before.T + torch.linalg.solve(products + ridge, errors)).T)
 
     def features(self, path: Tensor, last_transmitted: Tensor, source_traffic: Tensor) -> Tensor:
-        """What the network sees, (N, (T + 1)(T + 2) / 2 + 1): magnitudes, distances and the source's traffic."""
+        """The inputs of the network, (N, (T + 1)(T + 2) / 2 + 1): magnitudes, distances and the source's traffic."""
         points = torch.cat([path, last_transmitted.to(path.dtype)], dim=1)
         first, second = self.upper
         # norm's gradient is 0, not NaN, where two points are the same
@@ -193,12 +194,12 @@ def traffic_losses(
     """The total loss and its four components, before their weights, averaged over the windows.
 
     ``traffic`` is the mean squared error of the traffic, ``classification`` the cross entropy of its class,
-    ``transmission`` the binary cross entropy of the flags, ``context`` the mean squared error of the path,
-    which nothing in the model is trained for. Computed in float32, also under autocast.
+    ``transmission`` the binary cross entropy of the flags, ``context`` the mean squared error of the path, for which no
+    weight is trained. Computed in float32, also under autocast.
 
     Args:
-        outputs: of :class:`TrafficPredictor`.
-        batch: the eight arrays, as of :class:`~ignite_recipes.data.traffic.TrafficDataset`.
+        outputs: the outputs of :class:`TrafficPredictor`.
+        batch: the eight arrays, as in :class:`~ignite_recipes.data.traffic.TrafficDataset`.
         lambda_traffic_class, lambda_transmission, lambda_context: weights of the last three; the first's is 1.
 
     >>> zeros = (torch.zeros(1, 2, 1), torch.zeros(1, 1), torch.zeros(1, 3), torch.zeros(1, 2))

@@ -20,27 +20,27 @@ _LEAST_LOG_SCALE = -6.0  # of a scale that is learned: a feature that never vari
 
 
 class VariationalAutoencoder(nn.Module):
-    """Three hidden layers each way, ReLU, a Gaussian latent space and Bernoulli outputs, unless told otherwise.
+    """Three hidden layers each way, ReLU, a Gaussian latent space and Bernoulli outputs, by default.
 
     Args:
         input_dimension: D, features of a vector.
-        latent_dimension: Z, of the latent space.
+        latent_dimension: Z, dimensions of the latent space.
         hidden_dimension: width of every hidden layer.
-        likelihood: what the outputs say of a vector: ``"bernoulli"`` for vectors in [0, 1], ``"multinomial"`` for
-            counts or 0/1 whose shares matter, as Mult-VAE, ``"gaussian"`` for real numbers, ``"poisson"`` or
-            ``"negative_binomial"`` for counts.
-        scale: of every feature, positive: a Gaussian's standard deviation, in the units of the data, or a negative
-            binomial's r, whose variance is mean + mean^2 / r. None learns one for each feature.
+        likelihood: the distribution of a vector given the outputs: ``"bernoulli"`` for vectors in [0, 1],
+            ``"multinomial"`` for counts or 0/1 whose shares matter, as Mult-VAE, ``"gaussian"`` for real numbers,
+            ``"poisson"`` or ``"negative_binomial"`` for counts.
+        scale: the scale of every feature, positive: a Gaussian's standard deviation, in the units of the data, or a
+            negative binomial's r, whose variance is mean + mean^2 / r. None learns one for each feature.
         num_layers: hidden layers each way; with 0 it is linear, and with Gaussian outputs of a fixed scale its marginal
             likelihood is known: N(b, W W^T + scale^2 I).
-        input_dropout: share of the features that the encoder does not see in training, drawn anew for each vector;
+        input_dropout: share of the features that the encoder does not see in training, drawn for each vector;
             the decoder predicts them all.
-        covariates: C, numbers that encoder and decoder are told with each vector and that are not modelled, such as the
-            effort and the season of a checklist. They stand behind the features, in rows (N, D + C), which take the
-            place of vectors (N, D) everywhere; NaN is one that is not known. See :meth:`standardize_covariates`.
+        covariates: C, numbers that encoder and decoder get with each vector and that are not modelled, such as the
+            effort and the season of a checklist. They are the columns after the features, in rows (N, D + C), which
+            replace the vectors (N, D) everywhere; NaN means that one is unknown. See :meth:`standardize_covariates`.
 
     Attributes:
-        row_dimension: D + C, columns of what the model is given.
+        row_dimension: D + C, columns of the model's input.
 
     Raises:
         ValueError: if a dimension is below 1, or another setting is out of its range.
@@ -122,7 +122,7 @@ class VariationalAutoencoder(nn.Module):
             nn.init.zeros_(self.log_scale)
 
     def arguments(self) -> dict[str, Any]:
-        """What makes this architecture again, by name; settings that are the default are left out."""
+        """The arguments that make this architecture again, by name; default settings are left out."""
         names = ("input_dimension", "latent_dimension", "hidden_dimension")
         settings = {
             "likelihood": (self.likelihood.name, "bernoulli"),
@@ -185,12 +185,12 @@ class VariationalAutoencoder(nn.Module):
             return self.likelihood.log_prob(outputs.float(), features, self.current_log_scale)
 
     def covariates_of(self, x: Tensor) -> Tensor | None:
-        """The last columns of rows: (..., D + C) -> (..., C); None of a model that has none."""
+        """The last columns of rows: (..., D + C) -> (..., C); None for a model without covariates."""
         return x[..., self.input_dimension :] if self.covariates else None
 
     @torch.no_grad()
     def standardize_covariates(self, covariates: Tensor) -> None:
-        """Keep the means and deviations of training rows' covariates, by which all are scaled: call it once, before.
+        """Keep the means and deviations of the training rows' covariates, which scale all rows: call it once, first.
 
         They are part of the weights. A covariate that is not known, NaN, counts as the mean.
 
@@ -211,7 +211,7 @@ class VariationalAutoencoder(nn.Module):
         self.covariate_deviation.copy_(deviation.where(deviation > 0, 1.0))
 
     def _told(self, values: Tensor, covariates: Tensor | None) -> Tensor:
-        """Values (..., F), and behind them the standardised covariates, if the model has some."""
+        """Values (..., F), and after them the standardised covariates, if the model has some."""
         if not self.covariates:
             return values
         if covariates is None:
@@ -246,10 +246,10 @@ class VariationalAutoencoder(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, covariates: Tensor | None = None) -> Tensor:
-        """What to expect of ``n`` new vectors, drawn from the prior, by default probabilities: (n, D).
+        """Expected values of ``n`` new vectors, drawn from the prior, by default probabilities: (n, D).
 
         Args:
-            n: how many.
+            n: the number of vectors.
             covariates: (C,) or (n, C), of a model that has some; None are their means.
         """
         parameter = self.latent_mean_layer.weight
@@ -277,7 +277,7 @@ def decoded(model: Any, x: Tensor, z: Tensor) -> Tensor:
 
 def _check(likelihood: Likelihood, scale: float | None, input_dropout: float) -> None:
     if scale is not None and not likelihood.has_scale:
-        raise ValueError(f"scale is of a gaussian or a negative_binomial; {likelihood} has none: leave it out")
+        raise ValueError(f"scale is for a gaussian or a negative_binomial; {likelihood} has none: leave it out")
     if scale is not None and not (isinstance(scale, (float, Real)) and 0 < scale < math.inf):
         raise ValueError(f"scale must be a positive number, or None to learn one; got {shown(scale)}")
     if not isinstance(input_dropout, (float, Real)) or not 0 <= input_dropout < 1:

@@ -14,7 +14,7 @@ __all__ = ["importance_weighted_losses", "kl_divergences", "log_importance_weigh
 
 
 def kl_divergences(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of each latent dimension from N(0, 1), in nats: (N, Z), (N, Z) -> (N, Z)."""
+    """The divergence of each latent dimension from N(0, 1), in nats: (N, Z), (N, Z) -> (N, Z)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
@@ -37,16 +37,16 @@ def vae_losses(
     vectors; ``loss`` is their sum. Computed in float32, also under autocast.
 
     Args:
-        reconstruction: probabilities (N, D), or what the sigmoid makes them of (``logits=True``), which is
-            faster and exact also where a probability rounds to 0 or 1. Of another likelihood than ``"bernoulli"`` the
-            decoder's outputs before its link, e.g. a Poisson's log-rates.
-        target: the clean vectors, in [0, 1] or what the likelihood is of (N, D).
-        mean, log_variance: of the latent distribution (N, Z).
-        logits: what ``reconstruction`` is.
-        likelihood: its name, as of :class:`VariationalAutoencoder`.
+        reconstruction: probabilities (N, D), or logits (``logits=True``), which are faster and exact also if a
+            probability rounds to 0 or 1. For another likelihood than ``"bernoulli"`` the decoder's outputs before the
+            link function, e.g. a Poisson's log-rates.
+        target: the clean vectors (N, D), in [0, 1] or as the likelihood needs them.
+        mean, log_variance: those of the latent distribution (N, Z).
+        logits: whether ``reconstruction`` holds logits.
+        likelihood: its name, as in :class:`VariationalAutoencoder`.
         log_scale: logarithms of a Gaussian's standard deviations or a negative binomial's r (D,); None are 1.
-        kl_weight: of the divergence in ``loss`` (beta); ``kl_loss`` is without it.
-        free_bits: nats that each latent dimension may diverge by, on average over the vectors, at no cost.
+        kl_weight: the weight of the divergence in ``loss`` (beta); ``kl_loss`` is without it.
+        free_bits: nats by which each latent dimension may diverge, on average over the vectors, at no cost.
 
     >>> zeros = torch.zeros(1, 2)
     >>> losses = vae_losses(zeros, zeros, zeros, zeros, logits=True)

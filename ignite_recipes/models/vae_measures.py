@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 ACTIVE_VARIANCE = 0.01
-"""Of a latent dimension's means over the vectors, above which it is active (Y. Burda et al., arXiv:1509.00519)."""
+"""A latent dimension is active if its means vary over the vectors by more (Y. Burda et al., arXiv:1509.00519)."""
 
 _NUMBERS = 1 << 22  # decoded at a time
 _PAIRS = 1 << 22  # of a sample and a distribution, compared at a time
@@ -34,12 +34,12 @@ _MOST_ROWS = 4096  # of which the mutual information is estimated, by all pairs
 
 
 class ImportanceBound(NamedTuple):
-    """What :func:`importance_weighted_nll` finds, in nats per vector.
+    """The result of :func:`importance_weighted_nll`, in nats per vector.
 
     Attributes:
         nll: an upper bound of -log p(x), the mean over the vectors.
-        standard_error: of that mean, as the vectors vary; NaN of one vector.
-        sampling_error: of that mean, as the samples vary, for the same vectors; NaN of one sample.
+        standard_error: the standard error of that mean, as the vectors vary; NaN for one vector.
+        sampling_error: the standard error of that mean, as the samples vary, for the same vectors; NaN for one sample.
         of_each: (N,), the bound of each vector, float64.
 
     >>> ImportanceBound(89.8, 0.2, 0.01, torch.zeros(3)).nll
@@ -53,15 +53,15 @@ class ImportanceBound(NamedTuple):
 
 
 class LatentMeasures(NamedTuple):
-    """What :func:`latent_measures` finds.
+    """The result of :func:`latent_measures`.
 
     Attributes:
         kl_of_each: (Z,), the mean divergence of each latent dimension from the prior, in nats.
-        variances: (Z,), of the latent means over the vectors.
+        variances: (Z,), those of the latent means over the vectors.
         active_units: dimensions whose variance is above 0.01.
         mutual_information: between vector and latent sample, in nats, at most log of the number of vectors.
-        marginal_kl: of the mixture of all latent distributions from the prior, in nats; with the former it makes the
-            mean divergence.
+        marginal_kl: the divergence of the mixture of all latent distributions from the prior, in nats; with the former
+            it makes the mean divergence.
 
     >>> LatentMeasures(torch.ones(2), torch.ones(2), 2, 1.5, 0.5).active_units
     2
@@ -76,18 +76,18 @@ class LatentMeasures(NamedTuple):
 
 @torch.no_grad()
 def importance_weighted_nll(model: nn.Module, data: Any, samples: int = 5000, *, seed: int = 0) -> ImportanceBound:
-    """The importance-weighted bound of -log p(x), which comes nearer to it with every sample.
+    """The importance-weighted bound of -log p(x), which gets closer to it with every sample.
 
     For each vector it is -log of the mean over K samples z of q(z | x) of p(x | z) p(z) / q(z | x). Samples are drawn
     and decoded in blocks of a bounded size, and their weights are summed in log space, in double precision, so that
-    neither many samples nor very unlike ones are a difficulty.
+    many samples, or very different ones, are not a problem.
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``encode(x)``, which gives mean and log-variance
             (N, Z), and ``log_likelihood(x, z)`` for (N, D) and (K, N, Z); evaluated as in inference.
         data: the vectors: a tensor or an array (N, D), a frame, a data set or a loader, read in its order.
         samples: K, for each vector.
-        seed: of the samples; no other generator is moved.
+        seed: the seed of the samples; no other generator is moved.
 
     Raises:
         TypeError: for a model without these methods.
@@ -136,7 +136,7 @@ def _sums(model: Any, x: Tensor, mean: Tensor, log_variance: Tensor, samples: in
 
 @torch.no_grad()
 def latent_measures(model: nn.Module, data: Any, *, seed: int = 0) -> LatentMeasures:
-    """What the latent space says of the vectors: active units, divergences, mutual information.
+    """Measures of the latent space: active units, divergences, mutual information.
 
     The mean divergence from the prior is the mutual information between vectors and latent samples, plus the divergence
     of all latent distributions together. The mutual information is estimated with one sample of each vector, compared
@@ -144,8 +144,8 @@ def latent_measures(model: nn.Module, data: Any, *, seed: int = 0) -> LatentMeas
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``encode(x)``, which gives mean and log-variance.
-        data: the vectors, as of :func:`importance_weighted_nll`.
-        seed: of the samples; no other generator is moved.
+        data: the vectors, as in :func:`importance_weighted_nll`.
+        seed: the seed of the samples; no other generator is moved.
 
     Raises:
         TypeError, ValueError: as :func:`importance_weighted_nll`.
@@ -175,7 +175,7 @@ def latent_measures(model: nn.Module, data: Any, *, seed: int = 0) -> LatentMeas
 
 
 def unit_variances(mean: Tensor) -> Tensor:
-    """Of the latent means over the vectors: (N, Z) -> (Z,)."""
+    """The variances of the latent means over the vectors: (N, Z) -> (Z,)."""
     return mean.var(0, correction=0)
 
 

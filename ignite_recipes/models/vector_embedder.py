@@ -29,13 +29,13 @@ _BATCH = 4096
 class VectorEmbedder:
     """Embeds and reconstructs vectors with a variational autoencoder, without randomness.
 
-    They are in [0, 1], or what else the model's likelihood is of.
+    The vectors are in [0, 1], or fit the model's likelihood.
 
     Args:
         model: a :class:`VariationalAutoencoder`, or a module with ``embed`` and ``decode`` as it has them.
-        feature_names: of the D inputs, e.g. species, and of the covariates of a model that has some: the columns of a
-            frame are then found by their names.
-        units: of inputs, by name.
+        feature_names: the names of the D inputs, e.g. species, and of the covariates of a model that has some: the
+            columns of a frame are then found by their names.
+        units: the units of inputs, by name.
 
     >>> from ignite_recipes import VariationalAutoencoder
     >>> embedder = VectorEmbedder(VariationalAutoencoder(3, latent_dimension=2), feature_names=["Crow", "Kite", "Owl"])
@@ -59,8 +59,8 @@ class VectorEmbedder:
         """The vectors (N, D) of a frame by its columns' names, or of other data as they are.
 
         Raises:
-            ValueError: naming columns that are missing, or if they are not (N, D) in [0, 1], or what the model's
-                likelihood is of.
+            ValueError: naming columns that are missing, or if the vectors are not (N, D), or do not fit the model's
+                likelihood.
         """
         if is_frame(data) and self.feature_names is not None:
             if missing := [name for name in self.feature_names if name not in data.columns]:

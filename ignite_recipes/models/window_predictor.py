@@ -32,12 +32,12 @@ class WindowPredictor:
 
     Args:
         model: the traffic predictor.
-        feature_names: of the F features, by which the columns of a file are checked.
+        feature_names: the names of the F features, by which the columns of a file are checked.
         limits: the low and the high end of each feature, (F,) each, that training scaled to 0 and 1; without them
             only arrays in [0, 1] are taken.
-        deadband: by which training transmitted; None if the flags are a column.
-        flag_column, time_column: of a file.
-        units: of features, by name.
+        deadband: the deadband of the training; None if the flags are a column.
+        flag_column, time_column: the names of these columns of a file.
+        units: the units of features, by name.
         flag_threshold: the probability above which a transmission is expected, in (0, 1), as :func:`flag_threshold`
             chooses it; None is 0.5.
 
@@ -98,7 +98,7 @@ class WindowPredictor:
 
         Args:
             data: the eight arrays, a :class:`~ignite_recipes.data.traffic_series.TrafficSeries`, or a CSV file.
-            to_come: also those whose target is not known yet; the arrays of the targets are then of no use.
+            to_come: also those whose target is not known yet; the arrays of the targets then have no meaning.
 
         Raises:
             ValueError: if there are no limits to scale by, or the series is too short.
@@ -122,10 +122,10 @@ class WindowPredictor:
         return make_traffic_windows(context, flags, model.len_source, model.output_size)
 
     def predict(self, data: Any) -> "pl.DataFrame":
-        """The predictions for each window, in their order; of a series also for the windows to come.
+        """The predictions for each window, in their order; for a series also for the windows to come.
 
         Args:
-            data: as of :meth:`windows`.
+            data: as in :meth:`windows`.
 
         Returns:
             A frame of polars: ``prediction``, the most probable number of transmissions in the target; ``p_0``,
@@ -148,11 +148,11 @@ class WindowPredictor:
         return pl.DataFrame(places).hstack(found)
 
     def outputs(self, windows: TrafficArrays) -> TrafficPrediction:
-        """What the model says of windows."""
+        """The outputs of the model for windows."""
         return predict_traffic(unwrap(self.model), windows)  # type: ignore[arg-type]
 
     def decode(self, outputs: TrafficPrediction) -> "pl.DataFrame":
-        """What outputs of the model say, a row for each window."""
+        """The predictions from outputs of the model, a row for each window."""
         chances = outputs.class_logits.double().softmax(1)
         flags = outputs.transmission_logits.double().sigmoid()
         columns = {"prediction": chances.argmax(1).numpy()}
@@ -167,7 +167,7 @@ class WindowPredictor:
         return pl.DataFrame(columns)
 
     def evaluate(self, data: Any) -> dict[str, float]:
-        """What :func:`traffic_report` says of the predictions for windows whose target is known."""
+        """The measures of :func:`traffic_report` for windows whose target is known."""
         windows = self.windows(data)
         return traffic_report(self.outputs(windows), windows, self.flag_threshold)
 

@@ -37,7 +37,7 @@ class Kinds(NamedTuple):
     order: str = "none"
 
     def looks(self) -> list[dict[str, Any]]:
-        """Of each kind its colour and marker.
+        """The colour and the marker of each kind.
 
         >>> [look["color"] for look in Kinds(["heron", "stork"]).looks()]
         ['#0072B2', '#D55E00']
@@ -81,7 +81,7 @@ def kinds_of(labels: Any, values: NDArray[Any], name: str, categorical: bool | N
     Args:
         labels: as they were given.
         values: those that are not missing.
-        name: of what they are; whole numbers from 1 to 12 that are a ``month`` are one.
+        name: the name of what they are; whole numbers from 1 to 12 that are a ``month`` are one.
         categorical: whether they are kinds; None finds out.
 
     Raises:
@@ -100,7 +100,7 @@ def kinds_of(labels: Any, values: NDArray[Any], name: str, categorical: bool | N
             return None
     if len(kinds) > _MOST_KINDS:
         raise ValueError(
-            f"labels must be at most {_MOST_KINDS} kinds, to be told apart; got {len(kinds)}: group the rare ones, or "
+            f"labels must be at most {_MOST_KINDS} kinds, to differ; got {len(kinds)}: group the rare ones, or "
             "pass numbers, which get a colour bar"
         )
     for calendar in (_MONTHS, _DAYS):

@@ -45,17 +45,17 @@ def compare_experiments(
 ) -> "Figure":
     """Draw one metric of several experiments in one picture, with the best epoch of each.
 
-    The best epoch has a large marker, and its value stands next to the picture, after what the experiment is called
-    and the settings in which it differs from the others, three at most.
+    The best epoch has a large marker, and its value is next to the picture, after the name of the experiment and at
+    most three settings in which it differs from the others.
 
     Args:
         experiments: a list of experiments, each an :class:`ExperimentManager`, the path of its folder, or its
             name; or a mapping of labels to them, and also to histories as recipes return them.
         metric: a column of their logs, e.g. ``"val_loss"``. By default the first that all of them have of
             ``val_accuracy``, ``val_loss``, ``train_accuracy`` and ``train_loss``.
-        mode: ``"min"`` or ``"max"``, which end of the metric is best. By default the highest accuracy, the lowest loss
-            of those four; any other metric has no best epoch unless you say.
-        unit: of the metric; by default as for :func:`plot_history`.
+        mode: ``"min"`` or ``"max"``, whether a small or a large metric is best. By default the highest accuracy or the
+            lowest loss of those four; any other metric has no best epoch without it.
+        unit: the unit of the metric; by default as for :func:`plot_history`.
         runs_dir: where an experiment is looked for by its name.
 
     Returns:
@@ -65,8 +65,8 @@ def compare_experiments(
     Raises:
         ValueError: if there is no experiment, one of them has no such metric or has not been trained (the message
             names the metrics it has), or for another ``mode``.
-        TypeError: for anything that is no experiment.
-        FileNotFoundError: if there is no such experiment, naming those there are.
+        TypeError: for anything that is not an experiment.
+        FileNotFoundError: if there is no such experiment; the message names the existing ones.
         CheckpointError: if an experiment has no log, and none of its checkpoints is sound.
 
     >>> figure = compare_experiments({"small": {"val_loss": [3.0, 2.0, 2.5]}, "large": {"val_loss": [2.0, 1.0]}})
@@ -74,7 +74,9 @@ def compare_experiments(
     ['small: 2 at epoch 2', 'large: 1 at epoch 2']
     """
     if mode not in (None, "min", "max"):
-        raise ValueError(f"mode must be 'min', 'max' or None, which end of the metric is best; got {mode!r}")
+        raise ValueError(
+            f"mode must be 'min', 'max' or None, whether a small or a large metric is better; got {mode!r}"
+        )
     found = _read_all(experiments, runs_dir)
     metric = _common_metric(found) if metric is None else metric
     mode = MODES.get(metric) if mode is None else mode

@@ -17,11 +17,11 @@ def plot_deadband_curve(curve: "pl.DataFrame", deadband: float | None = None) ->
     """Draw the receiver's error over the part of the samples that is transmitted; a label is the deadband.
 
     Args:
-        curve: of :func:`deadband_curve`.
-        deadband: one of the curve's that is marked; None marks none.
+        curve: the frame of :func:`deadband_curve`.
+        deadband: the deadband of the curve to mark; None marks none.
 
     Raises:
-        ValueError: if the curve is empty, or has not this deadband.
+        ValueError: if the curve is empty, or does not have this deadband.
 
     >>> from ignite_recipes import deadband_curve
     >>> figure = plot_deadband_curve(deadband_curve([0.0, 1.0, 4.0, 6.0, 10.0], [0.1, 0.35]), deadband=0.1)

@@ -95,8 +95,8 @@ def draw_residuals(truth: Array, guess: Array, name: str, unit: str = "") -> "Fi
 
     Args:
         truth, guess: (N,).
-        name: of what is predicted.
-        unit: of it.
+        name: the name of what is predicted.
+        unit: the unit of it.
     """
     chosen = _thinned(len(truth))
     of_unit = f" ({as_label(unit)})" if unit else ""

@@ -34,19 +34,19 @@ def plot_latent(
 ) -> "Figure":
     """Draw the latent mean of every vector as a point, coloured by its label.
 
-    Two latent dimensions are drawn as they are; of more, the two principal components, whose axes say which part
-    of the variance they hold.
+    Two latent dimensions are drawn as they are; for more, the two principal components are drawn, and the axes say
+    which part of the variance they hold.
 
     Args:
         model_or_embeddings: a model with a method ``embed(x)``, such as :class:`VariationalAutoencoder`, evaluated as
-            in inference; or the embeddings themselves, (N, Z), as of :func:`extract_embeddings`.
+            in inference; or the embeddings themselves, (N, Z), as from :func:`extract_embeddings`.
         data: for a model: a tensor, an array or a frame (N, D), a :class:`RowDataset`, or a loader. A loader that
-            shuffles is read in its data set's order, which is warned of.
+            shuffles is read in its data set's order, with a warning.
         labels: N of them, in the order of the data: kinds (words, a few whole numbers) with a legend, or numbers
             with a colour bar. None and NaN are drawn grey. Kinds that have an order have colours in that order: months
             and days of the week by their names, whole numbers whose ``label_name`` is "month", an ordered categorical
             of pandas, an Enum of polars.
-        label_name: what the labels are, with their unit if they have one.
+        label_name: the name of the labels, with their unit if they have one.
         categorical: whether labels are kinds; by default words and booleans are, and whole numbers of at most 20
             different values.
 
@@ -54,7 +54,7 @@ def plot_latent(
         A matplotlib figure, not shown.
 
     Raises:
-        ValueError: if embeddings are not (N, Z) finite numbers, labels are not N, or are too many kinds to tell apart.
+        ValueError: if embeddings are not (N, Z) finite numbers, labels are not N, or are too many kinds to distinguish.
         TypeError: for another kind of model, or data that do not go with it.
 
     >>> figure = plot_latent(np.eye(3), labels=["heron", "stork", "heron"], label_name="bird")

@@ -25,7 +25,7 @@ def plot_bands(curves: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], me
     A thin line is a run. The mean is drawn as far as all runs of a setting go, and of two at least.
 
     Args:
-        curves: of each setting its runs, each with ``epoch`` and the metric.
+        curves: for each setting its runs, each with ``epoch`` and the metric.
         metric: to draw.
 
     Raises:
@@ -62,7 +62,7 @@ def plot_sweep(name: str, points: Mapping[str, Sequence[tuple[float, float, floa
     """A metric against a swept number: a marker is a mean, with its interval.
 
     Args:
-        name: of the number.
+        name: the name of the number.
         points: of each combination of the other settings its points, (number, mean, low, high).
         metric: that is drawn.
 

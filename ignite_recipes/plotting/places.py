@@ -25,16 +25,17 @@ def plot_places(
     """Draw the mean of numbers in each cell of a grid over the places, north up, at the scale of the middle latitude.
 
     Args:
-        latitude, longitude: (N,), degrees, north and east are positive. Places that are not known, NaN, are left out.
+        latitude, longitude: (N,), degrees, north and east are positive. Unknown places, NaN, are left out.
         values: (N,), a number of each place; NaN is left out.
-        value_name: what they are, with their unit, for the colour bar.
-        cells: of the grid along its longer side; cells are square in kilometres, and a cell without places is empty.
+        value_name: the name of the values, with their unit, for the colour bar.
+        cells: cells along the longer side of the grid; they are square in kilometres, and a cell without places is
+            empty.
 
     Returns:
         A matplotlib figure, not shown.
 
     Raises:
-        ValueError: if there is not one of each for every place, or none is known.
+        ValueError: if there is not one of each for every place, or no place is known.
 
     >>> figure = plot_places([9.5, 9.6, 10.2], [76.3, 76.3, 76.8], [1.0, 2.0, 3.0], value_name="species")
     >>> figure.axes[0].get_xlabel(), figure.axes[1].get_ylabel()

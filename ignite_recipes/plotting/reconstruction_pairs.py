@@ -36,17 +36,17 @@ def plot_reconstructions(
 ) -> "Figure":
     """Draw the first vectors of a data set, each above its reconstruction from the latent mean.
 
-    Images are drawn as such; of other vectors each pair is a strip of two rows, with a column for each feature. Where
-    there are more than ``max_features``, these are the ones with the largest values in the strips that are drawn.
-    The model is evaluated as in inference, and it and the global generators are left as they were.
+    Images are drawn as images; for other vectors each pair is a strip of two rows, with a column for each feature. If
+    there are more than ``max_features``, those with the largest values in the strips are drawn. The model is evaluated
+    as in inference, and it and the global generators stay as they were.
 
     Args:
         model: with the methods ``embed(x)`` and ``decode(z)``, such as :class:`VariationalAutoencoder`.
         data: in [0, 1]: a tensor, an array or a frame (N, D), a :class:`RowDataset`, a loader, or images (N, H, W) or
             (N, 1, H, W). A loader that shuffles is read in its data set's order.
-        n: how many to draw; all there are if they are fewer.
-        image_shape: (H, W), if the vectors are images; known of data that come as images.
-        feature_names: of the D columns; by default those of the data set, or their numbers.
+        n: the number of vectors to draw; all if they are fewer.
+        image_shape: (H, W), if the vectors are images; known if the data are images.
+        feature_names: the names of the D columns; by default those of the data set, or their numbers.
         max_features: the largest number of columns in a strip.
 
     Returns:
@@ -54,7 +54,7 @@ def plot_reconstructions(
 
     Raises:
         TypeError: for another kind of model or of data.
-        ValueError: if the data are not in [0, 1], are none, or do not fit ``image_shape`` or ``feature_names``.
+        ValueError: if the data are not in [0, 1], are empty, or do not fit ``image_shape`` or ``feature_names``.
 
     >>> from ignite_recipes import VariationalAutoencoder
     >>> model = VariationalAutoencoder(64, latent_dimension=2, hidden_dimension=8)

@@ -119,7 +119,7 @@ def draw_curve(
         axes: to draw on.
         epochs: at least as many as values.
         values: of the quantity.
-        number: of the curve in these axes; the crosses of two stand one above the other.
+        number: the number of the curve in these axes; the crosses of two stand one above the other.
         marked: places in the list that get a marker, in addition to those that a line alone would not show.
         style: of the line.
     """

@@ -28,16 +28,16 @@ def plot_history(
     """Draw the curves of a training, one panel for each quantity, training and validation together.
 
     A value that is not finite is a gap in its curve, and a cross at the foot of the panel. A quantity that is the same
-    in all epochs, such as a learning rate without a schedule, has no panel: a line below them says it.
+    in all epochs, such as a learning rate without a schedule, has no panel: a line below the panels gives it.
 
     Args:
-        history: what a recipe returns: ``train_<name>`` and ``val_<name>`` lists, an entry an epoch. A list
-            ``epoch`` numbers them; ``learning_rate``, ``batches_per_second``, ``skipped_steps`` and ``rollbacks`` get
-            a panel too. Or an experiment: its :class:`ExperimentManager`, the path of its folder, or its name. Its
-            log is drawn, or without one the history in its newest checkpoint.
-        unit: of the losses; by default the recipe's, as far as the history tells which one it was. Accuracies
+        history: the history that a recipe returns: ``train_<name>`` and ``val_<name>`` lists, an entry for each epoch.
+            A list ``epoch`` numbers them; ``learning_rate``, ``batches_per_second``, ``skipped_steps`` and
+            ``rollbacks`` get a panel too. Or an experiment: its :class:`ExperimentManager`, the path of its folder, or
+            its name. Its log is drawn, or without one the history in its newest checkpoint.
+        unit: the unit of the losses; by default the recipe's, if the history shows which recipe it was. Accuracies
             are in percent.
-        best_epoch: is marked in every panel; of an experiment by default the one that its monitored metric says.
+        best_epoch: the epoch to mark in every panel; for an experiment by default the best one by its monitored metric.
         runs_dir: where an experiment is looked for by its name.
 
     Returns:
@@ -46,7 +46,7 @@ def plot_history(
     Raises:
         ValueError: if there is no epoch to draw.
         TypeError: if it is neither a history nor an experiment.
-        FileNotFoundError: if there is no such experiment, naming those there are.
+        FileNotFoundError: if there is no such experiment; the message names the existing ones.
         CheckpointError: if an experiment has no log, and none of its checkpoints is sound.
 
     >>> figure = plot_history({"train_loss": [3.0, 2.0], "val_loss": [3.5, 2.5]})

@@ -39,7 +39,7 @@ class ProgramCache:
     that make the same entry the second one's is thrown away. The entries that were used last are kept.
 
     Args:
-        folder: of the cache; None is :func:`cache_folder`.
+        folder: the folder of the cache; None is :func:`cache_folder`.
         max_bytes: above which the oldest entries are removed.
 
     >>> import tempfile

@@ -41,7 +41,7 @@ class Places:
     """Where in the outputs of a step is what.
 
     Attributes:
-        names: of the losses, which come first.
+        names: the names of the losses, which come first.
         found: for each part for the gradients, where are the norm and what drops the step as it left them; None where
             there was none yet.
         drop: where is what has dropped the step in the end; None where nothing can.
@@ -156,11 +156,11 @@ class StepFunction:
         batch: an example, whose structure all have.
         autocast: makes a context for the forward pass.
         check_loss: gives the loss among the losses, or raises.
-        parts: of the handlers, for the inputs, for the gradients and for after the step, in their order.
+        parts: the parts of the handlers, for the inputs, for the gradients and for after the step, in their order.
         optimizer: whose parameters are trained; None for a batch inside a window.
         trained: its parameters that get gradients.
         is_window: whether windows have several batches.
-        scale: of the loss; None where it is not scaled.
+        scale: the scale of the loss; None where it is not scaled.
         keeps_buffers: whether a step that is dropped leaves buffers as they were, e.g. batch norm's statistics;
             otherwise whoever learns of the drop puts them back.
 

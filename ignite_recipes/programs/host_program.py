@@ -48,7 +48,7 @@ def compile_for_host(
     """A function that runs a traced one on the CPU, compiled, or as it was compiled before.
 
     Args:
-        graph: of :func:`~ignite_recipes.programs.trace.trace`, or of
+        graph: the graph of :func:`~ignite_recipes.programs.trace.trace`, or of
             :func:`~ignite_recipes.programs.stacking.stack_program`.
         arguments: examples of all inputs; shapes, strides and types of later ones are the same.
         store: where programs are kept.

@@ -19,7 +19,7 @@ class LossScale:
 
     Args:
         scaler: an enabled one.
-        device: of the losses.
+        device: the device of the losses.
 
     Attributes:
         carried: the scale, float32, and the steps since it was last adapted, int32; both 0-d, the scaler's own.

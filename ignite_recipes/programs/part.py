@@ -20,15 +20,15 @@ STOPPED = 8
 
 @dataclass
 class StepValues:
-    """What a step has computed so far: tensors, of now or of a trace.
+    """The tensors that a step has computed so far, in an eager step or in a trace.
 
     Attributes:
         inputs: what the model is fed with.
         losses: what the loss function returned.
         loss: the sum of the losses of the window, detached.
-        gradients: of the parameters that are trained, at their true size; those without one are left out.
-        norm: of all gradients taken as one vector, before clipping; None until a part has computed it.
-        scale: of the loss whose gradients they were, 0-d; None where it is not scaled.
+        gradients: the gradients of the parameters that are trained, at their true size; those without one are left out.
+        norm: the norm of all gradients as one vector, before clipping; None until a part has computed it.
+        scale: the scale of the loss whose gradients they were, 0-d; None where it is not scaled.
         drop: a 0-d tensor that is nonzero where the step must not be taken; None where every step is.
 
     >>> import torch

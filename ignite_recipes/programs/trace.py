@@ -183,7 +183,7 @@ def _draw_of(node: fx.Node) -> Draw:
     tensors = [part for part in (*rest, *node.kwargs.values()) if isinstance(part, fx.Node)]
     makes_new = str(operation).split(".")[1].endswith(("_like", "_"))  # the values of its argument do not matter
     if node.kwargs.get("generator") is not None:
-        raise TraceError(f"{operation} draws from a generator of its own")
+        raise TraceError(f"{operation} draws from its own generator")
     if tensors or (isinstance(first, fx.Node) and not makes_new) or not isinstance(node.meta["val"], Tensor):
         raise TraceError(f"{operation} draws numbers whose distribution is computed in the step")
     if isinstance(first, fx.Node):
@@ -202,7 +202,7 @@ def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
             continue
         value = getattr(graph, str(node.target))
         if not isinstance(value, Tensor):
-            raise TraceError(f"the step computes with {type(value).__name__}, which is no tensor")
+            raise TraceError(f"the step computes with {type(value).__name__}, which is not a tensor")
         if str(node.target) not in lifted:
             with nodes.inserting_after(last):
                 last = lifted[str(node.target)] = nodes.placeholder(f"constant_{len(constants)}")

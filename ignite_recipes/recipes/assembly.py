@@ -91,7 +91,7 @@ def new_trainer(
 
     Args:
         model, optimizer, loss_fn, device, get_inputs: as for :func:`~ignite_recipes.create_trainer`.
-        options: of the run.
+        options: the options of the run.
         settings: the recipe's own, which its checkpoints hold and a resumed run must have as they were.
     """
     trainer = create_trainer(
@@ -189,7 +189,7 @@ def attach_records(
         trainer: that is recorded.
         history, line, print_every: of it.
         measuring: whose metrics the bar and the line show, too.
-        options: of the run.
+        options: the options of the run.
         stopping: says which epoch is the best.
 
     Returns:

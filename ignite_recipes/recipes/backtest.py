@@ -27,7 +27,7 @@ Array: TypeAlias = NDArray[np.float64]
 
 
 class _Forecast(NamedTuple):
-    """Of N windows."""
+    """A forecast of N windows."""
 
     path: Array | None
     """(N, T, F); None where none is expected."""
@@ -45,7 +45,7 @@ class _Origin(NamedTuple):
     sent: Array
     """(L',), their flags."""
     num_train: int
-    """Of these samples, that are learnt from; those up to the origin choose the epoch and the threshold."""
+    """The samples to learn from; those up to the origin choose the epoch and the threshold."""
     sides: tuple[TrafficArrays, TrafficArrays, TrafficArrays]
     """To train on, to choose with, to measure on."""
     starts: tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -72,30 +72,30 @@ def backtest(
     """Measure a traffic predictor and its baselines with a rolling origin, in one table.
 
     The samples after the first ``min_train`` are cut into ``origins`` blocks. At the beginning of each, its origin,
-    everything is learnt anew from the samples before it, the limits that scale the context too; then each window whose
-    target lies in the block is predicted from what is before its target. Of the samples before an origin the last
-    ``val_size`` are not trained on: they choose the best epoch, and the threshold of the flags with the greatest F1,
-    for each predictor its own.
+    everything is learnt again from the samples before it, also the limits that scale the context. Then each window
+    whose target is in the block is predicted from the samples before its target. The last ``val_size`` of the samples
+    before an origin are not trained on: they choose the best epoch, and for each predictor the threshold of the flags
+    with the greatest F1.
 
-    Beside the ``model`` stand: a ``context-free twin``, the same network with all context hidden from it, which knows
-    how many samples of the source were transmitted; the ``last value``, the ``mean``, the ``seasonal naive`` and an
-    ``ARIMA`` for each feature. These four predict the flags like another feature, as a number that is clamped to
-    [0, 1] and taken for a probability.
+    The ``model`` is compared with a ``context-free twin``, the same network with all context hidden from it, which
+    knows how many samples of the source were transmitted; with the ``last value``, the ``mean``, the ``seasonal naive``
+    and an ``ARIMA`` for each feature. These four predict the flags like another feature, as a number that is clamped to
+    [0, 1] and used as a probability.
 
     Args:
         context: (L, F) floats, or (L,), equally spaced in time; or a series as :meth:`WindowPredictor.read` reads.
         len_source, len_target: S and T, samples of the windows.
-        transmissions: (L,) flags; without them a ``deadband`` tells the flags.
-        deadband: as of :func:`send_on_delta`, in parts of a feature's range.
+        transmissions: (L,) flags; without them a ``deadband`` gives the flags.
+        deadband: as in :func:`send_on_delta`, in parts of a feature's range.
         limits: the low and the high end of each feature; None learns them at each origin.
-        origins: how many; the model is trained twice at each.
+        origins: the number of origins; the model is trained twice at each.
         min_train: the part of the samples before the first origin, in (0, 1).
         val_size: the part of those before an origin that chooses, in (0, 1).
         season: samples of a season; None leaves the seasonal naive out.
         arima_order: (p, d, q); None leaves the ARIMA out.
-        parameters: of the model, as of :func:`trainModel`; nothing is written.
+        parameters: the parameters of the model, as in :func:`trainModel`; nothing is written.
         by_origin: a block of rows for each origin instead of one for all windows together.
-        device: as of :func:`trainModel`.
+        device: as in :func:`trainModel`.
 
     Returns:
         A frame of polars. ``predictor`` and ``step``, the sample of the target from 1, null for all of them together;
@@ -111,7 +111,7 @@ def backtest(
         ModuleNotFoundError: for an ARIMA without statsmodels.
 
     Warns:
-        UserWarning: of context in a block that leaves the limits learnt before it, and so is clamped.
+        UserWarning: if context in a block leaves the limits learnt before it, and so is clamped.
 
     >>> wave = np.sin(np.arange(240) * np.pi / 12)
     >>> parameters = {"num_epochs": 1, "hidden_size": 4}
@@ -219,7 +219,7 @@ def _predictors(
     arima_order: tuple[int, int, int] | None,
     device: str | torch.device | None,
 ) -> dict[str, Callable[[_Origin], list[_Forecast]]]:
-    """Of each what it says of the windows to choose with and of those to measure on."""
+    """The predictors by name: each predicts the windows to choose with and those to measure on."""
     found: dict[str, Callable[[_Origin], list[_Forecast]]] = {
         "model": partial(_trained, parameters, device, lambda windows: windows),
         "context-free twin": partial(_trained, parameters, device, _hide_context),
@@ -309,7 +309,7 @@ def _rows(name: str, parts: list[dict[str, Array]]) -> list[dict[str, Any]]:
 
 
 def _measures(errors: Mapping[str, Array], step: int | None) -> dict[str, Any]:
-    """Of one step, or of all."""
+    """The measures of one step, or of all."""
     of = slice(None) if step is None else slice(step, step + 1)
     sent, guess, chances = (errors[key][:, of] for key in ("sent", "guess", "chances"))
     path = errors["path"][:, of] if "path" in errors else None

@@ -71,9 +71,9 @@ class RandomlyTransformed(Protocol):
 class Trainer:
     """Train a classifier on batches of inputs and labels, as an experiment with all its files.
 
-    Best is the highest validation accuracy, unless ``monitor`` says otherwise; early stopping watches it, and
-    :meth:`train` hands the model back with the weights of its best epoch. Losses and accuracies (in percent) are means
-    over samples. Metrics are given the model's scores (N, C) and the labels (N,).
+    The best epoch has the highest validation accuracy, unless ``monitor`` names another number; early stopping watches
+    it, and after :meth:`train` the model has the weights of its best epoch. Losses and accuracies (in percent) are
+    means over samples. Metrics get the model's scores (N, C) and the labels (N,).
 
     The experiment gets ``config.yaml`` (unless it was made with settings), ``training_log.csv``,
     ``training_curves.png``, TensorBoard events and ``run.log``; with a checkpoint manager also
@@ -85,11 +85,11 @@ class Trainer:
             or a tuple of two arrays or tensors, whose labels may also be names: checkpoints then have ``class_names``.
         val_loader: the same, for validation.
         criterion: ``criterion(outputs, labels)`` gives a single number, a mean over the samples.
-        optimizer: of the model, and of the criterion's parameters if it has some.
-        device: where to train; None or ``"auto"`` is the best one there is.
-        experiment_manager: the experiment. One that is resumed continues from its newest sound checkpoint, one
-            that is forked begins with the weights of its source. None where ``experiment`` is given, which brings a
-            checkpoint manager too.
+        optimizer: the optimizer of the model, and of the criterion's parameters if it has some.
+        device: where to train; None or ``"auto"`` is the best available one.
+        experiment_manager: the experiment. A resumed one continues from its newest undamaged checkpoint, a forked one
+            starts with the weights of its source. None if ``experiment`` is given, which brings a checkpoint manager
+            too.
         checkpoint_manager: writes checkpoints; None writes none.
         scheduler: a torch scheduler, one of timm's, or a :class:`LearningRateScheduler`, which may say ``per="step"``.
             OneCycleLR and CyclicLR advance with every step, torch's others with every epoch. A plateau schedule with
@@ -97,10 +97,10 @@ class Trainer:
             stopping would contradict. With a ``monitor`` it watches that, in the monitor's direction.
         dataset: draws new random transforms before each epoch, by its ``reapply_transforms(epoch)``; None
             leaves the loaders' data as they are.
-        patience: epochs without a better validation accuracy after which to stop; 0 trains to the end.
-        verbose: print a line an epoch.
-        batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
-            number of rows. They are shuffled for training, in order for validation.
+        patience: epochs without a better validation accuracy before the run stops; 0 trains to the end.
+        verbose: print a line for each epoch.
+        batch_size: rows per batch, if a data set or arrays are given in place of a loader; None is 32 to 1024,
+            depending on the number of rows. Rows are shuffled for training, and in order for validation.
         **options: those of every recipe, :class:`RunOptions`.
 
     The first arguments, to ``patience``, are attributes of the same names; data are made into loaders.
@@ -209,7 +209,7 @@ class Trainer:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """``train_loss, train_accuracy, val_loss, val_accuracy, learning_rate`` and metrics, an entry an epoch."""
+        """``train_loss, train_accuracy, val_loss, val_accuracy, learning_rate`` and metrics, one entry per epoch."""
         return {name: list(values) for name, values in self._history.epochs.items()}
 
     @property
@@ -238,21 +238,21 @@ class Trainer:
         continues after the first.
 
         Args:
-            epochs: the epoch to train to, counted from 1.
-            start_epoch: epochs that the model was trained for already. A resumed experiment knows better, and says
-                so in the log; otherwise only the counting begins there.
+            epochs: the last epoch to train, counted from 1.
+            start_epoch: epochs that the model was trained for already. A resumed experiment uses its own count, and
+                logs it; otherwise only the counting starts there.
 
         Returns:
             ``epochs_trained`` (by this call), ``best_accuracy`` (percent), ``training_time`` (seconds, of this
-            call), ``history``, ``experiment_dir``, ``stopped_early`` and ``best_epoch`` (from 1); of each metric also
-            ``best_val_{name}``, of the best epoch, and in ``report`` those that are no numbers.
+            call), ``history``, ``experiment_dir``, ``stopped_early`` and ``best_epoch`` (from 1); each metric also has
+                ``best_val_{name}``, from the best epoch; values that are not numbers are in ``report``.
 
         Raises:
             ValueError: for numbers of epochs that make no sense, batches or labels that do not fit the model, or
                 a resume with other settings.
             NonFiniteError: for a loss or gradient that is not finite.
-            CheckpointError: if nothing sound is there to resume from, or the weights of another architecture.
-            ExperimentBusyError: if the experiment is being trained by somebody else.
+            CheckpointError: if there is no valid checkpoint to resume from, or the weights of another architecture.
+            ExperimentBusyError: if another process trains the experiment.
         """
         began, state = time.monotonic(), self.engine.state
         epochs, start_epoch = checked_epochs(epochs, start_epoch, reached=state.epoch)
@@ -326,7 +326,7 @@ class Trainer:
         return {**metrics, **found}, speed
 
     def load_history_from_log(self) -> int:
-        """Take the history over from the experiment's ``training_log.csv``, with its best accuracy and epoch.
+        """Load the history from the experiment's ``training_log.csv``, with its best accuracy and epoch.
 
         :meth:`train` needs it only where there are no checkpoints: those hold the history themselves.
 

@@ -101,7 +101,7 @@ def begin_run(
 
     Args:
         trainer: a classifier's, put together.
-        options: of the run.
+        options: the options of the run.
         given_rates: the optimizer's :func:`rates`, before any schedule changed them.
         epochs, start_epoch, seed: as for :func:`~ignite_recipes.recipes.experiment_start.start_run`.
     """

@@ -22,7 +22,7 @@ class SetAside:
 
     Args:
         folder: where checkpoints are written.
-        names: of the files that this run writes; others in the folder are left alone.
+        names: the names of the files that this run writes; others in the folder are left alone.
         resume_from: the checkpoint from which this run continues, if it does.
     """
 

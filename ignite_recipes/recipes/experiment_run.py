@@ -41,7 +41,7 @@ class ExperimentRun:
 
     Args:
         experiment: an existing one.
-        folder: of a new one, which is made when it is needed: a mistake before that leaves nothing.
+        folder: the folder of a new one, which is made when it is needed: a mistake before that leaves nothing.
         resume_from: a checkpoint, if it is continued.
         save_every: epochs between two checkpoints that are kept; None keeps the best and the latest.
         is_new: whether the experiment was made for this run, and is removed if it leaves no result.
@@ -147,9 +147,9 @@ class ExperimentRun:
 
         Args:
             trainer: with the recipe's own handlers.
-            options: of the run.
+            options: the options of the run.
             measuring: knows which epoch is the best.
-            unit: of the losses, for the curves.
+            unit: the unit of the losses, for the curves.
             otherwise: what saves a run that is no experiment.
         """
         if self.experiment is None:
@@ -213,7 +213,7 @@ def experiment_run(options: RunOptions, *, checkpoint_dir: Any = None, place: st
     """The run of a recipe, by its options; ``resume_from`` among them is set for an experiment that is continued.
 
     Args:
-        options: of the run.
+        options: the options of the run.
         checkpoint_dir: of the recipe, if it was given; ``place`` is its name.
 
     Raises:

@@ -19,17 +19,17 @@ class Measuring:
     """The metrics of a recipe's validation, and the number that decides, checked before anything is trained.
 
     Args:
-        options: of the run.
+        options: the options of the run.
         losses: the names of what the recipe measures anyway, as its history has them, and which way each is better.
         default: what decides where ``monitor`` is None.
         validates: whether there is validation data.
-        settings: of the metrics that are given by their names, as for :class:`~ignite_recipes.MetricSet`.
+        settings: the settings of the metrics that are given by their names, as for :class:`~ignite_recipes.MetricSet`.
 
     Attributes:
-        metrics: of the evaluator.
+        metrics: the metrics of the evaluator.
         monitor, mode: the name of what decides, and which way it is better.
-        names: of the metrics in the history; ``shown``, those that the recipe does not measure anyway.
-        prefixes: of the names that the entries of a metric with several numbers have.
+        names: the names of the metrics in the history; ``shown``, those that the recipe does not measure anyway.
+        prefixes: the prefixes of the names that the entries of a metric with several numbers have.
 
     Raises:
         ValueError: for metrics without validation data, a name that is taken or unknown, a monitor that is not
@@ -98,7 +98,7 @@ def _hint(name: str, names: list[str]) -> str:
 def _mode(monitor: str, mode: str | None, known: str | None, *, is_given: bool) -> str:
     if mode is None:
         if known is None:
-            raise ValueError(f"monitor={monitor!r} must come with which way is better: mode='min' or mode='max'")
+            raise ValueError(f"monitor={monitor!r} must come with its direction: mode='min' or mode='max'")
         return known
     check_choice(mode=(mode, ("min", "max")))
     if known not in (None, mode):

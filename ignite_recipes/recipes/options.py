@@ -1,4 +1,4 @@
-"""What every recipe can be told about its run: each option is defined here, and nowhere else."""
+"""The options that every recipe has for its run: each option is defined here, and nowhere else."""
 
 import functools
 import inspect
@@ -75,8 +75,8 @@ class RunOptions(TypedDict, total=False):
         int | None,
         Option(
             None,
-            "of everything random in the run; None draws one from torch's global generator, or takes that of the run "
-            "that is resumed. Initial weights are not affected.",
+            "the seed of everything random in the run; None draws one from torch's global generator, or takes that of "
+            "the run that is resumed. Initial weights are not affected.",
         ),
     ]
     max_grad_norm: Annotated[
@@ -89,9 +89,9 @@ class RunOptions(TypedDict, total=False):
         Option(
             None,
             '``"float32"``, ``"bfloat16"``, or ``"float16"`` with loss scaling; None is float32, unless the '
-            'recipe\'s own setting for mixed precision says otherwise. ``"auto"`` is bfloat16 where some steps of it '
-            "take less time than in float32 on this machine, which the log says; the run keeps what it began with, "
-            "also when it is resumed.",
+            'recipe\'s own setting for mixed precision says otherwise. ``"auto"`` measures some steps and chooses '
+            "bfloat16 if they take less time than in float32 on this machine; the log says which is chosen. A resumed "
+            "run keeps the precision of its start.",
             _among(None, *PRECISIONS, AUTO),
             is_setting=True,
             on_command=True,
@@ -101,8 +101,8 @@ class RunOptions(TypedDict, total=False):
         float | None,
         Option(
             None,
-            "keep a moving average of the weights with this decay, e.g. 0.999; it is what is validated, what best "
-            "weights are, and what the model ends with. None keeps none.",
+            "keep a moving average of the weights with this decay, e.g. 0.999. The average is validated, the best "
+            "weights are averages, and the model ends with one. None keeps no average.",
             is_setting=True,
             on_command=True,
         ),
@@ -112,22 +112,22 @@ class RunOptions(TypedDict, total=False):
         Option(
             "raise",
             '``"raise"`` ends a run at a loss or gradient that is not finite, before it reaches the weights; '
-            '``"skip"`` drops the step; ``"rollback"`` goes back to the end of the last epoch with half the learning '
-            "rate, three times at most. The history counts ``skipped_steps`` or ``rollbacks`` then.",
+            '``"skip"`` drops the step; ``"rollback"`` returns to the end of the last epoch with half the learning '
+            "rate, at most three times. The history then counts ``skipped_steps`` or ``rollbacks``.",
             _among(*POLICIES),
             is_setting=True,
             on_command=True,
         ),
     ]
     deterministic: Annotated[
-        bool, Option(False, "use algorithms only that give the same bits in every process.", on_command=True)
+        bool, Option(False, "use only algorithms that give the same bits in every process.", on_command=True)
     ]
     stretch_schedule: Annotated[
         bool,
         Option(
             False,
-            "on a resume to another number of epochs, spread a cosine or one-cycle schedule over the new one. "
-            "Otherwise it keeps the length it began with, and its last rate after that.",
+            "on a resume to another number of epochs, spread a cosine or one-cycle schedule over the new number. "
+            "Otherwise it keeps its first length, and its last rate after that.",
             on_command=True,
         ),
     ]
@@ -135,11 +135,11 @@ class RunOptions(TypedDict, total=False):
         bool | str,
         Option(
             False,
-            "compute the loss, the model included, through ``torch.compile``: True, or one of its modes. It pays on "
-            'long runs: the first steps take their time. Results differ slightly, by rounding. ``"step"`` makes one '
-            "program of the whole training step, which pays most for small models: compiled for the CPU and kept in "
-            "the user's cache folder, or captured as a CUDA graph. What cannot be a part of it is said in one line, "
-            "and the steps are computed as ever.",
+            "compute the model and the loss through ``torch.compile``: True, or one of its modes. It is worth it for "
+            "long runs, since the first steps take longer. Results differ slightly, by rounding. "
+            '``"step"`` makes one program of the whole training step, which gains most for small models. It is '
+            "compiled for the CPU and kept in the user's cache folder, or captured as a CUDA graph. If the step cannot "
+            "be a program, one line in the log says why, and the steps are computed as without it.",
             is_setting=True,
             on_command=True,
         ),
@@ -148,16 +148,16 @@ class RunOptions(TypedDict, total=False):
         int | None,
         Option(
             None,
-            "write the latest checkpoint every so many iterations too, inside epochs; None does so only when SIGINT or "
-            "SIGTERM stops the run, which ends with :class:`Stopped`. It needs a place to save to.",
+            "write the latest checkpoint also inside epochs, after this number of iterations; None does so only when "
+            "SIGINT or SIGTERM stops the run, which ends with :class:`Stopped`. It needs a folder to save to.",
         ),
     ]
     resume_from: Annotated[
         str | os.PathLike[str] | None,
         Option(
             None,
-            "a checkpoint of this recipe: the run continues exactly where that one was; its other settings must be "
-            "those of that run.",
+            "a checkpoint of this recipe: the run continues exactly where the checkpoint was written; the other "
+            "settings must be those of that run.",
         ),
     ]
     experiment: Annotated[
@@ -165,21 +165,22 @@ class RunOptions(TypedDict, total=False):
         Option(
             None,
             "keep the run as an experiment, as the commands do: settings, provenance, log, TensorBoard events, curves, "
-            'the best and the latest checkpoint, and the model file. A folder, ``"runs"``: each run is a new one in '
-            "it, exp1, exp2, ...; with ``resume_from``, a checkpoint of one of these, that one is continued. Or an "
-            "ExperimentManager, or an experiment's path; one that holds results is refused, unless it is resumed: "
-            'by ``ExperimentManager("runs", resume_exp="exp1")``, from its newest checkpoint. It is instead of a '
-            "folder of checkpoints.",
+            'the best and the latest checkpoint, and the model file. With a folder, ``"runs"``, each run is a new '
+            "experiment in it, exp1, exp2, ...; with ``resume_from``, a checkpoint of one of these, that experiment is "
+            "continued. It may also be an ExperimentManager, or the path of an experiment. An experiment that holds "
+            'results is refused, unless it is resumed: by ``ExperimentManager("runs", resume_exp="exp1")``, from its '
+            "newest checkpoint. An experiment takes the place of a folder of checkpoints.",
         ),
     ]
     metrics: Annotated[
         str | Sequence[str] | Mapping[str, Any] | None,
         Option(
             None,
-            "of the validation data, besides the losses; the history has each as ``val_{name}``. Names of known ones, "
-            '``["f1", "accuracy"]`` or ``"f1,accuracy"`` (accuracy, balanced_accuracy, f1, auroc, mae, r2), or a dict '
-            "of names and what ``MetricSet`` takes: objects of Ignite's or torchmetrics', functions of outputs and "
-            "targets. What is no number, e.g. a confusion matrix, is in the result's ``report``.",
+            "measured on the validation data, in addition to the losses; the history has each as ``val_{name}``. Give "
+            'names, ``["f1", "accuracy"]`` or ``"f1,accuracy"`` (accuracy, balanced_accuracy, f1, auroc, mae, r2), or '
+            "a dict of names and the metrics that ``MetricSet`` takes: objects of Ignite or torchmetrics, or functions "
+            "of outputs and targets. A value that is not a number, e.g. a confusion matrix, is in the result's "
+            "``report``.",
             on_command=True,
         ),
     ]
@@ -187,8 +188,8 @@ class RunOptions(TypedDict, total=False):
         str | None,
         Option(
             None,
-            "what decides for early stopping, best weights and a plateau schedule: a name in the history, e.g. "
-            '``"val_f1"``. None is what the recipe says.',
+            "the number that decides on early stopping, the best weights and a plateau schedule: a name in the "
+            'history, e.g. ``"val_f1"``. None is the choice of the recipe.',
             is_setting=True,
             on_command=True,
         ),
@@ -197,8 +198,8 @@ class RunOptions(TypedDict, total=False):
         str | None,
         Option(
             None,
-            'which way ``monitor`` is better, ``"min"`` or ``"max"``; None where it is known: of losses and of '
-            "metrics that are given by their names.",
+            'whether a small or a large ``monitor`` is better, ``"min"`` or ``"max"``; None if it is known, as for '
+            "losses and for metrics that are given by their names.",
             _among(None, "min", "max"),
             is_setting=True,
             on_command=True,
@@ -206,7 +207,7 @@ class RunOptions(TypedDict, total=False):
     ]
     metadata: Annotated[
         Mapping[str, Any] | None,
-        Option(None, "plain values to be kept in the checkpoints, in addition to the recipe's own."),
+        Option(None, "plain values to store in the checkpoints, in addition to those of the recipe."),
     ]
     progress: Annotated[bool, Option(False, "show a progress bar on standard error.")]
     handlers: Annotated[
@@ -224,7 +225,7 @@ _Recipe = TypeVar("_Recipe", bound=Callable[..., Any])
 
 
 def definitions() -> dict[str, tuple[Any, Option]]:
-    """Of each option its type and what is known of it."""
+    """The type and the definition of each option."""
     hints = get_type_hints(RunOptions, include_extras=True)
     return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
 

@@ -18,7 +18,7 @@ def described(model: nn.Module, train_loader: Any, options: RunOptions, settings
 
     Args:
         model, train_loader: that are trained, and on what.
-        options: of the run.
+        options: the options of the run.
         settings: the recipe's own.
     """
     config = getattr(unwrap(model), "model_config", None)

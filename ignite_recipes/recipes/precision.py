@@ -46,13 +46,13 @@ def settle_precision(
     """Where ``"auto"`` was asked for, find the precision of the run, and write it into its options and settings.
 
     Args:
-        trainer: of the recipe, with all its handlers, before its run begins.
+        trainer: a trainer of the recipe, with all its handlers, before its run begins.
         loader: of its batches.
-        options: of the run; they have the precision afterwards.
+        options: the options of the run; they have the precision afterwards.
         saved: the checkpoint that is resumed, whose precision it then is: nothing is measured.
 
     Raises:
-        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+        FileNotFoundError, CheckpointError: if there is no valid checkpoint to resume from.
     """
     if options["precision"] != AUTO:
         return

@@ -68,14 +68,15 @@ def taken_from(train: Callable[[DryRun], Any], resume_from: Any = None) -> tuple
 
 
 def recipe_trainer(recipe: Callable[..., Any], *args: Any, **options: Any) -> tuple[TrainingEngine, Any]:
-    """The trainer that a recipe would run, with its handlers but those that save, and the loader that it would run on.
+    """The trainer that a recipe would run, with its handlers except those that save, and its loader.
 
     Nothing is trained and no file is written: for :func:`find_learning_rate` and :func:`find_batch_size`. The model
     is moved to its device.
 
     Args:
         recipe: a function, e.g. ``train_model_advanced``.
-        *args, **options: of the recipe, as it will be called; an experiment or a folder of checkpoints is left alone.
+        *args, **options: those of the recipe, as it will be called; an experiment or a folder of checkpoints is not
+            used.
 
     Raises:
         TypeError: if ``recipe`` does not train when it is called; and what it raises before it trains.

@@ -111,55 +111,55 @@ def train_model_advanced(
 ) -> dict[str, Any]:
     """Train with Adam on batches of inputs and targets; the model ends with its best weights.
 
-    Best is the lowest validation loss, or without a validation set the lowest training loss, unless ``monitor`` says
-    otherwise; a plateau schedule and early stopping watch the same. Losses are means over samples. Integer targets are
-    classes, and their accuracy, in percent, is reported too. Metrics are given the model's outputs as they are, and the
-    targets. Known ones take single outputs, and several labels that are yes or no, as logits, or as probabilities if
-    ``criterion`` is a ``BCELoss``.
+    The best weights are those with the lowest validation loss, or without a validation set the lowest training loss,
+    unless ``monitor`` names another number; a plateau schedule and early stopping watch the same. Losses are means over
+    samples. Integer targets are classes, and their accuracy, in percent, is reported too. Metrics get the model's
+    outputs as they are, and the targets. Named metrics take a single output, or several labels that are yes or no, as
+    logits, or as probabilities if ``criterion`` is a ``BCELoss``.
 
     Args:
         model: ``model(inputs)`` gives the outputs.
         train_loader: batches ``(inputs, targets)``; or a data set of such pairs, or a tuple of two arrays, frames or
             tensors. float64 or integer inputs of a float32 model, (N, 1) targets of (N,) outputs, booleans and, in a
-            tuple, names of classes are taken as what they mean, which is logged once.
+            tuple, names of classes are converted to what they mean, which is logged once.
         val_loader: the same, for validation; None trains without validation.
-        criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; parameters of its own
-            are trained too, and its state is in the checkpoints. None is the mean squared error for float targets and
-            the cross-entropy for classes.
+        criterion: ``criterion(outputs, targets)`` gives a single number, a mean over the samples; its parameters are
+            trained too, and its state is in the checkpoints. None is the mean squared error for float targets and the
+            cross-entropy for classes.
         epochs: the epoch to train to, counted from 1, also on a resume.
-        learning_rate: of Adam, to begin with; of a one-cycle schedule the peak.
-        device: None or ``"auto"`` is the best one there is.
-        checkpoint_dir: where ``{model_name}_best.pt`` and ``{model_name}_latest.pt`` are written, both whole
-            runs; None writes nothing. Those of an earlier run are moved to a folder in it first, ``earlier_1``.
-        model_name: begins the names of the files.
+        learning_rate: the first rate of Adam; with a one-cycle schedule its peak.
+        device: None or ``"auto"`` is the best available one.
+        checkpoint_dir: the folder for ``{model_name}_best.pt`` and ``{model_name}_latest.pt``, both whole runs; None
+            writes nothing. Files of an earlier run are first moved to a folder in it, ``earlier_1``.
+        model_name: the start of the names of the files.
         use_scheduler: change the learning rate during the training.
         scheduler_type: ``"plateau"``, ``"cosine"`` (over ``epochs``), ``"step"``, ``"exp"`` or ``"onecycle"``
             (over all steps), as in :class:`LearningRateScheduler`.
         gradient_clip: bound of the gradients' total norm; None does not clip.
         use_mixed_precision: float16 with loss scaling on an accelerator; nothing on a CPU.
         use_augmentation: True adds noise to vectors (N, D), and noise, time and frequency masks to
-            spectrograms (N, ..., frequency, time); a function of the inputs is called instead.
-        early_stop_patience: epochs without improvement after which to stop; None trains to the end.
+            spectrograms (N, ..., frequency, time); or your own function of the inputs.
+        early_stop_patience: epochs without improvement before the run stops; None trains to the end.
         check_stability: log the size of gradients and weights every 10 epochs.
-        verbose: print a line an epoch.
-        batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
-            number of rows. They are shuffled for training, in order for validation.
+        verbose: print a line for each epoch.
+        batch_size: rows per batch, if a data set or arrays are given in place of a loader; None is 32 to 1024,
+            depending on the number of rows. Rows are shuffled for training, and in order for validation.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
-        ``best_val_loss`` (of training without a validation set), ``best_epoch`` (from 1), ``epochs_trained``
-        (since the first), ``stopped_early``, ``training_time`` in seconds (of this call), and ``history``:
-        ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, and the metrics,
-        an entry an epoch. A learning rate is that of the epoch's first step. Of each metric also
-        ``best_val_{name}``, of the best epoch, and in ``report`` those that are no numbers. Where the
-        classes have names, ``class_names``, in the order of the outputs, which the checkpoints have too.
+        ``best_val_loss`` (the training loss without a validation set), ``best_epoch`` (from 1), ``epochs_trained``
+            (since the first), ``stopped_early``, ``training_time`` in seconds (of this call), and ``history``:
+            ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, and the metrics,
+            an entry for each epoch. A learning rate is that of the epoch's first step. Each metric also has
+            ``best_val_{name}``, from the best epoch; values that are not numbers are in ``report``. If the classes have
+            names, ``class_names`` has them in the order of the outputs; the checkpoints have it too.
 
     Raises:
         ValueError: for a setting out of its range, an empty loader, batches, targets or labels that do not
             fit the model's outputs, or a resume with other settings.
-        TypeError: if ``criterion`` gives no single number.
+        TypeError: if ``criterion`` does not give a single number.
         NonFiniteError: for a loss or gradient that is not finite.
-        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+        FileNotFoundError, CheckpointError: if there is no valid checkpoint to resume from.
 
     >>> x = torch.linspace(-1, 1, 32)[:, None]
     >>> for preset in (FAST_TRAINING, STABLE_TRAINING, MEMORY_CONSTRAINED_TRAINING):

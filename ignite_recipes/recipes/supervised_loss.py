@@ -90,7 +90,7 @@ class SupervisedLoss:
             if outputs.dim() < 2 or targets.shape != outputs.shape[:1] + outputs.shape[2:]:
                 raise ValueError(
                     "outputs must be (N, C, ...) scores of C classes and labels (N, ...); got "
-                    f"{tuple(outputs.shape)} and {tuple(targets.shape)}: targets that are no classes must be floats"
+                    f"{tuple(outputs.shape)} and {tuple(targets.shape)}: targets that are not classes must be floats"
                 )
             return cross_entropy(outputs, targets.long())
         if outputs.shape != targets.shape:
@@ -170,7 +170,7 @@ class SupervisedLoss:
 
     @torch.no_grad()
     def _try(self, step: Any, batch: Any) -> None:
-        """Compute a first loss as it stands: mistakes are told as ever, and the labels, once checked, not compiled."""
+        """Compute a first loss as it stands: mistakes are told as usual, and the labels, once checked, not compiled."""
         model = unwrap(step.model)
         with preserve_generators(step.device), in_evaluation_mode(model, *modules_of(self)):
             self(model, step.get_inputs(batch), batch)
@@ -180,7 +180,7 @@ class SupervisedLoss:
         known = labels[labels != self.ignore_index]
         step = "renumber the classes or widen the last layer"
         if self._num_classes == 1:
-            step = "targets that are no classes must be floats, or pass a criterion, e.g. nn.MSELoss()"
+            step = "targets that are not classes must be floats, or pass a criterion, e.g. nn.MSELoss()"
         if len(known) and not (known.min() >= 0 and known.max() < (self._num_classes or 0)):
             raise ValueError(
                 f"class labels must be from 0 to {(self._num_classes or 0) - 1}, the model's outputs less one; got "

@@ -61,7 +61,7 @@ class PreparedTable:
     preprocessor: TablePreprocessor
     target: TableTarget
     source: dict[str, Any] | None
-    """Of a file: by what it is known again."""
+    """The name, size and hash by which a file is recognised on a resume."""
 
     def fingerprint(self) -> str:
         """A hash of all numbers that are trained and validated on."""
@@ -91,7 +91,7 @@ def prepare_table(
 
     Args:
         data, target, val_data, val_size, fold, group, time, ignore, task, max_categories: as of :func:`train_on_table`.
-        seed: of the split.
+        seed: the seed of the split.
         saved: of a run that is resumed: its preprocessing is taken, not learnt again.
 
     Raises:
@@ -131,7 +131,7 @@ def validation_rows(
     """The rows of a file that a command's run was validated on, with their target.
 
     Args:
-        settings: of the command.
+        settings: the settings of the command.
         texts: the columns of categories.
         target: as it was trained.
         source: by what the file is known again; None if that was not kept.
@@ -181,7 +181,7 @@ def _source(data: Any, saved: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def _left_out(names: Sequence[str], ignore: Sequence[str], group: Any, time: Any) -> dict[str, str]:
-    """The columns that are no inputs, and why."""
+    """The columns that are not inputs, and why."""
     if missing := [name for name in ignore if name not in names]:
         raise ValueError(f"ignore must name columns of the table; got {missing[0]!r}, and there are {listed(names)}")
     found = dict.fromkeys(ignore, "is left out, as you asked")
@@ -264,7 +264,7 @@ def _rows(frame: "pl.DataFrame", target: Any, group: Any, time: Any) -> _Rows:
     inputs = frame.drop(target) if isinstance(target, str) else frame
     rows = _Rows(inputs, column, groups, times, as_column(np.arange(frame.height), "row"))
     if not rows.inputs.width:
-        raise ValueError(f"the table must have a column to predict from; got none beside the target {column.name!r}")
+        raise ValueError(f"the table must have a column to predict from; got none except the target {column.name!r}")
     if missing := column.null_count():
         logger.warning("%d of %d rows have no target and are left out", missing, len(column))
         rows = rows.filter(column.is_not_null())
@@ -291,7 +291,7 @@ def _as_pair(val_data: Any, texts: Sequence[str], target: Any, name: str) -> "tu
     if isinstance(val_data, tuple) and len(val_data) == 2:
         return read_table(val_data[0], texts), as_column(val_data[1], name)
     if not isinstance(target, str):
-        raise ValueError("val_data must be (data, target) where the target is given beside the data; got data only")
+        raise ValueError("val_data must be (data, target) if the target is given separately; got data only")
     return read_table(val_data, texts), target
 
 
@@ -329,7 +329,7 @@ def _check_classes(target: TableTarget, column: "pl.Series") -> None:
     if sum(count > 0 for count in counts) == 1:
         only = target.classes[counts.index(max(counts))]
         raise ValueError(
-            f"the rows to train on must hold two classes at least; got {only!r} in all {len(column)} of them: split "
+            f"the rows to train on must hold at least two classes; got {only!r} in all {len(column)} of them: split "
             "otherwise, or use more data"
         )
     if unseen := [value for value, count in zip(target.classes, counts, strict=True) if not count]:

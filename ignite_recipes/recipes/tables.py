@@ -72,11 +72,11 @@ def train_on_table(
     """Train a network to predict one column of a table from the others; it ends with its best weights.
 
     Text and booleans are classes, and so are whole numbers of few values; other numbers are quantities. Medians, scales
-    and categories are learnt from the rows to train on only, see :class:`TablePreprocessor`, and are in every
-    checkpoint. Rows without a target are left out, which is logged. What was decided is logged, and printed if
+    and categories are learnt only from the training rows, see :class:`TablePreprocessor`, and are in every checkpoint.
+    Rows without a target are left out, which is logged. The decisions on the columns are logged, and printed if
     ``verbose``. The training is that of :func:`train_model_advanced`; numbers are predicted, and their losses measured,
-    in units of their standard deviation. ``metrics`` are given numbers (N, 1), predicted and true, in the target's own
-    units, or scores (N, classes) and the numbers of classes (N,).
+    in units of their standard deviation. ``metrics`` get numbers (N, 1), predicted and true, in the target's own units,
+    or scores (N, classes) and the numbers of classes (N,).
 
     Args:
         data: the rows: the name of a CSV file (.csv, .csv.gz, .tsv), Parquet or Feather file; a frame of pandas or
@@ -84,49 +84,49 @@ def train_on_table(
         target: the name of its column, or the values: an array, tensor, Series or list, (N,) or (N, 1).
         task: ``"regression"`` or ``"classification"``; None finds it from the target.
         val_data: rows to validate on, like ``data``, with the target's column or as ``(data, target)``; None splits.
-        val_size: the part to validate on, a fraction in (0, 1) or a number of rows: of each class its share. None
+        val_size: the part to validate on, a fraction in (0, 1) or a number of rows; each class has its share. None
             trains on all rows and validates on none; the best epoch is then that of the lowest training loss.
-        fold: ``(k, n)`` validates on part k, from 1, of n parts that are cut once, in place of ``val_size``: each row
-            is in one part. With ``time`` a fold trains on what was before it, and the first rows are in no part.
-        split_seed: of the split; None is ``seed``, or 0 where that is None.
-        group: a column, or values (N,): rows of one group stay on one side of the split. It is no input.
-        time: a column, or values (N,): the latest rows are validated on. It is no input.
-        ignore: names of columns that are no inputs.
-        class_weights: ``"balanced"`` weighs all classes alike in the loss; or a weight for each class by its name; None
-            weighs all rows alike. The mean over the rows to train on is 1.
-        max_categories: the most categories of a column; rarer ones are taken as one.
-        model: of your own, (N, D) vectors to (N, classes) outputs, or (N, 1) for numbers; or a function that makes it
-            of these two sizes; None is a :func:`multilayer_perceptron`.
-        hidden_dimension, num_layers, dropout_rate: of that one.
-        batch_size: rows per batch; None is 32 to 1024, by the number of rows.
+        fold: ``(k, n)`` validates on part k, from 1, of n fixed parts, in place of ``val_size``: each row is in one
+            part. With ``time`` a fold trains on earlier rows, and the first rows are in no part.
+        split_seed: the seed of the split; None is ``seed``, or 0 if that is None.
+        group: a column, or values (N,): rows of one group stay on one side of the split. It is not an input.
+        time: a column, or values (N,): the latest rows are validated on. It is not an input.
+        ignore: names of columns that are not inputs.
+        class_weights: ``"balanced"`` gives all classes the same weight in the loss; or a weight for each class by its
+            name; None gives all rows the same weight. The mean over the training rows is 1.
+        max_categories: the most categories of a column; rarer ones are joined into one.
+        model: your own, from (N, D) vectors to (N, classes) outputs, or (N, 1) for numbers; or a function that makes it
+            from these two sizes; None is a :func:`multilayer_perceptron`.
+        hidden_dimension, num_layers, dropout_rate: those of the multilayer perceptron.
+        batch_size: rows per batch; None is 32 to 1024, depending on the number of rows.
         num_workers: processes that fetch batches; with 0 this one does.
         epochs: the epoch to train to, counted from 1, also on a resume.
-        learning_rate: of Adam, to begin with.
-        device: None or ``"auto"`` is the best one there is.
-        checkpoint_dir: where ``{model_name}_best.pt`` and ``{model_name}_latest.pt`` are written; None writes nothing.
-            Those of an earlier run are moved to a folder in it first, ``earlier_1``.
-        model_name: begins the names of the files.
+        learning_rate: the first rate of Adam.
+        device: None or ``"auto"`` is the best available one.
+        checkpoint_dir: the folder for ``{model_name}_best.pt`` and ``{model_name}_latest.pt``; None writes nothing.
+            Files of an earlier run are first moved to a folder in it, ``earlier_1``.
+        model_name: the start of the names of the files.
         use_scheduler, scheduler_type, gradient_clip, use_mixed_precision, check_stability: as of
             :func:`train_model_advanced`.
         use_augmentation: add noise to the vectors.
-        early_stop_patience: epochs without a lower validation loss after which to stop; None trains to the end.
-        verbose: print what was decided, and a line an epoch.
+        early_stop_patience: epochs without a lower validation loss before the run stops; None trains to the end.
+        verbose: print what was decided, and a line for each epoch.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
-        What :func:`train_model_advanced` returns, and ``predictor``, a :class:`TablePredictor` with the best weights;
-        ``model``, its network; ``metrics`` of the rows to validate on: for classes ``accuracy``,
-        ``balanced_accuracy`` and ``f1`` in percent, ``log_loss`` in nats and of two classes ``roc_auc``; for numbers
-        ``rmse`` and ``mae`` in the target's units and ``r2``; NaN where one is not defined; ``baseline``, the
-        ``accuracy`` or ``rmse`` of always predicting the most frequent class or the mean of the rows to train on;
-        ``val_predictions``, a frame of polars with the numbers of these rows, from 0, the ``truth``, and what
-        :meth:`TablePredictor.predict` says of them. Without rows to validate on the last three are empty.
+        The entries of :func:`train_model_advanced`, and ``predictor``, a :class:`TablePredictor` with the best weights;
+            ``model``, its network; ``metrics`` of the validation rows: for classes ``accuracy``, ``balanced_accuracy``
+            and ``f1`` in percent, ``log_loss`` in nats and for two classes ``roc_auc``; for numbers ``rmse`` and
+            ``mae`` in the target's units and ``r2``; NaN if one is not defined; ``baseline``, the ``accuracy`` or
+            ``rmse`` of always predicting the most frequent class or the mean of the training rows; ``val_predictions``,
+            a frame of polars with the numbers of the validation rows, from 0, the ``truth``, and the columns of
+            :meth:`TablePredictor.predict`. Without validation rows the last three are empty.
 
     Raises:
         ValueError: for a table that cannot be trained on: no such column, a constant target, no usable input, a class
             that the rows to train on lack, an empty side of the split; a setting out of its range; a resume with other
             data or settings.
-        FileNotFoundError, CheckpointError: if there is no such file, or nothing sound to resume from.
+        FileNotFoundError, CheckpointError: if there is no such file, or no valid checkpoint to resume from.
         TypeError: for data of another kind.
 
     >>> x = torch.linspace(-1, 1, 200, dtype=torch.float64)[:, None]
@@ -173,7 +173,7 @@ def train_on_table(
     fingerprint = table.fingerprint()
     if saved is not None and saved["fingerprint"] != fingerprint:
         raise ValueError(
-            "a run must be resumed with the data, the target and the seed that it was begun with; the rows to train or "
+            "a run must be resumed with the data, the target and the seed of its start; the rows to train or "
             "to validate on are others: give it the same, or start a new run"
         )
     _say(table, verbose)

@@ -93,35 +93,35 @@ def trainModel(
 ) -> tuple[TrafficPredictor, dict[str, Any], dict[str, Any]]:
     """Train a :class:`TrafficPredictor` with Adam; it is returned with the weights of its best epoch.
 
-    Best is the lowest validation loss, unless ``monitor`` says otherwise; early stopping watches it too. Losses are
-    means over windows. A metric whose name begins with that of an output, ``traffic_``, ``classification_``,
-    ``transmission_`` or ``context_``, is given this output and its truth: of the class and of the transmissions logits
-    (N, classes) and (N, T). Known ones must have such names, e.g. ``["classification_f1", "traffic_r2"]``. Any other
-    metric is given all four, outputs and targets each a tuple (path, traffic, class_logits, transmission_logits).
+    The best epoch has the lowest validation loss, unless ``monitor`` names another number; early stopping watches it
+    too. Losses are means over windows. A metric whose name begins with that of an output, ``traffic_``,
+    ``classification_``, ``transmission_`` or ``context_``, gets this output and its truth; the class and the
+    transmissions are logits (N, classes) and (N, T). Named metrics must have such names, e.g. ``["classification_f1",
+    "traffic_r2"]``. Any other metric gets all four, outputs and targets each a tuple (path, traffic, class_logits,
+    transmission_logits).
 
     Args:
-        parameters: as of :func:`getDefaultModelParams`; those that are left out have its values.
+        parameters: as in :func:`getDefaultModelParams`; missing ones have its values.
         trainData, testData: the eight arrays, in the documented order, of training and validation: context and
             traffic in [0, 1], the class the number of the target's transmissions; :class:`TrafficArrays`.
-        verbose: print a line an epoch.
-        device: None or ``"auto"`` is the best one there is.
+        verbose: print a line for each epoch.
+        device: None or ``"auto"`` is the best available one.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
         The model, in evaluation mode; ``histories`` with ``train_loss, val_loss, learning_rate`` and
         ``loss_components`` (``traffic, classification, transmission, context``, of the validation data), an entry an
-        epoch, and of each metric ``val_{name}``; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss,
-        total_epochs_trained, stopped_early``, of each metric ``best_val_{name}``, of the best epoch, ``report`` with
-        those that are no numbers, and with ``calibrate_flags`` ``flag_threshold``.
-        ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``; those of an earlier
-        run are moved to a folder in it first, ``earlier_1``.
+        epoch, and for each metric ``val_{name}``; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss,
+        total_epochs_trained, stopped_early``, for each metric ``best_val_{name}``, from the best epoch, ``report`` with
+            the values that are not numbers, and with ``calibrate_flags`` ``flag_threshold``.
+        ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``; files of an earlier
+            run are first moved to a folder in it, ``earlier_1``.
 
     Raises:
-        ValueError: for arrays that are not sound, in other units, contradict each other or differ in size,
-            unknown parameters or those out of their range, a source too short for the polynomial, or a resume
-            with other parameters.
+        ValueError: for arrays that hold NaN, have other units, contradict each other or differ in size, parameters that
+            are unknown or out of their range, a source too short for the polynomial, or a resume with other parameters.
         NonFiniteError: for a loss or gradient that is not finite.
-        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+        FileNotFoundError, CheckpointError: if there is no valid checkpoint to resume from.
 
     >>> from ignite_recipes import make_traffic_windows
     >>> windows = make_traffic_windows(torch.rand(40, 1), torch.ones(40), 10, 5)
@@ -193,11 +193,11 @@ def train_one_epoch(
     Args:
         model: a :class:`TrafficPredictor`.
         loader: batches of the eight arrays; or windows, a :class:`TrafficDataset`.
-        optimizer: of the model.
-        device: where to.
-        parameters: of the losses' weights, ``gradient_clip`` and ``use_mixed_precision``, as in
+        optimizer: the optimizer of the model.
+        device: the device to train on.
+        parameters: the weights of the losses, ``gradient_clip`` and ``use_mixed_precision``, as in
             :func:`getDefaultModelParams`; defaults where left out.
-        seed: of shuffling and dropout; None draws one.
+        seed: the seed of shuffling and dropout; None draws one.
 
     Returns:
         Means over the windows: ``loss, traffic, classification, transmission, context``.

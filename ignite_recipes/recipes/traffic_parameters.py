@@ -12,44 +12,44 @@ from ignite_recipes.recipes.checks import check_count, check_positive
 __all__ = ["CHECKPOINT_DIR", "TrafficParameters", "complete_parameters", "getDefaultModelParams"]
 
 CHECKPOINT_DIR = "checkpoints"
-"""Where checkpoints are written, if nobody says otherwise."""
+"""Where checkpoints are written, by default."""
 
 
 class TrafficParameters(TypedDict, total=False):
-    """What :func:`trainModel` can be told; what is left out has the value of :func:`getDefaultModelParams`.
+    """The parameters of :func:`trainModel`; those left out have the values of :func:`getDefaultModelParams`.
 
     Attributes:
         input_size: F, features of the context; that of the data.
         output_size: T, samples of a target; that of the data.
-        num_classes: of the traffic's class, at least T + 1.
+        num_classes: the number of classes of the traffic, at least T + 1.
         hidden_size: width of the network.
         num_layers: its residual blocks.
         dropout_rate: probability of dropping a hidden unit in training, from 0 to 1.
         dt: time from one sample to the next; a scale that the polynomial's values do not depend on.
-        degree: of the polynomial that extrapolates the source.
+        degree: the degree of the polynomial that extrapolates the source.
         len_source: S, samples of a source; that of the data.
         len_target: T, samples of a target; that of the data.
         batch_size: windows per batch.
-        learning_rate: of Adam, to begin with.
+        learning_rate: the first rate of Adam.
         num_epochs: the epoch to train to, counted from 1.
         use_mixed_precision: float16 with loss scaling on an accelerator; nothing on a CPU.
         gradient_clip: bound of the gradients' total norm; None does not clip.
-        early_stop_patience: epochs without a lower validation loss after which to stop; None trains to the end.
-        use_scheduler: let the learning rate decay.
+        early_stop_patience: epochs without a lower validation loss before the run stops; None trains to the end.
+        use_scheduler: reduce the learning rate during the training.
         scheduler_gamma: factor of one decay.
         scheduler_step_size: epochs from one decay to the next.
-        weight_decay: of Adam.
+        weight_decay: that of Adam.
         num_workers: accepted as documented; windows in memory are fetched by the training process itself, which
             is quicker.
         pin_memory: fetch into page-locked memory, for quicker copies to CUDA.
-        seed: of the initial weights and of everything random in the training.
-        save_checkpoints: write files.
-        checkpoint_dir: where to.
+        seed: the seed of the initial weights and of everything random in the training.
+        save_checkpoints: write checkpoints.
+        checkpoint_dir: the folder for them.
         lambda_traffic_class: weight of the cross-entropy of the traffic's class.
         lambda_transmission: weight of the binary cross-entropy of the transmission flags.
         lambda_context: weight of the mean squared error of the predicted context.
-        fits_path: in place of the polynomial's path the linear one that is nearest to the targets of the windows to
-            train on, :meth:`TrafficPredictor.fit_path`; it is found before the training, in one step.
+        fits_path: replace the polynomial's path by the linear one that is nearest to the targets of the training
+            windows, :meth:`TrafficPredictor.fit_path`; it is found before the training, in one step.
         calibrate_flags: choose the threshold of the flags after the training, :func:`flag_threshold` of the
             validation windows; a model file keeps it, ``info`` has it as ``flag_threshold``.
 
@@ -102,14 +102,14 @@ def getDefaultModelParams(
     learning_rate: float = 1e-3,
     dropout_rate: float = 0.2,
 ) -> dict[str, Any]:
-    """The parameters of :func:`trainModel`, all of them, to be changed as one likes.
+    """All parameters of :func:`trainModel`, to be changed as you like.
 
     Args:
         len_source: S, samples of the window that is seen.
         len_target: T, samples of the window whose traffic is predicted.
         dataset: the eight arrays, whose number of features the model gets.
         batch_size: windows per batch.
-        learning_rate: initial, of Adam.
+        learning_rate: the first rate of Adam.
         dropout_rate: probability of dropping a hidden unit in training.
 
     Returns:

@@ -16,7 +16,7 @@ from ignite_recipes.recipes.measuring import Measuring
 __all__ = ["COMPONENTS", "MODES", "VIEWS", "histories_of", "info_of", "line_of", "truth"]
 
 COMPONENTS = ("traffic", "classification", "transmission", "context")
-"""Of the loss, as histories name them."""
+"""The components of the loss, by their names in histories."""
 
 MODES = dict.fromkeys([f"{part}_{name}" for part in ("train", "val") for name in ("loss", *COMPONENTS)], "min")
 """What is measured anyway, and which way it is better."""

@@ -74,56 +74,59 @@ def train_variational_autoencoder(
     Losses are in nats per vector: binary cross-entropy (or minus the log-probability by another ``likelihood``) summed
     over the features, plus the KL divergence summed over the latent dimensions, averaged over the vectors. Training
     sees noisy inputs, validation clean ones. The model ends with its last weights, or, if ``patience`` is given, with
-    its best ones. Metrics are given the reconstructions (N, D), probabilities, and the clean vectors. For known ones
-    that are of classes vectors must be 0 or 1, and a feature is there above 0.5. What is no number is in the
-    checkpoints' ``report``.
-    Training vectors that are all equal, such as those of a matrix without absences, are warned of: a low
-    loss then says nothing. So is a latent space that is not used, by the validation vectors: :class:`LatentMonitor`.
+    its best ones. Metrics get the reconstructions (N, D), as probabilities, and the clean vectors. For named metrics of
+    classes, vectors must be 0 or 1, and a probability above 0.5 is the class 1. A value that is not a number is in the
+    checkpoints' ``report``. A warning is logged if all training vectors are equal, such as those of a matrix without
+    absences, because a low loss then says nothing. Another one is logged if the validation vectors do not use the
+    latent space, see :class:`LatentMonitor`.
 
     Args:
         model: a :class:`VariationalAutoencoder`, or any module whose forward pass gives
             ``reconstruction, mean, log_variance`` with reconstructions in [0, 1].
-        train_loader: batches (N, D) of vectors in [0, 1], or what else the likelihood is of, or tuples or lists whose
-            first item is one; or a data set, an array (N, D), a frame of numbers or a CSR matrix, see ``batch_size``.
-            Of a model with ``covariates`` rows (N, D + C), with these behind the vectors; noise leaves them alone.
+        train_loader: batches (N, D) of vectors in [0, 1], or other vectors that fit the likelihood, or tuples or lists
+            whose first item is such a batch; or a data set, an array (N, D), a frame of numbers or a CSR matrix, see
+            ``batch_size``. A model with ``covariates`` takes rows (N, D + C), with the covariates after the vectors;
+            they get no noise.
         val_loader: the same, for validation; None trains without validation.
         num_epochs: the epoch to train to, counted from 1, also on a resume, whose history starts at epoch 1 too.
-        learning_rate: of Adam.
+        learning_rate: the rate of Adam.
         noise_std: standard deviation of the Gaussian noise on the inputs, which are clamped to [0, 1] again;
             0 is none. Counts are clamped at 0, real numbers not at all.
-        device: ``"cpu"``, ``"cuda"``, ``"mps"``, ... ; ``"auto"`` is the best one there is.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, ... ; ``"auto"`` is the best available one.
         print_every: epochs between two printed lines; None prints none.
-        checkpoint_dir: where ``checkpoint_epoch_N.pt`` is written; None writes nothing. Those of an earlier run are
-            moved to a folder in it first, ``earlier_1``.
+        checkpoint_dir: the folder for ``checkpoint_epoch_N.pt``; None writes nothing. Files of an earlier run are first
+            moved to a folder in it, ``earlier_1``.
         save_every: epochs between two checkpoints; the last epoch is always written.
-        patience: epochs without a lower validation loss, or a better ``monitor``, after which to stop; None trains to
+        patience: epochs without a lower validation loss, or a better ``monitor``, before the run stops; None trains to
             the end.
-        batch_size: rows per batch, where a data set or arrays stand in a loader's place; None is 32 to 1024, by the
-            number of rows. They are shuffled for training, in order for validation.
-        likelihood: of the vectors; None is the model's own, of another module than :class:`VariationalAutoencoder`
-            ``"bernoulli"``. Where such a module is trained by another one, its ``reconstruction`` is what comes before
-            the link, e.g. a Poisson's log-rates.
-        beta: weight of the KL divergence in the training's loss, as of a beta-VAE. ``train_loss`` is what is minimised;
-            ``val_loss`` has the weight 1 always, so that runs and epochs can be compared.
-        kl_epochs: epochs over which the weight grows from 0 to ``beta``, see ``KLSchedule``; they use up no patience.
-        kl_cycles: how often it does so in that time, each time in the first half of a cycle; 1 is a linear warm-up.
-        free_bits: nats that each latent dimension may diverge by at no cost in the training's loss, against a latent
-            space that is not used.
+        batch_size: rows per batch, if a data set or arrays are given in place of a loader; None is 32 to 1024,
+            depending on the number of rows. Rows are shuffled for training, and in order for validation.
+        likelihood: the likelihood of the vectors; None is that of the model, or ``"bernoulli"`` for your own module. If
+            your own module is trained with another likelihood, its ``reconstruction`` is the value before the link
+            function, e.g. a Poisson's log-rates.
+        beta: weight of the KL divergence in the training loss, as in a beta-VAE. ``train_loss`` is minimised;
+            ``val_loss`` always has the weight 1, so that runs and epochs can be compared.
+        kl_epochs: epochs over which the weight grows from 0 to ``beta``, see ``KLSchedule``. They do not count for the
+            patience.
+        kl_cycles: how often the weight grows in that time, each time in the first half of a cycle; 1 is a linear
+            warm-up.
+        free_bits: nats by which each latent dimension may diverge at no cost in the training loss; this helps against a
+            latent space that is not used.
         importance_samples: K, to train with the importance-weighted bound of K samples for each vector, which is
-            tighter and costs K times the decoder; None is the evidence lower bound. ``val_loss`` is of the same bound.
-        weight_decay: of Adam (L2), for models that are large for their data.
+            tighter and costs K times the decoder; None is the evidence lower bound. ``val_loss`` is the same bound.
+        weight_decay: that of Adam (L2), for models that are large for their data.
         **options: those of every recipe, :class:`RunOptions`.
 
     Returns:
         ``train_loss, train_recon_loss, train_kl_loss, val_loss, val_recon_loss, val_kl_loss``, a float an
-        epoch; the ``val_`` lists are empty without a validation set. Of each metric ``val_{name}``.
+        epoch; the ``val_`` lists are empty without a validation set. Each metric has ``val_{name}``.
 
     Raises:
         ValueError: for a setting out of its range; an empty loader; data outside [0, 1], NaN included, or
-            with another number of features than the model's; a resume with other settings. The weights are
-            then as they were before the offending batch.
+            with another number of features than the model's; a resume with other settings. The weights are then as they
+            were before that batch.
         NonFiniteError: for a loss or gradient that is not finite.
-        FileNotFoundError, CheckpointError: if there is nothing sound to resume from.
+        FileNotFoundError, CheckpointError: if there is no valid checkpoint to resume from.
 
     >>> from ignite_recipes import VariationalAutoencoder
     >>> model = VariationalAutoencoder(4, latent_dimension=2, hidden_dimension=8)

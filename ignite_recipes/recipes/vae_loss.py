@@ -87,7 +87,9 @@ def vae_loss_function(
         return partial(_denoising_loss, free_bits=free_bits, **settings)
     samples = whole_number(importance_samples, "importance_samples")
     if free_bits:
-        raise ValueError("free_bits are of the evidence lower bound; got importance_samples too: leave one of them out")
+        raise ValueError(
+            "free_bits are for the evidence lower bound; got importance_samples too: leave one of them out"
+        )
     plain = unwrap(model)
     if missing := [name for name in ("encode", "decode", "log_likelihood") if not callable(getattr(plain, name, None))]:
         raise ValueError(

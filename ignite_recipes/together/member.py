@@ -47,7 +47,7 @@ from ignite_recipes.programs.stop import Stop
 __all__ = ["Member"]
 
 MOST_BYTES = 2**26
-"""Of batches that handlers look at as one."""
+"""The most bytes of batches that handlers are given as one."""
 
 
 class Member:
@@ -69,7 +69,7 @@ class Member:
 
     def __init__(self, engine: TrainingEngine) -> None:
         if not isinstance(engine.step, TrainingStep):
-            raise NotOneProgramError("an update function of one's own is Python")
+            raise NotOneProgramError("your own update function is Python")
         self.engine, self.step = engine, engine.step
         self.state: Any = engine.state
         check_one_program(self.step, engine)
@@ -104,7 +104,7 @@ class Member:
         if self.update.window.length > 1:
             raise NotOneProgramError("gradients are accumulated over several batches")
         if self.step.batch_size is not count_samples:
-            raise NotOneProgramError("the samples of a batch are counted by a function of one's own")
+            raise NotOneProgramError("the samples of a batch are counted by your own function")
         if self.step.compile not in (False, "step"):
             raise NotOneProgramError("the model is compiled by itself")
         for event in BEFORE_STEP:
@@ -150,7 +150,7 @@ class Member:
 
     @cached_property
     def scale(self) -> LossScale | None:
-        """Of the loss, in float16."""
+        """The scale of the loss, in float16."""
         return None if self.update.precision is None else self.update.precision.scale_in_program()
 
     @cached_property
@@ -271,7 +271,7 @@ class Member:
         """Those of each of the steps to come, if all of them are taken.
 
         Args:
-            count: of steps.
+            count: the number of steps.
             known: the optimizer's numbers of other runs, by what they depend on.
         """
         parts = [part.numbers_ahead(count) for parts in self.parts.values() for part in parts]

@@ -96,7 +96,7 @@ def test_a_table_is_measured_on_the_rows_whose_target_is_known(runs):
 def test_what_cannot_be_measured_is_refused(runs):
     with pytest.raises(ValueError, match="must have the target's column 'kind'"):
         evaluate("exp5", mixed_table(9, seed=9).drop("kind"), runs_dir=runs, device="cpu")
-    with pytest.raises(ValueError, match="what is true must be known"):
+    with pytest.raises(ValueError, match="the true values must be known"):
         evaluate("exp4", torch.rand(3, 1, 8, 8), runs_dir=runs, device="cpu")
     assert evaluate("exp4", torch.rand(3, 1, 8, 8), [1, 2, 3], runs_dir=runs, device="cpu")["accuracy"] <= 100
 

@@ -33,8 +33,8 @@ FILES = {
     "nothing": ("t.csv", "", "it is empty"),
     "empty lines": ("t.csv", "\n\n\n", "it is empty"),
     "names only": ("t.csv", HEADER + "\n", "must hold rows below its line of column names"),
-    "one row": ("t.csv", f"{HEADER}\n{ROWS[0]}\n", "must have two values at least"),
-    "two rows": ("t.csv", f"{HEADER}\n{ROWS[0]}\n{ROWS[1]}\n", "must hold two classes at least"),
+    "one row": ("t.csv", f"{HEADER}\n{ROWS[0]}\n", "must have at least two values"),
+    "two rows": ("t.csv", f"{HEADER}\n{ROWS[0]}\n{ROWS[1]}\n", "must hold at least two classes"),
     "a name twice": ("t.csv", GOOD.replace("n,c,", "n,n,", 1), "must name each column once; got 'n' twice"),
     "a picture": ("t.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "it holds zero bytes"),
     "zero bytes": ("t.csv", GOOD.replace("a", "\0", 3), "it holds zero bytes"),
@@ -68,7 +68,7 @@ WORDS = {
     "no such column to ignore": (["--ignore", "z"], "ignore must name columns of the table; got 'z'"),
     "all ignored": (["--ignore", "n", "c", "x", "day"], "must have a column to predict from"),
     "no such group": (["--group", "g"], "group must be a column of the table"),
-    "a group for each class": (["--group", "y"], "must hold two classes at least"),
+    "a group for each class": (["--group", "y"], "must hold at least two classes"),
     "no such time": (["--time", "t"], "time must be a column of the table"),
     "a time of letters": (["--time", "c"], "'c' holds text like 'a'"),
     "a group and a time": (["--group", "c", "--time", "day"], "by group or by time; got both"),
@@ -235,9 +235,9 @@ def test_a_file_that_has_changed_since_training(capsys, copied, command, case):
 
 
 ASKED = {
-    "one to compare": (["compare", "exp1"], "must have two experiments at least; got runs/exp1"),
-    "one twice": (["compare", "exp1", "runs/exp1"], "must have two experiments at least"),
-    "a tag of none": (["compare", "--tag", "small"], "must have two experiments at least; got none"),
+    "one to compare": (["compare", "exp1"], "must have at least two experiments; got runs/exp1"),
+    "one twice": (["compare", "exp1", "runs/exp1"], "must have at least two experiments"),
+    "a tag of none": (["compare", "--tag", "small"], "must have at least two experiments; got none"),
     "a metric of none": (["compare", "--metric", "val_f1"], "--metric must be one that every experiment has"),
     "another end": (["compare", "--mode", "up"], "--mode must be min or max; got 'up'"),
     "another picture": (["compare", "--output", "c.docx"], "--output must end in .png"),

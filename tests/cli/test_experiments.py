@@ -386,7 +386,7 @@ def test_a_damaged_log_is_named_by_its_line_and_hides_nothing_else(capsys):
     train(capsys, "vae", "--epochs", "2")
     log = Path("runs/exp1/training_log.csv")
     log.write_text(log.read_text().replace("\n1,", "\n1,?", 1))
-    named = r"training_log\.csv.*is damaged: line 2 must hold a number for \w+; got '\?.*: mend that line"
+    named = r"training_log\.csv.*is damaged: line 2 must hold a number for \w+; got '\?.*: correct that line"
     for read in (plot_history, lambda name: compare_experiments([name])):
         with pytest.raises(ValueError, match=named):
             read("exp1")

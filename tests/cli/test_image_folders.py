@@ -83,7 +83,7 @@ def test_the_size_that_is_asked_for_is_taken_and_kept(capsys, caplog):
 MISTAKES = {
     "no such folder": (["nowhere/at/all"], "there is no folder nowhere/at/all"),
     "a file": (["photos/day/1.png"], "must be a folder"),
-    "too high": (["."], "two classes at least; got 'photos' only: perhaps it is "),
+    "too high": (["."], "at least two classes; got 'photos' only: perhaps it is "),
     "too deep": (["photos/day"], "and no folder: sort them into folders"),
     "a root too": (["photos", "--data-root", "x"], "--data-root is for a data set that is read from files"),
     "a size for the digits": (["digits", "--image-size", "9"], "--image-size is for a data set in a folder of images"),
@@ -109,4 +109,4 @@ def test_a_broken_image_gets_one_line(capsys):
     assert (code, err.count("\n")) == (2, 1)
     assert "3.png must be an image; it cannot be decoded" in err
     shutil.rmtree("photos/night")
-    assert "two classes at least" in classify(capsys, "1")[2]
+    assert "at least two classes" in classify(capsys, "1")[2]

@@ -186,7 +186,7 @@ MISTAKES = {
     "no seeds": (["--seeds", "0"], "seeds must be a whole number of at least 1; got 0"),
     "seeds that are none": (["--seeds", "x"], "--seeds must be a number of seeds, 8, or seeds with commas"),
     "half a bracket": (["--seeds", "[1"], "--seeds must be a number of seeds, 8, or seeds with commas"),
-    "a seed twice": (["--seeds", "1,1"], "seeds must be each there once; got 1 twice"),
+    "a seed twice": (["--seeds", "1,1"], "seeds must each be given once; got 1 twice"),
     "a sweep without values": (["--sweep", "learning_rate="], "--sweep must be a setting and its values"),
     "a sweep of nothing": (["--sweep", "learning_rate"], "--sweep must be a setting and its values"),
     "an unknown setting": (["--sweep", "learnin_rate=1"], "did you mean --learning-rate?"),
@@ -196,13 +196,13 @@ MISTAKES = {
     ),
     "a value out of range": (["--sweep", "learning_rate=1e-3,-1"], "learning_rate must be a positive number"),
     "a value that is late": (["--sweep", "scheduler_type=plateau,x"], "scheduler_type must be one of"),
-    "seeds in a sweep": (["--sweep", "seed=1,2"], "seed is none: give --seeds 8"),
-    "the file in a sweep": (["--sweep", "file=a,b"], "file is none"),
+    "seeds in a sweep": (["--sweep", "seed=1,2"], "seed is not one: give --seeds 8"),
+    "the file in a sweep": (["--sweep", "file=a,b"], "file is not one"),
     "one fold": (["--folds", "1"], "folds must be a whole number of at least 2"),
     "too many folds": (["--folds", "2000"], "2000 folds need at least as many rows; got 1797"),
-    "refit alone": (["--refit"], "--refit is of --folds"),
+    "refit alone": (["--refit"], "--refit needs --folds"),
     "refit of digits": (["--refit", "--folds", "2"], "--refit is for tables"),
-    "a fork with seeds": (["--fork", "exp1", "--seeds", "2"], "--fork begins one run"),
+    "a fork with seeds": (["--fork", "exp1", "--seeds", "2"], "--fork starts one run"),
 }
 
 
@@ -218,7 +218,7 @@ RESUMED = {
     "another setting": (["--resume", "exp1", "--learning-rate", "3"], "learning_rate cannot be changed"),
     "a member with seeds": (
         ["--resume", "runs/exp1/members/learning_rate=0.01_num_layers=1_seed=0", "--seeds", "2"],
-        "begin many runs",
+        "start many runs",
     ),
     "a fork of the whole": (["--fork", "exp1"], "fork one of its members"),
 }

@@ -68,7 +68,7 @@ def test_a_monitor_that_is_never_a_number_is_told_and_the_run_is_kept(capsys):
     words = ["supervised", "--hidden-dimension", "8", "--epochs", "1", "--metrics", "r2", "--monitor", "val_r2"]
     assert main([*words, "--device", "cpu"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("ignite-recipes: no epoch of runs/exp1 had a finite val_r2, so there is no best one")
+    assert said.startswith("ignite-recipes: no epoch of runs/exp1 had a finite val_r2, so there is no best epoch")
     assert read_checkpoint("runs/exp1/checkpoints/latest_checkpoint.pt")["epoch"] == 1
 
 

@@ -54,7 +54,7 @@ def test_an_option_of_another_program_is_answered_with_what_this_command_has(opt
     assert word == option
     named = re.findall(r"--[a-z-]+", answer)
     assert set(named) <= known
-    assert named or "in Python" in answer or "for Python" in answer or answer.endswith(" FILE")
+    assert named or "in Python" in answer or "in Python" in answer or answer.endswith(" FILE")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,7 +63,7 @@ def test_an_option_without_a_near_one_is_answered_with_where_they_are_listed(cap
     assert main([command, option]) == 2
     name = option.partition("=")[0].replace("_", "-")
     assert capsys.readouterr().err == (
-        f"ignite-recipes: {name} is not an option here: ignite-recipes {command} --help lists those there are\n"
+        f"ignite-recipes: {name} is not an option here: ignite-recipes {command} --help lists all options\n"
     )
 
 

@@ -129,9 +129,9 @@ def test_unknown_categories_are_said_once(capsys, caplog):
 MISTAKES = {
     "no such experiment": (["exp9", "new.csv"], "no experiment 'exp9'"),
     "another recipe's": (["exp2", "new.csv"], "must have the model's 64 columns of numbers; got 2"),
-    "without weights": (["exp3", "new.csv"], "must have a model to answer with; it has none yet"),
+    "without weights": (["exp3", "new.csv"], "must have a model to predict with; it has none yet"),
     "without settings": (["exp4", "new.csv"], "must hold the settings of an experiment"),
-    "an id that is no column": (["exp1", "new.csv", "--id", "nme"], "the data have no column 'nme' to come along"),
+    "an id that is no column": (["exp1", "new.csv", "--id", "nme"], "the data have no column 'nme' to copy"),
     "a file after the ids": (["exp1", "--id", "city", "new.csv"], "also the file new.csv: name the file before --id"),
     "a folder to write to": (["exp1", "new.csv", "--output", "folder.csv"], "--output must be a file; 'folder.csv'"),
     "what of a table": (["exp1", "new.csv", "--what", "both"], "goes with a variational autoencoder; exp1 is of"),
@@ -140,7 +140,7 @@ MISTAKES = {
     "a column missing": (["exp1", "narrow.csv"], "missing: 'city'"),
     "text for numbers": (["exp1", "text.csv"], "column 'size' must hold numbers, as in training; got 'big' in row 0"),
     "kind of output": (["exp1", "new.csv", "--output", "p.xlsx"], "--output must end in .csv, .parquet, .feather"),
-    "onto itself": (["exp1", "new.csv", "--output", "./new.csv"], "--output must be another file"),
+    "onto itself": (["exp1", "new.csv", "--output", "./new.csv"], "--output must not be the file"),
     "no arguments": ([], "experiment"),
 }
 

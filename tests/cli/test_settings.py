@@ -141,8 +141,8 @@ def damage(kind):
     texts = {
         "no config": (None, "config.yaml must hold the settings of an experiment; there is no such file: put back"),
         "empty config": ("", "it is empty: put back"),
-        "damaged config": ("seed: [1", "it is damaged, the mistake is in line 1: mend it"),
-        "no recipe": ("epochs: 2", "does not say which recipe it is of; if it is this one, add the line recipe: vae"),
+        "damaged config": ("seed: [1", "it is damaged, the mistake is in line 1: correct it"),
+        "no recipe": ("epochs: 2", "does not name its recipe; if it is this one, add the line recipe: vae"),
         "of another": (
             "recipe: classify",
             "not an experiment of the command vae but of 'classify': use ignite-recipes",

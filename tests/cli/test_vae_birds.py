@@ -124,7 +124,7 @@ def test_what_goes_wrong_at_the_end_is_warned_of_and_the_model_stays(vae, monkey
 
 
 REFUSED = {
-    "one block": (["--split", "spatial", "--block-km", "5000"], "two blocks at least"),
+    "one block": (["--split", "spatial", "--block-km", "5000"], "at least two blocks"),
     "no size": (["--split", "spatial", "--block-km", "0"], "block_km must be a positive number"),
     "another split": (["--split", "temporal"], "--split must be random or spatial; got 'temporal'"),
     "another covariate": (["--covariates", "weather"], "--covariates must be effort; got 'weather'"),
@@ -146,7 +146,7 @@ def test_digits_have_neither_places_nor_effort(capsys, birds, monkeypatch, argum
     monkeypatch.chdir(birds)
     code, _, err = run(capsys, "vae", "--device", "cpu", *arguments)
     assert code == 2
-    assert "is of checklists, which the digits are not" in err
+    assert "is for checklists, not for the digits" in err
 
 
 def test_the_latent_dimension_is_chosen_by_the_held_out_likelihood(vae):

@@ -83,7 +83,7 @@ def test_a_folder_of_images_to_validate_on_is_taken(tmp_path, val, caplog):
     make(tmp_path / "extra", 2)
     data = image_folder(tmp_path)
     assert (len(data.train), len(data.val)) == (6, 4)
-    assert said(caplog) == [f"the folders 'extra' beside train and {val} are not used"]
+    assert said(caplog) == [f"the folders 'extra' next to train and {val} are not used"]
 
 
 def test_without_images_to_validate_on_those_of_train_are_split(tmp_path):
@@ -109,7 +109,7 @@ def test_files_that_are_no_images_and_folders_in_folders_are_counted_and_said(ro
     assert sorted(said(caplog)) == [
         "files left out, which are no images by their endings: 2",
         "images in folders inside their class's, counted to that class: 1",
-        "images left out beside the folders of the classes: 1",
+        "images left out next to the folders of the classes: 1",
     ]
 
 
@@ -276,16 +276,16 @@ def _mistakes(root):
 
     return {
         "a text with an image's ending": (lambda: (root / "bee/x.png").write_text("x"), r"x.png, must be an image"),
-        "an empty file": (lambda: (root / "bee/x.jpg").write_bytes(b""), "no image of a known kind"),
+        "an empty file": (lambda: (root / "bee/x.jpg").write_bytes(b""), "not an image of a known kind"),
         "several of them": (lambda: [(root / f"bee/{k}.gif").touch() for k in "abc"], "the first of 3 such files"),
         "an image that is cut": (lambda: cut(root / "ant" / "03.png"), "03.png must be an image; it cannot be decoded"),
         "floats": (floats, "holds floats, whose range is not known"),
         "a class without images": (empty_class, "must hold an image; got none in .*cow"),
         "a class to validate on only": (val_only, "has 'cow' to validate on only"),
-        "a folder val only": (only_val, "must hold a folder train beside val"),
+        "a folder val only": (only_val, "must hold a folder train next to val"),
         "an empty folder val": (empty_val, "folder to validate on must hold images"),
         "no folders": (no_folders, "got 1 images and no folder"),
-        "one class": (one_class, "two classes at least; got 'bee' only: add the other"),
+        "one class": (one_class, "at least two classes; got 'bee' only: add the other"),
         "a folder too high": (too_deep, "got 'insects' only: perhaps it is .*insects, which holds 'ant', 'bee'"),
         "an empty folder": (nothing, "it holds no folder"),
         "no images": (no_images, "must hold images, e.g. .png"),

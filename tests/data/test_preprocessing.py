@@ -162,7 +162,7 @@ def test_numbers_as_text_and_gaps_without_one_in_training_are_taken(caplog):
 
 
 def test_without_a_usable_column_it_cannot_be_fitted():
-    with pytest.raises(ValueError, match="must have a column to predict from; got none beside the target: 'a' is left"):
+    with pytest.raises(ValueError, match="must have a column to predict from; got none except the target: 'a' is left"):
         fitted(pl.DataFrame({"a": [1, 1], "b": [2, 2]}))
 
 

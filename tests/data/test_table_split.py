@@ -84,8 +84,8 @@ REFUSED = {
     "a truth": ({"num_rows": 9, "val_size": True}, "got True"),
     "not a number": ({"num_rows": 9, "val_size": float("nan")}, "got nan"),
     "one row": ({"num_rows": 1}, "some of the 1"),
-    "one group": ({"num_rows": 9, "groups": np.zeros(9)}, "two groups at least; got 1"),
-    "one time": ({"num_rows": 9, "times": np.zeros(9)}, "two times at least"),
+    "one group": ({"num_rows": 9, "groups": np.zeros(9)}, "at least two groups; got 1"),
+    "one time": ({"num_rows": 9, "times": np.zeros(9)}, "at least two times"),
     "both": ({"num_rows": 9, "times": np.arange(9), "groups": np.arange(9)}, "by group or by time; got both"),
 }
 

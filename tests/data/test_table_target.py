@@ -62,8 +62,8 @@ def test_a_state_gives_the_same_target_back(values):
 
 
 REFUSED = {
-    "constant": (["a", "a"], None, "must have two values at least; got 'a' in every row"),
-    "missing": ([None, None], None, "must have two values at least; it is missing in every row"),
+    "constant": (["a", "a"], None, "must have at least two values; got 'a' in every row"),
+    "missing": ([None, None], None, "must have at least two values; it is missing in every row"),
     "no such task": ([1, 2], "ranking", "task must be one of regression, classification.* got 'ranking'"),
     "text for numbers": (["a", "b"], "regression", "must hold numbers for regression; got 'a'"),
     "too many classes": ([str(k) for k in range(1001)], None, "at most 1000 classes; got 1001"),

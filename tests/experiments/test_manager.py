@@ -120,8 +120,8 @@ def test_a_missing_experiment_is_named_with_those_there_are(tmp_path, option, na
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"seed: 1\n[1, 2", r"it is damaged, the mistake is in line \d: mend it, put back a copy"),
-        (b"\xff\xfe\x00", r"it is damaged, it is no YAML text: mend it"),
+        (b"seed: 1\n[1, 2", r"it is damaged, the mistake is in line \d: correct it, put back a copy"),
+        (b"\xff\xfe\x00", r"it is damaged, it is not YAML: correct it"),
         (b"- a list\n", r"it is damaged, got list: put back a copy of it, or start"),
         (b"", r"it is damaged, it is empty: put back"),
         (None, r"there is no such file: put back a copy of it, or start a new experiment$"),

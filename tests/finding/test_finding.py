@@ -239,7 +239,7 @@ BAD = {
     "too high at once": (
         lambda: find_learning_rate(quadratic(1.0), [torch.ones(1, 1)], start_lr=1e30, end_lr=1e31),
         RuntimeError,
-        "begin with a lower start_lr",
+        "start with a lower start_lr",
     ),
     "no samples": (
         lambda: find_batch_size(trainer_of(), [(X, Y)]),
@@ -364,7 +364,7 @@ def test_the_commands_own_options_are_like_all_others(tmp_path, monkeypatch, cap
         (["vae", "--num-step", "20"], "did you mean --num-steps?"),
         (["vae", "--start-lr", "5", "--end-lr", "1"], "below end_lr"),
         (["vae", "--picture", "lr.txt"], "ends in .png"),
-        (["vae", "--picture", "no/lr.png"], "in a folder that is there"),
+        (["vae", "--picture", "no/lr.png"], "in a folder that exists"),
         (["vae", "--nonsense"], "nonsense"),
         (["supervised", "no.csv", "--target", "y"], "no.csv"),
     ],

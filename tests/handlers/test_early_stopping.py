@@ -311,7 +311,7 @@ def test_without_a_model_it_monitors_and_stops_by_hand_and_says_once_that_it_res
     stopping = quiet(patience=2, restore_best_weights=True)
     assert [stopping.on_epoch_end(epoch=epoch, val_loss=1.0) for epoch in range(3)] == [False, False, True]
     assert [message for message in caplog.messages if "set_model(model)" in message] == [
-        "EarlyStopping restores no weights: it was not told of a model; call set_model(model) first"
+        "EarlyStopping restores no weights: it has no model; call set_model(model) first"
     ]
 
 
@@ -340,7 +340,7 @@ def test_a_run_that_had_stopped_and_trains_no_further_says_so(task, caplog):
     again.progress.start_after(2, 4)
     again.run(task.batches, max_epochs=9)
     assert again.state.iteration == 8
-    assert "the run stopped early at epoch 2: it trains no further" in caplog.text
+    assert "the run stopped early at epoch 2: it does not train further" in caplog.text
 
 
 def test_a_compiled_models_weights_are_kept_under_plain_names():

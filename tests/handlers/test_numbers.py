@@ -35,7 +35,7 @@ def test_the_run_ends_by_itself_and_it_is_said_once(task, tmp_path, caplog, valu
     assert history.epochs == {"report": [], "val_loss": [1.0, 2.0, 3.0]}
     assert read_training_log(log.path)["val_loss"] == [1.0, 2.0, 3.0]
     (said,) = [message for message in caplog.messages if "leave it out" in message]
-    assert said.startswith(f"the metric 'report' is no number but a {type(value).__name__}")
+    assert said.startswith(f"the metric 'report' is not a number but a {type(value).__name__}")
 
 
 def test_a_bar_leaves_out_what_is_no_number(task, caplog):
@@ -48,7 +48,7 @@ def test_a_bar_leaves_out_what_is_no_number(task, caplog):
 
     trainer.run(task.batches, max_epochs=2)
     assert trainer.state.epoch == 2
-    assert "the metric 'matrix' is no number but a Tensor of shape (2, 2): history" in caplog.text
+    assert "the metric 'matrix' is not a number but a Tensor of shape (2, 2): history" in caplog.text
 
 
 def test_a_log_of_an_epoch_of_unknown_length_has_no_speed(task, tmp_path):

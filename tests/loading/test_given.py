@@ -275,7 +275,7 @@ def test_loaders_of_arrays_are_made_by_create_dataloaders_too():
     train, val = create_dataloaders((X.numpy(), LABELS), (X[:5].numpy(), LABELS[:5]), batch_size=40)
     assert [len(x) for x, _ in train] == [40, 40, 10]
     assert torch.equal(next(iter(val))[0], X[:5])
-    with pytest.raises(ValueError, match=r"targets stand beside their inputs, create_dataloaders\(\(X, y\)"):
+    with pytest.raises(ValueError, match=r"pass targets with their inputs, create_dataloaders\(\(X, y\)"):
         create_dataloaders(X, LABELS)
 
 

@@ -24,7 +24,7 @@ VALUES = st.one_of(st.integers(-3, 3), st.floats(allow_nan=False), st.booleans()
 def test_every_combination_is_a_member_with_a_name_of_its_own(seeds, sweep, folds):
     texts = [[setting_label({name: value}).lower() for value in values] for name, values in sweep.items()]
     if any(len(set(own)) < len(own) for own in texts):  # values that are written alike, as 1 and 1.0
-        with pytest.raises(ValueError, match="names of members must be each there once"):
+        with pytest.raises(ValueError, match="names of members must each be given once"):
             plan_members(seeds, sweep, folds)
         return
     members = plan_members(seeds, sweep, folds)
@@ -50,11 +50,11 @@ def test_the_seeds_are_outermost_so_that_a_part_of_it_can_be_compared():
 @pytest.mark.parametrize(
     ("seeds", "sweep", "folds", "said"),
     [
-        ([1, 1], None, None, "seeds must be each there once; got 1 twice"),
-        ([], None, None, "seeds must be one at least"),
+        ([1, 1], None, None, "seeds must each be given once; got 1 twice"),
+        ([], None, None, "seeds must be at least one"),
         ([-1], None, None, "at least 0; got -1"),
-        ([0], {"rate": []}, None, "the values of rate must be one at least"),
-        ([0], {"rate": [1, 1]}, None, "the values of rate must be each there once; got 1 twice"),
+        ([0], {"rate": []}, None, "the values of rate must be at least one"),
+        ([0], {"rate": [1, 1]}, None, "the values of rate must each be given once; got 1 twice"),
         ([0], {"rate": 0.1}, None, "a list of values to rate; got 0.1"),
         ([0], {"rate": "0.1,0.2"}, None, "a list of values to rate"),
         ([0], {"rate": [1, "1"]}, None, "names of members"),

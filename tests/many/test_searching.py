@@ -244,7 +244,7 @@ def test_a_trial_that_fails_leaves_the_others_whole(caplog):
     runs = search(search=words, trials=4, at_once=4, epochs=2, non_finite="raise")
     assert {one.state for one in runs.members} == {"finished", "failed"}
     assert all((one.state == "failed") == (one.plan.settings["learning_rate"] == 1e30) for one in runs.members)
-    assert "the others are whole" in caplog.text
+    assert "the others are complete" in caplog.text
     assert runs.best_trial.state == "finished"
 
 
@@ -265,7 +265,7 @@ BAD = {
     "the same ends": ("int:2,2", "must have its least value first"),
     "a logarithm of 0": ("loguniform:0,1", "must be of numbers above 0"),
     "a logarithm below": ("loguniform:-1,1", "must be of numbers above 0"),
-    "a choice twice": ("choice:1,2,1", "must be each there once"),
+    "a choice twice": ("choice:1,2,1", "must each be given once"),
 }
 
 
@@ -298,7 +298,7 @@ def test_words_are_read_and_written_back(words, values):
 
 MISTAKES = {
     "no dict": ({"search": ["learning_rate"]}, TypeError, "search must be a dict"),
-    "nothing searched": ({"search": {}}, ValueError, "must name a setting"),
+    "nothing searched": ({"search": {}}, ValueError, "must name at least one setting"),
     "no words": ({"search": {"learning_rate": 0.1}}, TypeError, "must say in words"),
     "no such setting": ({"search": {"learning_rat": "uniform:0,1"}}, ValueError, "did you mean 'learning_rate'"),
     "also given": ({"learning_rate": 0.1}, ValueError, "is swept, and given"),

@@ -246,7 +246,7 @@ def test_a_member_is_taken_out_and_goes_on_by_itself(table_runs):
     result = train_on_table(TABLE, "kind", experiment=out, seed=0, split_seed=0, **settings)
     assert result["epochs_trained"] == 4
     assert equal(before, saved_weights("runs/exp1/members/hidden_dimension=4_seed=0_fold=1", "latest_checkpoint.pt"))
-    with pytest.raises(ValueError, match="one that was begun; got 'seed=9'"):
+    with pytest.raises(ValueError, match="one that was started; got 'seed=9'"):
         table_runs.take_out("seed=9")
 
 
@@ -301,7 +301,7 @@ def test_a_member_that_fails_is_told_of_and_the_others_are_whole(caplog):
     runs = train_many(train_model_advanced, diverging, PAIRS, PAIRS, seeds=2, sweep=sweep, **ADVANCED)
     assert [one.state for one in runs.members] == ["failed", "finished", "failed", "finished"]
     assert "the loss is nan" in runs.members[0].error
-    assert "scale=inf_seed=0 failed, the others are whole" in caplog.text
+    assert "scale=inf_seed=0 failed, the others are complete" in caplog.text
     assert runs.best_setting == "scale=1"
     assert runs.compare()["verdict"].to_list() == ["not comparable: no seed in common"]
     assert Runs("exp1").members[2].error == runs.members[2].error
@@ -378,8 +378,8 @@ MISTAKES = {
     "a folder of checkpoints": (of_model(checkpoint_dir="x"), ValueError, "checkpoint_dir is not for train_many"),
     "the seed is swept": (of_model(sweep={"seed": [3]}), ValueError, "seed cannot be swept"),
     "folds and validation data": (of_model(folds=2), ValueError, "got a val_loader too"),
-    "groups without folds": (of_model(group=[1]), ValueError, "group is of folds"),
-    "refit without folds": (of_model(refit=True), ValueError, "refit is of folds"),
+    "groups without folds": (of_model(group=[1]), ValueError, "group is for folds"),
+    "refit without folds": (of_model(refit=True), ValueError, "refit is for folds"),
     "an option that there is not": (of_model(bogus=1), TypeError, "has no option 'bogus'"),
     "folds of a loader": (
         lambda: train_many(train_model_advanced, make_model, [PAIRS], folds=2, epochs=1),
@@ -416,7 +416,7 @@ MISTAKES = {
     "a classifier without an end": (
         lambda: train_many(Trainer, make_model, PAIRS, PAIRS, nn.CrossEntropyLoss(), new_optimizer, "cpu"),
         TypeError,
-        "how long to train: add epochs=20",
+        "the number of epochs: add epochs=20",
     ),
     "a refit of what must validate": (
         lambda: train_many(

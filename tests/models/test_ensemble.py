@@ -56,7 +56,7 @@ def test_its_models_are_copies():
     before = ensemble(X)
     nn.init.zeros_(models[0][0].weight)
     assert torch.equal(ensemble(X), before)
-    with pytest.raises(ValueError, match="a model at least"):
+    with pytest.raises(ValueError, match="at least one model"):
         MeanOfModels([], of_classes=True)
 
 

@@ -107,7 +107,7 @@ def test_a_model_of_ones_own_must_be_given_again(tmp_path):
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     save_checkpoint(nn.Linear(1, 1), None, 1, 0.5, 0.5, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="is no checkpoint of a table"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of a table"):
         TablePredictor.from_checkpoint(tmp_path / "other.pt")
 
 

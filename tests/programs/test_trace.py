@@ -134,7 +134,7 @@ REFUSED = {
     "a value decides": (lambda x: [x if x.sum() > 0 else -x], "GuardOnDataDependent|data-dependent|bool"),
     "Python's generator": (lambda x: [x * random.random()], "Python's or NumPy's generator"),
     "NumPy's generator": (lambda x: [x * np.random.rand()], "Python's or NumPy's generator"),
-    "a generator of its own": (lambda x: [x + torch.rand(3, generator=torch.Generator())], "generator of its own"),
+    "its own generator": (lambda x: [x + torch.rand(3, generator=torch.Generator())], "own generator"),
     "a distribution that is computed": (lambda x: [torch.bernoulli(x.sigmoid())], "is computed in the step"),
     "... in place": (lambda x: [torch.empty(5, 3).bernoulli_(x.sigmoid())], "is computed in the step"),
     "a choice": (lambda x: [torch.multinomial(x.exp(), 1)], "is computed in the step"),

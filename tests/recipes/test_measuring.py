@@ -166,7 +166,7 @@ def test_what_is_no_number_is_in_the_report_of_the_best_epoch_and_is_said_once(n
     columns = read_training_log("log.csv")
     assert "val_other_cells" not in columns
     assert columns["val_other_calls"] == result["history"]["val_other_calls"]
-    assert len([text for text in caplog.messages if "'val_other_cells' is no number but a Tensor" in text]) == 1
+    assert len([text for text in caplog.messages if "'val_other_cells' is not a number but a Tensor" in text]) == 1
     last = read_checkpoint(latest.format(4))["report"]
     assert last["epoch"] == 4
     assert torch.equal(last["val_other_cells"], torch.eye(2) * columns["val_other_calls"][0])
@@ -257,7 +257,7 @@ MATRIX = {"cells": ConfusionMatrix(2)}
         ({"monitor": "xyzzy"}, "must be one of train_loss, val_loss, train_accuracy, val_accuracy; got 'xyzzy'$"),
         ({"monitor": "val_loss", "val": None}, "monitor='val_loss' is measured on validation data; got none: pass a"),
         ({"metrics": ["f1"], "val": None}, "metrics are measured on validation data; got none"),
-        ({"monitor": "val_s", "metrics": {"s": Accuracy()}}, "must come with which way is better: mode='min' or mode="),
+        ({"monitor": "val_s", "metrics": {"s": Accuracy()}}, "must come with its direction: mode='min' or mode="),
         ({"monitor": "val_f1", "metrics": ["f1"], "mode": "min"}, "is better when it is larger; got mode='min'"),
         ({"mode": "max"}, "'val_loss', which decides without a monitor, is better when it is smaller; got mode='max'"),
         ({"monitor": "val_loss", "mode": "up"}, "mode must be one of min, max; got 'up'"),

@@ -253,14 +253,14 @@ CONSTANT = TABLE.with_columns(kind=pl.lit("x"))
 REFUSED = {
     "no such target": ({"target": "knid"}, "target must be a column of the table; got 'knid': did you mean 'kind'"),
     "target of another length": ({"target": [1, 2]}, "target must have a value for each of the 200 rows; got 2"),
-    "constant target": ({"data": CONSTANT}, "target 'kind' must have two values at least; got 'x' in every row"),
+    "constant target": ({"data": CONSTANT}, "target 'kind' must have at least two values; got 'x' in every row"),
     "no such group": ({"group": "x"}, "group must be a column of the table; got 'x'"),
     "no such column to ignore": ({"ignore": ["x"]}, "ignore must name columns of the table; got 'x'"),
     "everything ignored": ({"ignore": INPUTS.columns}, "must have a column to predict from"),
     "group and time": ({"group": "city", "time": "day"}, "by group or by time; got both"),
     "no time": ({"time": "city"}, "time must be a column of times or numbers; 'city' holds text like"),
     "time with gaps": ({"time": "size"}, "time must be known in every row; 'size' is missing in 29 rows"),
-    "one group": ({"group": [0] * 200}, "two groups at least; got 1"),
+    "one group": ({"group": [0] * 200}, "at least two groups; got 1"),
     "task": ({"task": "x"}, "task must be one of regression, classification"),
     "text as numbers": ({"task": "regression"}, "must hold numbers for regression"),
     "weights": ({"class_weights": "x"}, "class_weights must be 'balanced'"),
@@ -278,7 +278,7 @@ REFUSED = {
     ),
     "one class": (
         {"time": np.arange(200), "target": pl.Series(["a"] * 160 + ["b"] * 40)},
-        "must hold two classes at least; got 'a' in all 160 of them",
+        "must hold at least two classes; got 'a' in all 160 of them",
     ),
 }
 
@@ -325,7 +325,7 @@ def test_a_resume_from_another_recipe_is_refused(tmp_path):
     train_model_advanced(
         multilayer_perceptron(3, 1), batches, epochs=1, device="cpu", checkpoint_dir=tmp_path, verbose=False
     )
-    with pytest.raises(CheckpointError, match="is no checkpoint of a table"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of a table"):
         train(resume_from=tmp_path / "model_latest.pt")
 
 
