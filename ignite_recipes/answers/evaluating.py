@@ -28,8 +28,9 @@ def evaluate(
 
     Args:
         experiment, model, runs_dir, device: as in :func:`predict`.
-        data: as in :func:`predict`, with the true values: the target's column of a table, the pair of inputs and targets
-            that ``train_model_advanced`` and ``Trainer`` take, or a folder with one folder of images for each class. Without data the validation data of the run are used.
+        data: as in :func:`predict`, with the true values: the target's column of a table, the pair of inputs and
+            targets that ``train_model_advanced`` and ``Trainer`` take, or a folder with one folder of images for each
+            class. Without data the validation data of the run are used.
         targets: the numbers of the true classes or the true numbers (N,), for data that do not hold them.
         importance_samples: for each vector, of a variational autoencoder: also measure its likelihood and its latent
             space. With 5,000, as papers have it, the bound is as good as -log p(x).

@@ -1,7 +1,7 @@
 """What many runs came to, as lines to read: of their last line, of ``show`` and of ``compare``."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ignite_recipes.cli.listing import columns
@@ -17,7 +17,7 @@ def verdict_of(runs: Runs) -> str:
     """The table, and in a sentence the best setting and where all of it is."""
     failed = sum(one.state == "failed" for one in runs.members)
     lost = f"; {failed} of {len(runs.members)} members failed, see {runs.folder}/members.csv" if failed else ""
-    parts = [*table_lines(runs, runs.metric), ""]
+    parts = [*table_lines(runs, runs.metric, *_in_known_units(runs)), ""]
     if len(runs.settings) > 1 and not runs.search:  # a trial is one run: nothing can be told apart by one
         parts += [*comparison_table(runs.compare().to_dicts()), ""]
     parts += [*([line, ""] if (line := _by_likelihood(runs)) else [])]
@@ -29,6 +29,11 @@ def verdict_of(runs: Runs) -> str:
             f"ignite-recipes report {runs.folder}",
         ]
     )
+
+
+def _in_known_units(runs: Runs) -> Sequence[str]:
+    """A metric that is easier to read than the loss that decides: an accuracy, or an error in the target's units."""
+    return [name for name in ("val_accuracy", "accuracy", "rmse") if name in runs.metrics and name != runs.metric][:1]
 
 
 def table_lines(runs: Runs, *metrics: str) -> list[str]:

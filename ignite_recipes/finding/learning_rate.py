@@ -33,8 +33,8 @@ class LearningRates:
         rates: the rate of each step, in the first parameter group.
         losses: the losses of each step, before it; means over its batches.
         smoothed: their moving average, exponential and without a bias at the beginning.
-        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate, after a tenth of its whole
-            fall; None if it never falls.
+        suggestion: the rate at which the smoothed loss falls fastest, per factor of the rate, after a tenth of its
+            whole fall; None if it never falls.
         minimum: the rate with the lowest smoothed loss; a tenth of it is another common choice. None as above.
         diverged: whether the loss rose to four times its lowest value, or was not finite, which ended the test; if not,
             ``end_lr`` was reached.
