@@ -70,7 +70,7 @@ def restore_newest(trainer: TrainingEngine, folder: str | os.PathLike[str]) -> P
 
     Raises:
         CheckpointError: if there are files and none is sound and of a whole run; and as for :func:`restore_run`.
-        ValueError: as for :func:`restore_run`.
+        ValueError: if ``folder`` is a file; and as for :func:`restore_run`.
 
     >>> import tempfile, torch
     >>> from ignite_recipes import Checkpointing, create_trainer
@@ -87,6 +87,8 @@ def restore_newest(trainer: TrainingEngine, folder: str | os.PathLike[str]) -> P
     ...     [train(folder, epochs) for epochs in (2, 3)]
     [None, 'checkpoint_epoch_2.pt']
     """
+    if os.path.isfile(folder):
+        raise ValueError(f"folder must be a folder of checkpoints; got the file {os.fspath(folder)}: call restore_run")
     path = on_rank_zero(lambda: newest_checkpoint(folder))
     if path is not None:
         restore_run(trainer, path)

@@ -11,6 +11,7 @@ from ignite.engine import Engine
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ignite_recipes.engine.foreign import original
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.loading.generators import closed_over
@@ -32,18 +33,21 @@ class NameInexact:
 
     def __init__(self, function: Callable[..., Any], parts: Iterable[Any]) -> None:
         self.function = function
+        parts = list(parts)
         self._known = {id(inner) for part in parts for inner in _with_inner(part)}
+        self._tensors = {id(tensor) for part in parts if isinstance(part, nn.Module) for tensor in _tensors_of(part)}
         self._is_done = False
 
     def __repr__(self) -> str:
         return "name what is not resumed exactly"
 
-    def __call__(self) -> None:
+    def __call__(self, engine: Engine) -> None:
         """Warn."""
         if self._is_done:
             return
         self._is_done = True
-        found = dict.fromkeys(_changing(self.function, self._known, set()))
+        self._known |= {id(original(part)) for part in getattr(engine, "parts", {}).values()}  # of keep_state, later
+        found = dict.fromkeys(_changing(self.function, self._known, set(), self._tensors))
         if found:
             logger.warning(
                 "a resume cannot be exact: the update function changes %s, whose state no checkpoint holds. Name it "
@@ -51,6 +55,42 @@ class NameInexact:
                 "load_state_dict",
                 ", ".join(found),
             )
+        if schedules := dict.fromkeys(_schedules_of(engine, self._known)):
+            logger.warning(
+                "a resume cannot be exact: event handlers change %s, whose state no checkpoint holds. Name it among "
+                "the parts of make_resumable",
+                ", ".join(schedules),
+            )
+
+
+def _schedules_of(engine: Engine, known: set[int]) -> Iterator[str]:
+    """Schedules and stopping rules of other libraries that handlers of the engine are, or refer to.
+
+    Other objects in a handler of the user's, e.g. a metric or a file that is written, say nothing of the training.
+    """
+    from ignite.handlers import EarlyStopping
+    from ignite.handlers.param_scheduler import BaseParamScheduler
+    from torch.optim.lr_scheduler import LRScheduler
+
+    kinds = (LRScheduler, BaseParamScheduler, EarlyStopping)
+    for entries in engine._event_handlers.values():
+        for handler, *_ in entries:
+            function = getattr(handler, "__wrapped__", handler)
+            owner = getattr(function, "__self__", function)
+            if str(type(owner).__module__).startswith("ignite_recipes."):
+                continue
+            near = {type(owner).__name__: owner}
+            if isinstance(function, types.FunctionType):
+                near |= _referred_to(function)
+            for name, value in near.items():
+                if isinstance(value, kinds) and id(value) not in known:
+                    own = type(value).__name__
+                    yield own if name == own else f"{name} ({own})"
+
+
+def _tensors_of(module: nn.Module) -> Iterator[Any]:
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def _with_inner(part: Any) -> Iterator[Any]:
@@ -59,23 +99,23 @@ def _with_inner(part: Any) -> Iterator[Any]:
         yield from unwrap(part).modules()
 
 
-def _changing(function: Any, known: set[int], seen: set[int]) -> Iterator[str]:
+def _changing(function: Any, known: set[int], seen: set[int], tensors: set[int]) -> Iterator[str]:
     """The names of what a function, and those that it calls, refer to, that has a state and is not known."""
     while isinstance(function, partial):
-        yield from _of_values({f"argument {k}": value for k, value in enumerate(function.args)}, known, seen)
-        yield from _of_values(function.keywords, known, seen)
+        yield from _of_values({f"argument {k}": v for k, v in enumerate(function.args)}, known, seen, tensors)
+        yield from _of_values(function.keywords, known, seen, tensors)
         function = function.func
     if callable(function) and not isinstance(function, (types.FunctionType, types.MethodType)):
         function = function.__call__
     owner = getattr(function, "__self__", None)
     if isinstance(function, types.MethodType) and id(owner) not in known:
-        yield from _of_values(getattr(owner, "__dict__", {}), known, seen)
+        yield from _of_values(getattr(owner, "__dict__", {}), known, seen, tensors)
         function = function.__func__
     if not isinstance(function, types.FunctionType) or id(function) in seen:
         return
     seen.add(id(function))
     yield from _assigned(function, {} if id(owner) in known else getattr(owner, "__dict__", {}))
-    yield from _of_values(_referred_to(function), known, seen)
+    yield from _of_values(_referred_to(function), known, seen, tensors)
 
 
 def _assigned(function: types.FunctionType, attributes: Mapping[str, Any]) -> Iterator[str]:
@@ -94,14 +134,19 @@ def _referred_to(function: types.FunctionType) -> dict[str, Any]:
     return {**found, **closed_over(function)}
 
 
-def _of_values(values: Mapping[str, Any], known: set[int], seen: set[int]) -> Iterator[str]:
+def _of_values(values: Mapping[str, Any], known: set[int], seen: set[int], tensors: set[int]) -> Iterator[str]:
+    def is_missing(value: Any) -> bool:
+        if isinstance(value, nn.Module) and all(id(tensor) in tensors for tensor in _tensors_of(value)):
+            return False  # made of modules that are parts
+        return id(value) not in known and _changes(value)
+
     for name, value in values.items():
         if isinstance(value, (types.FunctionType, types.MethodType, partial)):
-            yield from _changing(value, known, seen)
+            yield from _changing(value, known, seen, tensors)
         elif isinstance(value, (dict, list, tuple)) and len(value) <= _FEW:
             items = value.items() if isinstance(value, dict) else enumerate(value)
-            yield from (f"{name}[{k!r}] ({type(v).__name__})" for k, v in items if id(v) not in known and _changes(v))
-        elif id(value) not in known and _changes(value):
+            yield from (f"{name}[{k!r}] ({type(v).__name__})" for k, v in items if is_missing(v))
+        elif is_missing(value):
             yield f"{name} ({type(value).__name__})"
 
 

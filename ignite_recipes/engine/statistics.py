@@ -92,8 +92,9 @@ class RunningStatistics:
             now = tensors.get(name)
             if where is None or not isinstance(now, Tensor) or now.shape != copy.shape:
                 if where is None or where:  # of another shape nothing can be chosen on the device
-                    tensors[name] = own.copy_(copy)
+                    own.data.copy_(copy)  # the backward pass of another update may still need the buffer's graph
+                    tensors[name] = own
             elif now is own:
-                own.copy_(torch.where(where, copy, own))
+                own.data.copy_(torch.where(where, copy, own))
             else:
                 tensors[name] = torch.where(where, copy, now.detach())

@@ -76,6 +76,8 @@ class Updates(Mapping[str, "Update"]):
         update.settle(self.progress.iteration)
 
     def __getitem__(self, name: str) -> "Update":
+        if name not in self._updates:
+            raise KeyError(f"there is no update {name!r}; there are: {', '.join(self._updates) or 'none yet'}")
         return self._updates[name]
 
     def __iter__(self) -> Iterator[str]:

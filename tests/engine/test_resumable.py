@@ -1045,3 +1045,66 @@ def test_parameters_of_no_model_are_put_back_by_a_resume_that_fails(tmp_path):
         assert temperature == 1
     restore_run(second, write_checkpoint(contents, tmp_path / "run.pt"))
     assert temperature == trained
+
+
+def test_a_schedule_in_an_event_handler_that_is_no_part_is_named(caplog):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        model(batch[0]).square().mean().backward()
+        optimizer.step()
+
+    for parts in ({}, {"schedule": schedule}):
+        caplog.clear()
+        engine = make_resumable(Engine(update), {"model": model, "optimizer": optimizer, **parts}, seed=0)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: schedule.step())
+        engine.run([(torch.ones(4, 3), torch.ones(4, 1))] * 2, max_epochs=1)
+        assert ("event handlers change schedule (StepLR)" in caplog.text) == (not parts)
+
+
+def test_a_module_that_is_made_of_parts_is_not_named(caplog):
+    encoder, head = nn.Linear(3, 4), nn.Linear(4, 1)
+    both = nn.Sequential(encoder, head)
+    optimizer = torch.optim.SGD(both.parameters(), 0.1)
+
+    def update(engine, batch):
+        optimizer.zero_grad()
+        both(batch[0]).square().mean().backward()
+        optimizer.step()
+
+    engine = make_resumable(Engine(update), {"encoder": encoder, "head": head, "optimizer": optimizer}, seed=0)
+    engine.run([(torch.ones(4, 3), torch.ones(4, 1))] * 2, max_epochs=1)
+    assert "cannot be exact" not in caplog.text
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_dropped_step_leaves_the_graph_of_the_next_update_usable(by_hand):
+    """One forward pass of the generator serves both updates, as in the tutorial on DCGAN."""
+    torch.manual_seed(0)
+    generator, critic = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), nn.Linear(3, 1)
+    optimizers = [torch.optim.SGD(module.parameters(), 0.1) for module in (critic, generator)]
+    updates = [
+        Update(optimizer, name=name) for optimizer, name in zip(optimizers, ("critic", "generator"), strict=True)
+    ]
+
+    def step(engine, k, loss):
+        if not by_hand:
+            return updates[k](engine, loss)
+        optimizers[k].zero_grad()
+        loss.backward()
+        return optimizers[k].step()
+
+    def update(engine, real):
+        made = generator(torch.randn(len(real), 4))
+        step(engine, 0, critic(real).mean() - critic(made.detach()).mean())
+        step(engine, 1, -critic(made).mean())
+
+    parts = dict(zip(("critic_step", "generator_step"), optimizers if by_hand else updates, strict=True))
+    trainer = make_resumable(Engine(update), {"generator": generator, "critic": critic, **parts}, seed=0)
+    guard = NonFiniteGuard("skip").attach(trainer)
+    trainer.run([torch.full((5, 3), float("nan")), torch.ones(5, 3)], max_epochs=2)
+    assert guard.num_skipped == 2
+    assert all(value.isfinite().all() for value in generator.state_dict().values())

@@ -450,11 +450,15 @@ def test_they_are_copied_with_their_trainer():
 
 
 SETTINGS = {
-    "an optimizer beside them": (lambda u, o: create_trainer(pair()[0], o["actor"], updates=u), ValueError, "beside"),
+    "an optimizer beside them": (
+        lambda u, o: create_trainer(pair()[0], o["actor"], updates=u),
+        ValueError,
+        "one of these too",
+    ),
     "a window beside them": (
         lambda u, o: create_trainer(pair()[0], updates=u, accumulation_steps=2),
         ValueError,
-        "beside",
+        "one of these too",
     ),
     "none": (lambda u, o: create_trainer(pair()[0], updates=[]), TypeError, "at least one Update"),
     "an optimizer": (lambda u, o: create_trainer(pair()[0], updates=[o["actor"]]), TypeError, "at least one Update"),
