@@ -27,7 +27,7 @@ class Header(NamedTuple):
     is_quoted: bool
     """Whether fields may stand in quotes; in eBird's own tab-separated files a quote is a part of the text."""
     missing: str | None
-    """What stands for a missing value, besides nothing: NA in files that R wrote."""
+    """The marks of a missing value, in addition to an empty field: NA in files that R wrote."""
     kind: Kind
     """Rows of sightings, rows of checklists (sampling events), a download of GBIF, or none of these."""
 

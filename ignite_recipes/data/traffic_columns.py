@@ -67,12 +67,12 @@ def assign_columns(frame: "pd.DataFrame", flag_column: str | None, time_column: 
     ranked = {}
     if time_column is None:
         ranked = {name: rank for name in others if (rank := _rank_as_times(frame[name])) is not None}
-        # Of several of one rank, the times that tell the most rows apart: not the day beside the second.
+        # Of several of one rank, the column that distinguishes the most rows: seconds and not days.
         time_column = min(ranked, key=lambda name: (ranked[name], -frame[name].nunique()), default=None)
     context = tuple(name for name in others if name not in ranked)
     if not context:
         raise ValueError(
-            f"the file must have a column of context, which is predicted from, beside times and flags; got "
+            f"the file must have a column of context in addition to times and flags; got "
             f"{list(frame)}: name the times in time_column (--time-column) if context was taken for them"
         )
     binary = tuple(name for name in context if _is_binary(frame[name]))

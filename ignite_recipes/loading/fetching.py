@@ -57,7 +57,7 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
     if not isinstance(loader, DataLoader):
         return loader
     reason = _why_not(loader)
-    if loader not in _said:  # validation begins anew in every epoch
+    if loader not in _said:  # validation starts again in every epoch
         _said.add(loader)
         how = "'s batches are fetched by one index each" if reason is None else f" fetches its batches itself: {reason}"
         logger.debug("%s: the loader%s", purpose, how)

@@ -23,7 +23,7 @@ class BatchDataset(Dataset[Sample], ABC):
 
     Attributes:
         settings: what the checkpoints of a run on it say of it, and a resumed run must have as it was.
-        draws_nothing: whether the same rows are the same batch at any time: nothing is drawn, and nothing read anew.
+        draws_nothing: whether the same rows are the same batch at any time: nothing is drawn, and nothing read again.
     """
 
     settings: Mapping[str, Any] = MappingProxyType({})

@@ -188,7 +188,7 @@ def _open(path: str | os.PathLike[str]) -> "BaseStorage":
 
 
 def _seeded_sampler(seed: int) -> "BaseSampler":
-    """Optuna's own sampler, begun anew for each trial: what it draws does not depend on what it has drawn before."""
+    """Optuna's own sampler, started again for each trial: what it draws does not depend on what it has drawn before."""
     with needs("search"):
         from optuna.samplers import BaseSampler, TPESampler
 

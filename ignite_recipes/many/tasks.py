@@ -1,4 +1,4 @@
-"""How each recipe in Python trains a member: what is made anew for it, and what its fold is of."""
+"""How each recipe in Python trains a member: what is made new for it, and what its fold is of."""
 
 import inspect
 from collections.abc import Callable
