@@ -36,7 +36,7 @@ def parse_header(line: bytes) -> Header:
     """What the first line of a file says.
 
     Raises:
-        ValueError: if it is no line of text with names.
+        ValueError: if it is not a line of text with names.
     """
     if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line:
         raise ValueError("it must be UTF-8 or Latin-1 text; got zero bytes, as UTF-16 has them: save it as UTF-8")

@@ -28,7 +28,7 @@ class Columns(NamedTuple):
     flags: str | None
     context: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    """Further times and row counters, which are no context."""
+    """Further times and row counters, which are not context."""
     might_be_flags: tuple[str, ...] = ()
     """Those of the context that hold 0 and 1 only."""
 
@@ -110,7 +110,7 @@ def _rank_as_times(column: "pd.Series[Any]") -> int | None:
         return 0 if is_time else None
     numbers = column.to_numpy(dtype=np.float64)
     steps = np.diff(numbers)
-    if not len(steps) or not (steps >= 0).all() or not steps.any():  # NaN is no time either
+    if not len(steps) or not (steps >= 0).all() or not steps.any():  # NaN is not a time either
         return None
     if _words(str(column.name)) & TIME_WORDS:
         return 1

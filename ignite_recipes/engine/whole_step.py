@@ -131,7 +131,7 @@ class WholeStep:
         self._refresh(step, engine)
 
     def train(self, engine: "TrainingEngine") -> None:
-        """Compute the steps of an epoch in blocks, between which nobody looks, as far as that can be.
+        """Compute the steps of an epoch in blocks, if no handler runs between them.
 
         The program is the same, so that it makes no difference to the weights.
         """

@@ -124,7 +124,7 @@ class BatchesOf(BatchDataset[Any]):
         return len(self.dataset)
 
     def __getitems__(self, indices: Any) -> Any:
-        """A batch; of indices that are no whole numbers it is put together of rows, as usual."""
+        """A batch; of indices that are not whole numbers it is put together of rows, as usual."""
         rows = indices if self._has_numbers else _numbers(indices)
         batch = None if rows is None else _batch(self.dataset, rows)
         return default_collate([self.dataset[index] for index in indices]) if batch is None else batch

@@ -70,7 +70,7 @@ def take_rows(rows: Tensor, numbers: NDArray[np.int64]) -> Tensor:
 
 
 def _on_device(numbers: NDArray[np.int64], device: torch.device) -> Tensor:
-    """From pinned memory, so that nobody waits for the copy."""
+    """From pinned memory, so that the host does not wait for the copy."""
     index = torch.from_numpy(numbers)
     return torch.empty(index.shape, dtype=torch.int64, pin_memory=can_pin()).copy_(index).to(device, non_blocking=True)
 

@@ -130,7 +130,7 @@ class ArrayPredictor:
         """Targets (N,) and what is predicted: the numbers (N,), or the chances (N, classes).
 
         Raises:
-            ValueError: if there is not one target for each output, or it is no class's number.
+            ValueError: if there is not one target for each output, or it is not a class's number.
         """
         truth = _flat(targets)
         if len(truth) != len(outputs):

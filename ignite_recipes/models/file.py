@@ -301,7 +301,7 @@ def _read(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is not a dict
     except (SafetensorError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         said = str(error).partition("\n")[0]
         with path.open("rb") as start:

@@ -33,7 +33,7 @@ class Measuring:
 
     Raises:
         ValueError: for metrics without validation data, a name that is taken or unknown, a monitor that is not
-            measured, or of which nobody knows which way it is better.
+            measured, or whose direction is not known.
     """
 
     def __init__(

@@ -212,7 +212,7 @@ def check_fold(fold: Any) -> tuple[int, int]:
     """The number of a fold, from 1, and how many there are.
 
     Raises:
-        ValueError: if it is no such pair.
+        ValueError: if it is not such a pair.
     """
     if not isinstance(fold, (tuple, list)) or len(fold) != 2:
         raise ValueError(
