@@ -24,7 +24,7 @@ def evaluate(
     device: str | torch.device | None = "auto",
     importance_samples: int | None = None,
 ) -> dict[str, float]:
-    """How good the best weights of an experiment are, in evaluation mode.
+    """Measure how good the best weights of an experiment are, in evaluation mode.
 
     Args:
         experiment, model, runs_dir, device: as in :func:`predict`.
