@@ -61,7 +61,7 @@ class ArrayPredictor:
 
         Returns:
             A frame of polars: ``prediction``, and for classes ``p_<class>``, the probability of each; for several
-                numbers ``prediction_0``, ``prediction_1``, ...
+            numbers ``prediction_0``, ``prediction_1``, ...
 
         Raises:
             ValueError: if samples have another shape, or the model gives another number of classes.
