@@ -19,7 +19,7 @@ FEATURES, BATCH, STEPS = 20, 32, 200
 WIDTHS, ROW_COUNTS = (16, 64, 256, 1024), (3_200, 32_000, 320_000, 3_200_000)
 HANDLER_COUNTS, RUN_LENGTHS = (0, 5, 10, 20, 40), (500, 1_000, 2_000, 4_000, 8_000)
 
-TIME, MEMORY = "µs a step", "MiB beside the imports"
+TIME, MEMORY = "µs a step", "MiB without the imports"
 
 
 class Growth(NamedTuple):

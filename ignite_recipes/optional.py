@@ -31,12 +31,12 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 
 
 class MissingPackageError(ModuleNotFoundError):
-    """A package that is no part of the core is not installed; the message has the line that installs it."""
+    """A package that is not part of the core is not installed; the message has the line that installs it."""
 
 
 @contextmanager
 def needs(extra: str, otherwise: str = "") -> Iterator[None]:
-    """Around the import of a package that is no part of the core.
+    """Around the import of a package that is not part of the core.
 
     Args:
         extra: of :data:`EXTRAS`, that installs it.

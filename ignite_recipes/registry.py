@@ -19,7 +19,7 @@ class Registry(Generic[T]):
         on_create: called with everything that is made, the name and the settings it was made with.
 
     Attributes:
-        otherwise: asked for what is no name: what makes something of it, or None.
+        otherwise: asked for what is not a name: what makes something of it, or None.
 
     >>> shapes = Registry("shape")
     >>> @shapes.register("square")

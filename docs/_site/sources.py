@@ -6,7 +6,7 @@ from sphinx.application import Sphinx
 
 
 def _leave_out_the_navigation(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], _: Any) -> None:
-    """It would be computed for each of them anew, which takes longer than all the rest of the page."""
+    """It would be computed for each of them again, which takes longer than all the rest of the page."""
     if pagename.startswith("_modules/"):
         context.pop("toctree", None)
 

@@ -1,4 +1,4 @@
-"""An actor and a critic in an update function of one's own: advantage actor-critic with one-step returns.
+"""An actor and a critic in your own update function: advantage actor-critic with one-step returns.
 
 Sutton, Barto, Reinforcement Learning: An Introduction, 2nd edition, 2018, section 13.5. The walker starts anywhere in a
 corridor and is to reach its right end, where it gets 1; every step costs 0.01.

@@ -1,4 +1,4 @@
-"""A regression in an update function of one's own, as Ignite's users write it."""
+"""A regression in your own update function, as Ignite's users write it."""
 
 import torch
 from ignite.engine import Engine, Events

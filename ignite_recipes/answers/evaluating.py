@@ -24,7 +24,7 @@ def evaluate(
     device: str | torch.device | None = "auto",
     importance_samples: int | None = None,
 ) -> dict[str, float]:
-    """How good the best weights of an experiment are, in evaluation mode.
+    """Measure how good the best weights of an experiment are, in evaluation mode.
 
     Args:
         experiment, model, runs_dir, device: as in :func:`predict`.
@@ -37,13 +37,12 @@ def evaluate(
 
     Returns:
         For classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (a mean over the classes) in percent, ``log_loss`` in
-            nats and for two classes ``roc_auc``; for numbers ``rmse`` and ``mae`` in the target's units and ``r2``; for
-            a traffic predictor the entries of :func:`traffic_report`; for a variational autoencoder ``loss, recon_loss,
-            kl_loss`` in nats per vector. With ``importance_samples`` also ``nll``, the importance-weighted bound of
-            -log p(x), with
-        ``nll_standard_error`` as the vectors vary and ``nll_sampling_error`` as the samples do; ``active_units``,
-        ``mutual_information`` and ``marginal_kl``, and the divergence of each latent dimension, ``kl_z1``, ``kl_z2``,
-        ...
+        nats and for two classes ``roc_auc``; for numbers ``rmse`` and ``mae`` in the target's units and ``r2``; for a
+        traffic predictor the entries of :func:`traffic_report`; for a variational autoencoder ``loss, recon_loss,
+        kl_loss`` in nats per vector. With ``importance_samples`` also ``nll``, the importance-weighted bound of -log
+        p(x), with ``nll_standard_error`` as the vectors vary and ``nll_sampling_error`` as the samples do;
+        ``active_units``, ``mutual_information`` and ``marginal_kl``, and the divergence of each latent dimension,
+        ``kl_z1``, ``kl_z2``, ...
 
     Raises:
         ValueError: if the true values are not known, the data differ in kind from those of the training, or importance

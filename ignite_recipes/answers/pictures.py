@@ -45,7 +45,7 @@ def read_pictures(files: Sequence[Path], shape: Sequence[int]) -> Tensor:
     channels, height, width = shape
     if channels not in (1, 3):
         raise ValueError(f"a picture has 1 or 3 channels, and the model takes {channels}: predict in Python")
-    read_headers(files)  # which counts the files that are no images before any is decoded
+    read_headers(files)  # which counts the files that are not images before any is decoded
     return ImagesOnDisk(files, (channels, height, width)).in_memory()
 
 

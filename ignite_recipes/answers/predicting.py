@@ -42,7 +42,7 @@ def predict(
 
     Returns:
         A frame of polars: the copied columns, then the ``prediction``, and for classes ``p_<class>``, the probability
-            of each. For windows and vectors see :class:`WindowPredictor` and :class:`VectorEmbedder`.
+        of each. For windows and vectors see :class:`WindowPredictor` and :class:`VectorEmbedder`.
 
     Raises:
         FileNotFoundError: if there is no such experiment or file.

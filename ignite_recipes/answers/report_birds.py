@@ -36,14 +36,14 @@ def _evaluation(folder: Path) -> Section | None:
     parts: list[Any] = [
         "A random half of the species of each held-out checklist was hidden and predicted from the other half. Recall "
         "and NDCG are means over checklists, average precision (the area under the curve of precision and recall) and "
-        "Brier score means over species; the calibration error is of all probabilities together. Scores that are no "
-        "probabilities have none of the last two.",
+        "Brier score means over species; the calibration error is of all probabilities together. Scores that are not "
+        "probabilities do not have the last two.",
         Table([name.replace("_", " ") for name in models.columns], models.rows(), "The model and its baselines"),
         Table(
             [name.replace("_", " ") for name in own.columns[1:]],
             [row[1:] for row in own.head(_SHOWN).rows()],
-            f"The {min(_SHOWN, len(own))} species that were hidden most often where they were; all of them, and the "
-            f"baselines, are in {SPECIES_SCORES}",
+            f"The {min(_SHOWN, len(own))} species that were hidden most often where they were present; all of "
+            f"them, and the baselines, are in {SPECIES_SCORES}",
         ),
     ]
     return Section("Hidden species", parts)

@@ -63,9 +63,9 @@ def _comparison_section(runs: Runs) -> Section:
     found = runs.compare()
     rows = [[row[name] for name in names] for row in found.iter_rows(named=True)]
     text = (
-        f"Each setting less the best one, {runs.best_setting}, on the same {runs.over}: what these bring both is in "
-        f"neither difference. The intervals hold together with 95%, so that of many settings none seems different by "
-        "chance (Bonferroni); p is of each paired t-test by itself."
+        f"Each setting minus the best one, {runs.best_setting}, on the same {runs.over}: effects on both settings are "
+        "not in the difference. The intervals hold together with 95%, so that among many settings none seems different "
+        "by chance (Bonferroni); p is that of each paired t-test by itself."
     )
     header = ["setting", f"difference in {runs.metric}", "from", "to", "pairs", "p", "verdict"]
     return Section("Can they be told apart?", [text, Table(header, rows)])

@@ -1,4 +1,4 @@
-"""What a report says of a traffic predictor: measures against baselines, and the flags as they come."""
+"""The report on a traffic predictor: measures compared with baselines, and the flags in time."""
 
 import warnings
 from typing import Any

@@ -92,7 +92,7 @@ class VaeData:
         return None if self.names is None else self.names[: len(self.names) - self.covariates]
 
     def add_covariates(self) -> None:
-        """Put effort and season behind the species."""
+        """Append effort and season to the species."""
         assert self.names is not None
         assert self.checklists is not None
         assert isinstance(self.matrix, pd.DataFrame)

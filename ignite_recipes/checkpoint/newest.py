@@ -66,7 +66,7 @@ def restore_newest(trainer: TrainingEngine, folder: str | os.PathLike[str]) -> P
 
     Returns:
         The file: ``latest_checkpoint.pt``, or without it the newest undamaged one of the run; None if there is none and
-            the run begins.
+        the run begins.
 
     Raises:
         CheckpointError: if there are files and none is sound and of a whole run; and as for :func:`restore_run`.

@@ -11,7 +11,7 @@ __all__ = ["ANSWERS", "RENAMED", "with_answer"]
 RENAMED = {"num_epochs": "epochs", "early_stop_patience": "patience"}
 """The same setting has one name in every command, whatever the documents call it."""
 
-_FILE = "FILE"  # the argument that is no option
+_FILE = "FILE"  # the argument that is not an option
 
 ANSWERS: dict[str, Sequence[str]] = {
     **{f"--{name.replace('_', '-')}": [f"--{option}"] for name, option in RENAMED.items()},

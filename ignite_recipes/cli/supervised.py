@@ -64,7 +64,7 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
-    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    """Train, or do what ``run`` does with the recipe; the result, as one line."""
     return run("supervised", parser(), argv, _load, _train)
 
 

@@ -59,7 +59,7 @@ def _parameters() -> dict[str, Any]:
 
 
 def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
-    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    """Train, or do what ``run`` does with the recipe; the result, as one line."""
     return run("traffic", parser(), argv, traffic_sides, _train)
 
 

@@ -108,7 +108,7 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str], run: Run = run_experiment) -> Result:
-    """Train, or what else ``run`` does with the recipe; what was reached, as one line."""
+    """Train, or do what ``run`` does with the recipe; the result, as one line."""
     return run("vae", parser(), argv, _load, _train)
 
 

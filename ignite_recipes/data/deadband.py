@@ -103,7 +103,7 @@ def scale_context(context: Any, limits: Limits, *, feature_names: Sequence[str] 
         feature_names: what a warning calls the features, by default their numbers.
 
     Raises:
-        ValueError: if the limits are no range, or the context is not finite.
+        ValueError: if the limits are not a range, or the context is not finite.
 
     Warns:
         UserWarning: of each feature that leaves its limits.

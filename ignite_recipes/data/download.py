@@ -36,7 +36,7 @@ def fetch(url: str, path: str | os.PathLike[str], md5: str) -> None:
         return
     show_progress = sys.stderr is not None and sys.stderr.isatty()
     try:
-        Request(url)  # refuses what is no address, before the downloader leaves a file
+        Request(url)  # refuses what is not an address, before the downloader leaves a file
         path.parent.mkdir(parents=True, exist_ok=True)
         # A folder of its own, as several processes may fetch at once; next to path, to be on the same disk.
         with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:

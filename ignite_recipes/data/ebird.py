@@ -63,7 +63,7 @@ def load_ebird_data(
 
     Returns:
         One row per sighting. The columns have their names of the eBird Basic Dataset, whatever the file calls them, and
-            those of ``columns`` the names that are given there. Empty fields are missing values.
+        those of ``columns`` the names that are given there. Empty fields are missing values.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -91,7 +91,7 @@ def find_ebird_file(path: Path, kind: Kind | None = "sightings") -> EbirdFile:
 
 
 def is_of_sampling_events(path: Path) -> bool:
-    """Whether a file is one of sampling events, or a download holds one besides that of sightings."""
+    """Whether a file is one of sampling events, or a download holds one in addition to that of sightings."""
     return path.exists() and any(file.header.kind == "checklists" for file in _readable(path))
 
 

@@ -183,7 +183,7 @@ def _minutes(text: object) -> float | None:
 
 
 def _date(text: object) -> str | None:
-    """As 2024-01-31, of that, of a time on that day, and of the 01-31-2024 of older downloads of one's own data."""
+    """As 2024-01-31, of that, of a time on that day, and of the 01-31-2024 of older downloads of your own data."""
     words = str(text).strip()[:10]
     if older := re.fullmatch(r"(\d{2})[-/](\d{2})[-/](\d{4})", words):
         return f"{older[3]}-{older[1]}-{older[2]}"

@@ -97,7 +97,7 @@ def ebd_names(written: Sequence[str]) -> list[str]:
 
 
 def with_ebd_names(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """The frame with the names of the eBird Basic Dataset; itself if it has them, or is no frame of checklists."""
+    """The frame with the names of the eBird Basic Dataset; itself if it has them, or is not a frame of checklists."""
     written = [str(name) for name in frame.columns]
     if CHECKLIST in written:
         return frame

@@ -22,7 +22,7 @@ from ignite_recipes.optional import polars as pl
 __all__ = ["Columns", "read_tables"]
 logger = logging.getLogger(__name__)
 
-BLOCK_BYTES = 4 * 2**20  # of the file in memory at once, a few times; more is no faster
+BLOCK_BYTES = 4 * 2**20  # of the file in memory at once, a few times; more is not faster
 BLOCKS_AHEAD = 3  # parsed meanwhile: polars alone keeps no second core busy with a block of this size
 
 Result = TypeVar("Result")
@@ -140,7 +140,7 @@ def _part(read: "pl.DataFrame", table: Columns, header: Header) -> _Part:
         read = read.unique(table.once_per, keep="first", maintain_order=True)
     texts = [name for name in table.names if name not in NUMBERS]
     numbers = [pl.col(name) for name in table.names if name in NUMBERS]
-    if header.separator == ";":  # where a comma is no separator, it is a decimal point
+    if header.separator == ";":  # where a comma is not a separator, it is a decimal point
         numbers = [number.str.replace(",", ".", literal=True) for number in numbers]
     distinct = {name: read[name].drop_nulls().unique() for name in texts}
     codes = [pl.col(name).cast(pl.Enum(distinct[name])).to_physical().cast(pl.Int64).fill_null(-1) for name in texts]

@@ -27,7 +27,7 @@ class Header(NamedTuple):
     is_quoted: bool
     """Whether fields may stand in quotes; in eBird's own tab-separated files a quote is a part of the text."""
     missing: str | None
-    """What stands for a missing value, besides nothing: NA in files that R wrote."""
+    """The marks of a missing value, in addition to an empty field: NA in files that R wrote."""
     kind: Kind
     """Rows of sightings, rows of checklists (sampling events), a download of GBIF, or none of these."""
 
@@ -36,7 +36,7 @@ def parse_header(line: bytes) -> Header:
     """What the first line of a file says.
 
     Raises:
-        ValueError: if it is no line of text with names.
+        ValueError: if it is not a line of text with names.
     """
     if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line:
         raise ValueError("it must be UTF-8 or Latin-1 text; got zero bytes, as UTF-16 has them: save it as UTF-8")

@@ -40,7 +40,7 @@ def roll_up_to_species(
 
     A subspecies group (issf), form, intergrade or domestic bird goes to the species of its binomial, the first two
     words of the scientific name: "Hirundo rustica [rustica Group]" to the COMMON NAME that a row of the category
-    ``species`` has beside "Hirundo rustica". Without such a row it goes to its own common name without what
+    ``species`` has for "Hirundo rustica". Without such a row it goes to its own common name without what
     stands in parentheses or brackets: "Barn Swallow (Eurasian)" to "Barn Swallow". A form of a species that is not yet
     described has no binomial ("Zoothera sp. nov."), and stays what it is.
 

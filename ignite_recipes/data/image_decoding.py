@@ -46,7 +46,7 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
     """The headers of image files; no pixel is decoded.
 
     Raises:
-        BrokenImageError: that counts the files that are no images, and names the first.
+        BrokenImageError: that counts the files that are not images, and names the first.
     """
     headers = _in_threads(_try_header, paths)
     if broken := [(path, error) for path, error in zip(paths, headers, strict=True) if isinstance(error, Exception)]:

@@ -63,7 +63,7 @@ def find_images(root: Path) -> ImageFiles:
         sides.append(_classes(val, others))
         unused = [folder.name for folder in folders if folder not in (train, val)]
         if unused:
-            found.said.append(f"the folders {listed(unused)}next to {train.name} and {val.name} are not used")
+            found.said.append(f"the folders {listed(unused)} next to {train.name} and {val.name} are not used")
     _check(place, sides, root)
     found.classes = sorted(sides[0])
     files = [

@@ -92,7 +92,7 @@ class ImageDataset(BatchDataset[tuple[Tensor, Tensor]]):
 
 
 class BaseDataset:
-    """A data set of labelled images in two parts, to train on and to validate on, kept in memory as it comes.
+    """A data set of labelled images in two parts, to train on and to validate on, kept in memory in its own type.
 
     Only training images are transformed, each by its own row of random draws: what an image looks like is a
     function of the seed, the epoch of the last :meth:`reapply_transforms` and its place in the data set, and

@@ -28,7 +28,7 @@ class ColumnUse:
     Attributes:
         numbers: columns of numbers and booleans.
         categories: of each column of text its categories; all others are one together.
-        dates: of each column of times its format (None if it is no text) and the parts of it that are used.
+        dates: of each column of times its format (None if it is not text) and the parts of it that are used.
         missing: columns of numbers with missing values.
         left_out: columns that are not used, and why.
         notes: what else was decided on a column.
@@ -101,7 +101,7 @@ def decide_columns(table: "pl.DataFrame", max_categories: int, left_out: Mapping
 
 
 def as_numbers(column: "pl.Series") -> "pl.Series":
-    """float64; text that is no number is missing."""
+    """float64; text that is not a number is missing."""
     if column.dtype == pl.String:
         column = column.str.strip_chars()
     numbers = column.cast(pl.Float64, strict=False)

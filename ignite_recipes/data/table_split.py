@@ -108,7 +108,7 @@ def _at_random(num_rows: int, labels: NDArray[Any] | None, wanted: int, seed: in
 
 
 def quietly(function: Any) -> Any:
-    """A class with fewer rows than there are folds is no mistake here: one fold is used."""
+    """A class with fewer rows than there are folds is not a mistake here: one fold is used."""
     import warnings
 
     with warnings.catch_warnings():

@@ -93,7 +93,7 @@ class TableTarget:
         """What the network is trained on: the numbers of classes (N,) int64, or scaled numbers (N, 1) float32.
 
         Raises:
-            ValueError: for a value that is no class.
+            ValueError: for a value that is not a class.
         """
         if self.task == REGRESSION:
             return torch.from_numpy((_numbers(column) - self.mean) / self.scale).float()[:, None]
@@ -126,7 +126,7 @@ class TableTarget:
         """The target that ``state_dict`` was taken of.
 
         Raises:
-            ValueError: if it is no such state.
+            ValueError: if it is not such a state.
         """
         kinds = {"name": str, "task": str, "classes": list, "mean": float, "scale": float}
         if set(state) != set(kinds) or not all(isinstance(state[name], kind) for name, kind in kinds.items()):

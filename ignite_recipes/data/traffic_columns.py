@@ -28,7 +28,7 @@ class Columns(NamedTuple):
     flags: str | None
     context: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    """Further times and row counters, which are no context."""
+    """Further times and row counters, which are not context."""
     might_be_flags: tuple[str, ...] = ()
     """Those of the context that hold 0 and 1 only."""
 
@@ -67,12 +67,12 @@ def assign_columns(frame: "pd.DataFrame", flag_column: str | None, time_column: 
     ranked = {}
     if time_column is None:
         ranked = {name: rank for name in others if (rank := _rank_as_times(frame[name])) is not None}
-        # Of several of one rank, the times that tell the most rows apart: not the day beside the second.
+        # Of several of one rank, the column that distinguishes the most rows: seconds and not days.
         time_column = min(ranked, key=lambda name: (ranked[name], -frame[name].nunique()), default=None)
     context = tuple(name for name in others if name not in ranked)
     if not context:
         raise ValueError(
-            f"the file must have a column of context, which is predicted from, beside times and flags; got "
+            f"the file must have a column of context in addition to times and flags; got "
             f"{list(frame)}: name the times in time_column (--time-column) if context was taken for them"
         )
     binary = tuple(name for name in context if _is_binary(frame[name]))
@@ -110,7 +110,7 @@ def _rank_as_times(column: "pd.Series[Any]") -> int | None:
         return 0 if is_time else None
     numbers = column.to_numpy(dtype=np.float64)
     steps = np.diff(numbers)
-    if not len(steps) or not (steps >= 0).all() or not steps.any():  # NaN is no time either
+    if not len(steps) or not (steps >= 0).all() or not steps.any():  # NaN is not a time either
         return None
     if _words(str(column.name)) & TIME_WORDS:
         return 1

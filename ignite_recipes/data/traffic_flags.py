@@ -44,7 +44,7 @@ def flag_threshold(chances: Any, sent: Any) -> float:
     Returns:
         A number in (0, 1), half way between the two probabilities that it separates. Of several thresholds with the
         greatest F1 it is the highest, which expects the fewest transmissions. 0.5 if nothing was transmitted, since F1
-            is then 0 with any threshold.
+        is then 0 with any threshold.
 
     Raises:
         ValueError: if the shapes differ, there is nothing in them, or they hold anything else.

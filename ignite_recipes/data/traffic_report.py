@@ -28,7 +28,7 @@ def traffic_report(
 
     Returns:
         ``traffic_mse``; ``accuracy`` and quadratic weighted ``kappa`` of the class, the latter 0 if it is undefined, as
-            with one class only; ``precision``, ``recall`` and ``f1`` of the flags, which are 0 if they are undefined.
+        with one class only; ``precision``, ``recall`` and ``f1`` of the flags, which are 0 if they are undefined.
 
     Raises:
         ValueError: if the outputs are not of these windows, the threshold is not a probability, or the arrays'

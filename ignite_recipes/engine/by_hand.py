@@ -61,7 +61,7 @@ def _compute_loss(update: "Update", loss: Tensor | Callable[[], Tensor]) -> Tens
 
 
 def _checked(loss: Any) -> Tensor:
-    """Refuse what is no loss."""
+    """Refuse what is not a loss."""
     if not isinstance(loss, Tensor) or loss.dim():
         got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(f"an update must be given its loss, a 0-d tensor or a function that computes it; got {got}")

@@ -53,9 +53,9 @@ __all__ = ["DRAWING", "STEP_EVENTS", "TrainEvents", "fire"]
 
 
 class TrainEvents(EventEnum):
-    """The moments of a training step and of an epoch's end that Ignite has no event for.
+    """Events of a training step and of an epoch's end that Ignite does not have.
 
-    A user's own Engine registers those that it fires, and fires them in its update function. If a handler of ours waits
+    A user's own Engine registers those that it fires, and fires them in its update function. If a handler waits
     for one that an epoch has not fired, a warning names it:
 
     >>> def update(engine, batch):

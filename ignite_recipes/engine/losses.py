@@ -41,7 +41,7 @@ def check_loss(losses: Any) -> Tensor:
 
 
 def modules_of(loss_fn: LossFunction) -> list[nn.Module]:
-    """The modules that a loss function computes with beside the model, e.g. a criterion, which has a mode too.
+    """The modules that a loss function computes with in addition to the model, e.g. a criterion, which has a mode too.
 
     They are found in its attributes, its closure and its arguments by ``partial``, not in global variables.
 

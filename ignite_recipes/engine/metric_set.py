@@ -46,7 +46,7 @@ class MetricSet:
     Reads:  ``state.predictions`` of an evaluator of ours, whose loss function gives ``"outputs"`` and ``"targets"``
             in addition to ``"loss"``; for another Engine ``state.output``, which must be ``(outputs, targets)``.
     Writes: ``state.metrics[name]``: floats, the same on all ranks; other values as they are.
-    Keeps: nothing: it starts again with each evaluation.
+    Keeps:  nothing: it starts again with each evaluation.
 
     Args:
         metrics: by name, or a list of names of known ones, or a string of them with commas; None is none.

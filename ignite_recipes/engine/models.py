@@ -14,7 +14,7 @@ def as_module(models: Models) -> nn.Module:
     """The model, or a ``ModuleDict`` of several.
 
     Raises:
-        TypeError: if one of several is no module.
+        TypeError: if one of several is not a module.
         ValueError: if a name cannot be one of a ``ModuleDict``.
 
     >>> list(as_module({"actor": nn.Linear(2, 1), "critic": nn.Linear(2, 1)}).state_dict())

@@ -129,7 +129,7 @@ def _check_engine(engine: Any) -> None:
 
 
 def _sorted(parts: Mapping[str, Any]) -> tuple[dict[str, nn.Module], dict[str, Optimizer], dict[str, Update], Any]:
-    """The models, the optimizers, the updates, and what else has a state."""
+    """The models, the optimizers, the updates, and other objects with a state."""
     if not isinstance(parts, Mapping):
         raise TypeError(f"parts must be named, {{'model': model, 'optimizer': optimizer, ...}}; got {shown(parts)}")
     models = {name: part for name, part in parts.items() if isinstance(part, nn.Module) and not _is_metric(part)}

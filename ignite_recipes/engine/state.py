@@ -12,7 +12,7 @@ __all__ = ["EpochMetrics", "TrainingState"]
 class EpochMetrics(dict[str, Any]):
     """A dict that knows which of its entries were written in the current epoch.
 
-    What is not measured in every epoch keeps the value of an earlier one, on which nobody is to decide once more.
+    A metric that is not measured in an epoch keeps its earlier value, on which no handler should decide again.
 
     >>> metrics = EpochMetrics(val_loss=0.5)
     >>> metrics.begin_epoch()

@@ -249,7 +249,7 @@ class StepProgram:
         return losses
 
     def compute_block(self, member: "Member", count: int) -> None:
-        """Compute ``count`` steps at once, of which nobody takes notice; what came of them is in ``member.outcome``."""
+        """Compute ``count`` steps at once, without handlers between them; the result is in ``member.outcome``."""
         assert self._stop is not None
         function, rows, numbers = self.function, member.batches, member.numbers(count)
         found = []

@@ -124,7 +124,7 @@ class TrainingEngine(KeyedEngine):
         self, data: Iterable[Any] | None, max_epochs: int | None, max_iters: int | None, epoch_length: int | None
     ) -> State:
         state, progress = self.state, self.progress
-        if state.max_epochs is None and state.max_iters is None:  # a first run, or one that is to start anew
+        if state.max_epochs is None and state.max_iters is None:  # a first run, or one that should start again
             self.updates.restart()
         else:
             self.updates.abandon()  # stopped inside an accumulation window, whose gradients are gone

@@ -108,7 +108,7 @@ class Update:
         self.count = StepCount()
         self.losses: Any = loss_fn  # compiled, if that is asked for
         self.begun = self.done = 0  # the last iterations that were computed, and that are in the weights
-        self.place = "step"  # of its random numbers, beside the seed and the iteration
+        self.place = "step"  # of its random numbers, in addition to the seed and the iteration
         self.is_alone = False  # whether it is the only update of a step of ours
         self.is_observed = False  # whether an update function steps the optimizer itself
         self.exchange: Exchange | None = None

@@ -133,7 +133,7 @@ class Updates(Mapping[str, "Update"]):
                 update.losses = compiled(update.loss_fn, compile, device)
 
     def _start_run(self, engine: Engine) -> None:
-        if engine.state.iteration == 0:  # Ignite starts anew
+        if engine.state.iteration == 0:  # Ignite starts again
             self.restart()
 
     def restart(self) -> None:

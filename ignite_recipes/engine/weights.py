@@ -51,7 +51,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
     tensors = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     if own and all(id(value) in tensors for value in own.values()):
         torch._foreach_copy_(local_tensors(own.values()), local_tensors(weights[name] for name in own))
-    else:  # it has state that is no tensor, or that only its own load_state_dict knows how to load
+    else:  # it has state that is not a tensor, or that only its own load_state_dict knows how to load
         model.load_state_dict(weights)
 
 

@@ -113,7 +113,7 @@ class WholeStep:
     # What the run asks for.
 
     def start_epoch(self, step: "TrainingStep", engine: Engine) -> None:
-        """Look anew at what may have changed since the last epoch."""
+        """Check again what may have changed since the last epoch."""
         self._is_ready = False
         if self._others > 1:  # one is an epoch's last
             others = f"{self._others} batches of an epoch have other shapes or types than the run's first one"
@@ -131,7 +131,7 @@ class WholeStep:
         self._refresh(step, engine)
 
     def train(self, engine: "TrainingEngine") -> None:
-        """Compute the steps of an epoch in blocks, between which nobody looks, as far as that can be.
+        """Compute the steps of an epoch in blocks, if no handler runs between them.
 
         The program is the same, so that it makes no difference to the weights.
         """
@@ -226,7 +226,7 @@ class WholeStep:
             logger.warning("compile='step': %s. %s run one operation after the other", reason, which)
 
     def _refresh(self, step: "TrainingStep", engine: Engine) -> None:
-        """Make the programs anew if something has changed that they have as constants."""
+        """Make new programs if something has changed that they have as constants."""
         python, identity = python_state(roots_of_step(step, engine)), self._identity_of(step, engine)
         name = changed(self._python, python)
         if self._programs and name is not None:

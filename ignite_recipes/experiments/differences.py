@@ -27,7 +27,7 @@ def differences(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
 
 
 def difference_labels(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """What is said of each experiment in a legend: its own values of the settings that differ, three at most.
+    """The label of each experiment in a legend: its own values of the settings that differ, three at most.
 
     >>> difference_labels({"exp1": {"learning_rate": 0.1}, "exp2": {"learning_rate": 0.01}})
     {'exp1': 'learning_rate 0.1', 'exp2': 'learning_rate 0.01'}

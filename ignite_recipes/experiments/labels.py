@@ -1,4 +1,4 @@
-"""What people call an experiment besides expN: its name, and its tags, which others may have too."""
+"""The labels of an experiment in addition to expN: its name, and its tags, which others may have too."""
 
 import re
 from collections.abc import Mapping, Sequence

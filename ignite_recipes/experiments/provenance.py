@@ -55,7 +55,7 @@ def read_provenance(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The entries of an experiment, one a start, the first first; none where there is no such file.
 
     Another version or somebody's hand may have written them: what is not as :func:`note_start` writes it is left out.
-    A damaged file counts as none, and is said: it is not worth a run.
+    A damaged file counts as missing, with a warning: it does not stop a run.
     """
     return [
         {name: value for name, value in entry.items() if value is None or isinstance(value, _KINDS.get(name, str))}

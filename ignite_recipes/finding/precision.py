@@ -118,7 +118,7 @@ class _Clock:
     """Time the steps after the first ones.
 
     Runs:  trainer, ITERATION_COMPLETED, where the host waits for the device; OPTIMIZER_STEP_SKIPPED.
-    Stops: with an error at a step that is dropped, for that is no step.
+    Stops: with an error at a step that is dropped, for that is not a step.
     """
 
     def __init__(self) -> None:

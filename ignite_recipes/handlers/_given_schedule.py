@@ -12,7 +12,7 @@ __all__ = ["advances_with", "check_schedule"]
 
 
 def check_schedule(scheduler: Any, optimizer: Optimizer) -> None:
-    """Refuse what is no schedule of ``optimizer``.
+    """Refuse what is not a schedule of ``optimizer``.
 
     Raises:
         TypeError: for another kind of object.

@@ -108,7 +108,7 @@ class Host:
     def require(self, event: Any, handler: object, remedy: str) -> None:
         """Refuse a handler of an event of a step that the engine does not register.
 
-        One that is registered and never fired is said by a warning after the first epoch.
+        A warning after the first epoch names an event that is registered and never fired.
 
         Raises:
             RuntimeError: naming the handler, the event and the ``remedy``, a sentence that says what to do by hand.

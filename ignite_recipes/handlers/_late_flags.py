@@ -36,7 +36,7 @@ class LateFlags:
         return len(self._sent) + len(self._waiting)
 
     def send(self, place: tuple[Any, ...], flag: Tensor) -> None:
-        """Let a 0-d tensor come to the host; nobody waits."""
+        """Copy a 0-d tensor to the host without waiting."""
         self._waiting.append((place, flag))
         if len(self._waiting) == self.GROUP:
             self._send_group()

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def as_number(value: Any) -> float | None:
-    """The value as a float; None if it is no single number."""
+    """The value as a float; None if it is not a single number."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):  # a tensor of several elements raises RuntimeError

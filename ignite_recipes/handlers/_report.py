@@ -1,4 +1,4 @@
-"""Metrics that are no numbers, kept for the result of a run and for its checkpoints."""
+"""Metrics that are not numbers, kept for the result of a run and for its checkpoints."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["Report"]
 
 
 class Report:
-    """Keep an epoch's metrics that are no numbers, e.g. a confusion matrix: those of the weights that a run ends with.
+    """Keep an epoch's metrics that are not numbers, e.g. a confusion matrix: those of the weights that a run ends with.
 
     Runs:   trainer, METRICS_READY, after ``stopping``.
     Reads:  ``state.metrics``.

@@ -1,4 +1,4 @@
-"""What happens where a run ends: metrics that never came are said, failures reach the handlers that wait for them."""
+"""The end of a run: metrics that never came are logged, and failures reach the handlers that wait for them."""
 
 import logging
 from collections.abc import Callable

@@ -26,7 +26,7 @@ RATES_OF_A_GROUP = ("lr", "initial_lr", "max_lr", "min_lr")
 # In a scheduler, torch's or one of timm's kind, a list with an entry for each group.
 _RATES = ("base_lrs", "max_lrs", "_last_lr", "base_values", "warmup_steps")
 _OTHERS = ("min_lrs", "lr_lambdas", "base_momentums", "max_momentums")
-# In a group, beside rates.
+# In a group, in addition to rates.
 _OTHERS_OF_A_GROUP = ("max_momentum", "base_momentum", "swa_lr")
 
 

@@ -25,7 +25,7 @@ class Checkpointing:
     Runs:   trainer, EPOCH_DECIDED to choose the files and CHECKPOINT_READY to write them: after every decision of the
             epoch; COMPLETED, if the run ends inside an epoch; RESUME_POINT if there are to be files inside epochs.
     Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint.file`.
-    Keeps: the epochs whose files it removes when newer ones are written.
+    Keeps:  the epochs whose files it removes when newer ones are written.
 
     Args:
         folder: made if missing.

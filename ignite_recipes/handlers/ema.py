@@ -234,7 +234,7 @@ class ExponentialMovingAverage(ProgramPart):
 
     def obstacle_in_program(self) -> str | None:
         """The model must be the one whose average this is."""
-        return None if self._required()[1].is_current() else "begins anew, because the model has changed"
+        return None if self._required()[1].is_current() else "starts again, because the model has changed"
 
     def _begin_run(self) -> None:
         if not self._has_begun:  # weights may have been loaded since it was attached

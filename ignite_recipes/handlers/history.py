@@ -16,7 +16,7 @@ class History:
     """Collect ``state.metrics`` in lists, one entry an epoch; NaN where an epoch did not measure it.
 
     Runs:   trainer, METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics).
-    Reads: ``state.metrics``; a warning says once which are not numbers, and left out. Another says at the end of
+    Reads:  ``state.metrics``; only numbers are kept, and one warning names the others. Another says at the end of
             the run which of ``names`` never came.
     Keeps:  ``epochs``, all of it.
 

@@ -24,7 +24,7 @@ class KLSchedule:
 
     Runs:   trainer, ITERATION_STARTED.
     Writes: ``weight``.
-    Keeps: ``position``, which determines the weight.
+    Keeps:  ``position``, which determines the weight.
 
     Args:
         beta: the weight in the end, not negative; more than 1 asks for less information in the latent space, less

@@ -45,7 +45,7 @@ def _kinds(loss: Tensor, norm: Tensor) -> Tensor:
     """What is not finite, on the device: 2 for the loss, 1 for the norm of the gradients, 3 for both, 0 for none."""
     precision = torch.promote_types(torch.promote_types(loss.dtype, norm.dtype), torch.float32)
     both = torch.stack([loss.to(precision), norm.to(precision)])
-    is_bad = (both - both).ne(0)  # what is not finite is no number less itself: two kernels for isfinite()'s four
+    is_bad = (both - both).ne(0)  # a value that is not finite minus itself is NaN: two kernels for isfinite()'s four
     return is_bad[0] * 2.0 + is_bad[1]
 
 
@@ -197,7 +197,7 @@ class NonFiniteGuard(ProgramPart):
         """Let the program drop the step itself."""
         assert values.loss is not None
         norm = values.norm = total_norm(values.gradients) if values.norm is None else values.norm
-        if values.scale is not None:  # while it is large, gradients that overflow are no fault
+        if values.scale is not None:  # while it is large, gradients that overflow are normal
             norm = torch.where(values.scale >= 1, torch.zeros_like(norm), norm)
         kinds = _kinds(values.loss, norm)
         values.drop = kinds if values.drop is None else values.drop + kinds

@@ -27,7 +27,7 @@ class TensorBoardLog:
 
     Runs:   trainer; METRICS_READY (another Engine: EPOCH_COMPLETED, after what computes the metrics);
             COMPLETED to close the file.
-    Reads: ``state.metrics``; a warning says once which are not numbers, and left out.
+    Reads:  ``state.metrics``; only numbers are written, and one warning names the others.
     Writes: ``events.out.tfevents.*`` in its folder, with tensorboardX, in the trainer's own thread.
     Keeps:  nothing; the files are the record.
 

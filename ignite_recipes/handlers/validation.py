@@ -24,7 +24,7 @@ class Validation:
     Runs:   trainer, EPOCH_COMPLETED; with ``every_iterations`` ITERATION_COMPLETED.
     Reads:  the evaluator's ``state.metrics``.
     Writes: the trainer's ``state.metrics[prefix + name]``.
-    Keeps: nothing, except with ``every_iterations`` its last metrics. It cannot change the training: our evaluator
+    Keeps:  nothing, except with ``every_iterations`` its last metrics. It cannot change the training: our evaluator
             leaves modes and generators as they were.
 
     In an epoch without a validation its metrics are those of an earlier one: early stopping, plateau schedules and

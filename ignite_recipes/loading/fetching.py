@@ -57,7 +57,7 @@ def fetched_at_once(loader: Iterable[Any], purpose: str) -> Iterable[Any]:
     if not isinstance(loader, DataLoader):
         return loader
     reason = _why_not(loader)
-    if loader not in _said:  # validation begins anew in every epoch
+    if loader not in _said:  # validation starts again in every epoch
         _said.add(loader)
         how = "'s batches are fetched by one index each" if reason is None else f" fetches its batches itself: {reason}"
         logger.debug("%s: the loader%s", purpose, how)
@@ -124,7 +124,7 @@ class BatchesOf(BatchDataset[Any]):
         return len(self.dataset)
 
     def __getitems__(self, indices: Any) -> Any:
-        """A batch; of indices that are no whole numbers it is put together of rows, as usual."""
+        """A batch; of indices that are not whole numbers it is put together of rows, as usual."""
         rows = indices if self._has_numbers else _numbers(indices)
         batch = None if rows is None else _batch(self.dataset, rows)
         return default_collate([self.dataset[index] for index in indices]) if batch is None else batch

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _PLAIN = (str, bytes, int, float, torch.Tensor, np.ndarray, type, types.ModuleType, types.BuiltinFunctionType)
 _MOST = 1000  # objects that are looked at
-_FEW = 100  # items; a longer container whose first ones are plain holds data, which are no place for generators
+_FEW = 100  # items; a longer container whose first ones are plain holds data, which are not place for generators
 
 
 def reachable(loaders: Iterable[Any], but: Iterable[Any] = ()) -> Iterator[Any]:

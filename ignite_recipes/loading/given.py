@@ -106,7 +106,7 @@ def settings_of(loader: Any) -> dict[str, Any]:
 
 
 def batch_size_for(num_rows: int) -> int:
-    """How many rows a batch has if nobody says so: about 50 batches an epoch, of 32 to 1024 rows.
+    """The default number of rows in a batch: about 50 batches an epoch, of 32 to 1024 rows.
 
     >>> [batch_size_for(n) for n in (100, 10_000, 1_000_000)]
     [32, 256, 1024]

@@ -23,7 +23,7 @@ class BatchDataset(Dataset[Sample], ABC):
 
     Attributes:
         settings: what the checkpoints of a run on it say of it, and a resumed run must have as it was.
-        draws_nothing: whether the same rows are the same batch at any time: nothing is drawn, and nothing read anew.
+        draws_nothing: whether the same rows are the same batch at any time: nothing is drawn, and nothing read again.
     """
 
     settings: Mapping[str, Any] = MappingProxyType({})
@@ -70,7 +70,7 @@ def take_rows(rows: Tensor, numbers: NDArray[np.int64]) -> Tensor:
 
 
 def _on_device(numbers: NDArray[np.int64], device: torch.device) -> Tensor:
-    """From pinned memory, so that nobody waits for the copy."""
+    """From pinned memory, so that the host does not wait for the copy."""
     index = torch.from_numpy(numbers)
     return torch.empty(index.shape, dtype=torch.int64, pin_memory=can_pin()).copy_(index).to(device, non_blocking=True)
 

@@ -106,7 +106,7 @@ class Sweep:
         makers: functions of the user's, by what they make.
 
     Raises:
-        ValueError: for a setting that nobody takes, or that is swept and given.
+        ValueError: for an unknown setting, or that is swept and given.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The rows of a recipe that takes data in a loader's place: those of a member's fold, and what is said of them."""
+"""The rows of a recipe that takes data in a loader's place: those of a member's fold, and the messages about them."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -15,7 +15,7 @@ from ignite_recipes.recipes.options import Attachable
 __all__ = ["Judge", "Pruned", "Pruning", "TrialRun"]
 
 
-class Pruned(Exception):  # noqa: N818  # it is no error: the search has decided so
+class Pruned(Exception):  # noqa: N818  # it is not an error: the search has decided so
     """A run was left at the end of an epoch, which is saved."""
 
 

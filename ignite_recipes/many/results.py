@@ -157,7 +157,7 @@ class Runs:
             ``setting``, a column for each swept setting, ``metric``, ``mean``, ``std`` (with n - 1), ``n``, ``low`` and
             ``high``, of Student's t. Over one seed with folds n is their number, and the interval is wider because
             folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none. A search has a
-                row for each trial, the best first.
+            row for each trial, the best first.
         """
         names = self.metrics if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
         order = self._best_first() if self.search else self.settings
@@ -233,7 +233,7 @@ class Runs:
 
         Returns:
             ``row``, ``truth``, ``prediction``, for classes ``p_<class>``, and the number of ``members`` that predicted
-                it; None if the recipe predicts no rows.
+            it; None if the recipe predicts no rows.
 
         Raises:
             ValueError: if the members were validated on different data.

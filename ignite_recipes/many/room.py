@@ -58,7 +58,7 @@ def _used() -> int:
 
 
 def _free() -> int | None:
-    """Bytes that the process can still take, by the system and by its control group; None where nobody says."""
+    """Bytes that the process can still take, by the system and by its control group; None if they do not report it."""
     found = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What several runs of the same say: a mean with its interval, and whether two settings can be told apart."""
+"""What several runs of the same say: a mean with its interval, and whether two settings differ."""
 
 import math
 from collections.abc import Sequence

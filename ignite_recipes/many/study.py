@@ -25,7 +25,7 @@ _ASKED = "ignite_recipes_search"
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Let Optuna log nothing below errors in the block; what comes of a trial is said by us."""
+    """Let Optuna log nothing below errors in the block; this library logs the results of trials."""
     with needs("search"):
         from optuna import logging
 
@@ -38,7 +38,7 @@ def quiet_optuna() -> Iterator[None]:
 
 
 class Search:
-    """Trials that are asked for, judged while they are trained, and told of when they have ended.
+    """Trials that are asked for, judged while they are trained, and reported when they have ended.
 
     Args:
         path: the path of the file; a new one is made. Its lock works on network file systems too.
@@ -188,7 +188,7 @@ def _open(path: str | os.PathLike[str]) -> "BaseStorage":
 
 
 def _seeded_sampler(seed: int) -> "BaseSampler":
-    """Optuna's own sampler, begun anew for each trial: what it draws does not depend on what it has drawn before."""
+    """Optuna's own sampler, started again for each trial: what it draws does not depend on what it has drawn before."""
     with needs("search"):
         from optuna.samplers import BaseSampler, TPESampler
 

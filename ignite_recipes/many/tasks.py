@@ -1,4 +1,4 @@
-"""How each recipe in Python trains a member: what is made anew for it, and what its fold is of."""
+"""How each recipe in Python trains a member: what is made new for it, and what its fold is of."""
 
 import inspect
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def make_task(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Argum
 
     Raises:
         ValueError, TypeError: for a model in place of a function that makes one, an option that members have by
-            themselves, a swept setting that nobody takes, folds of what has no rows.
+            themselves, an unknown swept setting, folds of what has no rows.
     """
     if not callable(recipe):
         raise TypeError(f"recipe must be a function that trains, e.g. train_model_advanced; got {kind_of(recipe)}")

@@ -11,7 +11,7 @@ from ignite_recipes.metrics.statistics import Statistic, exact_dtype
 __all__ = ["NUMBERS", "absolute_errors", "mean_absolute_error_of", "r2_of", "spreads"]
 
 NUMBERS = "numbers"
-"""The kind of a task whose targets are no classes."""
+"""The kind of a task whose targets are not classes."""
 
 
 def _as_numbers(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:

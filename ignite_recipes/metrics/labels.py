@@ -35,7 +35,7 @@ def as_labels(outputs: Any, targets: Any, ignore_index: int) -> Labels:
     """Outputs and targets as they are brought, without a look at their values.
 
     Raises:
-        TypeError, ValueError: if they are no tensors, or their shapes and types make no task of classes.
+        TypeError, ValueError: if they are not tensors, or their shapes and types make no task of classes.
     """
     outputs, targets = check_tensors(outputs, targets)
     if targets.dim() == 2 and targets.shape[1] == 1 and outputs.dim() == 2:

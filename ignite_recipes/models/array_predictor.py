@@ -61,7 +61,7 @@ class ArrayPredictor:
 
         Returns:
             A frame of polars: ``prediction``, and for classes ``p_<class>``, the probability of each; for several
-                numbers ``prediction_0``, ``prediction_1``, ...
+            numbers ``prediction_0``, ``prediction_1``, ...
 
         Raises:
             ValueError: if samples have another shape, or the model gives another number of classes.
@@ -130,7 +130,7 @@ class ArrayPredictor:
         """Targets (N,) and what is predicted: the numbers (N,), or the chances (N, classes).
 
         Raises:
-            ValueError: if there is not one target for each output, or it is no class's number.
+            ValueError: if there is not one target for each output, or it is not a class's number.
         """
         truth = _flat(targets)
         if len(truth) != len(outputs):

@@ -1,4 +1,4 @@
-"""One file for a trained model: its weights, and all that is needed to use them on new data.
+"""One file for a trained model: its weights, and everything to use them on new data.
 
 It is a `safetensors <https://github.com/huggingface/safetensors>`_ file, of the format's version 1. Its tensors are the
 entries of the model's state dict under their own names, so any program that reads safetensors reads the weights. Two
@@ -13,7 +13,7 @@ texts of its metadata say the rest::
                      and, by kind, fitted preprocessing as numbers and names
     sha256           of that JSON and of all tensors
 
-Reading it runs no code: it holds no pickle, and of architectures only those that are known here are made, from plain
+Reading it runs no code: it holds no pickle, and makes only known architectures, from plain
 arguments. A file is written whole or not at all, and what is read is checked before a model is touched.
 """
 
@@ -198,7 +198,7 @@ def load_model(
             than ``model``, or of your own model and none is given. ``model`` is then as it was before.
 
     >>> from tempfile import TemporaryDirectory
-    >>> net = nn.Sequential(nn.Linear(2, 1), nn.Tanh())  # of one's own
+    >>> net = nn.Sequential(nn.Linear(2, 1), nn.Tanh())  # your own
     >>> with TemporaryDirectory() as folder:
     ...     path = save_model(f"{folder}/model.safetensors", net, units={"prediction": "mm"})
     ...     predictor = load_model(path, nn.Sequential(nn.Linear(2, 1), nn.Tanh()))
@@ -301,7 +301,7 @@ def _read(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is not a dict
     except (SafetensorError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         said = str(error).partition("\n")[0]
         with path.open("rb") as start:

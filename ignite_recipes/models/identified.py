@@ -23,7 +23,7 @@ def split_identifiers(data: Any, identifiers: Any) -> tuple[Any, Any]:
 
     Raises:
         ValueError: if a column is missing.
-        TypeError: if columns are named of data that are no frame.
+        TypeError: if columns are named of data that are not a frame.
     """
     names = [identifiers] if isinstance(identifiers, str) else identifiers
     are_columns = isinstance(identifiers, str) or (

@@ -43,8 +43,8 @@ def extract_embeddings(model: nn.Module, loader: Any, *, identifiers: Any = None
             frame of pandas or polars, of which the columns of numbers are read. A loader that shuffles,
             or drops the last batch, is read in its data set's order and as a whole, with a warning.
         identifiers: the names of the rows, for a frame of these and the embeddings, ``z1``, ``z2``, ...: the name of
-            a column of the frame that is embedded, or of several, e.g. coordinates too, which are no part of the
-            vectors then; or N names apart from it: a frame, a column, a list or an array. The frame is one of pandas
+            a column of the frame that is embedded, or of several, e.g. coordinates too, which are then not in the
+            vectors; or N names apart from it: a frame, a column, a list or an array. The result is a frame of pandas
             if they are, else of polars.
 
     Raises:

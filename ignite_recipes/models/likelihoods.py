@@ -35,7 +35,7 @@ class Likelihood(ABC):
         name: by which it is asked for.
         support: the vectors that have a probability, in words.
         least, most, is_whole: the same in numbers.
-        has_scale: whether it has a scale for each feature beside the outputs.
+        has_scale: whether it has a scale for each feature in addition to the outputs.
         bounds: what noisy vectors are clamped to; None leaves a side open.
     """
 

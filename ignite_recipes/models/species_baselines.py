@@ -22,7 +22,7 @@ def prevalence(present: NDArray[Any]) -> NDArray[np.float64]:
 def ease_weights(present: NDArray[Any], penalty: float = 100.0) -> NDArray[np.float64]:
     """The linear model of each species by all others that has the least squared error: (N, S) -> (S, S), diagonal 0.
 
-    ``given @ weights`` are scores of a checklist's species, which are no probabilities.
+    ``given @ weights`` are scores of a checklist's species, which are not probabilities.
 
     Args:
         present: 0 or 1.

@@ -72,7 +72,7 @@ def columns_of(history: Mapping[str, Any]) -> Columns:
     ``loss_components``, as of the traffic recipe, are of the validation data: they become ``val_<name>``.
 
     Raises:
-        TypeError: if it is no mapping, or ``train_`` or ``val_`` entries are not lists of numbers.
+        TypeError: if it is not a mapping, or ``train_`` or ``val_`` entries are not lists of numbers.
 
     >>> columns_of({"train_loss": [2, 1], "loss_components": {"traffic": [0.5, 0.4]}})
     {'train_loss': [2.0, 1.0], 'val_traffic': [0.5, 0.4]}

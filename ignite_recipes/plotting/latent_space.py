@@ -155,7 +155,7 @@ def _scatter(axes: "Axes", points: NDArray[np.float64], labels: Any, name: str, 
 
 
 def _legend(axes: "Axes", title: str | None) -> None:
-    """Beside the axes, or below them if a colour bar is there; its markers are as large as is readable."""
+    """Next to the axes, or below them if there is a colour bar; its markers are as large as is readable."""
     handles, labels = axes.get_legend_handles_labels()
     figure: Any = axes.figure
     columns = -(-len(labels) // _ENTRIES_IN_A_COLUMN)

@@ -65,7 +65,7 @@ def title(name: str) -> str:
 
 
 def unit_of(name: str, unit: str) -> str:
-    """The unit of a quantity; ``unit`` is that of the losses. Of a metric of the user's own nobody knows it."""
+    """The unit of a quantity; ``unit`` is that of the losses. It is unknown for a user's own metric."""
     return _UNITS.get(name, unit if name == "loss" or name.endswith("_loss") else "")
 
 

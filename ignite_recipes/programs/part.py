@@ -57,7 +57,7 @@ class ProgramPart(ABC):
     Attributes:
         takes_notice_of_programs: of a handler of OPTIMIZER_STEP_COMPLETED, which is called after a program as after any
             step: whether it leaves out what the program has done, of which :meth:`after_program` tells it. Otherwise
-            it is no part of a program.
+            it is not a part of a program.
 
     >>> from ignite_recipes import TrainEvents
     >>> class Halved(ProgramPart):

@@ -70,7 +70,7 @@ class AsMeant:
         return outputs, targets
 
     def _takes(self, targets: Tensor) -> str | None:
-        """What the criterion compares with outputs: numbers, classes, or nobody knows."""
+        """The kind of the targets that the criterion compares with outputs: numbers, classes, or unknown."""
         if self.criterion is None:
             return "numbers" if targets.is_floating_point() else "classes"
         kind: Any = type(self.criterion) if isinstance(self.criterion, nn.Module) else self.criterion

@@ -193,7 +193,7 @@ def attach_records(
         stopping: says which epoch is the best.
 
     Returns:
-        What keeps metrics that are no numbers.
+        What keeps metrics that are not numbers.
     """
     history.attach(trainer)
     report = Report(stopping).attach(trainer)

@@ -1,4 +1,4 @@
-"""How good a traffic predictor would have been: trained anew on what was known, and measured on what came then."""
+"""How good a traffic predictor would have been: trained again at each origin, and measured on later samples."""
 
 import warnings
 from collections.abc import Callable, Mapping

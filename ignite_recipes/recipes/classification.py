@@ -243,9 +243,9 @@ class Trainer:
                 logs it; otherwise only the counting starts there.
 
         Returns:
-            ``epochs_trained`` (by this call), ``best_accuracy`` (percent), ``training_time`` (seconds, of this
-            call), ``history``, ``experiment_dir``, ``stopped_early`` and ``best_epoch`` (from 1); each metric also has
-                ``best_val_{name}``, from the best epoch; values that are not numbers are in ``report``.
+            ``epochs_trained`` (by this call), ``best_accuracy`` (percent), ``training_time`` (seconds, of this call),
+            ``history``, ``experiment_dir``, ``stopped_early`` and ``best_epoch`` (from 1); each metric also has
+            ``best_val_{name}``, from the best epoch; values that are not numbers are in ``report``.
 
         Raises:
             ValueError: for numbers of epochs that make no sense, batches or labels that do not fit the model, or

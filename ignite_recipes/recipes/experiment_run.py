@@ -150,7 +150,7 @@ class ExperimentRun:
             options: the options of the run.
             measuring: knows which epoch is the best.
             unit: the unit of the losses, for the curves.
-            otherwise: what saves a run that is no experiment.
+            otherwise: what saves a run that is not an experiment.
         """
         if self.experiment is None:
             attach_last(trainer, options["handlers"], *otherwise)

@@ -1,4 +1,4 @@
-"""What a recipe measures besides its losses, and which number decides on its best weights, its end, its schedule."""
+"""The metrics of a recipe in addition to its losses, and the number that decides on best weights, end and schedule."""
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -33,7 +33,7 @@ class Measuring:
 
     Raises:
         ValueError: for metrics without validation data, a name that is taken or unknown, a monitor that is not
-            measured, or of which nobody knows which way it is better.
+            measured, or whose direction is not known.
     """
 
     def __init__(

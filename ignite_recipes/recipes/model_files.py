@@ -22,7 +22,7 @@ def write_model_file(experiment: ExperimentManager, recipe: str, predictor: Pred
         predictor: with the weights of the best epoch.
         epoch: that one, from 1.
 
-    A model whose state is no tensors, or a disk that is full, is said in the log, and the checkpoints are left: they
+    If the state of a model is not tensors, or the disk is full, the log says so, and the checkpoints are left: they
     hold the weights too, and what the training returns is not lost.
     """
     starts = read_provenance(experiment.experiment_dir)

@@ -14,7 +14,7 @@ from ignite_recipes.recipes.options import Attachable, RunOptions
 __all__ = ["DryRun", "TakeTrainer", "Taken", "recipe_trainer", "taken_from"]
 
 
-class Taken(Exception):  # noqa: N818  # it is no error: it brings the trainer out of the recipe
+class Taken(Exception):  # noqa: N818  # it is not an error: it brings the trainer out of the recipe
     """What a recipe would have trained."""
 
     def __init__(self, trainer: TrainingEngine, data: Any) -> None:

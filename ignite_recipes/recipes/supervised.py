@@ -148,11 +148,11 @@ def train_model_advanced(
 
     Returns:
         ``best_val_loss`` (the training loss without a validation set), ``best_epoch`` (from 1), ``epochs_trained``
-            (since the first), ``stopped_early``, ``training_time`` in seconds (of this call), and ``history``:
-            ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, and the metrics,
-            an entry for each epoch. A learning rate is that of the epoch's first step. Each metric also has
-            ``best_val_{name}``, from the best epoch; values that are not numbers are in ``report``. If the classes have
-            names, ``class_names`` has them in the order of the outputs; the checkpoints have it too.
+        (since the first), ``stopped_early``, ``training_time`` in seconds (of this call), and ``history``:
+        ``train_loss, val_loss, learning_rate``, for classes also ``train_accuracy, val_accuracy``, and the metrics, an
+        entry for each epoch. A learning rate is that of the epoch's first step. Each metric also has
+        ``best_val_{name}``, from the best epoch; values that are not numbers are in ``report``. If the classes have
+        names, ``class_names`` has them in the order of the outputs; the checkpoints have it too.
 
     Raises:
         ValueError: for a setting out of its range, an empty loader, batches, targets or labels that do not

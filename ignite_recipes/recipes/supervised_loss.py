@@ -148,7 +148,7 @@ class SupervisedLoss:
             self._try(trainer.step, trainer.step.prepare_batch(batch, trainer.device, True))  # type: ignore[union-attr]
 
     def check_batches_of(self, engine: Engine) -> None:
-        """Refuse a batch that is no pair, or has labels that the model has no output for."""
+        """Refuse a batch that is not a pair, or has labels that the model has no output for."""
         engine.add_event_handler(Events.ITERATION_STARTED, self._check_batch)
 
     @looks_at_batch

@@ -212,7 +212,7 @@ def check_fold(fold: Any) -> tuple[int, int]:
     """The number of a fold, from 1, and how many there are.
 
     Raises:
-        ValueError: if it is no such pair.
+        ValueError: if it is not such a pair.
     """
     if not isinstance(fold, (tuple, list)) or len(fold) != 2:
         raise ValueError(
@@ -272,7 +272,7 @@ def _rows(frame: "pl.DataFrame", target: Any, group: Any, time: Any) -> _Rows:
 
 
 def _column(frame: "pl.DataFrame", values: Any, role: str) -> "pl.Series":
-    """A column of the table by its name, or one that is given beside it."""
+    """A column of the table by its name, or one that is given separately."""
     if isinstance(values, str):
         if values not in frame.columns:
             near = get_close_matches(values, frame.columns, n=1)
@@ -287,7 +287,7 @@ def _column(frame: "pl.DataFrame", values: Any, role: str) -> "pl.Series":
 
 
 def _as_pair(val_data: Any, texts: Sequence[str], target: Any, name: str) -> "tuple[pl.DataFrame, Any]":
-    """Rows to validate on, and their target: in them, or beside them."""
+    """Rows to validate on, and their target: in them, or given separately."""
     if isinstance(val_data, tuple) and len(val_data) == 2:
         return read_table(val_data[0], texts), as_column(val_data[1], name)
     if not isinstance(target, str):

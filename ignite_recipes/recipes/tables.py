@@ -115,12 +115,12 @@ def train_on_table(
 
     Returns:
         The entries of :func:`train_model_advanced`, and ``predictor``, a :class:`TablePredictor` with the best weights;
-            ``model``, its network; ``metrics`` of the validation rows: for classes ``accuracy``, ``balanced_accuracy``
-            and ``f1`` in percent, ``log_loss`` in nats and for two classes ``roc_auc``; for numbers ``rmse`` and
-            ``mae`` in the target's units and ``r2``; NaN if one is not defined; ``baseline``, the ``accuracy`` or
-            ``rmse`` of always predicting the most frequent class or the mean of the training rows; ``val_predictions``,
-            a frame of polars with the numbers of the validation rows, from 0, the ``truth``, and the columns of
-            :meth:`TablePredictor.predict`. Without validation rows the last three are empty.
+        ``model``, its network; ``metrics`` of the validation rows: for classes ``accuracy``, ``balanced_accuracy`` and
+        ``f1`` in percent, ``log_loss`` in nats and for two classes ``roc_auc``; for numbers ``rmse`` and ``mae`` in the
+        target's units and ``r2``; NaN if one is not defined; ``baseline``, the ``accuracy`` or ``rmse`` of always
+        predicting the most frequent class or the mean of the training rows; ``val_predictions``, a frame of polars with
+        the numbers of the validation rows, from 0, the ``truth``, and the columns of :meth:`TablePredictor.predict`.
+        Without validation rows the last three are empty.
 
     Raises:
         ValueError: for a table that cannot be trained on: no such column, a constant target, no usable input, a class

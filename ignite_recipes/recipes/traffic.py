@@ -113,9 +113,9 @@ def trainModel(
         ``loss_components`` (``traffic, classification, transmission, context``, of the validation data), an entry an
         epoch, and for each metric ``val_{name}``; and ``info`` with ``best_epoch`` (from 1), ``best_val_loss,
         total_epochs_trained, stopped_early``, for each metric ``best_val_{name}``, from the best epoch, ``report`` with
-            the values that are not numbers, and with ``calibrate_flags`` ``flag_threshold``.
-        ``checkpoint_dir`` holds ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``; files of an earlier
-            run are first moved to a folder in it, ``earlier_1``.
+        the values that are not numbers, and with ``calibrate_flags`` ``flag_threshold``. ``checkpoint_dir`` holds
+        ``best_model.pt`` and the newest three ``checkpoint_epoch_N.pt``; files of an earlier run are first moved to a
+        folder in it, ``earlier_1``.
 
     Raises:
         ValueError: for arrays that hold NaN, have other units, contradict each other or differ in size, parameters that

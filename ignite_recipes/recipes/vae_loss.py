@@ -100,7 +100,7 @@ def vae_loss_function(
 
 
 def vectors_of(batch: Any) -> Tensor:
-    """The rows of a batch, as the model is fed with them: vectors (N, D), and covariates (N, C) behind them."""
+    """The rows of a batch, as inputs of the model: vectors (N, D), and covariates (N, C) after them."""
     return first_item(batch).float()  # type: ignore[no-any-return]  # loaders of bool, uint8 or float64 are welcome
 
 

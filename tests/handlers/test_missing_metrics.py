@@ -127,7 +127,7 @@ def test_of_a_history_only_names_that_this_run_measures_are_said(task, said):
     trainer.run(task.batches, max_epochs=2)
     assert history.epochs["val_loss"] == []
     assert len(said()) == 1
-    assert "is no number" in said()[0]
+    assert "is not a number" in said()[0]
     with pytest.raises(TypeError, match="unmeasured must be a list of names of metrics; got 'val_loss'"):
         History(names, unmeasured="val_loss")
 
