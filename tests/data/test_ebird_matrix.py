@@ -192,7 +192,7 @@ def test_a_choice_that_cannot_be_made_is_refused(arguments, message):
 
 
 def test_an_unknown_filter_is_refused_with_the_nearest_name():
-    with pytest.raises(TypeError, match=r"'max_duration' is no filter.*did you mean 'max_duration_minutes'"):
+    with pytest.raises(TypeError, match=r"'max_duration' is not a filter.*did you mean 'max_duration_minutes'"):
         create_species_matrix(sightings(("S1", "a")), max_duration=5)
 
 
