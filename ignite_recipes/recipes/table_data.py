@@ -20,6 +20,7 @@ from ignite_recipes.data.table_dates import date_format, read_dates
 from ignite_recipes.data.table_split import split_rows
 from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
 from ignite_recipes.data.tables import as_column, file_identity, is_path, read_table
+from ignite_recipes.data.target_check import check_target
 from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
 from ignite_recipes.optional import polars as pl
 
@@ -100,6 +101,8 @@ def prepare_table(
     source = _source(data, saved)
     texts = [] if saved is None else [*saved["preprocessor"]["use"]["categories"]]
     rows = _rows(read_table(data, texts), target, group, time)
+    if saved is None:
+        check_target(rows.target, rows.number, task)
     known = TableTarget(rows.target, task) if saved is None else TableTarget.from_state(saved["target"])
     left_out = _left_out(rows.inputs.columns, ignore, group, time)
     if val_data is None:

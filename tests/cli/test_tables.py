@@ -114,6 +114,7 @@ FILES = {
     "target.csv": b"y\n1\n2\n",
     "fake.parquet": b"a,b\n1,2\n",
     "other.txt2": b"",
+    "prices.csv": "".join(["n,y\n", *(f"{k % 9},{k}.5\n" for k in range(99)), "1,ask\n"]).encode(),
 }
 MISTAKES = {
     "missing file": (["missing.csv", "--target", "y"], "there is none at"),
@@ -130,6 +131,12 @@ MISTAKES = {
     "a class to validate on only": (["lonely.csv", "--target", "y", "--time", "a"], "at least two classes"),
     "nothing to predict from": (["target.csv", "--target", "y"], "must have a column to predict from"),
     "not what it says": (["fake.parquet", "--target", "y"], "must be a parquet file"),
+    "text among numbers": (
+        ["prices.csv", "--target", "y"],
+        "'y' has 99 numbers and 1 value that is no number: 'ask' (row 99); rows are counted from 0: correct or empty "
+        "them, or pass --task classification",
+    ),
+    "numbers as classes": (["table.csv", "--target", "count", "--task", "classification"], "pass --task regression"),
     "kind of file": (["other.txt2", "--target", "y"], "must be a CSV file"),
     "task": (["table.csv", "--target", "kind", "--task", "sorting"], "task must be one of regression"),
     "weights": (["table.csv", "--target", "kind", "--class-weights", "heavy"], "class_weights must be"),
