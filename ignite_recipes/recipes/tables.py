@@ -32,6 +32,8 @@ __all__ = ["train_on_table"]
 
 logger = logging.getLogger(__name__)
 
+FEW_ROWS = 10  # to validate on: what fewer say is mostly chance
+
 
 @takes_run_options(max_grad_norm="gradient_clip")
 def train_on_table(
@@ -292,6 +294,8 @@ def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> 
 
 def _say(table: PreparedTable, verbose: bool) -> None:
     target, train, val = table.target, len(table.train), len(table.val_rows)
+    if 0 < val < FEW_ROWS:
+        logger.warning("%d row%s to validate on: what is measured there says little", val, "" if val == 1 else "s")
     classes = f" of {len(target.classes)} classes" if target.classes else ""
     lines = [
         f"target {target.name!r}: {target.task}{classes}; {train} rows to train on, {val} to validate on",

@@ -153,3 +153,19 @@ def test_a_mistake_is_one_line_on_stderr_exit_code_2_and_leaves_no_experiment(ca
     assert len(err.splitlines()) == 1
     assert said in err
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_few_rows_to_validate_on_are_said_and_nothing_is_claimed_where_r2_is_not_defined(capsys, caplog):
+    few = ["--target", "count", "--epochs", "1", "--val-size"]
+    code, out, _ = supervised(capsys, *few, "0.005")
+    assert (code, caplog.messages[0]) == (0, "1 row to validate on: what is measured there says little")
+    assert "(R2 is not defined)" in out.splitlines()[-1]
+    assert "better" not in out.splitlines()[-1]
+    assert "nan" not in out.splitlines()[-1]
+    caplog.clear()
+    code, out, _ = supervised(capsys, *few, "9")
+    assert (code, caplog.messages[0]) == (0, "9 rows to validate on: what is measured there says little")
+    assert "better than the " in out.splitlines()[-1]
+    caplog.clear()
+    supervised(capsys, *few, "10")
+    assert "says little" not in caplog.text
