@@ -51,6 +51,7 @@ def split_rows(
 
 def _wanted(val_size: float, num_rows: int) -> int:
     is_count = isinstance(val_size, (int, np.integer)) and not isinstance(val_size, bool)
+    is_count = is_count or (val_size >= 2 and float(val_size).is_integer())  # as the command line reads --val-size 9
     if num_rows < 2 or not (1 <= val_size < num_rows if is_count else 0 < val_size < 1):
         raise ValueError(
             f"val_size must be a fraction in (0, 1), or a number of rows that leaves some of the {num_rows} to train "
