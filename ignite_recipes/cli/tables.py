@@ -45,7 +45,7 @@ def check_table_options(settings: dict[str, Any]) -> None:
     given = [name for name in _OPTIONS if settings[name] != defaults[name]]
     if given:
         raise ValueError(
-            f"--{given[0].replace('_', '-')} needs a table; got no file: ignite-recipes supervised FILE --target COLUMN"
+            f"--{given[0].replace('_', '-')} needs a table: give FILE, ignite-recipes supervised FILE --target COLUMN"
         )
 
 

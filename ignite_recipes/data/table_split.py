@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.optional import needs
+from ignite_recipes.said_once import warn
 
 __all__ = ["quietly", "split_rows"]
 
@@ -103,7 +104,7 @@ def _at_random(num_rows: int, labels: NDArray[Any] | None, wanted: int, seed: in
             return is_val
         if len(rows) <= wanted:
             rows = np.arange(num_rows)
-        logger.warning("too few rows of some classes to give each its share of %d for validation", wanted)
+        warn(logger, f"too few rows of some classes to give each its share of {wanted} for validation")
     is_val[train_test_split(rows, test_size=wanted, random_state=seed)[1]] = True
     return is_val
 

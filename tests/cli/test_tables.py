@@ -120,8 +120,8 @@ MISTAKES = {
     "missing file": (["missing.csv", "--target", "y"], "there is none at"),
     "no target": (["table.csv"], "needs the column to predict: add --target COLUMN"),
     "absent target": (["table.csv", "--target", "knid"], "did you mean 'kind'?"),
-    "target without a file": (["--target", "kind"], "--target needs a table; got no file"),
-    "split without a file": (["--val-size", "0.3"], "--val-size needs a table; got no file"),
+    "target without a file": (["--target", "kind"], "--target needs a table: give FILE"),
+    "split without a file": (["--val-size", "0.3"], "--val-size needs a table: give FILE"),
     "a file after a list": (["--target", "kind", "--ignore", "city", "table.csv"], "name the file before --ignore"),
     "ragged rows": (["ragged.csv", "--target", "b"], "line 3 has 3"),
     "short rows": (["short.csv", "--target", "b"], "line 3 has 1"),
@@ -153,6 +153,21 @@ def test_a_mistake_is_one_line_on_stderr_exit_code_2_and_leaves_no_experiment(ca
     assert len(err.splitlines()) == 1
     assert said in err
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_columns_to_ignore_are_taken_with_commas_unless_one_is_called_so(capsys):
+    for words in (["count,sunny"], ["count,", "sunny"], ["count", "sunny"]):
+        out = supervised(capsys, "--target", "kind", "--epochs", "1", "--ignore", *words)[1]
+        assert [line for line in out.splitlines() if line.endswith("as you asked")] == [
+            "column 'count' is left out, as you asked",
+            "column 'sunny' is left out, as you asked",
+        ]
+    TABLE.rename({"count": "city,day"}).write_csv("table.csv")
+    out = supervised(capsys, "--target", "kind", "--epochs", "1", "--ignore", "city,day")[1]
+    assert "column 'city,day' is left out, as you asked" in out
+    code, _, err = supervised(capsys, "--target", "kind", "--ignore", "sunny,citi")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "got 'citi': did you mean 'city'?" in err
 
 
 def test_few_rows_to_validate_on_are_said_and_nothing_is_claimed_where_r2_is_not_defined(capsys, caplog):
