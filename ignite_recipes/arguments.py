@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["as_text", "kind_of", "listed", "shown", "whole_number"]
+__all__ = ["as_text", "counted", "kind_of", "listed", "shown", "whole_number"]
 
 _LONGEST = 200  # characters, of what is shown of a value
 _short = reprlib.Repr()
@@ -79,6 +79,15 @@ def kind_of(value: Any) -> str:
     shape = getattr(value, "shape", None)
     is_known = isinstance(shape, tuple) and len(shape) < 9
     return type(value).__name__ + (f" of shape {(*shape,)}" if is_known and shape is not None else "")
+
+
+def counted(number: int, unit: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "row"), counted(20, "row")
+    ('1 row', '20 rows')
+    """
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def listed(names: Iterable[Any], at_most: int = 10) -> str:

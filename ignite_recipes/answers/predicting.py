@@ -96,5 +96,5 @@ def _carried(inputs: Inputs, id_columns: Sequence[str] | None) -> "pl.DataFrame 
     if id_columns is None:
         return inputs.rows.select(inputs.unused)
     if missing := [name for name in id_columns if name not in inputs.rows.columns]:
-        raise ValueError(f"the data have no column {missing[0]!r} to copy; they have {listed(inputs.rows.columns)}")
+        raise ValueError(f"id_columns: the data have no column {missing[0]!r}; they have {listed(inputs.rows.columns)}")
     return inputs.rows.select(list(dict.fromkeys(id_columns)))

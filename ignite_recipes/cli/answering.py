@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from ignite_recipes.answers.trained import Trained, find_trained
 from ignite_recipes.cli.classify import import_file
 from ignite_recipes.cli.options import add_module, add_runs_dir, new_parser
-from ignite_recipes.experiments.manager import ExperimentManager
+from ignite_recipes.experiments.manager import ExperimentManager, list_experiments
 
 __all__ = ["answer_parser", "named_experiment", "named_parser", "trained_experiment"]
 
@@ -36,6 +36,13 @@ def named_experiment(settings: dict[str, Any]) -> ExperimentManager:
     Raises:
         FileNotFoundError: if there is none.
     """
+    given = Path(settings["experiment"]).expanduser()
+    if given.is_file():
+        there = ", ".join(list_experiments(settings["runs_dir"])) or "none"
+        raise FileNotFoundError(
+            f"name the experiment first, as exp1 {settings['experiment']}; got the file alone, and the experiments in "
+            f"{settings['runs_dir']!r} are: {there}"
+        )
     base, name = os.path.split(os.path.normpath(os.path.expanduser(settings["experiment"])))
     return ExperimentManager(base or settings["runs_dir"], resume_exp=name)
 

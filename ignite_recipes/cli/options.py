@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -136,7 +137,7 @@ def speak_of_options(message: str) -> str:
     """An error of the library, with a setting called as the command calls it."""
     for name, option in RENAMED.items():
         message = message.replace(name, option)
-    return message
+    return re.sub(r"pass (\w+)='(\w+)'", lambda found: f"pass --{found[1].replace('_', '-')} {found[2]}", message)
 
 
 _REPEATABLE = ("--sweep+", "--search+")

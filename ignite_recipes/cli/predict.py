@@ -60,7 +60,12 @@ def main(argv: Sequence[str]) -> Result:
         raise ValueError(f"--what must be one of {', '.join(WHAT)}; got {settings['what']!r}")
     trained = trained_experiment(settings)
     inputs = read_inputs(trained, settings["file"])
-    predictions = predict_inputs(trained, inputs, settings["id"], settings["what"])
+    try:
+        predictions = predict_inputs(trained, inputs, settings["id"], settings["what"])
+    except ValueError as error:
+        if str(error).startswith("id_columns:"):  # as the command calls it
+            raise ValueError(str(error).replace("id_columns", "--id", 1)) from error
+        raise
     write_frame(predictions, output)
     target = trained.predictor.target.name if isinstance(trained.predictor, TablePredictor) else None
     of = "" if target is None else f" {target!r} of"

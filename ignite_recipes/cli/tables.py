@@ -1,6 +1,7 @@
 """What the command ``supervised`` does with a table: its options, its training, its last line."""
 
 import inspect
+import math
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -44,7 +45,7 @@ def check_table_options(settings: dict[str, Any]) -> None:
     given = [name for name in _OPTIONS if settings[name] != defaults[name]]
     if given:
         raise ValueError(
-            f"--{given[0].replace('_', '-')} needs a table; got no file: ignite-recipes supervised FILE --target COLUMN"
+            f"--{given[0].replace('_', '-')} needs a table: give FILE, ignite-recipes supervised FILE --target COLUMN"
         )
 
 
@@ -82,12 +83,13 @@ def train_table(run: ExperimentRun, settings: dict[str, Any], arguments: dict[st
         best = f"Validation accuracy {metrics['accuracy']:.2f}% {balanced}{monitored(settings, result)} {place}"
         guess = f"the {baseline['accuracy']:.2f}% of always guessing the most frequent class"
     else:
-        is_better = metrics["rmse"] < baseline["rmse"]
-        r2 = f"(R2 {metrics['r2']:.3f})"
+        is_better = metrics["rmse"] < baseline["rmse"] if math.isfinite(metrics["r2"]) else None
+        r2 = "(R2 is not defined)" if is_better is None else f"(R2 {metrics['r2']:.3f})"
         best = f"Validation RMSE {metrics['rmse']:.4g} {r2}{monitored(settings, result)} {place}"
         guess = f"the {baseline['rmse']:.4g} of always guessing the mean"
+    compared = "" if is_better is None else f", {'better' if is_better else 'no better'} than {guess}"
     return Result(
-        f"{best}, {'better' if is_better else 'no better'} than {guess}; curves and checkpoints are in {folder}, "
+        f"{best}{compared}; curves and checkpoints are in {folder}, "
         f"to predict with: ignite-recipes predict {folder} FILE",
         {
             **reached(result, result["epochs_trained"]),

@@ -1,22 +1,23 @@
 """The numbers that a network gets of a table's rows, by scikit-learn's transformers, fitted once and kept."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ignite_recipes.arguments import listed, whole_number
+from ignite_recipes.arguments import counted, listed, whole_number
 from ignite_recipes.data.table_columns import ColumnUse, as_numbers, as_text, decide_columns
 from ignite_recipes.data.table_dates import read_dates
 from ignite_recipes.data.tables import read_table
 from ignite_recipes.optional import needs
 from ignite_recipes.optional import pandas as pd
 from ignite_recipes.optional import polars as pl
+from ignite_recipes.said_once import warn
 
-__all__ = ["TablePreprocessor"]
+__all__ = ["TablePreprocessor", "say_unknown"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,15 @@ class TablePreprocessor:
         Raises:
             ValueError: as :meth:`transform`.
         """
+        self.check_readable(frame)
+        say_unknown([self], frame)
+
+    def check_readable(self, frame: "pl.DataFrame") -> None:
+        """Refuse a table without the columns.
+
+        Raises:
+            ValueError: as :meth:`transform`.
+        """
         use = self._fitted()
         if missing := [name for name in use.columns if name not in frame.columns]:
             raise ValueError(
@@ -132,9 +142,6 @@ class TablePreprocessor:
             )
         for name in [*use.numbers, *use.dates]:
             _check_readable(frame[name], use)
-        unknown = [said for name, values in use.categories.items() if (said := _unknown(frame[name], values))]
-        if unknown:
-            logger.warning("categories that are unknown or rare are taken as one: %s", "; ".join(unknown))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, for a checkpoint."""
@@ -158,6 +165,16 @@ class TablePreprocessor:
         if self.use is None:
             raise RuntimeError("the preprocessor must be fitted before it is used: call fit(table), or load a state")
         return self.use
+
+
+def say_unknown(preprocessors: "Sequence[TablePreprocessor]", frame: "pl.DataFrame") -> None:
+    """Warn once of the categories in a checked table that one of them or more has no number for."""
+    known: dict[str, set[str]] = {}
+    for one in preprocessors:
+        for name, values in one._fitted().categories.items():
+            known[name] = known.get(name, {*values}) & {*values}
+    if unknown := [line for name, values in known.items() if (line := _unknown(frame[name], values))]:
+        warn(logger, "; ".join(unknown))
 
 
 def _blocks(frame: "pl.DataFrame") -> "list[pl.DataFrame]":
@@ -226,10 +243,14 @@ def _check_readable(column: "pl.Series", use: ColumnUse) -> None:
         )
 
 
-def _unknown(column: "pl.Series", known: Sequence[str]) -> str | None:
+def _unknown(column: "pl.Series", known: Collection[str]) -> str | None:
     """What a column holds that is not among its categories, and how often."""
     text = as_text(column)
     new = text.filter(~text.is_in([*known]))
     if not len(new):
         return None
-    return f"{column.name!r} in {len(new)} rows ({listed(new.unique().sort().to_list(), 3)})"
+    values = new.unique().sort().to_list()
+    rows = f"{counted(len(new), 'row')} {'has' if len(new) == 1 else 'have'}"
+    what = "a category that was" if len(values) == 1 else "categories that were"
+    taken = "it is treated as a rare one" if len(values) == 1 else "they are treated as one rare category"
+    return f"{column.name!r}: {rows} {what} rare in training or not seen ({listed(values, 3)}), {taken}"

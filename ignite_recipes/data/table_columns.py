@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ignite_recipes.arguments import listed
+from ignite_recipes.arguments import counted, listed
 from ignite_recipes.data.table_dates import date_format, date_parts, read_dates
 from ignite_recipes.optional import polars as pl
 
@@ -32,6 +32,7 @@ class ColumnUse:
         missing: columns of numbers with missing values.
         left_out: columns that are not used, and why.
         notes: what else was decided on a column.
+        gaps: columns of categories and dates with missing values, and what these are taken as.
     """
 
     numbers: list[str] = field(default_factory=list)
@@ -40,6 +41,7 @@ class ColumnUse:
     missing: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    gaps: dict[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -65,11 +67,19 @@ class ColumnUse:
 
     def sentences(self) -> list[str]:
         """What was decided, a line for each kind of columns."""
-        kinds = {"numbers": self.numbers, "categories": self.categories, "dates": self.dates}
-        used = [f"{len(names)} {kind}" for kind, names in kinds.items() if names]
-        lines = [
-            f"columns: {', '.join(used)}" + (f"; missing values in {listed(self.missing, 5)}" if self.missing else "")
-        ]
+        kinds = {
+            ("number", "numbers"): self.numbers,
+            ("category", "categories"): self.categories,
+            ("date", "dates"): self.dates,
+        }
+        used = [f"{len(names)} {one if len(names) == 1 else many}" for (one, many), names in kinds.items() if names]
+        taken: dict[str, list[str]] = (
+            {"the median, with a column that marks them": self.missing} if self.missing else {}
+        )
+        for name, what in self.gaps.items():
+            taken.setdefault(what, []).append(name)
+        gaps = "; ".join(f"in {listed(names, 5)} are taken as {what}" for what, names in taken.items())
+        lines = [f"columns: {', '.join(used)}", *([f"missing values {gaps}"] if gaps else [])]
         return lines + [f"column {name!r} {what}" for name, what in {**self.notes, **self.left_out}.items()]
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def _decide(column: "pl.Series", use: ColumnUse, max_categories: int) -> None:
 def _use_as_numbers(column: "pl.Series", use: ColumnUse) -> None:
     numbers = as_numbers(column)
     if _counts_rows(column):
-        use.left_out[column.name] = "is left out: it counts the rows"
+        use.left_out[column.name] = "is left out: it is only a row number"
     elif not _varies(numbers) and not numbers.null_count():
         use.left_out[column.name] = "is left out: it is constant"
     else:
@@ -148,6 +158,8 @@ def _use_as_date(column: "pl.Series", form: str | None, use: ColumnUse) -> None:
     parts = [part.name for part in date_parts(read_dates(column, form)).get_columns() if _varies(part)]
     if parts:
         use.dates[column.name] = {"format": form, "parts": parts}
+        if column.null_count():
+            use.gaps[column.name] = "the median date"
     else:
         use.left_out[column.name] = "is left out: it is one time wherever it is known"
 
@@ -160,7 +172,8 @@ def _use_as_text(column: "pl.Series", use: ColumnUse, max_categories: int) -> No
         numbers = as_numbers(column)
         unread = numbers.null_count() - column.null_count()
         if len(column) - numbers.null_count() >= READABLE * (len(column) - column.null_count()):
-            use.notes[name] = f"is read as numbers; {unread} values that are none are taken as missing"
+            values = "1 value that is none is" if unread == 1 else f"{unread} values that are none are"
+            use.notes[name] = f"is read as numbers; {values} taken as missing"
             use.numbers.append(name)
             use.missing.append(name)
             return
@@ -173,9 +186,10 @@ def _use_as_text(column: "pl.Series", use: ColumnUse, max_categories: int) -> No
         return
     if len(kept) < len(counts):
         rare = sum(rows for category, rows in counts if category not in set(kept))
-        use.notes[name] = (
-            f"has {len(counts)} categories: the {len(kept)} most frequent are kept, the others ({rare} rows) are one"
-        )
+        most = f"the {len(kept)} most frequent are kept, the others ({counted(rare, 'row')}) are one"
+        use.notes[name] = f"has {len(counts)} categories: {most}"
+    if column.null_count():
+        use.gaps[name] = "a category of their own" if MISSING in kept else "rare categories"
     use.categories[name] = sorted(kept)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ignite_recipes.optional import needs
+from ignite_recipes.said_once import warn
 
 __all__ = ["quietly", "split_rows"]
 
@@ -51,6 +52,7 @@ def split_rows(
 
 def _wanted(val_size: float, num_rows: int) -> int:
     is_count = isinstance(val_size, (int, np.integer)) and not isinstance(val_size, bool)
+    is_count = is_count or (val_size >= 2 and float(val_size).is_integer())  # as the command line reads --val-size 9
     if num_rows < 2 or not (1 <= val_size < num_rows if is_count else 0 < val_size < 1):
         raise ValueError(
             f"val_size must be a fraction in (0, 1), or a number of rows that leaves some of the {num_rows} to train "
@@ -102,7 +104,7 @@ def _at_random(num_rows: int, labels: NDArray[Any] | None, wanted: int, seed: in
             return is_val
         if len(rows) <= wanted:
             rows = np.arange(num_rows)
-        logger.warning("too few rows of some classes to give each its share of %d for validation", wanted)
+        warn(logger, f"too few rows of some classes to give each its share of {wanted} for validation")
     is_val[train_test_split(rows, test_size=wanted, random_state=seed)[1]] = True
     return is_val
 

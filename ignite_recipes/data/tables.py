@@ -14,6 +14,7 @@ from ignite_recipes.arguments import as_text
 from ignite_recipes.data.csv_file import check_names, read_csv
 from ignite_recipes.optional import pandas as pd
 from ignite_recipes.optional import polars as pl
+from ignite_recipes.said_once import warn
 
 __all__ = ["as_column", "file_identity", "is_path", "read_table"]
 
@@ -53,7 +54,7 @@ def read_table(data: Any, text_columns: Sequence[str] = ()) -> "pl.DataFrame":
     if not frame.height or not frame.width:
         raise ValueError(f"data must hold rows and columns; got {frame.height} rows of {frame.width} columns")
     if infinite := [name for name in frame.columns if frame[name].dtype.is_float() and frame[name].is_infinite().any()]:
-        logger.warning("infinite values are taken as missing, in column %s", ", ".join(map(repr, infinite)))
+        warn(logger, f"infinite values are taken as missing, in column {', '.join(map(repr, infinite))}")
     return pl.DataFrame([_plain(column) for column in frame.get_columns()])
 
 

@@ -23,6 +23,7 @@ from ignite_recipes.recipes.experiment_run import ExperimentRun
 from ignite_recipes.recipes.experiment_start import checkpoint_to_resume_from
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.started import DryRun, taken_from
+from ignite_recipes.said_once import said_once
 
 __all__ = [
     "Task",
@@ -121,7 +122,9 @@ def run_group(
         _try_settings(folder, members, task)
         write_plan(folder, {**plan, "members": members})
         note_start(folder, [task.recipe, *sys.argv] if command is None else command, data_file)
-        calls = [member_call(folder, member, task, f"{k}/{len(members)}") for k, member in enumerate(members, start=1)]
+        warned = set[str]()
+        numbered = [(f"{k}/{len(members)}", member) for k, member in enumerate(members, start=1)]
+        calls = [member_call(folder, member, task, number, warned) for number, member in numbered]
         found = run_members(calls, together=together)
         errors = {one.name: got for one, got in zip(members, found, strict=True) if isinstance(got, Exception)}
         write_plan(folder, {**plan, "members": members, "errors": {name: said(e) for name, e in errors.items()}})
@@ -131,13 +134,19 @@ def run_group(
             logger.warning("%s failed, the others are complete: %s", name, said(error))
         runs = Runs(experiment)
         if task.refit is not None:
-            _refit(runs, task)
+            with said_once(warned):
+                _refit(runs, task)
         write_results(runs, model=task.model)
     return runs
 
 
 def member_call(
-    folder: Path, member: Member, task: Task, number: str, make_run: Callable[..., ExperimentRun] = ExperimentRun
+    folder: Path,
+    member: Member,
+    task: Task,
+    number: str,
+    warned: set[str],
+    make_run: Callable[..., ExperimentRun] = ExperimentRun,
 ) -> Callable[[], Outcome]:
     """What trains a member that has not ended, and says what it has reached.
 
@@ -145,6 +154,7 @@ def member_call(
         folder: the folder of the whole.
         member, task: of it.
         number: the number of the member and of all, for the line that says what it has reached.
+        warned: what members have warned of, which the others do not say again.
         make_run: the kind of its run.
     """
 
@@ -154,7 +164,8 @@ def member_call(
         if outcome is not None and outcome.epochs == epochs:
             return outcome
         pruned, settings = False, task.settings(member)
-        with silence(), member_run(inside, member.name, settings, task.save_every, make_run) as run:
+        made = member_run(inside, member.name, settings, task.save_every, make_run)
+        with said_once(warned), silence(), made as run:
             try:
                 predictions = task.train(member, run)
             except Pruned:

@@ -118,8 +118,10 @@ def run_search(
         search = _open(folder, task, wanted, plan)
         write_plan(folder, plan)
         note_start(folder, [task.recipe, *sys.argv] if command is None else command, data_file)
+        warned = set[str]()
         while members := _next_round(folder, search, wanted, plan):
-            found = run_members([_call(folder, search, one, task, plan) for one in members], together=together)
+            calls = [_call(folder, search, one, task, plan, warned) for one in members]
+            found = run_members(calls, together=together)
             _tell(folder, search, plan, members, found)
         runs = Runs(experiment)
         write_results(runs, model=task.model)
@@ -205,9 +207,11 @@ def _number(member: Member) -> int:
     return member.trial
 
 
-def _call(folder: Path, search: Search, member: Member, task: Task, plan: Mapping[str, Any]) -> Callable[[], Outcome]:
+def _call(
+    folder: Path, search: Search, member: Member, task: Task, plan: Mapping[str, Any], warned: set[str]
+) -> Callable[[], Outcome]:
     number = f"{plan['members'].index(member) + 1}/{plan['trials']}"
-    return member_call(folder, member, task, number, partial(TrialRun, search.judge(_number(member))))
+    return member_call(folder, member, task, number, warned, partial(TrialRun, search.judge(_number(member))))
 
 
 def _tell(

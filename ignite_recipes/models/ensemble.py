@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite_recipes.arguments import listed
+from ignite_recipes.data.preprocessing import say_unknown
 from ignite_recipes.data.table_target import TableTarget
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.models.array_predictor import ArrayPredictor
@@ -66,7 +67,10 @@ class TableEnsemble(TablePredictor):
         """For each row the logarithms of the mean probabilities (N, classes), or the mean number (N, 1)."""
         for one, network in zip(self.members, self._networks, strict=True):
             one.model = network  # it may have been moved
-        found = [one.outputs(frame).double() for one in self.members]
+        for one in self.members:
+            one.preprocessor.check_readable(frame)
+        say_unknown([one.preprocessor for one in self.members], frame)
+        found = [one.outputs_of_checked(frame).double() for one in self.members]
         if self.target.classes:
             return mean_scores(torch.stack(found))
         scaled = zip(found, self.members, strict=True)

@@ -94,8 +94,12 @@ class TablePredictor:
         return [] if use is None else [*use.categories]
 
     def outputs(self, frame: "pl.DataFrame") -> Tensor:
-        """The outputs of the network for each row of a checked table: (N, classes) or (N, 1), on the CPU."""
+        """The outputs of the network for each row of a table: (N, classes) or (N, 1), on the CPU."""
         self.preprocessor.check(frame)
+        return self.outputs_of_checked(frame)
+
+    def outputs_of_checked(self, frame: "pl.DataFrame") -> Tensor:
+        """As :meth:`outputs`, of rows that were checked."""
         slices = (frame.slice(start, _ROWS) for start in range(0, frame.height, _ROWS))
         return torch.cat([self.outputs_of(self.preprocessor.vectors(part)) for part in slices])
 

@@ -13,15 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ignite_recipes.arguments import listed, shown, whole_number
+from ignite_recipes.arguments import counted, listed, shown, whole_number
 from ignite_recipes.data.folds import fold_rows
 from ignite_recipes.data.preprocessing import TablePreprocessor
 from ignite_recipes.data.table_dates import date_format, read_dates
 from ignite_recipes.data.table_split import split_rows
 from ignite_recipes.data.table_target import CLASSIFICATION, TableTarget
 from ignite_recipes.data.tables import as_column, file_identity, is_path, read_table
+from ignite_recipes.data.target_check import check_target
 from ignite_recipes.loading.row_sets import BatchDataset, row_numbers, take_rows
 from ignite_recipes.optional import polars as pl
+from ignite_recipes.said_once import warn
 
 __all__ = ["PreparedTable", "TableRows", "check_fold", "class_weighting", "prepare_table", "validation_rows"]
 
@@ -100,6 +102,8 @@ def prepare_table(
     source = _source(data, saved)
     texts = [] if saved is None else [*saved["preprocessor"]["use"]["categories"]]
     rows = _rows(read_table(data, texts), target, group, time)
+    if saved is None:
+        check_target(rows.target, rows.number, task)
     known = TableTarget(rows.target, task) if saved is None else TableTarget.from_state(saved["target"])
     left_out = _left_out(rows.inputs.columns, ignore, group, time)
     if val_data is None:
@@ -182,13 +186,21 @@ def _source(data: Any, saved: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 def _left_out(names: Sequence[str], ignore: Sequence[str], group: Any, time: Any) -> dict[str, str]:
     """The columns that are not inputs, and why."""
+    ignore = [column for word in ignore for column in ([word] if word in names else _words(word))]
     if missing := [name for name in ignore if name not in names]:
-        raise ValueError(f"ignore must name columns of the table; got {missing[0]!r}, and there are {listed(names)}")
+        near = get_close_matches(missing[0], names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the table has {listed(names)}"
+        raise ValueError(f"ignore must name columns of the table; got {missing[0]!r}: {hint}")
     found = dict.fromkeys(ignore, "is left out, as you asked")
     for role, column in (("group", group), ("time", time)):
         if isinstance(column, str):
             found[column] = f"is left out: it is the {role} that rows are split by"
     return found
+
+
+def _words(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [word.strip() for word in text.split(",") if word.strip()] or [text]
 
 
 def _split(
@@ -266,7 +278,8 @@ def _rows(frame: "pl.DataFrame", target: Any, group: Any, time: Any) -> _Rows:
     if not rows.inputs.width:
         raise ValueError(f"the table must have a column to predict from; got none except the target {column.name!r}")
     if missing := column.null_count():
-        logger.warning("%d of %d rows have no target and are left out", missing, len(column))
+        have, are = ("has", "is") if missing == 1 else ("have", "are")
+        warn(logger, f"{missing} of {counted(len(column), 'row')} {have} no target and {are} left out")
         rows = rows.filter(column.is_not_null())
     return rows
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ignite_recipes.arguments import counted
 from ignite_recipes.checkpoint.file import read_checkpoint
 from ignite_recipes.checkpoint.run import check_same
 from ignite_recipes.data.loaders import create_dataloaders
@@ -27,10 +28,13 @@ from ignite_recipes.recipes.options import RunOptions, Unpack, takes_run_options
 from ignite_recipes.recipes.plain_settings import described
 from ignite_recipes.recipes.supervised import MODES, train_model_advanced
 from ignite_recipes.recipes.table_data import PreparedTable, check_fold, class_weighting, prepare_table
+from ignite_recipes.said_once import warn
 
 __all__ = ["train_on_table"]
 
 logger = logging.getLogger(__name__)
+
+FEW_ROWS = 10  # to validate on: what fewer say is mostly chance
 
 
 @takes_run_options(max_grad_norm="gradient_clip")
@@ -91,7 +95,7 @@ def train_on_table(
         split_seed: the seed of the split; None is ``seed``, or 0 if that is None.
         group: a column, or values (N,): rows of one group stay on one side of the split. It is not an input.
         time: a column, or values (N,): the latest rows are validated on. It is not an input.
-        ignore: names of columns that are not inputs.
+        ignore: names of columns that are not inputs; also several in one text, with commas.
         class_weights: ``"balanced"`` gives all classes the same weight in the loss; or a weight for each class by its
             name; None gives all rows the same weight. The mean over the training rows is 1.
         max_categories: the most categories of a column; rarer ones are joined into one.
@@ -134,6 +138,7 @@ def train_on_table(
     >>> result["predictor"].target.task, result["metrics"]["rmse"] < 0.2 < result["baseline"]["rmse"]
     ('regression', True)
     """
+    ignore = [ignore] if isinstance(ignore, str) else ignore
     settings = {
         "task": task,
         "val_size": val_size,
@@ -292,6 +297,8 @@ def _saved(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> 
 
 def _say(table: PreparedTable, verbose: bool) -> None:
     target, train, val = table.target, len(table.train), len(table.val_rows)
+    if 0 < val < FEW_ROWS:
+        warn(logger, f"{counted(val, 'row')} to validate on: what is measured there says little")
     classes = f" of {len(target.classes)} classes" if target.classes else ""
     lines = [
         f"target {target.name!r}: {target.task}{classes}; {train} rows to train on, {val} to validate on",

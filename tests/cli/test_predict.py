@@ -122,7 +122,7 @@ def test_unknown_categories_are_said_once(capsys, caplog):
     NEW.drop("kind").with_columns(city=pl.lit("Lima")).write_csv("new.csv")
     assert predict(capsys, "exp1", "new.csv")[0] == 0
     assert [record.getMessage() for record in caplog.records if "Lima" in record.getMessage()] == [
-        "categories that are unknown or rare are taken as one: 'city' in 30 rows ('Lima')"
+        "'city': 30 rows have a category that was rare in training or not seen ('Lima'), it is treated as a rare one"
     ]
 
 
@@ -131,7 +131,15 @@ MISTAKES = {
     "another recipe's": (["exp2", "new.csv"], "must have the model's 64 columns of numbers; got 2"),
     "without weights": (["exp3", "new.csv"], "must have a model to predict with; it has none yet"),
     "without settings": (["exp4", "new.csv"], "must hold the settings of an experiment"),
-    "an id that is no column": (["exp1", "new.csv", "--id", "nme"], "the data have no column 'nme' to copy"),
+    "a file without its experiment": (
+        ["new.csv"],
+        "name the experiment first, as exp1 new.csv; got the file alone, and",
+    ),
+    "a file first": (["new.csv", "exp1"], "the experiments in 'runs' are: exp1, exp2"),
+    "an id that is no column": (
+        ["exp1", "new.csv", "--id", "nme"],
+        "--id: the data have no column 'nme'; they have 'size'",
+    ),
     "a file after the ids": (["exp1", "--id", "city", "new.csv"], "also the file new.csv: name the file before --id"),
     "a folder to write to": (["exp1", "new.csv", "--output", "folder.csv"], "--output must be a file; 'folder.csv'"),
     "what of a table": (["exp1", "new.csv", "--what", "both"], "goes with a variational autoencoder; exp1 is of"),

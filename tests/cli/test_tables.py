@@ -114,13 +114,14 @@ FILES = {
     "target.csv": b"y\n1\n2\n",
     "fake.parquet": b"a,b\n1,2\n",
     "other.txt2": b"",
+    "prices.csv": "".join(["n,y\n", *(f"{k % 9},{k}.5\n" for k in range(99)), "1,ask\n"]).encode(),
 }
 MISTAKES = {
     "missing file": (["missing.csv", "--target", "y"], "there is none at"),
     "no target": (["table.csv"], "needs the column to predict: add --target COLUMN"),
     "absent target": (["table.csv", "--target", "knid"], "did you mean 'kind'?"),
-    "target without a file": (["--target", "kind"], "--target needs a table; got no file"),
-    "split without a file": (["--val-size", "0.3"], "--val-size needs a table; got no file"),
+    "target without a file": (["--target", "kind"], "--target needs a table: give FILE"),
+    "split without a file": (["--val-size", "0.3"], "--val-size needs a table: give FILE"),
     "a file after a list": (["--target", "kind", "--ignore", "city", "table.csv"], "name the file before --ignore"),
     "ragged rows": (["ragged.csv", "--target", "b"], "line 3 has 3"),
     "short rows": (["short.csv", "--target", "b"], "line 3 has 1"),
@@ -130,6 +131,12 @@ MISTAKES = {
     "a class to validate on only": (["lonely.csv", "--target", "y", "--time", "a"], "at least two classes"),
     "nothing to predict from": (["target.csv", "--target", "y"], "must have a column to predict from"),
     "not what it says": (["fake.parquet", "--target", "y"], "must be a parquet file"),
+    "text among numbers": (
+        ["prices.csv", "--target", "y"],
+        "'y' has 99 numbers and 1 value that is no number: 'ask' (row 99); rows are counted from 0: correct or empty "
+        "them, or pass --task classification",
+    ),
+    "numbers as classes": (["table.csv", "--target", "count", "--task", "classification"], "pass --task regression"),
     "kind of file": (["other.txt2", "--target", "y"], "must be a CSV file"),
     "task": (["table.csv", "--target", "kind", "--task", "sorting"], "task must be one of regression"),
     "weights": (["table.csv", "--target", "kind", "--class-weights", "heavy"], "class_weights must be"),
@@ -146,3 +153,34 @@ def test_a_mistake_is_one_line_on_stderr_exit_code_2_and_leaves_no_experiment(ca
     assert len(err.splitlines()) == 1
     assert said in err
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_columns_to_ignore_are_taken_with_commas_unless_one_is_called_so(capsys):
+    for words in (["count,sunny"], ["count,", "sunny"], ["count", "sunny"]):
+        out = supervised(capsys, "--target", "kind", "--epochs", "1", "--ignore", *words)[1]
+        assert [line for line in out.splitlines() if line.endswith("as you asked")] == [
+            "column 'count' is left out, as you asked",
+            "column 'sunny' is left out, as you asked",
+        ]
+    TABLE.rename({"count": "city,day"}).write_csv("table.csv")
+    out = supervised(capsys, "--target", "kind", "--epochs", "1", "--ignore", "city,day")[1]
+    assert "column 'city,day' is left out, as you asked" in out
+    code, _, err = supervised(capsys, "--target", "kind", "--ignore", "sunny,citi")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "got 'citi': did you mean 'city'?" in err
+
+
+def test_few_rows_to_validate_on_are_said_and_nothing_is_claimed_where_r2_is_not_defined(capsys, caplog):
+    few = ["--target", "count", "--epochs", "1", "--val-size"]
+    code, out, _ = supervised(capsys, *few, "0.005")
+    assert (code, caplog.messages[0]) == (0, "1 row to validate on: what is measured there says little")
+    assert "(R2 is not defined)" in out.splitlines()[-1]
+    assert "better" not in out.splitlines()[-1]
+    assert "nan" not in out.splitlines()[-1]
+    caplog.clear()
+    code, out, _ = supervised(capsys, *few, "9")
+    assert (code, caplog.messages[0]) == (0, "9 rows to validate on: what is measured there says little")
+    assert "better than the " in out.splitlines()[-1]
+    caplog.clear()
+    supervised(capsys, *few, "10")
+    assert "says little" not in caplog.text

@@ -98,15 +98,19 @@ DECISIONS = {
     "constant": ([5] * 20, "is left out: it is constant", []),
     "nearly constant by rounding": ([0.1 + 0.2, 0.3] * 10, "is left out: it is constant", []),
     "nothing": ([None] * 20, "is left out: it has no value to train on", []),
-    "row number": (list(range(100, 120)), "is left out: it counts the rows", []),
-    "row number with gaps": ([k + k // 3 for k in range(20)], "is left out: it counts the rows", []),
+    "row number": (list(range(100, 120)), "is left out: it is only a row number", []),
+    "row number with gaps": ([k + k // 3 for k in range(20)], "is left out: it is only a row number", []),
     "unique text": ([f"name {k}" for k in range(20)], "a value of its own in nearly every row", []),
     "rare only": (["a", "b"], "is left out: no category has two rows", []),
     "many categories": (list("aaaabbbccdefgaaaabbb"), "has 7 categories: the 2 most frequent are kept", ["x=a", "x=b"]),
     "dates": ([f"2024-01-{k + 1:02}" for k in range(20)], "is read as times, %Y-%m-%d", None),
     "dates, day first": ([f"{k + 1:02}/01/2024" for k in range(20)], "is read as times, %d/%m/%Y", None),
     "times": ([f"2024-01-01 {k + 1:02}:30:00" for k in range(20)], "is read as times, %Y-%m-%d %H:%M:%S", None),
-    "numbers with a word": ([f"{k * k}.5" for k in range(19)] + ["none"], "is read as numbers; 1 values", None),
+    "numbers with a word": (
+        [f"{k * k}.5" for k in range(19)] + ["none"],
+        "is read as numbers; 1 value that is none is taken",
+        None,
+    ),
 }
 
 
@@ -139,7 +143,10 @@ def test_unknown_categories_are_none_of_the_known_and_said_once_with_their_numbe
     assert vectors[:3][:, cities].eq(0).all()
     assert vectors[3:][:, cities].sum(1).eq(1).all()
     (record,) = caplog.records
-    assert "'city' in 3 rows ('Bonn', 'Lima')" in record.getMessage()
+    assert (
+        "'city': 3 rows have categories that were rare in training or not seen ('Bonn', 'Lima'), they are"
+        in record.getMessage()
+    )
 
 
 def test_a_missing_column_is_named():
@@ -203,3 +210,34 @@ def test_it_must_be_fitted_first():
         TablePreprocessor().transform(INPUTS)
     with pytest.raises(ValueError, match="max_categories must be a whole number"):
         TablePreprocessor(max_categories=0)
+
+
+def test_gaps_of_every_kind_of_column_are_named_with_what_is_done():
+    row = pl.int_range(200)
+    gaps = INPUTS.with_columns(
+        city=pl.when(row % 9 > 0).then(pl.col("city")),
+        day=pl.when(row % 8 > 0).then(pl.col("day")),
+        rare=pl.when(row > 0).then(pl.when(row % 2 == 0).then(pl.lit("a")).otherwise(pl.lit("b"))),
+        when=pl.when(row % 5 > 0).then(pl.lit("2024-01-01").str.to_date() + pl.duration(days=row)),
+    )
+    preprocessor = fitted(gaps)
+    said = (
+        "missing values in 'size' are taken as the median, with a column that marks them; in 'city' are taken as a "
+        "category of their own; in 'day', 'when' are taken as the median date; in 'rare' are taken as rare categories"
+    )
+    assert said in preprocessor.decisions
+    assert "city=(missing)" in preprocessor.feature_names
+    again = TablePreprocessor()
+    again.load_state_dict(preprocessor.state_dict())
+    assert again.decisions == preprocessor.decisions
+    earlier = {name: value for name, value in preprocessor.use.state_dict().items() if name != "gaps"}
+    again.load_state_dict({**preprocessor.state_dict(), "use": earlier})  # of a file of an earlier version
+    assert torch.equal(again.transform(gaps), preprocessor.transform(gaps))
+    assert not any("missing values" in line for line in fitted(INPUTS.drop("size")).decisions)
+
+
+def test_one_unknown_category_is_said_in_the_singular(caplog):
+    fitted().transform(INPUTS.with_columns(city=pl.Series(["Lima"] + ["Oslo"] * 199)))
+    (line,) = caplog.messages
+    said = "'city': 1 row has a category that was rare in training or not seen ('Lima'), it is treated as a rare one"
+    assert line == said

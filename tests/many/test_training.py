@@ -50,6 +50,23 @@ def make_model(width=4):
     return multilayer_perceptron(6, 2, width, dropout_rate=0.2)
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_what_members_find_alike_is_warned_of_once(together, caplog):
+    gaps = TABLE.assign(city=["Rome", "Oslo"] * (len(TABLE) // 2), kind=[None, *TABLE["kind"][1:]])
+    settings = {"epochs": 1, "device": "cpu", "hidden_dimension": 4, "val_size": 0.05, "verbose": False}
+    runs = train_many(train_on_table, gaps, "kind", seeds=3, together=together, **settings)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == len(set(warned))
+    lines = [f"1 of {len(TABLE)} rows has no target and is left out", "to validate on: what is measured there says"]
+    for line in lines:
+        assert sum(line in message for message in warned) == 1
+    caplog.clear()
+    runs.ensemble().predict(gaps.drop(columns="kind").assign(city=["Lima", *gaps["city"][1:]]))
+    assert [record.getMessage() for record in caplog.records] == [
+        "'city': 1 row has a category that was rare in training or not seen ('Lima'), it is treated as a rare one"
+    ]
+
+
 def test_a_member_is_what_the_recipe_trains_alone_and_the_generators_stay_as_they_are():
     torch.manual_seed(8)
     before = torch.get_rng_state()

@@ -193,6 +193,9 @@ def test_a_table_of_ones_own_may_be_validated_on():
 def test_rows_without_a_target_are_left_out_and_it_is_said(caplog):
     gaps = TABLE.with_columns(kind=pl.when(pl.int_range(200) % 10 > 0).then(pl.col("kind")))
     result = train(gaps)
+    one = TABLE.with_columns(kind=pl.when(pl.int_range(200) != 7).then(pl.col("kind")))
+    train(one, epochs=1)
+    assert "1 of 200 rows has no target and is left out" in caplog.text
     assert "20 of 200 rows have no target and are left out" in caplog.text
     assert result["metrics"] == train(gaps.filter(pl.col("kind").is_not_null()))["metrics"]
 
@@ -210,7 +213,8 @@ def test_what_was_decided_is_printed_and_logged(capsys, caplog):
     out = capsys.readouterr().out
     assert "target 'kind': classification of 2 classes; 160 rows to train on, 40 to validate on" in out
     for line in (
-        "columns: 2 numbers, 1 categories, 1 dates; missing values in 'size'",
+        "columns: 2 numbers, 1 category, 1 date",
+        "missing values in 'size' are taken as the median, with a column that marks them",
         "column 'count' is left out, as you asked",
         "column 'day' is read as times, %Y-%m-%d",
     ):
