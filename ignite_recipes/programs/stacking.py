@@ -15,6 +15,9 @@ __all__ = ["stack_program"]
 
 aten = torch.ops.aten
 
+_NOT_COMPILED = ("conv", "pool", "upsample", "grid_sampler")
+"""Parts of the names of operations over images. Inductor keeps their sizes of the example, and reads other memory."""
+
 _SIZES = (5, 7)  # numbers of runs with which it is traced: what differs between the two is a multiple of the number
 
 
@@ -38,6 +41,9 @@ def stack_program(traced: TracedProgram, arguments: Sequence[Tensor]) -> fx.Grap
     >>> graph(torch.ones(4, 2, 3), torch.ones(4, 3))[0].shape
     torch.Size([4, 2])
     """
+    names = [str(node.target) for node in traced.graph.graph.nodes if node.op == "call_function"]
+    if (found := next((name for name in names if any(word in name for word in _NOT_COMPILED)), None)) is not None:
+        raise TraceError(f"it has an operation over images, {found.removeprefix('aten.').partition('.')[0]}")
     graph = _out_of_place(traced.graph)
     first, second = (_stacked(graph, arguments, size) for size in _SIZES)
     nodes, others = list(first.graph.nodes), list(second.graph.nodes)

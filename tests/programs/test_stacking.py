@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from support.interpreted import interpreted
 from torch import nn
 
+from ignite_recipes.programs import host_program
 from ignite_recipes.programs.stacking import stack_program
 from ignite_recipes.programs.trace import TraceError, trace
 
@@ -56,3 +57,22 @@ def test_what_torch_cannot_stack_is_refused_in_one_line():
     with pytest.raises(TraceError, match="cannot be stacked, aten::histc hit") as told:
         stack_program(traced, [EXAMPLE[0]])
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Upsample(scale_factor=2)]
+)
+def test_operations_over_images_are_refused_since_their_compiled_programs_are_wrong(layer):
+    image = torch.rand(2, 1, 8, 8)
+    traced = trace(lambda x: [layer(x)], [image], decompose=False)
+    with pytest.raises(TraceError, match="it has an operation over images, "):
+        stack_program(traced, [image])
+
+
+def test_a_program_that_is_right_for_its_own_number_of_runs_only_is_refused():
+    graph = stack_program(trace(lambda x, w: [(x @ w).sum()], EXAMPLE, decompose=False), EXAMPLE)
+    four = [torch.stack([tensor] * 4) for tensor in EXAMPLE]
+    host_program._check_numbers(interpreted(graph, []), graph, four)
+    wrong = lambda inputs: [output * (1 if len(output) == 4 else 1.2) for output in graph(*inputs)]  # noqa: E731
+    with pytest.raises(host_program.CompileError, match="computes wrong numbers"):
+        host_program._check_numbers(wrong, graph, four)
