@@ -55,7 +55,18 @@ DOCUMENTED = [
 
 # What each layer may import: itself and the layers before it.
 LAYERS = [
-    {"_version", "arguments", "devices", "files", "json_values", "optional", "registry", "metrics", "turns"},
+    {
+        "_version",
+        "arguments",
+        "devices",
+        "files",
+        "json_values",
+        "optional",
+        "registry",
+        "metrics",
+        "said_once",
+        "turns",
+    },
     {"exchange"},
     {"loading", "programs"},
     {"engine", "data", "together"},
