@@ -102,6 +102,7 @@ SETTINGS = {
     "metrics": {"metrics": ["f1"], "monitor": "val_f1", "mode": "max"},
     "stability": {"check_stability": True},
     "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16"},
 }
 
 
@@ -112,7 +113,7 @@ QUICK = ("one cycle", "noise", "skip")
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS]
 )
 def test_each_run_is_the_one_that_it_is_alone(name, programs):
-    tolerance = 1e-2 if name == "bfloat16" else 1e-5
+    tolerance = 1e-2 if name in ("bfloat16", "float16") else 1e-5
     check_as_alone([advanced(seed, **SETTINGS[name]) for seed in range(3)], tolerance)
     assert programs == [3] * 24  # of nine batches all but an epoch's last
 
