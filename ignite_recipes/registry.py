@@ -76,7 +76,8 @@ class Registry(Generic[T]):
         known = ", ".join(self.names()) or "none yet"
         close = difflib.get_close_matches(str(name), self.names(), n=1)
         guess = f"did you mean {close[0]!r}?" if close else 'enter your own with @register("name")'
-        raise ValueError(f"the {self.kind} must be one of {known}; got {name!r}: {guess}")
+        path = "" if self.otherwise is None else ", or give the path of a folder; there is none of this name"
+        raise ValueError(f"the {self.kind} must be one of {known}; got {name!r}: {guess}{path}")
 
     def create(self, name: str, /, **settings: Any) -> T:
         """What the class or function under ``name`` makes of these settings.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from ignite_recipes.answers.pictures import class_numbers, find_pictures, read_pictures
 from ignite_recipes.answers.run_data import (
@@ -26,6 +27,7 @@ from ignite_recipes.data.split import CHECKLIST
 from ignite_recipes.data.tables import is_path, read_table
 from ignite_recipes.experiments.members import is_group
 from ignite_recipes.models import ArrayPredictor, TablePredictor, VectorEmbedder, WindowPredictor
+from ignite_recipes.models.array_predictor import targets_of
 from ignite_recipes.models.vae import row_width
 from ignite_recipes.optional import polars as pl
 from ignite_recipes.recipes.table_data import validation_rows
@@ -76,10 +78,13 @@ def true_values(trained: Trained, inputs: Inputs, purpose: str) -> Any:
     """
     if inputs.targets is not None:
         return inputs.targets
+    if isinstance(trained.predictor, ArrayPredictor) and isinstance(inputs.data, (Dataset, DataLoader)):
+        return targets_of(inputs.data)
     if isinstance(trained.predictor, TablePredictor):
         raise ValueError(f"the data must have the target's column {trained.predictor.target.name!r} to {purpose}")
     is_images = isinstance(trained.predictor, ArrayPredictor) and len(trained.predictor.input_shape or ()) == 3
-    folders = f", or a folder of those of the classes, {listed(trained.predictor.class_names or ())}" * is_images
+    folders = f", or a folder with a folder of images for each class, {listed(trained.predictor.class_names or ())}"
+    folders *= is_images
     raise ValueError(f"the true values must be known to {purpose}: pass targets=, or take the validation data{folders}")
 
 

@@ -15,7 +15,7 @@ from ignite_recipes.models.measures import NUMBER_MEASURES, class_measures, meas
 from ignite_recipes.models.names import checked_classes, checked_features, checked_units, probability_names
 from ignite_recipes.optional import polars as pl
 
-__all__ = ["ArrayPredictor"]
+__all__ = ["ArrayPredictor", "targets_of"]
 
 _BATCH = 256
 
@@ -118,7 +118,7 @@ class ArrayPredictor:
         Raises:
             ValueError: if there are no targets, or not one for each sample.
         """
-        truth = _targets(data) if targets is None else _flat(targets)
+        truth = targets_of(data) if targets is None else _flat(targets)
         return self.metrics(self.outputs(data), truth)
 
     def metrics(self, outputs: Tensor, targets: Any) -> dict[str, float]:
@@ -167,7 +167,7 @@ def _width_of(model: nn.Module) -> tuple[int, ...] | None:
     return (first.in_features,) if isinstance(first, nn.Linear) else None
 
 
-def _targets(data: Any) -> NDArray[Any]:
+def targets_of(data: Any) -> NDArray[Any]:
     """The second items of a data set's or a loader's samples, in the order in which ``read_vectors`` reads them."""
     from torch.utils.data import DataLoader, Dataset
 

@@ -13,6 +13,7 @@ from sklearn import metrics
 from support.commands import run
 from support.experiments import NAMES
 from support.tables import mixed_table
+from torch.utils.data import TensorDataset
 
 from ignite_recipes import (
     DatasetRegistry,
@@ -213,4 +214,10 @@ def test_inputs_and_targets_may_be_given_as_the_pair_that_the_recipe_took(tmp_pa
     y = x.sum(1, keepdim=True)
     settings = {"epochs": 1, "device": "cpu", "verbose": False, "experiment": "runs"}
     train_model_advanced(multilayer_perceptron(3, 1, 4), (x[:30], y[:30]), (x[30:], y[30:]), **settings)
-    assert evaluate("exp1", (x, y)) == evaluate("exp1", x, y) == evaluate("exp1", (x.numpy(), y.numpy()))
+    report("exp1", data=TensorDataset(x, y))
+    assert (
+        evaluate("exp1", (x, y))
+        == evaluate("exp1", TensorDataset(x, y))
+        == evaluate("exp1", x, y)
+        == evaluate("exp1", (x.numpy(), y.numpy()))
+    )

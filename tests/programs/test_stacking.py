@@ -59,9 +59,7 @@ def test_what_torch_cannot_stack_is_refused_in_one_line():
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize(
-    "layer", [nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Upsample(scale_factor=2)]
-)
+@pytest.mark.parametrize("layer", [nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Upsample(scale_factor=2)])
 def test_operations_over_images_are_refused_since_their_compiled_programs_are_wrong(layer):
     image = torch.rand(2, 1, 8, 8)
     traced = trace(lambda x: [layer(x)], [image], decompose=False)
