@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader
 from ignite_recipes.arguments import shown
 from ignite_recipes.devices import as_device
 from ignite_recipes.engine.create import agreed_seed
+from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.inexact import NameInexact
 from ignite_recipes.engine.own_step import OwnStep, silent_events
 from ignite_recipes.engine.parts import Parts, check_free, keep_state
 from ignite_recipes.engine.trainer import TrainingEngine
-from ignite_recipes.engine.unfired import FIRED_BY_STEP
+from ignite_recipes.engine.unfired import FIRED_BY_STEP, will_be_fired
 from ignite_recipes.engine.update import Update
 
 __all__ = ["make_resumable"]
@@ -102,6 +103,7 @@ def make_resumable(
     for event, entries in before["_event_handlers"].items():
         kept = (entry for entry in entries if earlier is None or getattr(entry[0], "__self__", None) is not earlier)
         trainer._event_handlers[event].extend(kept)
+    will_be_fired(trainer, set(TrainEvents) - silent)
     vars(trainer.state).update({name: value for name, value in vars(state).items() if name not in vars(trainer.state)})
     trainer.state.metrics = state.metrics
     for name, part in others.items():

@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 from ignite_recipes.engine.describe import is_filtered, name_of
 from ignite_recipes.engine.events import TrainEvents
 
-__all__ = ["FIRED_BY_STEP", "say_unfired"]
+__all__ = ["FIRED_BY_STEP", "say_unfired", "will_be_fired"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,23 @@ def say_unfired(engine: Engine, sure: Iterable[TrainEvents] = ()) -> None:
     engine.fire_event(TrainEvents.GRADIENTS_READY), between backward() and optimizer.step()
     >>> logger.removeHandler(shown)
     """
-    watches = (entry[0] for entry in engine._event_handlers[Events.EPOCH_STARTED])
-    watch = next((handler for handler in watches if isinstance(handler, _Watch)), None)
+    watch = _watch_of(engine)
     if watch is None:
         watch = _Watch()
         engine.add_event_handler(Events.EPOCH_STARTED, watch)
     watch.known.update(sure)
+
+
+def will_be_fired(engine: Engine, events: Iterable[TrainEvents]) -> None:
+    """Let nobody be warned of these events, which an engine that has become a trainer fires itself from now on."""
+    watch = _watch_of(engine)
+    if watch is not None:
+        watch.known.update(events)
+
+
+def _watch_of(engine: Engine) -> "_Watch | None":
+    watches = (entry[0] for entry in engine._event_handlers[Events.EPOCH_STARTED])
+    return next((handler for handler in watches if isinstance(handler, _Watch)), None)
 
 
 class _Watch:

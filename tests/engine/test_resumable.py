@@ -1108,3 +1108,15 @@ def test_a_dropped_step_leaves_the_graph_of_the_next_update_usable(by_hand):
     trainer.run([torch.full((5, 3), float("nan")), torch.ones(5, 3)], max_epochs=2)
     assert guard.num_skipped == 2
     assert all(value.isfinite().all() for value in generator.state_dict().values())
+
+
+def test_a_handler_that_was_attached_before_makes_no_warning_of_events_that_the_trainer_fires(caplog, tmp_path):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    engine = create_supervised_trainer(model, optimizer, nn.MSELoss())
+    LearningRateScheduler(optimizer, "step", step_size=1).attach(engine)
+    make_resumable(engine, {"model": model, "optimizer": optimizer}, seed=0)
+    Checkpointing(tmp_path).attach(engine)
+    engine.run([(torch.ones(4, 3), torch.ones(4, 1))] * 2, max_epochs=1)
+    assert "has not fired" not in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_epoch_1.pt"]
