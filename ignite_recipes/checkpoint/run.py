@@ -53,6 +53,12 @@ __all__ = ["check_same", "check_trainer", "how_far", "load_run_state", "restore_
 
 logger = logging.getLogger(__name__)
 
+_CHANGE_TRAINING = (
+    *("early_stopping", "ema", "gradient_clipping", "kl_schedule"),
+    *("lr_scheduling", "mixed_precision", "nonfinite_guard", "rollback"),
+)
+"""Names of handlers without which a resumed run is another run."""
+
 FORMAT = 3
 """Version of the ``run`` entry; raise it when older runs can no longer be resumed. Format 1 had no number."""
 
@@ -206,7 +212,8 @@ def restore_run(
     _check_end(contents, path, num_epochs, epoch_length, seed)
     for name in sorted(set(run["parts"]) ^ set(trainer.parts)):
         if name in run["parts"]:
-            logger.info("%s of the run that is resumed is not attached: its state is left out", name)
+            say = logger.warning if name.startswith(_CHANGE_TRAINING) else logger.info
+            say("%s of the run that is resumed is not attached: its state is left out", name)
         else:
             logger.warning("%s was not attached in the run that is resumed: it starts from the beginning", name)
     model, optimizers, frozen = unwrap(trainer.model), trainer.optimizers, frozen_parameters(trainer.model)

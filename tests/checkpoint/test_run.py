@@ -1,5 +1,7 @@
 """A run is restored whole or not at all, from the newest checkpoint that is sound."""
 
+import logging
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -8,6 +10,7 @@ from torch import nn
 
 from ignite_recipes import (
     CheckpointError,
+    ExponentialMovingAverage,
     GradientClipper,
     History,
     create_trainer,
@@ -79,6 +82,19 @@ def test_handlers_that_came_or_went_are_named_in_the_log(tmp_path, caplog):
     History(["train_loss"]).attach(second)
     restore_run(second, tmp_path / "run.pt")
     assert "history was not attached in the run" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("handler", "level"), [(ExponentialMovingAverage(0.9), "WARNING"), (History(["train_loss"]), "INFO")]
+)
+def test_a_handler_that_changes_the_training_and_is_missing_is_warned_of(tmp_path, caplog, handler, level):
+    first = trainer_of()
+    handler.attach(first)
+    write_checkpoint(run_state(first), tmp_path / "run.pt")
+    with caplog.at_level(logging.INFO):
+        restore_run(trainer_of(), tmp_path / "run.pt")
+    (record,) = [record for record in caplog.records if "is not attached" in record.getMessage()]
+    assert record.levelname == level
 
 
 def test_a_run_cannot_be_saved_inside_an_accumulation_window():
