@@ -51,6 +51,7 @@ def test_an_archive_is_trained_on_with_its_empty_checklists_and_its_filters(caps
     assert json.loads(out)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_reads_the_same_checklists(capsys, archive):
     words = ["--months", "1,2,3,4", "--bounding-box=74,8,78,13", "--seed", "3", "--answers", "false"]
     vae(capsys, archive, *words, "--epochs", "2")
@@ -62,6 +63,7 @@ def test_a_resumed_run_reads_the_same_checklists(capsys, archive):
     assert table("exp1") == table("exp2")
 
 
+@pytest.mark.slow
 def test_a_file_of_sampling_events_may_lie_elsewhere(capsys, tmp_path):
     plain = write_example_ebd(tmp_path / "e.txt", 60)
     (tmp_path / "s.txt").write_text(sampling_text(plain, *EMPTY), encoding="utf-8")
@@ -70,6 +72,7 @@ def test_a_file_of_sampling_events_may_lie_elsewhere(capsys, tmp_path):
     assert table()["all that was read"] == 60 + len(EMPTY)
 
 
+@pytest.mark.slow
 def test_each_member_of_a_sweep_has_its_own_steps(capsys, archive):
     code, _, _ = vae(capsys, archive, "--sweep", "max_duration_minutes=30,100", "--together=false")
     assert code == 0
@@ -79,6 +82,7 @@ def test_each_member_of_a_sweep_has_its_own_steps(capsys, archive):
     assert [len(one) for one in steps] == [7, 7]
 
 
+@pytest.mark.slow
 def test_predictions_are_of_every_checklist_of_another_download(capsys, archive):
     vae(capsys, archive, "--taxon-rank", "genus", "--months", "1,2,3,4,5,6")
     code, _, _ = run(capsys, "predict", "exp1", str(archive), "--output", "out.csv")
