@@ -209,7 +209,7 @@ def test_a_reader_that_has_gone_ends_nothing(monkeypatch):
 
 @pytest.mark.slow
 def test_any_locale_and_a_closed_pipe_in_a_process_of_its_own(tmp_path):
-    (tmp_path / "größe.csv").write_text("größe,ziel\n" + "1,schön\n2,öde★\n" * 20, encoding="utf-8")
+    (tmp_path / "größe.csv").write_text("größe,ziel\n" + "1,schön\n2,öde★\n" * 40, encoding="utf-8")
     posix = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
     command = [sys.executable, "-m", "ignite_recipes", "supervised", "größe.csv", "--target", "größe", "--epochs", "1"]
     reader, writer = os.pipe()
