@@ -11,7 +11,7 @@ from support.commands import run
 
 from ignite_recipes import load_model, predict, spatial_blocks, write_example_ebd
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
 
 SMALL = ["--hidden-dimension", "16", "--latent-dimension", "3", "--batch-size", "64", "--device", "cpu"]
 SMALL += ["--epochs", "2", "--min-species-observations", "5"]

@@ -310,7 +310,7 @@ def with_everything(schedule, *, half=False):
     return attach
 
 
-CUTS = {(1, 5, "onecycle"), (2, 5, "plateau")}
+CUTS = {(2, 5, "plateau")}
 
 
 @pytest.mark.parametrize(
