@@ -121,7 +121,7 @@ def test_pictures_are_of_the_class_whose_folder_they_lie_in(runs, tmp_path, caps
     (tmp_path / "photos" / "3").rename(tmp_path / "photos" / "three")
     code, out, err = run(capsys, *command, str(tmp_path / "photos"))
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "or a folder of those of the classes, 0, 1, 2" in err
+    assert "or a folder with a folder of images for each class, 0, 1, 2" in err
 
 
 def outputs(draw, num_classes, count):
