@@ -15,6 +15,7 @@ from ignite_recipes.data import RowDataset
 from ignite_recipes.data.effort import effort_and_season
 from ignite_recipes.data.frames import frame_rows
 from ignite_recipes.files import replace_file
+from ignite_recipes.loading.row_sets import spaced_rows
 from ignite_recipes.models import VectorEmbedder, extract_embeddings
 from ignite_recipes.models.species_embeddings import nearest_rows, species_embeddings
 from ignite_recipes.optional import polars as pl
@@ -97,7 +98,7 @@ def write_bird_files(
 def _write_species(
     predictor: VectorEmbedder, embeddings: Tensor, rows: RowDataset, species: list[str], folder: Path
 ) -> None:
-    some = np.linspace(0, len(embeddings) - 1, min(len(embeddings), _MOST_EMBEDDED)).astype(np.int64)
+    some = spaced_rows(len(embeddings), _MOST_EMBEDDED)
     found = species_embeddings(predictor.model, embeddings[torch.from_numpy(some)]).numpy()
     on = np.zeros(len(species), np.int64)
     for block in rows.blocks():
@@ -112,7 +113,7 @@ def _write_species(
 
 
 def _write_maps(embeddings: Tensor, richness: NDArray[np.int64], facts: Any, folder: Path) -> None:
-    some = np.linspace(0, len(embeddings) - 1, min(len(embeddings), _MOST_DRAWN)).astype(np.int64)
+    some = spaced_rows(len(embeddings), _MOST_DRAWN)
     drawn = plot_latent(
         embeddings[torch.from_numpy(some)],
         labels=richness[some],

@@ -11,6 +11,7 @@ from torch import nn
 from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.data.rows import RowDataset
 from ignite_recipes.engine.weights import unwrap
+from ignite_recipes.loading.row_sets import spaced_rows
 from ignite_recipes.metrics.species import brier_scores, calibration_errors, ndcg_at_k, recall_at_k
 from ignite_recipes.models.hidden_features import predict_hidden
 from ignite_recipes.models.species_baselines import ease_weights, effort_regression, prevalence
@@ -103,12 +104,10 @@ def evaluate_held_out_species(
             f"species must name the {count} features of train, and val have the same; got {len(names)} names, "
             f"{asked.num_features - (known.num_features - count)} features"
         )
-    places = _spaced(len(asked), _MOST_HELD_OUT)
+    places = spaced_rows(len(asked), _MOST_HELD_OUT)
     rows = asked.__getitems__(places.tolist())
-    present, learned = (
-        _as_present(rows[:, :count]),
-        np.concatenate([_as_present(block[:, :count]) for block in known.blocks()]),
-    )
+    present = _as_present(rows[:, :count])
+    learned = np.concatenate([_as_present(block[:, :count]) for block in known.blocks()])
     rng = np.random.default_rng(seed)
     is_hidden = rng.random(present.shape) < hidden
     scores: dict[str, tuple[NDArray[Any], bool]] = {}
@@ -120,7 +119,7 @@ def evaluate_held_out_species(
     elif effort is not None:
         effort = effort[0], np.asarray(effort[1])[places]
     if effort is not None:
-        some = _spaced(len(known), _MOST_REGRESSED)
+        some = spaced_rows(len(known), _MOST_REGRESSED)
         regressed = effort_regression(np.asarray(effort[0])[some], learned[some], effort[1])
         scores["effort and season"] = regressed, True
     scores["prevalence"] = np.tile(prevalence(learned), (len(present), 1)), True
@@ -192,10 +191,6 @@ def _as_present(features: torch.Tensor) -> NDArray[np.bool_]:
         raise ValueError("species must be 0 or 1, absent or present, to be hidden and predicted; got other values")
     result: NDArray[np.bool_] = values == 1
     return result
-
-
-def _spaced(count: int, most: int) -> NDArray[np.int64]:
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def _mean(values: NDArray[Any]) -> float | None:

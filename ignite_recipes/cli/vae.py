@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jsonargparse import ArgumentParser
 
@@ -27,6 +26,7 @@ from ignite_recipes.data import (
 )
 from ignite_recipes.exchange.ranks import on_rank_zero
 from ignite_recipes.loading.randomness import set_seed
+from ignite_recipes.loading.row_sets import spaced_rows
 from ignite_recipes.models import (
     VariationalAutoencoder,
     VectorEmbedder,
@@ -179,5 +179,4 @@ def _train(run: ExperimentRun, settings: dict[str, Any], data: VaeData) -> Resul
 
 def _some(rows: RowDataset) -> torch.Tensor:
     """At most 2,000 of the rows, evenly spaced, the same for all members."""
-    places = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_MEASURED)).astype(np.int64)
-    return rows.__getitems__(places.tolist())
+    return rows.__getitems__(spaced_rows(len(rows), _MOST_MEASURED).tolist())

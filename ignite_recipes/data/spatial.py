@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ignite_recipes.arguments import shown
 
-__all__ = ["spatial_blocks"]
+__all__ = ["KM_OF_A_DEGREE", "spatial_blocks"]
 
-_KM_OF_A_DEGREE = 111.195  # of latitude, on a sphere of 6,371 km
+KM_OF_A_DEGREE = 111.195
+"""Of latitude, on a sphere of 6,371 km."""
 
 
 def spatial_blocks(latitude: ArrayLike, longitude: ArrayLike, block_km: float = 50.0) -> NDArray[np.int64]:
@@ -49,10 +50,10 @@ def spatial_blocks(latitude: ArrayLike, longitude: ArrayLike, block_km: float = 
             f"latitude must be in [-90, 90] and longitude in [-360, 360], in degrees; {wrong} of {len(lat)} places are "
             "not, or are missing: leave them out"
         )
-    height = block_km / _KM_OF_A_DEGREE  # degrees
+    height = block_km / KM_OF_A_DEGREE  # degrees
     band = np.floor((lat + 90) / height)
     middle = np.clip((band + 0.5) * height - 90, -90, 90)
-    around = 360 * _KM_OF_A_DEGREE * np.cos(np.radians(middle))  # km
+    around = 360 * KM_OF_A_DEGREE * np.cos(np.radians(middle))  # km
     columns = np.maximum(1, np.rint(around / block_km))
     column = np.minimum(np.floor((lon % 360) / 360 * columns), columns - 1)
     return _in_order(np.column_stack([band, column]))

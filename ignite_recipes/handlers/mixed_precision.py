@@ -13,7 +13,7 @@ from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.update import Update
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._late_flags import LateFlags
-from ignite_recipes.programs.loss_scale import LossScale
+from ignite_recipes.programs.loss_scale import LossScale, constants_of
 from ignite_recipes.programs.part import OVERFLOW
 
 __all__ = ["MixedPrecisionTrainer"]
@@ -206,11 +206,7 @@ class MixedPrecisionTrainer:
 
         :meta private:
         """
-        scaler = self.scaler
-        if scaler is None:
-            return (self.dtype,)
-        factors = scaler.get_growth_factor(), scaler.get_backoff_factor(), scaler.get_growth_interval()
-        return self.dtype, *factors
+        return self.dtype, *(() if self.scaler is None else constants_of(self.scaler))
 
     def scale_in_program(self) -> LossScale | None:
         """The scale of the loss, as a part of a program; None where it is not scaled.

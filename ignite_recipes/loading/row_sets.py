@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-__all__ = ["BatchDataset", "can_pin", "collate_rows", "row_numbers", "take_rows"]
+__all__ = ["BatchDataset", "can_pin", "collate_rows", "row_numbers", "spaced_rows", "take_rows"]
 
 Sample = TypeVar("Sample", covariant=True)
 
@@ -40,6 +40,15 @@ class BatchDataset(Dataset[Sample], ABC):
 def collate_rows(batch: Any) -> Any:
     """A batch that was fetched at once, a tensor or a tuple of them, as it is; a list of samples as torch does."""
     return batch if isinstance(batch, (Tensor, tuple)) else default_collate(batch)
+
+
+def spaced_rows(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` of ``count`` row numbers, evenly spaced from the first to the last.
+
+    >>> spaced_rows(9, 3).tolist(), spaced_rows(2, 3).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def row_numbers(indices: Any) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ignite_recipes.arguments import whole_number
+from ignite_recipes.data.spatial import KM_OF_A_DEGREE
 from ignite_recipes.optional import needs
 from ignite_recipes.plotting.style import new_figure
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_places"]
 
-_KM_OF_A_DEGREE = 111.195  # of latitude
 _SIDE = 5.2  # inches of the longer side
 
 
@@ -78,6 +78,6 @@ def plot_places(
     axes.ticklabel_format(useOffset=False)
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
-    axes.set_title(f"means of cells of {step * _KM_OF_A_DEGREE:.3g} km, {int(known.sum()):,} places", fontsize="small")
+    axes.set_title(f"means of cells of {step * KM_OF_A_DEGREE:.3g} km, {int(known.sum()):,} places", fontsize="small")
     figure.colorbar(image, ax=axes, label=value_name)
     return figure

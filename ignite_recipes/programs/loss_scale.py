@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ignite_recipes.programs.part import OVERFLOW, STOPPED, StepValues
 
-__all__ = ["LossScale"]
+__all__ = ["LossScale", "constants_of"]
 
 
 class LossScale:
@@ -39,7 +39,7 @@ class LossScale:
 
     def __init__(self, scaler: torch.amp.GradScaler, device: torch.device) -> None:
         scaler.scale(torch.zeros((), device=device))  # the first call makes its tensors
-        self.constants = scaler.get_growth_factor(), scaler.get_backoff_factor(), scaler.get_growth_interval()
+        self.constants = constants_of(scaler)
         # Torch has no public way to them; get_scale() waits for the device.
         assert scaler._scale is not None
         assert scaler._growth_tracker is not None
@@ -72,3 +72,8 @@ class LossScale:
         new_tracker = torch.where(has_overflown | (count == interval), torch.zeros_like(tracker), count)
         scale.copy_(torch.where(is_stopped, scale, torch.where(has_overflown, smaller, larger)))
         tracker.copy_(torch.where(is_stopped, tracker, new_tracker))
+
+
+def constants_of(scaler: torch.amp.GradScaler) -> tuple[float, float, int]:
+    """How a scale grows and shrinks, and after how many steps: constants of a program."""
+    return scaler.get_growth_factor(), scaler.get_backoff_factor(), scaler.get_growth_interval()

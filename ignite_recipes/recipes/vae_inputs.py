@@ -61,15 +61,16 @@ class InputCheck:
                 f"{where} must have the model's {self._width - count} "
                 f"features{also}; got {x.shape[1]}: make the model with input_dimension=len(species)"
             )
-        infinite = x[:, x.shape[1] - count :].isinf()
-        x = features_of(self._model, x)
+        vectors = features_of(self._model, x)
+        infinite = x[:, x.shape[1] - count :].isinf().any() if count else None
         if x.device.type == "cpu":
-            if count and infinite.any():
+            if infinite is not None and infinite:
                 raise ValueError(f"{where} must have covariates that are finite, or NaN where one is not known")
-            self._check_range(x, where)
+            self._check_range(vectors, where)
         else:
-            outside = self._likelihood.outside(x).any() | infinite.any()
-            self._outside = outside if self._outside is None else self._outside | outside
+            for outside in (self._likelihood.outside(vectors).any(), infinite):
+                if outside is not None:
+                    self._outside = outside if self._outside is None else self._outside | outside
 
     def _check_range(self, x: Tensor, where: str) -> None:
         if self._likelihood.covers(x):
