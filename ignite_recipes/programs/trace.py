@@ -1,9 +1,11 @@
 """Trace a function of tensors into a graph that a compiler takes: every tensor an input, every draw of numbers too."""
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 __all__ = ["Draw", "TraceError", "TracedProgram", "draws_so_far", "trace"]
 
 aten: Any = torch.ops.aten
+
+_LOW_BITS = 2**53  # of a word, as many values as a double has between 0 and 1 at equal distances
 
 
 def _norms(tensors: list[Tensor], ord: float = 2, dtype: torch.dtype | None = None) -> list[Tensor]:
@@ -44,16 +48,31 @@ class Draw:
     Attributes:
         operation: of torch.
         arguments, settings: of it; a tensor among them says shape, type and place only.
+        shape, dtype: of what it gives.
     """
 
     operation: Any
     arguments: tuple[Any, ...]
     settings: dict[str, Any]
+    shape: torch.Size
+    dtype: torch.dtype
 
     def __call__(self) -> Tensor:
-        """The numbers, drawn with torch's generator."""
+        """The numbers, drawn with torch's generator; some draws give the same tensor each time, with other numbers."""
         drawn: Tensor = self.operation(*self.arguments, **self.settings)
         return drawn
+
+    def into(self, place: Tensor) -> None:
+        """Draw the same numbers into a tensor of this shape and type."""
+        first, *rest = self.arguments
+        if isinstance(first, Tensor) and first.is_contiguous() and place.is_contiguous():
+            if self.operation in (aten.random_.default, aten.bernoulli_.float):
+                self.operation(place, *rest)
+                return
+            if self.operation is aten.randn_like.default:
+                place.normal_()
+                return
+        place.copy_(self())
 
 
 @dataclass(frozen=True)
@@ -167,14 +186,54 @@ def _lift_draws(graph: fx.GraphModule) -> list[Draw]:
     nodes, draws = graph.graph, list[Draw]()
     last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
     for node in list(filter(_is_draw, nodes.nodes)):
-        draws.append(_draw_of(node))
+        draw = _draw_of(node)
+        words = _words_of(draw)
+        draws.append(draw if words is None else words)
         with nodes.inserting_after(last):
             last = nodes.placeholder(f"drawn_{len(draws) - 1}")
-            last.meta = dict(node.meta)
-        with nodes.inserting_before(node):  # what is changed in place is a copy
-            node.replace_all_uses_with(nodes.call_function(aten.clone.default, (last,)))
+            last.meta = dict(node.meta) if words is None else {}
+        with nodes.inserting_before(node):
+            copy = nodes.call_function(aten.clone.default, (last,)) if words is None else None  # it may be changed
+            node.replace_all_uses_with(_add_coins(nodes, last, draw) if copy is None else copy)
         nodes.erase_node(node)
     return draws
+
+
+def _words_of(draw: Draw) -> Draw | None:
+    """The words of the generator that a draw of zeros and ones is made of; None for any other draw.
+
+    For each number torch draws a word of 64 bits and compares 53 of them with the probability, all in one loop that a
+    compiler cannot vectorize: most of the time of dropout. The words alone take half as long, and a program
+    compares them at once.
+    """
+    if draw.operation is not aten.bernoulli_.float or not _coins_are_words():
+        return None
+    like: Tensor = draw.arguments[0]
+    words = torch.empty_strided(like.shape, like.stride(), dtype=torch.int64, device=like.device)
+    if like.device.type != "cpu":
+        return None
+    return Draw(aten.random_.default, (words,), {}, like.shape, torch.int64)
+
+
+def _add_coins(nodes: fx.Graph, words: fx.Node, draw: Draw) -> fx.Node:
+    """Nodes that make the zeros and ones of ``draw`` from their words."""
+    _, *given = draw.arguments
+    probability = given[0] if given else 0.5  # torch leaves a default out
+    low = nodes.call_function(aten.bitwise_and.Scalar, (words, _LOW_BITS - 1))
+    is_one = nodes.call_function(aten.lt.Scalar, (low, math.ceil(probability * _LOW_BITS)))
+    return nodes.call_function(aten._to_copy.default, (is_one,), {"dtype": draw.dtype})
+
+
+@cache
+def _coins_are_words() -> bool:
+    """Whether torch's generator draws zeros and ones as :func:`_add_coins` makes them, which is not documented."""
+    with torch.random.fork_rng(devices=[]):
+        coins, words = torch.empty(33), torch.empty(33, dtype=torch.int64)
+        torch.default_generator.manual_seed(0)
+        coins.bernoulli_(0.3)
+        torch.default_generator.manual_seed(0)
+        words.random_()
+    return torch.equal(coins.bool(), (words & (_LOW_BITS - 1)) < math.ceil(0.3 * _LOW_BITS))
 
 
 def _draw_of(node: fx.Node) -> Draw:
@@ -189,7 +248,8 @@ def _draw_of(node: fx.Node) -> Draw:
     if isinstance(first, fx.Node):
         like: Tensor = first.meta["val"]
         first = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
-    return Draw(operation, (first, *rest) if node.args else (), dict(node.kwargs))
+    made: Tensor = node.meta["val"]
+    return Draw(operation, (first, *rest) if node.args else (), dict(node.kwargs), made.shape, made.dtype)
 
 
 def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:

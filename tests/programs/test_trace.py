@@ -1,10 +1,13 @@
 """A trace is faithful: it computes what the function computes, with the same random numbers, and refuses the rest."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support.interpreted import interpreted
 from torch import nn
 from torch.nn.functional import dropout, gumbel_softmax
@@ -76,6 +79,7 @@ DRAWS = {
     "normal in place": lambda x: torch.empty(5).normal_(2.0, 3.0),
     "gumbel": lambda x: gumbel_softmax(x, tau=0.5),
     "of a transposed tensor": lambda x: torch.rand_like(x.T),
+    "dropout of a transposed tensor": lambda x: dropout(x.T.exp(), 0.25),
     "two": lambda x: torch.rand(3) + torch.randn(3),
 }
 
@@ -107,6 +111,32 @@ def check_draws(draw, make):
     for found, value in zip([seeded(drawn), drawn()], expected, strict=True):
         torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-6)
     assert not torch.equal(*expected)
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_numbers_that_are_drawn_into_a_tensor_are_the_same(draw):
+    for each in trace(lambda x: [draw(x)], [ROWS]).draws:
+        place = torch.empty(2, *each.shape, dtype=each.dtype)[1]
+        expected = seeded(each).clone()
+        seeded(partial(each.into, place))
+        assert torch.equal(place, expected)
+
+
+@given(probability=st.floats(0, 1), size=st.integers(1, 70), seed=st.integers(0, 2**64 - 1))
+@example(probability=0.5, size=3, seed=0)  # torch's default
+@example(probability=1.0, size=3, seed=0)
+@example(probability=0.0, size=3, seed=0)
+def test_zeros_and_ones_are_those_that_torch_draws_and_leave_its_generator_as_it_does(probability, size, seed):
+    def function(x):
+        return [torch.empty(size, 2).bernoulli_(probability), torch.rand(1)]
+
+    traced = trace(function, [ROWS])
+    torch.manual_seed(seed)
+    expected = function(ROWS)
+    torch.manual_seed(seed)
+    found = interpreted(traced.graph, [])([ROWS, *(each() for each in traced.draws)])
+    assert traced.draws[0].dtype == torch.int64  # words of the generator
+    assert all(map(torch.equal, found, expected))
 
 
 def test_draws_are_counted_where_the_function_asks():
