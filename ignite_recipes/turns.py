@@ -1,4 +1,4 @@
-"""Several runs in one process, each in a thread of its own, of which one at a time computes."""
+"""Several runs in one thread, each in a greenlet of its own, so that one computes at a time."""
 
 import contextvars
 import random
@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from greenlet import getcurrent, greenlet
 
 __all__ = ["Run", "Turns", "current_run"]
 
-_current = threading.local()
+_current: contextvars.ContextVar["Run | None"] = contextvars.ContextVar("current_run", default=None)
+
+_KINDS = ("cpu", "cuda")  # of devices, whose autocast is looked after
 
 
 def current_run() -> "Run | None":
-    """That of this thread, where several runs take turns; None elsewhere."""
-    return getattr(_current, "run", None)
+    """The run that computes, where several runs take turns; None elsewhere."""
+    return _current.get()
 
 
 class _Left(BaseException):
@@ -28,6 +31,10 @@ class _Left(BaseException):
 
 class Run:
     """One of several runs that take turns.
+
+    It is a greenlet and not a thread, because OpenMP keeps worker threads for each thread that computes in parallel.
+    As soon as it has more of them than there are cores, idle ones sleep at once, and waking them for each
+    operation takes several times as long as a small operation itself.
 
     Attributes:
         request: what it asks of the others while it waits; None while it does not.
@@ -44,47 +51,45 @@ class Run:
         self.is_done = False
         self.note_signal: Callable[[int, Any], None] | None = None
         self._call = call
-        self._turn = threading.Semaphore(0)
-        self._state: _ProcessState | None = None
-        self._thread = threading.Thread(target=contextvars.copy_context().run, args=(self._work,), daemon=True)
+        self._others = getcurrent()  # where it was begun: the computation returns there when the run waits
+        self._greenlet = greenlet(lambda: contextvars.copy_context().run(self._work), self._others)
 
     def _work(self) -> None:
-        self._turn.acquire()
-        _current.run = self
+        _current.set(self)
         try:
-            if not self.turns.is_over:
-                self.result = self._call()
+            self.result = self._call()
         except _Left:
             pass
         except BaseException as error:  # given to whoever has asked for the runs
             self.error = error
         finally:
             self.is_done = True
-            self.turns.give_back()
 
     def ask(self, request: Any) -> None:
         """Wait until the request was dealt with."""
-        self.request = request
-        self._state = _ProcessState()
-        self.turns.give_back()
-        self._turn.acquire()
         if self.turns.is_over:
             raise _Left
-        self._state.put_back()
+        self.request = request
+        state = _ProcessState()
+        self._others.switch()
+        state.put_back()
 
     def go_on(self) -> None:
         """Let it compute until it waits or ends; called by whoever has asked for the runs."""
         self.request = None
-        if not self._thread.ident:
-            self._thread.start()
-        self._turn.release()
-        self.turns.wait()
+        self._greenlet.switch()
+
+    def leave(self) -> None:
+        """Let it end where it waits."""
+        if self._greenlet and not self._greenlet.dead:
+            self._greenlet.throw(_Left)
 
 
 class Turns:
     """Runs functions in turns, and answers what they ask together.
 
-    Random generators and torch's deterministic mode are each run's own, although a process has one of each.
+    Random generators, torch's deterministic mode and what a ``with`` of torch's has switched on (autocast, no
+    gradients) are each run's own, although a thread has one of each.
 
     Args:
         answer: called with the runs that wait for something; afterwards each of them computes again.
@@ -92,7 +97,7 @@ class Turns:
             None is all.
 
     Attributes:
-        train: called with a trainer at the beginning of each of its epochs, in its run's thread; None is not called.
+        train: called with a trainer at the beginning of each of its epochs, by its run; None is not called.
 
     >>> def work():
     ...     current_run().ask("a number")
@@ -109,16 +114,7 @@ class Turns:
         self.answer, self.at_once = answer, at_once
         self.train: Callable[[Any], None] | None = None
         self.is_over = False
-        self._mine = threading.Semaphore(0)
         self._runs: list[Run] = []
-
-    def give_back(self) -> None:
-        """Called in a run's thread: it waits, or has ended."""
-        self._mine.release()
-
-    def wait(self) -> None:
-        """Until a run waits, or has ended."""
-        self._mine.acquire()
 
     def run(self, calls: Sequence[Callable[[], Any]], ended: Callable[[Run], None] = lambda run: None) -> list[Run]:
         """Run all to their ends.
@@ -149,13 +145,17 @@ class Turns:
                         before.put_back()
                         self.answer(live)
         finally:
-            self._end()
+            self.is_over = True
+            for run in self._runs:
+                run.leave()
             before.put_back()
         return self._runs
 
     @staticmethod
     def _let(run: Run, ended: Callable[[Run], None]) -> None:
         run.go_on()
+        if type(run.error) is KeyboardInterrupt:  # it has come while this run computed, and is for all of them
+            raise run.error
         if run.is_done:
             ended(run)
 
@@ -164,17 +164,9 @@ class Turns:
             return len(self._runs)
         return self.at_once(live) if callable(self.at_once) else self.at_once
 
-    def _end(self) -> None:
-        """Let runs that wait end, where an error or a signal has ended all."""
-        self.is_over = True
-        for run in self._runs:
-            if run._thread.ident and not run.is_done:
-                run._turn.release()
-                run._thread.join(timeout=10)
-
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Tell the runs of a first SIGINT or SIGTERM, which Python tells to the main thread only."""
+        """Tell all runs of a first SIGINT or SIGTERM; each listens for itself only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -203,12 +195,14 @@ class Turns:
 
 
 class _ProcessState:
-    """What a process has one of, and each run its own: random generators, torch's deterministic mode."""
+    """What a process or a thread has one of, and each run its own."""
 
     def __init__(self) -> None:
         self.python, self.numpy, self.torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
         self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         self.deterministic = torch.are_deterministic_algorithms_enabled()
+        self.has_grad = torch.is_grad_enabled()
+        self.autocast = [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in _KINDS]
 
     def put_back(self) -> None:
         random.setstate(self.python)
@@ -218,3 +212,7 @@ class _ProcessState:
             torch.cuda.set_rng_state_all(self.cuda)
         if torch.are_deterministic_algorithms_enabled() != self.deterministic:
             torch.use_deterministic_algorithms(self.deterministic)
+        torch.set_grad_enabled(self.has_grad)
+        for kind, is_on, dtype in self.autocast:
+            torch.set_autocast_enabled(kind, is_on)
+            torch.set_autocast_dtype(kind, dtype)

@@ -1,6 +1,7 @@
 """Runs that take turns: one computes at a time, each with its own generators, and what ends one leaves the others."""
 
 import random
+import signal
 import threading
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_no_more_are_under_way_than_there_is_room_for(at_once):
     assert sizes == ([1] * 5 if at_once == 1 else [2, 2, 1])
 
 
-def test_an_error_in_the_answer_ends_all_and_leaves_no_thread():
+def test_an_error_in_the_answer_ends_all():
     closed = []
 
     def work():
@@ -92,8 +93,67 @@ def test_an_error_in_the_answer_ends_all_and_leaves_no_thread():
     def answer(waiting):
         raise ZeroDivisionError
 
-    before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
         Turns(answer).run([work, work])
     assert closed == [True, True]
-    assert threading.active_count() == before
+    assert current_run() is None
+
+
+def test_what_torch_has_switched_on_is_on_in_one_run_only():
+    def modes():
+        return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    def work():
+        before = modes()
+        current_run().ask(None)
+        return before, modes()
+
+    def switched():
+        with torch.no_grad(), torch.autocast("cpu", torch.float16):
+            return work()
+
+    outside, seen = modes(), []
+    one, other = (run.result for run in Turns(lambda waiting: seen.append(modes())).run([switched, work]))
+    assert one == ((False, True, torch.float16),) * 2
+    assert other == (outside, outside)
+    assert (seen, modes()) == ([outside], outside)
+
+
+def test_all_compute_in_one_thread():
+    def work():
+        current_run().ask(None)
+        return threading.get_ident()
+
+    assert {run.result for run in Turns(lambda waiting: None).run([work] * 3)} == {threading.get_ident()}
+
+
+def test_an_interrupt_that_no_run_listens_for_ends_all():
+    closed = []
+
+    def work():
+        try:
+            current_run().ask(None)
+        finally:
+            closed.append(True)
+
+    def interrupted():
+        current_run().ask(None)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Turns(lambda waiting: None).run([work, interrupted, work])
+    assert closed == [True, True]
+
+
+def test_runs_inside_a_run_take_turns_of_their_own():
+    said = []
+
+    def inner():
+        current_run().ask("inner")
+
+    def outer():
+        Turns(lambda waiting: said.append([run.request for run in waiting])).run([inner, inner])
+        current_run().ask("outer")
+
+    Turns(lambda waiting: said.append([run.request for run in waiting])).run([outer, outer])
+    assert said == [["inner", "inner"], ["inner", "inner"], ["outer", "outer"]]

@@ -1,9 +1,10 @@
 """What the package logs before there is an experiment to keep it: how the data were read."""
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ignite_recipes.turns import current_run
 
 __all__ = ["kept_log"]
 
@@ -14,10 +15,10 @@ class _Keeper(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
-        self._thread = threading.get_ident()
+        self._run = current_run()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:  # several runs take turns, each in a thread of its own
+        if current_run() is self._run:  # of several that take turns
             self.records.append(record)
 
 

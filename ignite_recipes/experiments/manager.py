@@ -169,7 +169,7 @@ class ExperimentManager:
         # Python prints warnings only as long as there is no handler at all; they are to be seen as before.
         printer = None if _package_logger.hasHandlers() else logging.lastResort
         handlers = [handler for handler in (to_file, printer) if handler is not None]
-        if (run := current_run()) is not None:  # several runs take turns, each in a thread of its own
+        if (run := current_run()) is not None:  # of several that take turns
             to_file.addFilter(lambda record: current_run() is run)
         for record in earlier:
             to_file.handle(record)

@@ -91,7 +91,7 @@ class StopOnSignal:
     def _listen(self, trainer: Engine) -> None:
         if not getattr(trainer, "is_recovering", False):  # after a rollback a signal that came before it still counts
             self._received = None
-        if (run := current_run()) is not None:  # told by who has begun the runs, whose thread is the main one
+        if (run := current_run()) is not None:  # told by who has begun the runs
             run.note_signal = self._note
         elif not self._before and threading.current_thread() is threading.main_thread():
             # One that Python has not installed could not be put back afterwards.

@@ -28,7 +28,7 @@ def run_together(
 ) -> list[Run]:
     """Call functions that each train something, and let them compute their steps together.
 
-    Each runs in a thread of its own, one at a time. Whenever all of them stand at the beginning of steps, the steps of
+    They take turns, one at a time computes. Whenever all of them stand at the beginning of steps, the steps of
     those that are alike, whose models, losses and batches differ in numbers only, are computed by one program,
     over stacked weights. All else of a run is its own: validation, schedules, early stopping, checkpoints.
 
@@ -57,7 +57,7 @@ class _Company:
         self._failed: dict[str, str] = {}  # why there is no program
 
     def train(self, engine: TrainingEngine) -> None:
-        """Compute steps of an epoch together with those of others, as many as can be; in a run's own thread."""
+        """Compute steps of an epoch together with those of others, as many as can be."""
         run, state = current_run(), engine.state
         assert run is not None
         if state.epoch_length is not None and state.epoch_length - engine.progress.position < 2:

@@ -318,7 +318,7 @@ class Member:
     # What a block has come to.
 
     def apply(self, outcome: Outcome) -> None:
-        """Let the run's handlers take notice of the steps, in its own thread.
+        """Let the run's handlers take notice of the steps.
 
         Of steps after one that was dropped nothing is known; they are computed again in the next block.
         """
