@@ -1,6 +1,7 @@
 """The steps of several runs as one program, over stacked tensors."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ignite_recipes.programs.optimizers import NoStateError
 from ignite_recipes.programs.stacking import stack_program
 from ignite_recipes.programs.trace import Draw, TraceError, trace
 from ignite_recipes.together.member import Member
+from ignite_recipes.together.portions import Portions
 
 __all__ = ["StackedSteps"]
 
@@ -30,7 +32,8 @@ class StackedSteps:
     """A program that computes a step of any number of runs that are alike.
 
     It works on copies: stacked tensors, to and from which those of the runs are copied before and after a block.
-    What a run comes to does not depend on the others: a run that is alone is computed twice.
+    What a run comes to does not depend on the others: a run that is alone is computed twice. Of many runs as many are
+    computed by one call as it is fastest with: tensors of all of them may be too large for the processor's cache.
 
     Args:
         member: the first of the runs.
@@ -81,8 +84,15 @@ class StackedSteps:
         self._draws: list[tuple[str | None, Sequence[Draw]]]
         self._draws = [("inputs", traced.draws[:first]), (None, traced.draws[first:])]
         graph = stack_program(traced, arguments)
-        stacked = [torch.stack([tensor.detach()] * _EXAMPLES) for tensor in arguments]
-        self._run: Callable[[list[Tensor]], list[Tensor]] = compile_for_host(graph, stacked, stacked=True)
+        self._run: Callable[[list[Tensor]], list[Tensor]]
+        self._run = compile_for_host(graph, _stacks_of(arguments, _EXAMPLES), stacked=True)
+        kept = [tensor.detach().clone() for tensor in arguments]
+        self._portions = Portions(partial(self._step_of, kept))
+
+    def _step_of(self, example: Sequence[Tensor], count: int) -> Callable[[], object]:
+        """A step of so many runs that nobody uses."""
+        stacks = _stacks_of(example, count)
+        return lambda: self._run([*stacks])
 
     def _join(self, member: Member) -> Any:
         """A run's optimizer's step as a function."""
@@ -97,8 +107,10 @@ class StackedSteps:
             pairs: which of their data sets hold the same rows.
         """
         members = [member for member in members if self._takes(member)]
-        if not members:
-            return
+        for portion in self._portions.of(members):
+            self._compute(portion, pairs)
+
+    def _compute(self, members: Sequence[Member], pairs: KnownPairs) -> None:
         count = min(MOST_STEPS, *(member.num_left for member in members))
         rows = members if len(members) > 1 else [members[0], members[0]]
         with torch.no_grad(), preserve_generators():
@@ -162,22 +174,25 @@ class StackedSteps:
 
     def _drawn(self, rows: Sequence[Member], k: int) -> list[Tensor]:
         """Random numbers of a step, of each run those that it draws alone."""
-        found: list[list[Tensor]] = []
+        found: list[Tensor] = []
         for place, draws in self._draws:
-            if not draws:
-                continue
-            of_place = []
-            for member in rows:
+            stacks = [torch.empty(len(rows), *draw.shape, dtype=draw.dtype) for draw in draws]
+            for i, member in enumerate(rows if draws else ()):
                 member.seed(k, place)
-                of_place.append([draw().clone() for draw in draws])  # some draw into one tensor each time
-            found += [list(each) for each in zip(*of_place, strict=True)]
-        return [torch.stack(each) for each in found]
+                for draw, stack in zip(draws, stacks, strict=True):
+                    draw.into(stack[i])
+            found += stacks
+        return found
 
     def _tell(self, members: Sequence[Member], outputs: Sequence[Sequence[Tensor]]) -> None:
         """Give each run what its steps have come to, up to the first one that was dropped."""
         table = [torch.stack(each, dim=1) for each in zip(*outputs, strict=True)]  # (runs, steps) of each output
         for i, member in enumerate(members):
             member.outcome = Outcome.of([each[i] for each in table], self._places)
+
+
+def _stacks_of(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
+    return [torch.stack([tensor.detach()] * count) for tensor in tensors]
 
 
 def _tensors_of(batch: Any) -> list[Tensor]:
