@@ -59,7 +59,7 @@ class AsMeant:
         """Outputs and targets that the criterion can compare."""
         if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
             return outputs, targets
-        if targets.dtype == torch.float64 and self.criterion is not None:
+        if targets.dtype == torch.float64 != outputs.dtype and self.criterion is not None:
             self._say("the targets are float64: they are converted to float32 in each step")
             targets = targets.float()
         takes = self._takes(targets)

@@ -54,7 +54,7 @@ class SupervisedLoss:
             self._num_classes, self._of_samples = outputs.shape[1], outputs.dim() == 2
             self._check_labels(targets)  # later batches are checked before they go to the device
         with without_autocast(targets.device):
-            loss = self._loss(outputs.float() if isinstance(outputs, Tensor) else outputs, targets, is_classes)
+            loss = self._loss(_in_full_precision(outputs), targets, is_classes)
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise TypeError(f"criterion must give a single number, a mean over the samples; got {got}")
@@ -98,7 +98,7 @@ class SupervisedLoss:
                 f"outputs and float targets must have one shape, or their differences mean nothing; got "
                 f"{tuple(outputs.shape)} and {tuple(targets.shape)}: reshape one, or pass a criterion"
             )
-        return mse_loss(outputs, targets.float())
+        return mse_loss(outputs, targets.to(outputs.dtype))
 
     def belong_to(self, trainer: TrainingEngine, *, add: bool) -> None:
         """Let the criterion's own parameters be trained, and its state be a part of the run.
@@ -202,3 +202,8 @@ def _kind_of_batch(batch: Any) -> str:
             "pass (inputs, labels) as a tuple of arrays, whose labels are numbered so"
         )
     return f"{kind_of(targets)} as targets: torch.as_tensor makes one"
+
+
+def _in_full_precision(outputs: Any) -> Any:
+    """Outputs in float32; those of a float64 model stay as they are."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32)) if isinstance(outputs, Tensor) else outputs

@@ -465,6 +465,28 @@ def test_compiled_runs_are_those_that_they_are_alone():
     check_as_alone([advanced(seed, *layers, use_augmentation=True) for seed in range(3)], 1e-3)
 
 
+def in_float64(seed):
+    def call():
+        model = network(seed).double()
+        data = X.double(), Y
+        results = train_model_advanced(
+            model, data, data, epochs=8, batch_size=7, seed=seed, device="cpu", verbose=False, early_stop_patience=None
+        )
+        del results["training_time"]
+        return results, model.state_dict()
+
+    return call
+
+
+def test_what_differs_from_a_run_that_is_alone_is_rounding_since_nothing_does_in_float64():
+    check_as_alone([in_float64(seed) for seed in range(3)], 1e-13)
+
+
+@pytest.mark.slow
+def test_compiled_runs_differ_by_rounding_too():
+    check_as_alone([in_float64(seed) for seed in range(3)], 1e-13)
+
+
 @pytest.mark.slow
 def test_compiled_runs_do_not_depend_on_the_others():
     two, five = (results_of(run_together([advanced(seed) for seed in range(count)])) for count in (2, 5))
