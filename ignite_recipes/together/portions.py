@@ -8,7 +8,9 @@ __all__ = ["Portions"]
 
 T = TypeVar("T")
 
-_CALLS = 3  # of each number of runs; the fastest counts
+_CALLS = 4  # of each number of runs; the fastest counts
+_LONG = 0.1  # seconds of a call, of which one is enough
+_GAIN = 0.95  # of a run's time, with which twice as many runs are worth it
 
 
 class Portions:
@@ -21,7 +23,7 @@ class Portions:
     Args:
         prepare: ``prepare(count)`` gives a function that computes one step of so many runs.
 
-    >>> seconds = {2: 0.0, 4: 0.0, 8: 0.02}
+    >>> seconds = {2: 0.02, 4: 0.02, 8: 0.2}
     >>> portions = Portions(lambda count: lambda: time.sleep(seconds[count]))
     >>> [len(portion) for portion in portions.of(range(9))]
     [4, 5]
@@ -48,16 +50,14 @@ class Portions:
         while size <= count:
             if size not in self._seconds:
                 self._seconds[size] = self._measured(size)
-            if self._seconds[size] > self._seconds[best]:
+            if size > best and self._seconds[size] > _GAIN * self._seconds[best]:
                 return best
             size, best = 2 * size, size
         return count
 
     def _measured(self, size: int) -> float:
-        step = self._prepare(size)
-        step()
-        took = []
-        for _ in range(_CALLS):
+        step, took = self._prepare(size), list[float]()
+        while len(took) < _CALLS and not (took and min(took) > _LONG):
             began = time.perf_counter()
             step()
             took.append(time.perf_counter() - began)

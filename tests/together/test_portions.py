@@ -42,7 +42,8 @@ def divided(monkeypatch):
     [
         (lambda count: 5 + count, [13]),  # a call costs more than a run
         (lambda count: count**2, [2, 2, 2, 2, 2, 3]),  # many runs hinder each other
-        (lambda count: 10 + count**2, [4, 4, 5]),  # 7, 6.5 and 9.25 for each run
+        (lambda count: 20 + count**2, [4, 4, 5]),  # 12, 9 and 10.5 for each run
+        (lambda count: 1 + 20 * count, [2, 2, 2, 2, 2, 3]),  # 20.5 and 20.25: hardly less
         (lambda count: 100 + count**2, [13]),  # 52, 29 and 20.5; 16 are not there
     ],
 )
@@ -53,7 +54,7 @@ def test_the_number_is_that_with_which_a_run_takes_the_least_time(divided, secon
 
 @given(st.integers(0, 70), st.sampled_from([2, 4, 8, 16, 32, 1000]))
 def test_portions_are_all_runs_in_their_order_and_none_is_alone(count, best):
-    clock = Clock(lambda size: abs(size - best) * size)
+    clock = Clock(lambda size: (1 + abs(size - best)) * size)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(portions, "time", clock)
         found = Portions(clock.prepare).of(range(count))
@@ -68,7 +69,14 @@ def test_each_number_is_measured_once_and_few_runs_are_not_measured(monkeypatch)
     divides = Portions(clock.prepare)
     for count in (3, 9, 2, 9, 17):
         divides.of(range(count))
-    assert {size: clock.steps.count(size) for size in clock.steps} == {2: 4, 4: 4, 8: 4, 16: 4}
+    assert {size: clock.steps.count(size) for size in clock.steps} == {2: 1, 4: 1, 8: 1, 16: 1}
+
+
+def test_short_steps_are_measured_several_times(monkeypatch):
+    clock = Clock(lambda size: 1e-3)
+    monkeypatch.setattr(portions, "time", clock)
+    Portions(clock.prepare).of(range(4))
+    assert clock.steps == [2] * 4 + [4] * 4
 
 
 def test_a_run_has_the_same_bits_in_portions_of_any_size(monkeypatch):
