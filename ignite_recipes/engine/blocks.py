@@ -1,6 +1,6 @@
 """What handlers of events between two steps need of a block of steps that is computed at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,15 +16,15 @@ __all__ = [
     "MOST_STEPS",
     "Outcome",
     "after_block",
+    "batches_until_needed",
     "is_called_for_each",
     "looks_at_batch",
     "needs_each_step",
-    "steps_until_needed",
     "with_numbers_only",
 ]
 
 MOST_STEPS = 256
-"""The most steps of a block: a signal waits for its end."""
+"""The most batches of a block: a signal waits for its end."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -47,29 +47,31 @@ class Outcome:
 
     Attributes:
         places: where is what in the outputs.
-        outputs: (count,) of all that the program gives; only the last step can have been dropped.
+        outputs: (count,) of all that the program of a step gives; only the last step can have been dropped.
+        losses: (count * the batches of a step,) of each.
         refused: why the steps cannot be computed at once; None if they were.
         error: what has ended the block.
     """
 
     places: Places = field(default_factory=Places)
     outputs: Sequence[Tensor] = ()
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
     refused: str | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def count(self) -> int:
         """The number of the steps."""
-        return len(self.outputs[0])
+        return len(self.outputs[0]) if self.outputs else 0
 
     @classmethod
     def of(cls, outputs: Sequence[Tensor], places: Places) -> "Outcome":
-        """Up to the first step that was dropped; ``outputs`` are (count,)."""
+        """Steps of one batch each, up to the first one that was dropped; ``outputs`` are (count,)."""
         if places.drop is not None:
             dropped = outputs[places.drop].nonzero()
             if len(dropped):
                 outputs = [column[: int(dropped[0]) + 1] for column in outputs]
-        return cls(places, outputs)
+        return cls(places, outputs, dict(zip(places.names, outputs, strict=False)))
 
 
 def with_numbers_only(handler: Handler) -> Handler:
@@ -84,7 +86,8 @@ def with_numbers_only(handler: Handler) -> Handler:
 def after_block(handler: Handler) -> Handler:
     """Mark a handler that need not be called after each step: of a block it is called after the last one.
 
-    An object with a method ``steps_until_needed(engine)`` says how long the block may be.
+    An object with a method ``batches_until_needed(engine)`` says how long the block may be: up to the step that has
+    the last of these batches.
     """
     vars(handler)["in_block"] = _BLOCK
     return handler
@@ -114,9 +117,7 @@ def is_called_for_each(handler: Any) -> bool:
     return _mark(handler) == _NUMBERS
 
 
-def steps_until_needed(handler: Any, engine: Engine) -> int | None:
-    """How many steps a block may have for the sake of a handler; None is any number."""
-    if needs_each_step(handler):
-        return 1
-    say = getattr(getattr(handler, "__self__", handler), "steps_until_needed", None)
+def batches_until_needed(handler: Any, engine: Engine) -> int | None:
+    """How many batches a block may have for the sake of a handler that does not need each step; None is any number."""
+    say = getattr(getattr(handler, "__self__", handler), "batches_until_needed", None)
     return None if say is None else int(say(engine))

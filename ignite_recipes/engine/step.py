@@ -258,9 +258,12 @@ class TrainingStep:
         self._seed(state, update.place)
         with update.autocast():
             batch = self.prepare_batch(state.batch, self.device, True)
-            inputs = self.get_inputs(batch) if state.inputs is None else state.inputs  # None in a whole step's program
             assert update.loss_fn is not None
-            return update.loss_fn(unwrap(self.model), inputs, batch)
+            return update.loss_fn(unwrap(self.model), self.inputs_of(batch, state), batch)
+
+    def inputs_of(self, batch: Any, state: Any) -> Any:
+        """The inputs of the current batch; a program has computed with some that are not there any more."""
+        return self.get_inputs(batch) if state.inputs is None else state.inputs
 
     def waiting_gradients(self) -> dict[str, Any]:
         """Between optimizer steps no gradients wait."""

@@ -9,7 +9,6 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from ignite_recipes.engine.blocks import Outcome
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.losses import check_loss, modules_of
@@ -23,12 +22,10 @@ from ignite_recipes.programs.host_program import CompileError, compile_for_host
 from ignite_recipes.programs.optimizers import OptimizerFunction
 from ignite_recipes.programs.part import ProgramPart, StepValues, is_program_part
 from ignite_recipes.programs.python_state import changed, python_state
-from ignite_recipes.programs.stop import Stop
 from ignite_recipes.programs.trace import Draw, TraceError, trace
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.step import TrainingStep
-    from ignite_recipes.together.member import Member
 
 __all__ = [
     "NotOneProgramError",
@@ -94,20 +91,21 @@ class StepProgram:
         engine: that runs it.
         batch: an example.
         takes_step: whether the batch is the last one of its window.
+        waiting: where the gradients of a window's batches are added up, by the parameter; the programs of a window have
+            it in common, and add what is missing.
 
     Raises:
         NotOneProgramError: if there can be none; everything is as it was before.
     """
 
-    def __init__(self, step: "TrainingStep", engine: Engine, batch: Any, *, takes_step: bool) -> None:
+    def __init__(
+        self, step: "TrainingStep", engine: Engine, batch: Any, *, takes_step: bool, waiting: dict[Tensor, Tensor]
+    ) -> None:
         update = step.updates.first
         self.takes_step, self.is_window = takes_step, update.window.length > 1
         parts = parts_of_step(engine)
         self.parts = parts if takes_step else {"inputs": parts["inputs"]}
         on_host = step.device.type == "cpu"
-        self._stop = Stop() if on_host and takes_step else None
-        if self._stop is not None:
-            self.parts["gradients"].append(self._stop)
         modules = Modules(modules_of_step(step))
         trained = trained_parameters(update, modules)
         make = FusedOptimizer if step.device.type == "cuda" else OptimizerFunction
@@ -140,7 +138,7 @@ class StepProgram:
                     keeps_buffers=takes_step and (on_host or settings["scale"] is not None),
                     **settings,
                 )
-                self.tensors = self._tensors(example, step.device)
+                self.tensors = self._tensors(example, step.device, waiting)
                 self._run = self._on_device() if step.device.type == "cuda" else self._on_host()
         except (TraceError, CompileError, ValueError) as error:
             raise NotOneProgramError(str(error)) from error
@@ -152,17 +150,19 @@ class StepProgram:
         tensors = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
         return StepTensors(held=modules.held(), batch=tensors)
 
-    def _tensors(self, example: StepTensors, device: torch.device) -> StepTensors:
+    def _tensors(self, example: StepTensors, device: torch.device, waiting: dict[Tensor, Tensor]) -> StepTensors:
         """All tensors of a step: those of the run, and those that come with each batch."""
-        function, weights = self.function, self.optimizer.weights
-        waiting = [torch.zeros_like(weight, requires_grad=False) for weight in weights] if self.is_window else []
+        function, weights = self.function, self.optimizer.weights if self.is_window else []
+        waiting.update({weight: torch.zeros_like(weight).detach() for weight in weights if weight not in waiting})
+        has_earlier = self.is_window and self.takes_step
         # torch's fused kernels take rates in float32; on the CPU roundings are those of torch's own double precision.
         precision = torch.float64 if device.type == "cpu" else torch.float32
-        self._numbers = torch.tensor(function.numbers(1.0, 1.0, 0.0), dtype=precision)
+        self._numbers = torch.tensor(function.numbers(1.0, 1.0), dtype=precision)
         return StepTensors(
             held=example.held,
             state=self.optimizer.state() if self.takes_step else [],
-            waiting=[tensor.detach() for tensor in waiting],
+            waiting=[waiting[weight] for weight in weights],
+            earlier=[torch.zeros((), dtype=torch.float64, device=device)] if has_earlier else [],
             carried=function.carried(),
             batch=example.batch,
             numbers=[self._numbers.to(device)] if len(self._numbers) else [],
@@ -184,7 +184,7 @@ class StepProgram:
         with preserve_generators():
             tensors.drawn, tensors.constants = [draw() for draw in traced.draws], traced.constants
         program = compile_for_host(traced.graph, tensors.flat())
-        before = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.carried]
+        before = [*tensors.held, *tensors.state, *tensors.waiting, *tensors.earlier, *tensors.carried]
 
         def run(batch: Sequence[Tensor], seed: Seed) -> list[Tensor]:
             drawn = [*_drawn(first, seed, "inputs"), *_drawn(others, seed, None)]
@@ -233,44 +233,37 @@ class StepProgram:
         state: Any = engine.state
         update, function = step.updates.first, self.function
         update.begin(state)
-        earlier = 0.0
         if self.is_window:
-            self._ready_waiting()
-            if self.takes_step and len(update.window.losses):
-                earlier = float(torch.stack(update.window.losses).sum())
-        self._send_numbers(function.numbers(weight, update.window.weight, earlier))
-        outputs = self._run(function.tensors_of(batch), partial(step.seed, state))
+            self.ready_gradients()
+            self.ready_losses(update.window.losses)
+        outputs = self.compute(batch, function.numbers(weight, update.window.weight), partial(step.seed, state))
         losses = dict(zip(function.places.names, outputs, strict=False))
         update.window.losses.append(losses["loss"])
         if self.takes_step:
             end_window(step, engine, self.optimizer, self.parts, function.places, outputs)
-            if self._stop is not None and update.veto:
-                self._stop.flag.zero_()
         return losses
 
-    def compute_block(self, member: "Member", count: int) -> None:
-        """Compute ``count`` steps at once, without handlers between them; the result is in ``member.outcome``."""
-        assert self._stop is not None
-        function, rows, numbers = self.function, member.batches, member.numbers(count)
-        found = []
-        with torch.no_grad():
-            self._stop.flag.zero_()
-            for k in range(count):
-                self._send_numbers(numbers[k])
-                batch = member.prepared(member.fetch_rows(rows[k]))
-                found.append(self._run(function.tensors_of(batch), partial(member.seed, k)))
-            self._stop.flag.zero_()
-        columns = [torch.stack(each) for each in zip(*found, strict=True)]
-        member.outcome = Outcome.of(columns, function.places)
+    def compute(self, batch: Any, numbers: list[float], seed: Seed) -> list[Tensor]:
+        """All that the program gives of a batch; update and handlers are told nothing."""
+        self._send_numbers(numbers)
+        return self._run(self.function.tensors_of(batch), seed)
 
-    def _ready_waiting(self) -> None:
+    def ready_gradients(self) -> None:
         """Let the gradients of the window's earlier batches be where the program adds to them."""
-        for place, weight in zip(self.tensors.waiting, self.optimizer.weights, strict=True):
-            if weight.grad is None:
-                place.zero_()
-            elif weight.grad is not place and weight.grad.data_ptr() != place.data_ptr():
+        places, weights = self.tensors.waiting, self.optimizer.weights
+        if new := [place for place, weight in zip(places, weights, strict=True) if weight.grad is None]:
+            torch._foreach_zero_(new)
+        for place, weight in zip(places, weights, strict=True):
+            if weight.grad is place:
+                continue
+            if weight.grad is not None and weight.grad.data_ptr() != place.data_ptr():
                 place.copy_(weight.grad)
             weight.grad = place
+
+    def ready_losses(self, losses: Sequence[Tensor]) -> None:
+        """Let a program that takes the step know the losses of the window's earlier batches, without reading them."""
+        for place in self.tensors.earlier:
+            place.copy_(torch.stack(list(losses)).sum() if losses else torch.zeros_like(place))
 
 
 def end_window(

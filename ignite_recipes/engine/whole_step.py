@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.utils import _pytree
 
 from ignite_recipes.engine.blocks import MOST_STEPS
+from ignite_recipes.engine.compute_block import compute_block
 from ignite_recipes.engine.describe import name_of
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
@@ -20,6 +21,7 @@ from ignite_recipes.engine.step_program import (
     parts_of_step,
     roots_of_step,
 )
+from ignite_recipes.engine.steps_ahead import StepsAhead
 from ignite_recipes.loading.randomness import preserve_generators
 from ignite_recipes.programs.cuda_program import FusedOptimizer
 from ignite_recipes.programs.optimizers import NoStateError, check_supported, structure_of
@@ -102,6 +104,7 @@ class WholeStep:
             check_supported(update.optimizer)
         self.layout: str | None = None
         self._programs: dict[bool, StepProgram] = {}  # for a window's last batch, and for the others
+        self._waiting: dict[Tensor, Tensor] = {}  # which they have in common
         self._is_ready = self._is_watched = self._has_failed = False
         self._was_eager = True  # the last step
         self._said: set[str] = set()
@@ -133,33 +136,36 @@ class WholeStep:
     def train(self, engine: "TrainingEngine") -> None:
         """Compute the steps of an epoch in blocks, if no handler runs between them.
 
-        The program is the same, so that it makes no difference to the weights.
+        The programs are the same, so that it makes no difference to the weights.
         """
-        from ignite_recipes.together.member import Member
-
         step: Any = engine.step
-        length = engine.state.epoch_length
+        length, window_length = engine.state.epoch_length, step.updates.first.window.length
         if not self._is_ready or self._has_failed or step.device.type != "cpu":
             return
         if length is None or length - engine.progress.position < 2:
             return
         try:
-            member = Member(engine)
+            ahead = StepsAhead(step, engine)
         except NotOneProgramError:  # of blocks; a program there may be all the same
             return
-        if member.num_left < 2 or (program := self._program_for(step, engine, member.example, ahead=True)) is None:
+        if ahead.num_left * window_length < 2 or not self._has_layout(ahead.example):
+            return
+        inner = None
+        if window_length > 1 and (inner := self._program(step, engine, ahead.example, takes_step=False)) is None:
+            return
+        if (program := self._program(step, engine, ahead.example, takes_step=True)) is None:
             return
         if self._was_eager:
             program.optimizer.read_counts()
-        member.parts, member.optimizer = program.parts, program.optimizer
-        while member.num_left and not (engine.should_terminate or engine.should_terminate_single_epoch):
-            count = min(MOST_STEPS, member.num_left)
-            member.look_at_batches(count)
+        ahead.optimizer = program.optimizer
+        while (left := ahead.num_left) and not (engine.should_terminate or engine.should_terminate_single_epoch):
+            count = min(max(1, MOST_STEPS // window_length), left)
+            ahead.look_at_batches(count)
             with preserve_generators():
-                program.compute_block(member, count)
-            member.apply(member.outcome)
+                outcome = compute_block(ahead, count, program, inner)
             self._was_eager = False
-        member.leave()
+            ahead.apply(outcome)
+        ahead.leave()
 
     def take(
         self, step: "TrainingStep", engine: Engine, batch: Any, weight: Callable[[], float]
@@ -175,28 +181,37 @@ class WholeStep:
             self._was_eager = False
         return program(step, engine, batch, weight())
 
-    def _program_for(
-        self, step: "TrainingStep", engine: Engine, batch: Any, *, ahead: bool = False
-    ) -> StepProgram | None:
-        """That of a batch; ``ahead`` of the current one. None if there is none, or the batch is computed without."""
+    def _program_for(self, step: "TrainingStep", engine: Engine, batch: Any) -> StepProgram | None:
+        """That of the current batch; None if there is none, or the batch is computed without."""
         state: Any = engine.state
-        update, progress = step.updates.first, step.progress
+        window, progress = step.updates.first.window, step.progress
         assert progress is not None
+        if not self._has_layout(batch):
+            self._others += 1
+            return None
+        if not self._is_ready or self._has_failed:
+            return None
+        length, position = window.length, len(window.losses)
+        if state.epoch_length is not None and state.epoch_length - progress.position < length - position:
+            return None  # the epoch ends with this window
+        return self._program(step, engine, batch, takes_step=position + 1 == length)
+
+    def _has_layout(self, batch: Any) -> bool:
+        """Whether a batch has the layout of the run's first one."""
         layout = self._layout_of(batch)
         if self.layout is None:
             self.layout = layout
-        self._others += layout != self.layout
-        if not self._is_ready or self._has_failed or layout != self.layout:
-            return None
-        length, position = update.window.length, len(update.window.losses)
-        if not ahead and state.epoch_length is not None and state.epoch_length - progress.position < length - position:
-            return None  # the epoch ends with this window
-        takes_step = position + 1 == length
+        return layout == self.layout
+
+    def _program(self, step: "TrainingStep", engine: Engine, batch: Any, *, takes_step: bool) -> StepProgram | None:
+        """That of batches like this one, for a window's last batch or for the others."""
         try:
             if self._is_watched or takes_step not in self._programs:
                 self._refresh(step, engine)
             if takes_step not in self._programs:
-                self._programs[takes_step] = StepProgram(step, engine, batch, takes_step=takes_step)
+                self._programs[takes_step] = StepProgram(
+                    step, engine, batch, takes_step=takes_step, waiting=self._waiting
+                )
                 self._identity = self._identity_of(step, engine)  # the optimizer's state may have been made
             self._programs[takes_step].check()
         except NoStateError:
@@ -216,7 +231,8 @@ class WholeStep:
         self.layout = state["layout"]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_programs": {}, "_is_ready": False, "_has_failed": False, "_python": {}, "_identity": []}
+        programs: dict[str, Any] = {"_programs": {}, "_waiting": {}, "_python": {}, "_identity": []}
+        return {**vars(self), **programs, "_is_ready": False, "_has_failed": False}
 
     # What may stand against it.
 
@@ -232,7 +248,7 @@ class WholeStep:
         if self._programs and name is not None:
             logger.info("%s has changed since the step was compiled: it is compiled again", name.lstrip("."))
         if name is not None or identity != self._identity:
-            self._programs, self._has_failed = {}, False
+            self._programs, self._waiting, self._has_failed = {}, {}, False
             self._python, self._identity = python, identity
 
     @staticmethod

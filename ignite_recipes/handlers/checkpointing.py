@@ -109,11 +109,6 @@ class Checkpointing:
             written = [*(other for other in self._written if other != epoch), epoch]
             self._old, self._written = [*self._old, *written[: -self.keep]], written[-self.keep :]
 
-    def steps_until_needed(self, trainer: TrainingEngine) -> int:
-        """Steps until it is time to save; a step is a batch or more."""
-        return self.every - trainer.progress.iteration % self.every
-
-    @after_block
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if it is time to."""
         if self._is_due:
@@ -195,6 +190,11 @@ class SaveInside:
         trainer.add_event_handler(TrainEvents.RESUME_POINT, self)
         return self
 
+    def batches_until_needed(self, trainer: TrainingEngine) -> int:
+        """Batches until it is time to save."""
+        return self.every - trainer.progress.iteration % self.every
+
+    @after_block
     def __call__(self, trainer: TrainingEngine) -> None:
         """Save, if it is time to."""
         progress = trainer.progress

@@ -54,7 +54,7 @@ def origin_of_nonfinite(engine: Engine, step: TrainingStep, update: Update) -> s
         return ""
     if state.losses is not None and state.losses["loss"].isfinite():  # the run's loss is an average over all ranks
         return "; it began in another rank's part of the batch"
-    if not all(t.isfinite().all() for t in tensors_in(state.inputs) if t.is_floating_point()):
+    if not _all_finite(step.inputs_of(step.prepare_batch(state.batch, step.device, True), state)):
         return "; its inputs are not finite"
     name = first_nonfinite_output(unwrap(step.model), lambda: step.repeat_forward(engine, update))
     if name is None:

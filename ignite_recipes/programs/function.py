@@ -60,6 +60,7 @@ class StepTensors:
         held: the parameters and buffers of the modules.
         state: the optimizer's.
         waiting: the gradients of the window's earlier batches, one for each parameter that is trained.
+        earlier: the sum of the losses of these batches, 0-d, in a list; empty where no window ends.
         carried: those of the handlers.
         batch: the tensors in the batch.
         numbers: (K,), float64: what the host knows of this step.
@@ -70,6 +71,7 @@ class StepTensors:
     held: list[Tensor] = field(default_factory=list)
     state: list[Tensor] = field(default_factory=list)
     waiting: list[Tensor] = field(default_factory=list)
+    earlier: list[Tensor] = field(default_factory=list)
     carried: list[Tensor] = field(default_factory=list)
     batch: list[Tensor] = field(default_factory=list)
     numbers: list[Tensor] = field(default_factory=list)
@@ -202,9 +204,9 @@ class StepFunction:
         self.num_carried = [len(part.carried_in_program()) for part in self._all_parts]
         self.num_numbers = [len(part.numbers_in_program()) for part in self._all_parts]
 
-    def numbers(self, weight: float, window_weight: float, earlier_loss: float) -> list[float]:
+    def numbers(self, weight: float, window_weight: float) -> list[float]:
         """Those of the step to come: of the window, the optimizer's, the handlers'."""
-        found = [weight, window_weight, earlier_loss] if self.is_window else []
+        found = [weight, window_weight] if self.is_window else []
         if self.optimizer is not None:
             found += self.optimizer.numbers()
         for part in self._all_parts:
@@ -247,7 +249,7 @@ class StepFunction:
 
     def _step(self, tensors: StepTensors, held: Sequence[Tensor], numbers: list[Tensor]) -> list[Tensor]:
         values = StepValues()
-        window, numbers = (numbers[:3], numbers[3:]) if self.is_window else ([], numbers)
+        window, numbers = (numbers[:2], numbers[2:]) if self.is_window else ([], numbers)
         num_of_scale = 0 if self.scale is None else len(self.scale.carried)
         of_scale, carried = tensors.carried[:num_of_scale], tensors.carried[num_of_scale:]
         own, numbers = self._split(numbers, carried)
@@ -265,7 +267,8 @@ class StepFunction:
             values.loss = loss.detach()
             if window:
                 values.gradients = [before + now for before, now in zip(tensors.waiting, values.gradients, strict=True)]
-                values.loss = values.loss + window[2].to(loss.dtype)
+            for earlier in tensors.earlier:
+                values.loss = values.loss + earlier.to(loss.dtype)
             if self.optimizer is None:
                 for waiting, gradient in zip(tensors.waiting, values.gradients, strict=True):
                     waiting.copy_(gradient)
@@ -310,7 +313,7 @@ class StepFunction:
         held = [tensor.detach().clone() for tensor in tensors.held]
         for k in self.trained:
             held[k].requires_grad_()
-        numbers = torch.tensor(self.numbers(1.0, 1.0, 0.0), device=tensors.batch[0].device if tensors.batch else None)
+        numbers = torch.tensor(self.numbers(1.0, 1.0), device=tensors.batch[0].device if tensors.batch else None)
         carried = [tensor.clone() for part in self._all_parts for tensor in part.carried_in_program()]
         own, _ = self._split(list(numbers.unbind()), carried)
         with self.modules.holding(held):
