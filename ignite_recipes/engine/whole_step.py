@@ -258,7 +258,8 @@ class WholeStep:
         identity: list[Any] = [_where(tensor) for tensor in parameters_of(update.optimizer)]
         identity += [_where(tensor) for module in modules_of_step(step) for tensor in module.buffers()]
         identity += [parameter.requires_grad for parameter in parameters_of(update.optimizer)]
-        identity += [len(group["params"]) for group in update.optimizer.param_groups]
+        # A state that is loaded, e.g. by a rollback, puts other groups in their places, with their own rates.
+        identity += [(id(group), len(group["params"])) for group in update.optimizer.param_groups]
         identity += structure_of(update.optimizer)
         identity += () if update.precision is None else update.precision.constants()
         if step.device.type == "cuda":

@@ -6,6 +6,7 @@ What is traced runs one operation after the other (support/interpreted.py).
 import itertools
 import math
 import signal
+import weakref
 
 import pytest
 import torch
@@ -28,6 +29,8 @@ from ignite_recipes import (
     NoiseAugmentation,
     NonFiniteError,
     NonFiniteGuard,
+    ProgramPart,
+    Rollback,
     SaveInside,
     StopOnSignal,
     Stopped,
@@ -267,6 +270,67 @@ def test_of_a_block_handlers_are_given_the_columns_of_their_event(length, blocks
     assert blocks == [steps + 1]
 
 
+class Growing(ProgramPart):
+    """Multiplies the inputs by a number that depends on the batch."""
+
+    def __init__(self):
+        self.state = None
+
+    def __getstate__(self):
+        return {}  # no constant of a program
+
+    def attach(self, trainer):
+        self.state = weakref.ref(trainer.state)
+        trainer.add_event_handler(TrainEvents.INPUTS_READY, self)
+
+    def __call__(self, trainer):
+        trainer.state.inputs = trainer.state.inputs * self.numbers_in_program()[0]
+
+    def in_program(self, values, carried, numbers):
+        values.inputs = values.inputs * numbers[0].to(values.inputs.dtype)
+
+    def numbers_in_program(self):
+        return [1 + 0.1 * self.state().iteration]
+
+    def numbers_ahead(self, count):
+        return [[1 + 0.1 * (self.state().iteration + 1 + k)] for k in range(count)]
+
+
+class Sums(ProgramPart):
+    """Notes the sum of the losses of each step's window."""
+
+    def __init__(self):
+        self.found = []
+
+    def attach(self, trainer):
+        trainer.add_event_handler(TrainEvents.GRADIENTS_READY, self)
+
+    def __call__(self, trainer):
+        self.found.append(torch.stack(trainer.state.update.window.losses).sum().item())
+
+    def in_program(self, values, carried, numbers):
+        pass
+
+    def after_program(self, engine, values):
+        self.found.append(values.loss.item())
+
+    def after_block(self, engine, values, count):
+        assert len(values.loss) == count
+        self.found += values.loss.tolist()
+
+
+@pytest.mark.parametrize("length", cases([1, 2, 3, 4], quick=[(3,)]))
+def test_parts_of_ones_own_have_numbers_for_each_batch_and_the_loss_of_each_window(length, blocks):
+    runs, sums = [], []
+    for extra in ([looks], []):
+        sums.append(Sums())
+        runs.append(trainer_of(length, lambda trainer: Growing().attach(trainer), sums[-1].attach, *extra))
+        runs[-1].run(loader(), max_epochs=EPOCHS)
+    assert blocks
+    check_same(*runs)
+    assert sums[0].found == sums[1].found
+
+
 @pytest.mark.parametrize(("max_iters", "length"), cases(range(1, 2 * BATCHES + 1), [1, 3], quick=[(7, 3), (16, 3)]))
 def test_so_it_is_with_any_number_of_iterations(max_iters, length):
     runs = [trainer_of(length, clipped, averaged, *extra) for extra in ([looks], [])]
@@ -390,6 +454,22 @@ def test_a_run_that_fails_inside_a_block_knows_what_is_in_its_weights_and_contin
         assert trainer.state.iteration == (fails_at - 1) // length * length
     trainer.run(loader(), max_epochs=EPOCHS)
     check_same(whole, trainer)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_after_a_rollback_the_steps_have_the_lower_rate(length, blocks):
+    def rolls_back(trainer):
+        NonFiniteGuard().attach(trainer)
+        Rollback(factor=1e-11).attach(trainer)
+
+    runs = []
+    for extra in ([looks], []):
+        trainer = trainer_of(length, rolls_back, *extra, optimizer=lambda w: torch.optim.SGD(w, lr=1e9))
+        trainer.run(loader(), max_epochs=EPOCHS)
+        runs.append(trainer)
+    check_same(*runs)
+    assert runs[0].parts["rollback"].num_rollbacks == 1
+    assert blocks
 
 
 # When there are none.
