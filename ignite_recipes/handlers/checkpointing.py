@@ -14,7 +14,7 @@ from ignite_recipes.engine.blocks import after_block
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 
 __all__ = ["Checkpointing", "SaveInside", "prepare_folder", "require_ours"]
 
@@ -211,6 +211,6 @@ def prepare_folder(folder: Path) -> None:
 
 def require_ours(trainer: Engine, handler: object) -> None:
     """Refuse an Engine whose whole state is not known."""
-    host_of(trainer).require_trainer(
+    training_host_of(trainer, handler).require_trainer(
         handler, "; call make_resumable(engine, parts) first, or save_checkpoint(...) in a handler of EPOCH_COMPLETED"
     )

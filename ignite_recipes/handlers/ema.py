@@ -17,7 +17,7 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import training_host_of
 from ignite_recipes.handlers._weight_average import WeightAverage
 from ignite_recipes.programs.part import ProgramPart, StepValues
 
@@ -166,7 +166,7 @@ class ExponentialMovingAverage(ProgramPart):
             RuntimeError: if an engine of your own names no model, or it is attached already.
             ValueError: if the model is not a model of the trainer.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         own = None if host.trainer is None else host.trainer.model
         if own is not None and model is not None:
             names = {id(module): name for name, module in unwrap(own).named_modules()}
