@@ -145,6 +145,12 @@ class Host:
         event = TrainEvents.OPTIMIZER_STEP_COMPLETED
         self._add(event if self.fires(event) else Events.ITERATION_COMPLETED, handler)
 
+    @property
+    def steps_several_times(self) -> bool:
+        """Whether several optimizers step with a batch, none of which a handler is attached to in particular."""
+        optimizers = self.all_updates if self.trainer is None else self.trainer.optimizers
+        return self.update is None and len(optimizers) > 1
+
     def when_epoch_is_trained(self, handler: Callable[..., Any]) -> None:
         """Run after the last step of an epoch, before it is measured."""
         self._add(Events.EPOCH_COMPLETED if self.trainer is None else TrainEvents.EPOCH_TRAINED, handler)

@@ -158,5 +158,6 @@ def _measured_weights(trainer: Engine, *, inside: bool) -> Iterator[None]:
         if inside and host.trainer is not None:
             for part in host.trainer.parts.values():
                 if isinstance(part, ExponentialMovingAverage) and part.validate:
+                    part.end_batch()  # it may be attached after this handler
                     stack.enter_context(part.averaged())
         yield
