@@ -226,6 +226,44 @@ def test_describe_draws_the_updates_in_their_order():
     ]
 
 
+def of_a_function(kind, every=1):
+    """An engine whose parts are named actor first, and whose function steps the critic first."""
+    models, optimizers = pair()
+    parts = {name: Update(optimizers[name], name=name) if kind == "called" else optimizers[name] for name in models}
+
+    def update(engine, batch):
+        for name, loss_fn in (("critic", critic_loss), ("actor", actor_loss)):
+            if name == "critic" and engine.state.iteration % every:
+                continue
+            loss = loss_fn(models, batch, batch)["loss"]
+            if kind == "called":
+                parts[name](engine, loss)
+                continue
+            optimizers[name].zero_grad()
+            loss.backward()
+            optimizers[name].step()
+
+    return make_resumable(Engine(update), {"models": models, **parts}, seed=0)
+
+
+def updates_in(engine):
+    described = io.StringIO()
+    describe(engine, described)
+    return [line.strip() for line in described.getvalue().splitlines() if "Update(" in line or "(in the" in line]
+
+
+@pytest.mark.parametrize("kind", ["called", "observed"])
+def test_describe_draws_the_updates_of_a_function_in_the_order_of_their_steps_once_it_has_seen_it(kind):
+    trainer = of_a_function(kind, every=2)
+    named = ["Update('actor', Adam)", "Update('critic', Adam)"]
+    before = "(in the order in which they were named; after the first batch in that of their steps)"
+    assert updates_in(trainer) == [before, *named]
+    trainer.run(BATCHES[:1], max_epochs=1)  # without the critic
+    assert updates_in(trainer) == named
+    trainer.run(BATCHES[:1], max_epochs=2)
+    assert updates_in(trainer) == named[::-1]
+
+
 def test_a_step_that_is_not_finite_is_dropped_alone():
     def bad(models, inputs, batch):
         return {
