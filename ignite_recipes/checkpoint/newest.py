@@ -80,8 +80,8 @@ def _newest_of_one_run(found: Sequence[_Found]) -> Path:
     newest = max(one for one in found if one.run == last.run)
     if others := sum(one.run != last.run for one in found):
         logger.warning(
-            "%s holds checkpoints of several runs: %s is the newest of the run that was trained last, and the %d of "
-            "others are left alone. Give each run a folder of its own; to resume another one name its file",
+            "%s holds checkpoints of several runs: %s is the newest of the run that was trained last; files of others, "
+            "which are left alone: %d. Give each run a folder of its own; to resume another one name its file",
             newest.path.parent,
             newest.path.name,
             others,

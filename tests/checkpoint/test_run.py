@@ -163,7 +163,7 @@ def test_of_two_runs_in_one_folder_the_newest_is_of_the_one_that_has_written_las
     resumed = saving(tmp_path)
     assert restore_newest(resumed, tmp_path) == tmp_path / "checkpoint_epoch_2.pt"
     assert torch.equal(resumed.model.weight, second.model.weight)
-    assert "is the newest of the run that was trained last, and the 3 of others are left alone" in caplog.text
+    assert "is the newest of the run that was trained last; files of others, which are left alone: 3" in caplog.text
 
     first = saving(tmp_path)  # the other one, asked for by its file, is the one that is continued from then on
     restore_run(first, tmp_path / "checkpoint_epoch_5.pt")
