@@ -1,6 +1,5 @@
 """What an experiment predicts from: a file, a folder or your own data, and what comes along with its rows."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ignite_recipes.answers.pictures import class_numbers, find_pictures, read_pictures
 from ignite_recipes.answers.run_data import (
     digits_sides,
     image_dataset,
@@ -19,10 +17,11 @@ from ignite_recipes.answers.run_data import (
     vae_sides,
 )
 from ignite_recipes.answers.trained import Trained
-from ignite_recipes.arguments import as_text, listed
+from ignite_recipes.arguments import listed
 from ignite_recipes.data import RowDataset
 from ignite_recipes.data.ebird_archive import looks_like_ebird
 from ignite_recipes.data.frames import as_pandas, is_frame
+from ignite_recipes.data.pictures import class_numbers, file_names, find_pictures, read_pictures
 from ignite_recipes.data.split import CHECKLIST
 from ignite_recipes.data.tables import is_path, read_table
 from ignite_recipes.experiments.members import is_group
@@ -230,7 +229,7 @@ def _image_inputs(path: Path, predictor: ArrayPredictor) -> Inputs:
     """
     files = find_pictures(path)
     images = read_pictures(files, predictor.input_shape or ())
-    names = [as_text(os.fspath(file.relative_to(path)) if path.is_dir() else file.name) for file in files]
+    names = file_names(files, path if path.is_dir() else path.parent)
     targets = class_numbers(files, path, predictor.class_names) if path.is_dir() else None
     return Inputs(images, pl.DataFrame({"file": names}), ["file"], targets)
 

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ class NoRunError(CheckpointError):
 def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The sound checkpoint of a whole run to resume from, or None if the folder holds no ``.pt`` file.
 
+    Of several runs it is one of the run that has written last, with a warning in the log: what an earlier run has left
+    in the folder is never taken for the newer one's. Files of older versions of this library, which do not say whose
+    they are, count as one run.
+
     It is ``latest_checkpoint.pt``, which recipes write last, or without it the one of the run that got farthest.
     If ``best_model.pt`` is ahead of it, a kill has prevented the other files of that epoch, which is trained
     again. Other files are passed over with a warning in the log, which says why.
@@ -36,13 +41,14 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     Raises:
         CheckpointError: if there are files, and none is sound and of a whole run; NoRunError if some are sound.
     """
-    found: list[tuple[bool, tuple[int, int, int], float, Path]] = []
+    found: list[_Found] = []
     passed_over, is_any_sound = [], False
     for path in _files(folder):
         try:
             contents = read_checkpoint(path)
             is_any_sound = True
-            found.append((path.name == LATEST, how_far(contents, path), path.stat().st_mtime, path))
+            far, written = how_far(contents, path), path.stat().st_mtime_ns
+            found.append(_Found(path.name == LATEST, far, written, path, contents.get("identity")))
         except FileNotFoundError:  # a run that is being trained has removed an older one
             continue
         except CheckpointError as error:
@@ -54,7 +60,33 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
             f"none of the {len(passed_over)} checkpoints in {os.fspath(folder)!r} is of a whole run: start a new run. "
             f"The first: {passed_over[0]}"
         )
-    return max(found)[-1] if found else None
+    return _newest_of_one_run(found) if found else None
+
+
+@dataclass(order=True)
+class _Found:
+    """A sound checkpoint; the greater of one run is the newer."""
+
+    is_latest: bool
+    how_far: tuple[int, int, int]
+    written: int
+    path: Path
+    run: str | None = field(compare=False)
+
+
+def _newest_of_one_run(found: Sequence[_Found]) -> Path:
+    """The newest file of the run that has written last."""
+    last = max(found, key=lambda one: (one.written, one))
+    newest = max(one for one in found if one.run == last.run)
+    if others := sum(one.run != last.run for one in found):
+        logger.warning(
+            "%s holds checkpoints of several runs: %s is the newest of the run that was trained last; files of others, "
+            "which are left alone: %d. Give each run a folder of its own; to resume another one name its file",
+            newest.path.parent,
+            newest.path.name,
+            others,
+        )
+    return newest.path
 
 
 def restore_newest(trainer: TrainingEngine, folder: str | os.PathLike[str]) -> Path | None:

@@ -7,6 +7,7 @@ Each entry of the file comes from those who own it::
     history, ema_model_state_dict
                            of handlers with ``checkpoint_entries()``: History, ExponentialMovingAverage
     environment            where the bits were computed, of engine.environment
+    identity               a word that all files of one run have, also after a resume, and no other run
     run                    what an exact resume needs in addition:
       format               of this entry, a number
       progress             where the run is, of engine.progress
@@ -108,6 +109,7 @@ def run_state(trainer: TrainingEngine) -> dict[str, Any]:
         if hasattr(part, "checkpoint_entries"):
             contents.update(part.checkpoint_entries())
     contents["environment"] = environment(trainer.device, trainer.deterministic)
+    contents["identity"] = trainer.identity
     contents["run"] = {
         "format": FORMAT,
         "progress": trainer.progress.state_dict(),
@@ -274,6 +276,7 @@ def load_run_state(trainer: TrainingEngine, contents: Mapping[str, Any]) -> None
     trainer.step.put_back_gradients(run["gradients"])
     vars(trainer.state).update(run["state"])
     trainer.loader_place = run["loader"]
+    trainer.identity = contents.get("identity")  # older files have none
 
 
 @contextmanager

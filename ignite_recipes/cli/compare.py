@@ -22,6 +22,12 @@ from ignite_recipes.plotting.style import PICTURES, write_figure
 
 __all__ = ["HELP", "main", "parser"]
 
+CAUTION = (
+    "one run of each does not tell a difference from the luck of a seed: train each with --seeds 5, and compare those "
+    "experiments"
+)
+"""What is said under a table that calls single runs better and worse."""
+
 HELP = "a table of the settings that differ between experiments, and their results: compare exp1 exp2"
 
 
@@ -135,6 +141,7 @@ def _facts(found: Mapping[str, Summary], best: Mapping[str, Best | None]) -> dic
         "metric": first.metric if is_same and first else None,
         "mode": first.mode if is_same and first else None,
         "brought": brought,
+        "caution": CAUTION if any(brought.values()) else None,
     }
 
 
@@ -157,7 +164,7 @@ def _table(found: Mapping[str, Summary], facts: Mapping[str, Any], best: Mapping
         rows.append([name, *(f"{measured[label][name]:.5g}" if name in measured[label] else "-" for label in found)])
     if facts["metric"] is not None:
         rows.append([f"{facts['metric']} against {next(iter(found))}", *(_brought(label, facts) for label in found)])
-    return columns(rows)
+    return [*columns(rows), *([facts["caution"]] if facts["caution"] else [])]
 
 
 def _brought(label: str, facts: Mapping[str, Any]) -> str:

@@ -74,27 +74,41 @@ def _try_header(path: Path) -> Header | Exception:
         return error
 
 
-def decode(path: Path, shape: tuple[int, int, int]) -> Tensor:
+def decode(source: "Path | Image", shape: tuple[int, int, int]) -> Tensor:
     """An image (C, H, W) of bytes, upright, resized to H x W pixels if it has others, grey or in colour as C says.
+
+    Args:
+        source: the file, or an image of Pillow's.
+        shape: (C, H, W).
 
     Raises:
         BrokenImageError: if the file is damaged.
     """
     with needs("images"):
+        from PIL import Image
+
+    try:
+        if isinstance(source, Image.Image):
+            return _pixels(source, shape)
+        with Image.open(source) as opened:
+            return _pixels(opened, shape)
+    except Exception as error:  # Pillow raises errors of many kinds
+        name = source if isinstance(source, Path) else "what is given as an image of Pillow's"
+        raise BrokenImageError(
+            f"{name} must be an image; it cannot be decoded ({_line(error)}): remove or replace it"
+        ) from error
+
+
+def _pixels(opened: "Image", shape: tuple[int, int, int]) -> Tensor:
+    with needs("images"):
         from PIL import Image, ImageOps
 
     channels, height, width = shape
-    try:
-        with Image.open(path) as opened:
-            image: Any = ImageOps.exif_transpose(opened)
-            image = _bytes_of(image).convert("L" if channels == 1 else "RGB")
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.array(image)  # (H, W) or (H, W, 3)
-    except Exception as error:  # Pillow raises errors of many kinds
-        raise BrokenImageError(
-            f"{path} must be an image; it cannot be decoded ({_line(error)}): remove or replace it"
-        ) from error
+    image: Any = ImageOps.exif_transpose(opened)
+    image = _bytes_of(image).convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.array(image)  # (H, W) or (H, W, 3)
     return torch.from_numpy(pixels).view(height, width, channels).permute(2, 0, 1).contiguous()
 
 

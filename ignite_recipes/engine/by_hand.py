@@ -105,6 +105,7 @@ def take_by_hand(
 
     if len(update.window.losses) == update.window.length:
         again = compute_again if callable(loss) else None
+        updates_of(engine).note_turn(update)
         update.take(engine, note=update.calls.note_done, compute_again=again)
     return value.detach()
 

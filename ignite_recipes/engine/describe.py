@@ -11,9 +11,14 @@ from ignite_recipes.engine.events import DRAWING, STEP_EVENTS
 
 __all__ = ["describe", "is_filtered", "name_of"]
 
+_ORDER_TO_COME = "(in the order in which they were named; after the first batch in that of their steps)"
+
 
 def describe(engine: Any, file: TextIO | None = None) -> None:
     """Print which handler runs at which event, in the order of the drawing in :mod:`ignite_recipes.engine.events`.
+
+    Several updates stand in the order in which they step. In which order an update function of your own steps them is
+    seen in its first batch; before it a line says so.
 
     Args:
         engine: any Ignite engine, or an object with one, e.g. the classification ``Trainer``; its own events that the
@@ -33,9 +38,11 @@ def describe(engine: Any, file: TextIO | None = None) -> None:
         raise TypeError(f"engine must be an Ignite engine, e.g. of create_trainer(...); got {type(engine).__name__}")
     drawn = {event for event, _ in DRAWING}
     others = [(event, 0) for event in engine._event_handlers if event not in drawn]
-    updates = vars(engine).get("updates", {})
-    for event, depth, update in _in_order((*DRAWING, *others), list(updates.values())):
+    updates: Any = vars(engine).get("updates")
+    for event, depth, update in _in_order((*DRAWING, *others), [] if updates is None else updates.in_order()):
         if event is None:
+            if not updates.is_order_known and update is updates.first:
+                print("  " * depth + _ORDER_TO_COME, file=file or sys.stdout)
             print("  " * depth + repr(update), file=file or sys.stdout)
             continue
         left = "  " * depth + getattr(event, "name", str(event))

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from ignite_recipes.engine.closures import kept_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
+from ignite_recipes.engine.updates import updates_of
 
 if TYPE_CHECKING:
     from ignite_recipes.engine.update import Update
@@ -128,6 +129,7 @@ class ObservedSteps:
         self.has_stepped = True
         self._used = [(_nothing, 0) if g is None else (weakref.ref(g), g._version) for g in self._gradients()]
         if self.fires:
+            updates_of(self._engine).note_turn(self.update)
             self.update.note_step(self._engine, is_taken=not self._is_vetoed)
 
     def _gradients(self) -> list[Tensor | None]:

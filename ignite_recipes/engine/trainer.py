@@ -1,6 +1,7 @@
 """The trainer: a run of the training step that starts, stops, fails and resumes, once for every recipe."""
 
 import logging
+import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -80,6 +81,7 @@ class TrainingEngine(KeyedEngine):
         if isinstance(step, TrainingStep) and step.whole is not None:
             self.parts.add("whole_step", step.whole)
         self.metadata: dict[str, Any] = {}
+        self.identity: str | None = uuid.uuid4().hex  # of the run; None of one that an older version began
         self.deterministic = deterministic
         self.watched: tuple[Any, str] | None = None  # the metric that handlers decide on, and which way is better
         self.recover: Callable[[TrainingEngine, BaseException], bool] | None = None
@@ -126,6 +128,7 @@ class TrainingEngine(KeyedEngine):
         state, progress = self.state, self.progress
         if state.max_epochs is None and state.max_iters is None:  # a first run, or one that should start again
             self.updates.restart()
+            self.identity = uuid.uuid4().hex
         else:
             self.updates.abandon()  # stopped inside an accumulation window, whose gradients are gone
             progress.rewind()

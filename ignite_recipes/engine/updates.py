@@ -37,6 +37,8 @@ class Updates(Mapping[str, "Update"]):
     def __init__(self, updates: Iterable["Update"] = (), exchange: Exchange | None = None) -> None:
         self._updates: dict[str, Update] = {}
         self._all: tuple[Update, ...] = ()
+        self._turns: list[Update] = []  # those that have stepped with the current batch, in this order
+        self._seen: tuple[Update, ...] = ()  # the same of the first batch with which the most have stepped
         self._engine: weakref.ref[Engine] | None = None
         self.only: Update | None = None
         self.registered: set[TrainEvents] = set()
@@ -97,6 +99,15 @@ class Updates(Mapping[str, "Update"]):
         if self.only is not None:  # asked after every batch
             return bool(self.only.window.losses)
         return any(update.window.losses for update in self._all)
+
+    @property
+    def is_order_known(self) -> bool:
+        """Whether they step in their order: an update function of the user's own is seen to step in an order."""
+        return bool(self._seen) or all(update.loss_fn is not None for update in self._all)
+
+    def in_order(self) -> list["Update"]:
+        """In the order of their steps, as far as it is known."""
+        return [*self._seen, *(update for update in self._all if update not in self._seen)]
 
     # Where they belong.
 
@@ -175,6 +186,11 @@ class Updates(Mapping[str, "Update"]):
         if not self.is_open:
             self.progress.note_update()
 
+    def note_turn(self, update: "Update") -> None:
+        """An update function of the user's own has stepped it."""
+        if update not in self._turns:
+            self._turns.append(update)
+
     def end_round(self) -> None:
         """After each update was computed once: adapt a scale that they share, unless a window has gradients of it."""
         if len(self._all) > 1:
@@ -186,6 +202,9 @@ class Updates(Mapping[str, "Update"]):
 
     def end_batch(self) -> None:
         """After a batch: note what is in the weights."""
+        if len(self._turns) > len(self._seen):
+            self._seen = tuple(self._turns)
+        self._turns.clear()
         self.end_round()
         self.note_unless_open()
 
@@ -201,6 +220,7 @@ class Updates(Mapping[str, "Update"]):
 
     def abandon(self) -> None:
         """Forget what an error has cut short."""
+        self._turns.clear()
         for update in self._all:
             update.abandon()
 

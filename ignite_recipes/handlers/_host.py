@@ -32,6 +32,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_recipes.engine.evaluator import EvaluationEngine
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.own_step import OwnStep, silent_events
@@ -45,11 +46,26 @@ from ignite_recipes.handlers._host_metrics import HostMetrics
 from ignite_recipes.handlers._order import MeasuresFirst
 from ignite_recipes.handlers._run_end import Failures
 
-__all__ = ["Host", "host_of", "of_current_update"]
+__all__ = ["Host", "host_of", "of_current_update", "training_host_of"]
 
 
 def host_of(engine: Engine | Update) -> "Host":
     """What an engine, or one of its updates, offers to a handler."""
+    return Host(engine)
+
+
+def training_host_of(engine: Engine | Update, handler: object) -> "Host":
+    """The same for a handler that acts on a training, or records one: an evaluator starts again in every run of it.
+
+    Raises:
+        RuntimeError: if the engine is an evaluator of ``create_evaluator``.
+    """
+    if isinstance(engine, EvaluationEngine):
+        raise RuntimeError(
+            f"{type(handler).__name__} must be attached to an engine that trains; got an evaluator of "
+            "create_evaluator, whose runs measure one epoch and take no steps: attach it to the trainer, and let "
+            "Validation(evaluator, loader).attach(trainer) measure for it"
+        )
     return Host(engine)
 
 
@@ -128,6 +144,12 @@ class Host:
         """Run once for each step that the optimizer has taken."""
         event = TrainEvents.OPTIMIZER_STEP_COMPLETED
         self._add(event if self.fires(event) else Events.ITERATION_COMPLETED, handler)
+
+    @property
+    def steps_several_times(self) -> bool:
+        """Whether several optimizers step with a batch, none of which a handler is attached to in particular."""
+        optimizers = self.all_updates if self.trainer is None else self.trainer.optimizers
+        return self.update is None and len(optimizers) > 1
 
     def when_epoch_is_trained(self, handler: Callable[..., Any]) -> None:
         """Run after the last step of an epoch, before it is measured."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite_recipes.arguments import shown
 from ignite_recipes.engine.events import TrainEvents
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import training_host_of
 from ignite_recipes.programs.part import ProgramPart, StepValues
 from ignite_recipes.programs.python_state import python_state
 
@@ -91,7 +91,7 @@ class InputAugmentation(ProgramPart):
 
     def attach(self, trainer: Engine) -> "InputAugmentation":
         """Augment in every step of ``trainer``."""
-        if host_of(trainer).fires(TrainEvents.INPUTS_READY):
+        if training_host_of(trainer, self).fires(TrainEvents.INPUTS_READY):
             trainer.add_event_handler(TrainEvents.INPUTS_READY, self)
         else:
             trainer.add_event_handler(Events.ITERATION_STARTED, self._augment_batch)
@@ -146,6 +146,7 @@ class NoiseAugmentation:
 
     def attach(self, trainer: Engine) -> "NoiseAugmentation":
         """Add noise in every step of ``trainer``."""
+        training_host_of(trainer, self)
         InputAugmentation(self._augment, name=repr(self)).attach(trainer)
         return self
 
@@ -230,6 +231,7 @@ class DataAugmentation:
         kinds = ("audio_features", "emotion_embedding", "note_probabilities")
         if kind not in kinds:
             raise ValueError(f"kind must be one of {', '.join(kinds)}; got {shown(kind)}")
+        training_host_of(trainer, self)
         InputAugmentation(partial(getattr(self, f"augment_{kind}"), **settings)).attach(trainer)
         return self
 

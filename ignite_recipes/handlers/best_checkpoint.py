@@ -12,6 +12,7 @@ from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
+from ignite_recipes.handlers._earlier_files import say_earlier_files
 from ignite_recipes.handlers._host import host_of
 from ignite_recipes.handlers._host_metrics import Metric, say_other_direction
 from ignite_recipes.handlers._numbers import is_better
@@ -25,8 +26,10 @@ __all__ = ["BestCheckpoint"]
 class BestCheckpoint:
     """Write the whole run to one file whenever its metric is the best so far.
 
-    Runs:   trainer, METRICS_READY to decide and CHECKPOINT_READY to write; with ``every_validation`` inside epochs
-            too, DECISION_POINT to decide and RESUME_POINT to write.
+    A new run replaces the file of an earlier one when its first epoch is judged: a warning says so when it begins.
+
+    Runs:   trainer, STARTED to look for a file of an earlier run; METRICS_READY to decide and CHECKPOINT_READY to
+            write; with ``every_validation`` inside epochs too, DECISION_POINT to decide and RESUME_POINT to write.
     Reads:  ``state.metrics[metric]``; what is not finite is never best, nor an epoch that did not measure it, nor one
             before the ``start_from_epoch`` of an ``EarlyStopping`` of the same trainer that watches the same metric.
     Writes: ``path``.
@@ -96,6 +99,7 @@ class BestCheckpoint:
         prepare_folder(self.path.parent)
         host = host_of(trainer)
         host.keep("best_checkpoint", self)
+        trainer.add_event_handler(Events.STARTED, self._say_earlier_files)
         host.to_decide(self._judge)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
         if self.every_validation:
@@ -103,6 +107,10 @@ class BestCheckpoint:
             trainer.add_event_handler(TrainEvents.DECISION_POINT, self._judge_inside)
             trainer.add_event_handler(TrainEvents.RESUME_POINT, self._save_inside)
         return self
+
+    def _say_earlier_files(self, trainer: TrainingEngine) -> None:
+        if self.best is None:  # a trainer that starts again keeps what it has found
+            say_earlier_files(trainer, self.path.parent, self.path.name.replace("{", "{{").replace("}", "}}"))
 
     def _judge(self, trainer: TrainingEngine) -> None:
         """Decide on an epoch; what was decided inside it already is not better than itself."""

@@ -14,7 +14,8 @@ from ignite_recipes.engine.blocks import after_block
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.exchange.ranks import on_rank_zero
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._earlier_files import say_earlier_files
+from ignite_recipes.handlers._host import host_of, training_host_of
 
 __all__ = ["Checkpointing", "SaveInside", "prepare_folder", "require_ours"]
 
@@ -22,8 +23,12 @@ __all__ = ["Checkpointing", "SaveInside", "prepare_folder", "require_ours"]
 class Checkpointing:
     """Write the whole run to a file every few epochs, at its end, and if asked for inside epochs.
 
-    Runs:   trainer, EPOCH_DECIDED to choose the files and CHECKPOINT_READY to write them: after every decision of the
-            epoch; COMPLETED, if the run ends inside an epoch; RESUME_POINT if there are to be files inside epochs.
+    A new run replaces files of the same name that an earlier one has left in the folder: a warning says so when it
+    begins. :func:`~ignite_recipes.restore_newest` tells the files of different runs apart.
+
+    Runs:   trainer, STARTED to look for files of an earlier run; EPOCH_DECIDED to choose the files and
+            CHECKPOINT_READY to write them: after every decision of the epoch; COMPLETED, if the run ends inside an
+            epoch; RESUME_POINT if there are to be files inside epochs.
     Writes: ``folder / filename``, as described in :mod:`ignite_recipes.checkpoint.file`.
     Keeps:  the epochs whose files it removes when newer ones are written.
 
@@ -88,12 +93,16 @@ class Checkpointing:
         require_ours(trainer, self)
         prepare_folder(self.folder)
         host_of(trainer).keep("checkpointing", self)
+        trainer.add_event_handler(Events.STARTED, self._say_earlier_files)
         trainer.add_event_handler(TrainEvents.EPOCH_DECIDED, self._choose)
         trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, self)
         trainer.add_event_handler(Events.COMPLETED, self._save_end)
         if self._inside is not None:
             self._inside.attach(trainer)
         return self
+
+    def _say_earlier_files(self, trainer: TrainingEngine) -> None:
+        say_earlier_files(trainer, self.folder, self.filename)
 
     def _choose(self, trainer: TrainingEngine) -> None:
         """Before any file of the epoch is written, because each of them stores the list of files."""
@@ -211,6 +220,6 @@ def prepare_folder(folder: Path) -> None:
 
 def require_ours(trainer: Engine, handler: object) -> None:
     """Refuse an Engine whose whole state is not known."""
-    host_of(trainer).require_trainer(
+    training_host_of(trainer, handler).require_trainer(
         handler, "; call make_resumable(engine, parts) first, or save_checkpoint(...) in a handler of EPOCH_COMPLETED"
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.handlers._best_weights import BestWeights
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 from ignite_recipes.handlers._host_metrics import Metric
 from ignite_recipes.handlers._numbers import is_better
 from ignite_recipes.handlers._stopping_rule import (
@@ -169,7 +169,7 @@ class EarlyStopping:
             ValueError: if another handler of the trainer watches another metric, or the other way, and this one is
                 not ``independent``.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         if model is None and self._best.model is None and host.step is not None:
             model = host.step.model
         if model is not None:

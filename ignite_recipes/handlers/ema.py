@@ -17,7 +17,7 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.update import Update
 from ignite_recipes.engine.weights import WeightSwap, load_weights, unwrap
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import training_host_of
 from ignite_recipes.handlers._weight_average import WeightAverage
 from ignite_recipes.programs.part import ProgramPart, StepValues
 
@@ -32,14 +32,17 @@ class ExponentialMovingAverage(ProgramPart):
     weights soon lose their influence. Buffers (running statistics) and whole numbers are copied. The average of
     half-precision weights is kept in float32: in their own precision it would not change.
 
+    Where several optimizers step with a batch, it averages once a batch, after the last step that was taken; attached
+    to one of the updates it averages after each step of that one.
+
     With ``validate`` an epoch is measured and decided on with the averaged weights: early stopping keeps those of
     the best epoch. At the end of the run the model has the averaged weights, or those that early stopping restores. The
     training itself stays the same to the last bit: it continues with the trained weights, and they are the
     ``model_state_dict`` of checkpoints, which hold the averaged ones as ``ema_model_state_dict``.
 
-    Runs:   trainer, OPTIMIZER_STEP_COMPLETED (an Engine without it: ITERATION_COMPLETED); STARTED, to begin with
-            the weights of the first run; EPOCH_TRAINED, to validate, and RUN_TRAINED. On other Engines it only
-            averages: see :meth:`averaged` and :meth:`copy_to`.
+    Runs:   trainer, OPTIMIZER_STEP_COMPLETED (an Engine without it, or where several optimizers step:
+            ITERATION_COMPLETED); STARTED, to begin with the weights of the first run; EPOCH_TRAINED, to validate, and
+            RUN_TRAINED. On other Engines it only averages: see :meth:`averaged` and :meth:`copy_to`.
     Reads:  the model's parameters and buffers. Where an accelerator itself drops a step that is not finite, the
             average uses the unchanged weights twice, and leaves out a later step.
     Writes: the model, while an epoch is measured and at the end.
@@ -84,6 +87,7 @@ class ExponentialMovingAverage(ProgramPart):
         self.num_updates = 0
         self._has_begun = False  # with the weights of the first run, and not those it was attached with
         self._averaged_in: int | None = None  # the last iteration whose program has done so
+        self._is_due = False  # of several optimizers one has stepped with the current batch
         self._swap: WeightSwap | None = None
         self._whole: nn.Module | None = None  # the trainer's model, where the average is of a part of it
         self._prefix = ""
@@ -157,7 +161,7 @@ class ExponentialMovingAverage(ProgramPart):
 
         Args:
             trainer: ours, or any Engine whose update function steps the optimizer.
-                Given one of its updates, over the steps of that only.
+                Given one of its updates, over the steps of that only; of several, otherwise, once a batch.
             model: the model whose weights to average: the trainer's own (the default), or a part of it, e.g. a GAN's
                 generator; on your own Engine that of :meth:`set_model`. If several parts are averaged, the
                 ``ema_model_state_dict`` of a checkpoint has the average attached last.
@@ -166,7 +170,7 @@ class ExponentialMovingAverage(ProgramPart):
             RuntimeError: if an engine of your own names no model, or it is attached already.
             ValueError: if the model is not a model of the trainer.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         own = None if host.trainer is None else host.trainer.model
         if own is not None and model is not None:
             names = {id(module): name for name, module in unwrap(own).named_modules()}
@@ -181,7 +185,12 @@ class ExponentialMovingAverage(ProgramPart):
         if self._swap is None or self._swap.model is not unwrap(model):
             self.set_model(model)
         trainer.add_event_handler(Events.STARTED, self._begin_run)
-        host.after_optimizer_step(self)
+        if host.steps_several_times:
+            host.after_optimizer_step(self._note_step)
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, self.end_batch)
+            host.when_epoch_is_trained(self.end_batch)  # the epoch's last window may end after its last batch
+        else:
+            host.after_optimizer_step(self)
         if own is not None and self.validate:
             trainer.add_event_handler(TrainEvents.EPOCH_TRAINED, self._put_in)
         if own is not None:
@@ -202,6 +211,15 @@ class ExponentialMovingAverage(ProgramPart):
         if self._averaged_in == trainer.state.iteration:
             self._note_update()
         else:
+            self.update()
+
+    def _note_step(self) -> None:
+        self._is_due = True
+
+    def end_batch(self) -> None:
+        """Where several optimizers step with a batch, average the weights after it, if one has done so since."""
+        if self._is_due:
+            self._is_due = False
             self.update()
 
     def in_program(self, values: StepValues, carried: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
@@ -281,4 +299,4 @@ class ExponentialMovingAverage(ProgramPart):
         if problems:
             raise ValueError(f"the average is of another model: {'; '.join(problems[:3])}")
         average.load(state["weights"], state.get("new", ()))  # older files have no "new"
-        self.num_updates, self._has_begun = state["num_updates"], state["has_begun"]
+        self.num_updates, self._has_begun, self._is_due = state["num_updates"], state["has_begun"], False

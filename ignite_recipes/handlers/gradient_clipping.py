@@ -15,7 +15,7 @@ from ignite_recipes.arguments import shown
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.gradients import are_alike, gradients_of, scale_in_place, total_norm
 from ignite_recipes.engine.update import Update
-from ignite_recipes.handlers._host import host_of, of_current_update
+from ignite_recipes.handlers._host import of_current_update, training_host_of
 from ignite_recipes.metrics import StepBuffer
 from ignite_recipes.programs.part import ProgramPart, StepValues
 
@@ -181,7 +181,7 @@ class GradientClipper(ProgramPart):
         Raises:
             RuntimeError: if the engine does not fire GRADIENTS_READY, or is not ours and no model is given.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         host.require(TrainEvents.GRADIENTS_READY, self, "call clip(model) between backward() and step().")
         self._parameters = host.parameters(model, "whose gradients to clip")
         host.keep("gradient_clipping", self)
@@ -336,6 +336,7 @@ class GradientClipCallback:
 
     def attach(self, trainer: Engine | Update, model: nn.Module | None = None) -> "GradientClipCallback":
         """Clip in every step of ``trainer``; arguments and errors as for :meth:`GradientClipper.attach`."""
+        training_host_of(trainer, self)
         self.clipper.attach(trainer, model if model is not None else self._model)
         if self.verbose:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self._log)

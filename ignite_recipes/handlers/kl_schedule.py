@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from ignite_recipes.arguments import shown, whole_number
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import training_host_of
 
 __all__ = ["KLSchedule"]
 
@@ -101,7 +101,7 @@ class KLSchedule:
 
     def attach(self, trainer: Engine) -> "KLSchedule":
         """Set the weight before every step of ``trainer``; once an epoch as long as its length is not known."""
-        host_of(trainer).keep("kl_schedule", self)
+        training_host_of(trainer, self).keep("kl_schedule", self)
         trainer.add_event_handler(Events.ITERATION_STARTED, self)
         return self
 

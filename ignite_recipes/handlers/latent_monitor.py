@@ -12,7 +12,7 @@ from ignite_recipes.arguments import shown, whole_number
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
 from ignite_recipes.exchange.ranks import rank
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import training_host_of
 from ignite_recipes.loading.batches import first_item
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import preserve_generators
@@ -111,7 +111,7 @@ class LatentMonitor:
             RuntimeError: if it does not.
             TypeError: if the model has no method ``encode``, and none was given.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         self._model = host.model(model, "what to look at")
         if self.encode is None and not callable(getattr(unwrap(self._model), "encode", None)):
             raise TypeError(

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.engine.blocks import with_numbers_only
 from ignite_recipes.handlers._given_schedule import advances_with, check_schedule
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 from ignite_recipes.handlers._host_metrics import Metric
 from ignite_recipes.handlers._named_schedule import make_schedule
 from ignite_recipes.handlers._schedule import Schedule
@@ -176,7 +176,7 @@ class LearningRateScheduler:
                 not ``independent``.
         """
         self._metric = metric
-        host = host_of(trainer).of_optimizer(self.optimizer)
+        host = training_host_of(trainer, self).of_optimizer(self.optimizer)
         if self.is_plateau:
             host.metrics.watch(metric, self.mode, independent=independent)
         host.keep("lr_scheduling", self)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ignite_recipes.engine.gradients import parameters_of
 from ignite_recipes.engine.update import Update
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 from ignite_recipes.handlers._late_flags import LateFlags
 from ignite_recipes.programs.loss_scale import LossScale, constants_of
 from ignite_recipes.programs.part import OVERFLOW
@@ -266,7 +266,7 @@ class MixedPrecisionTrainer:
                 already.
             ValueError: in float16, for an optimizer that needs a closure.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         if not host.updates or any(update.is_observed for update in host.updates):
             raise RuntimeError(
                 "only a trainer of create_trainer can be given a precision; in an update function of your own use "

@@ -14,7 +14,7 @@ from ignite_recipes.engine.gradients import gradients_of, total_norm
 from ignite_recipes.engine.optimizer_step import can_defer_veto
 from ignite_recipes.engine.step import TrainingStep
 from ignite_recipes.engine.update import Update
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 from ignite_recipes.handlers._late_flags import LateFlags
 from ignite_recipes.handlers.mixed_precision import MixedPrecisionTrainer
 from ignite_recipes.handlers.nonfinite_origin import first_nonfinite_gradient, origin_of_nonfinite
@@ -144,7 +144,7 @@ class NonFiniteGuard(ProgramPart):
         Raises:
             RuntimeError: if such an engine does not fire GRADIENTS_READY, or names no model.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         remedy = "call check(loss, gradients) before optimizer.step()."
         host.require(TrainEvents.GRADIENTS_READY, self, remedy)
         self._updates = {update.name: update for update in host.updates}

@@ -12,7 +12,7 @@ from ignite_recipes.checkpoint.run import load_run_state, run_state
 from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.progress import Progress
 from ignite_recipes.engine.trainer import TrainingEngine
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import training_host_of
 from ignite_recipes.handlers._scheduled_groups import RATES_OF_A_GROUP
 from ignite_recipes.handlers.nonfinite import NonFiniteError
 
@@ -78,7 +78,7 @@ class Rollback:
             RuntimeError: if it is not a trainer of ``create_trainer`` or ``make_resumable``, which know all of their
                 state.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         ours = host.require_trainer(self)
         host.keep("rollback", self)
         self._progress = ours.progress

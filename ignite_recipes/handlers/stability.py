@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.gradients import gradients_of
 from ignite_recipes.exchange.sharded import full_value
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import training_host_of
 
 __all__ = ["TrainingStability"]
 
@@ -80,7 +80,7 @@ class TrainingStability:
         Raises:
             RuntimeError: if it does not.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         self._model = host.model(model, "what to check")
         host.keep("stability", self)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._check_if_due)

@@ -10,7 +10,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from ignite_recipes.exchange.ranks import rank
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 
 __all__ = ["TensorBoardLog"]
 
@@ -57,8 +57,8 @@ class TensorBoardLog:
 
     def attach(self, trainer: Engine) -> "TensorBoardLog":
         """Log the epochs of ``trainer``."""
+        host = training_host_of(trainer, self)
         if rank() == 0:
-            host = host_of(trainer)
             host.to_decide(self)
             host.at_end(self._close)
         return self

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from ignite_recipes.exchange.ranks import rank
 from ignite_recipes.experiments.log_file import CLOCK_COLUMNS, whole_lines
 from ignite_recipes.files import replace_file
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 
 __all__ = ["TrainingLog"]
 
@@ -59,9 +59,10 @@ class TrainingLog:
 
     def attach(self, trainer: Engine) -> "TrainingLog":
         """Log the epochs of ``trainer``."""
+        host = training_host_of(trainer, self)
         if rank() == 0:
             trainer.add_event_handler(Events.EPOCH_STARTED, self._begin)
-            host_of(trainer).to_decide(self)
+            host.to_decide(self)
         return self
 
     def _begin(self, trainer: Engine) -> None:

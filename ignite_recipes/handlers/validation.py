@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from ignite_recipes.arguments import whole_number
 from ignite_recipes.engine.metric_set import Metrics, MetricSet
 from ignite_recipes.engine.modes import preserved_modes
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 from ignite_recipes.handlers._numbers import as_number
 from ignite_recipes.handlers.ema import ExponentialMovingAverage
 from ignite_recipes.loading.given import as_loader
@@ -89,7 +89,7 @@ class Validation:
             RuntimeError: if it runs at the ends of epochs, and an engine of your own has a handler that decides on
                 metrics or records them: attach that one afterwards.
         """
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         if self.every_iterations is not None:
             host.metrics.measure_now_and_then()
             host.keep("validation", self._last)
@@ -158,5 +158,6 @@ def _measured_weights(trainer: Engine, *, inside: bool) -> Iterator[None]:
         if inside and host.trainer is not None:
             for part in host.trainer.parts.values():
                 if isinstance(part, ExponentialMovingAverage) and part.validate:
+                    part.end_batch()  # it may be attached after this handler
                     stack.enter_context(part.averaged())
         yield

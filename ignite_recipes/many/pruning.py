@@ -7,7 +7,7 @@ from ignite.engine import Engine, Events
 
 from ignite_recipes.engine.blocks import after_block
 from ignite_recipes.engine.progress import Stage
-from ignite_recipes.handlers._host import host_of
+from ignite_recipes.handlers._host import host_of, training_host_of
 from ignite_recipes.recipes.experiment_run import ExperimentRun
 from ignite_recipes.recipes.measuring import Measuring
 from ignite_recipes.recipes.options import Attachable
@@ -78,7 +78,7 @@ class Pruning:
 
     def attach(self, trainer: Engine) -> "Pruning":
         """Report what ``trainer`` measures."""
-        host = host_of(trainer)
+        host = training_host_of(trainer, self)
         trainer.add_event_handler(Events.STARTED, self._judge_again)
         host.to_decide(self._report)
         host.where_run_can_be_left(self)

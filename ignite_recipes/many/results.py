@@ -155,9 +155,10 @@ class Runs:
 
         Returns:
             ``setting``, a column for each swept setting, ``metric``, ``mean``, ``std`` (with n - 1), ``n``, ``low`` and
-            ``high``, of Student's t. Over one seed with folds n is their number, and the interval is wider because
-            folds share rows (C. Nadeau, Y. Bengio, Machine Learning 52, 2003); folds by time have none. A search has a
-            row for each trial, the best first.
+            ``high``, of Student's t. The interval ends at the bounds of a metric whose bounds are known: accuracies at
+            0 and 100 percent, F1 and AUROC at 0 and 1, R2 at 1, the mean absolute error at 0. Over one seed with folds
+            n is their number, and the interval is wider because folds share rows (C. Nadeau, Y. Bengio, Machine
+            Learning 52, 2003); folds by time have none. A search has a row for each trial, the best first.
         """
         names = self.metrics if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
         order = self._best_first() if self.search else self.settings

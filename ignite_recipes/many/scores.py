@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ignite_recipes.many.statistics import Difference, fold_correction, paired_difference, spread
+from ignite_recipes.metrics.named import known_bounds
 
 __all__ = ["best_of", "comparison_rows", "scores_of", "table_rows"]
 
@@ -61,8 +62,17 @@ def table_rows(
     for label, own in scores.items():
         found = spread(list(own.values()), confidence, correction=_correction(of_folds))
         row = {"setting": label, **{name: _cell(value) for name, value in settings[label].items()}, "metric": metric}
-        rows.append({**row, "mean": found.mean, "std": found.std, "n": found.n, **_ends(found, of_folds)})
+        ends = _within_bounds(_ends(found, of_folds), metric, own.values())
+        rows.append({**row, "mean": found.mean, "std": found.std, "n": found.n, **ends})
     return rows
+
+
+def _within_bounds(ends: dict[str, float], metric: str, values: Iterable[float]) -> dict[str, float]:
+    """The interval without what the metric cannot be; as it is where its values show another metric of that name."""
+    bounds = known_bounds(metric)
+    if bounds is None or not all(bounds[0] <= value <= bounds[1] for value in values):
+        return ends
+    return {name: end if math.isnan(end) else min(max(end, bounds[0]), bounds[1]) for name, end in ends.items()}
 
 
 def comparison_rows(

@@ -1,5 +1,6 @@
 """The metrics that have a name: functions of all outputs and targets, which batches and ranks can be added up for."""
 
+import math
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -12,7 +13,7 @@ from ignite_recipes.metrics.errors import absolute_errors, mean_absolute_error_o
 from ignite_recipes.metrics.ranking import auroc_of, scores_and_labels
 from ignite_recipes.metrics.statistics import Statistic
 
-__all__ = ["IGNORED_LABEL", "NamedMetric", "canonical", "known_mode", "metric_names", "named_metric"]
+__all__ = ["IGNORED_LABEL", "NamedMetric", "canonical", "known_bounds", "known_mode", "metric_names", "named_metric"]
 
 IGNORED_LABEL = -100  # torch's label for "does not count"
 
@@ -27,6 +28,7 @@ class NamedMetric(NamedTuple):
         fold: how those of batches become one: ``"sum"`` or ``"cat"``.
         value: the value of the statistic of all samples, a 0-d tensor; NaN where it is not defined.
         when_undefined: what the samples must have for it to be defined.
+        bounds: the least and the largest value that it can have.
     """
 
     name: str
@@ -35,6 +37,7 @@ class NamedMetric(NamedTuple):
     fold: str
     value: Callable[[Statistic], Tensor]
     when_undefined: str
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The value for these samples, a 0-d tensor.
@@ -46,15 +49,16 @@ class NamedMetric(NamedTuple):
 
 
 _SAMPLES = "it needs samples with a label"
+_PERCENT, _PART = (0.0, 100.0), (0.0, 1.0)
 _KNOWN: Mapping[str, NamedMetric] = {
     known.name: known
     for known in (
-        NamedMetric("accuracy", "max", class_counts, "sum", accuracy_of, _SAMPLES),
-        NamedMetric("balanced_accuracy", "max", class_counts, "sum", balanced_accuracy_of, _SAMPLES),
-        NamedMetric("f1", "max", class_counts, "sum", f1_of, "it needs samples of the class, or guesses of it"),
-        NamedMetric("auroc", "max", scores_and_labels, "cat", auroc_of, "it needs samples of both classes"),
-        NamedMetric("mae", "min", absolute_errors, "sum", mean_absolute_error_of, "it needs a sample"),
-        NamedMetric("r2", "max", spreads, "cat", r2_of, "it needs targets that differ"),
+        NamedMetric("accuracy", "max", class_counts, "sum", accuracy_of, _SAMPLES, _PERCENT),
+        NamedMetric("balanced_accuracy", "max", class_counts, "sum", balanced_accuracy_of, _SAMPLES, _PERCENT),
+        NamedMetric("f1", "max", class_counts, "sum", f1_of, "it needs samples of the class, or guesses of it", _PART),
+        NamedMetric("auroc", "max", scores_and_labels, "cat", auroc_of, "it needs samples of both classes", _PART),
+        NamedMetric("mae", "min", absolute_errors, "sum", mean_absolute_error_of, "it needs a sample", (0.0, math.inf)),
+        NamedMetric("r2", "max", spreads, "cat", r2_of, "it needs targets that differ", (-math.inf, 1.0)),
     )
 }
 _ALIASES = {
@@ -141,6 +145,22 @@ def known_mode(name: str) -> str | None:
     """
     known = _known(name)
     return None if known is None else known.mode
+
+
+_BEGINNINGS = ("train_", "val_", "test_")
+_VIEWS = ("classification_", "transmission_", "context_")  # of the traffic recipe's outputs
+
+
+def known_bounds(name: str) -> tuple[float, float] | None:
+    """The least and the largest value that a metric of this name can have; None where that is not known.
+
+    >>> known_bounds("val_accuracy"), known_bounds("val_classification_f1"), known_bounds("val_loss")
+    ((0.0, 100.0), (0.0, 1.0), None)
+    """
+    for beginnings in (_BEGINNINGS, _VIEWS):
+        name = next((name.removeprefix(one) for one in beginnings if name.startswith(one)), name)
+    known = _known(name)
+    return None if known is None else known.bounds
 
 
 def _known(name: str) -> NamedMetric | None:

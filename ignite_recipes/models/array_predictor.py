@@ -1,6 +1,7 @@
 """A model of arrays, such as images or vectors, with what its outputs mean."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,6 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ignite_recipes.arguments import listed
+from ignite_recipes.data.pictures import class_numbers, file_names, find_pictures, pictures_of, read_pictures
+from ignite_recipes.data.tables import is_path
 from ignite_recipes.data.vectors import read_vectors
 from ignite_recipes.engine.modes import in_evaluation_mode
 from ignite_recipes.engine.weights import unwrap
@@ -22,6 +26,9 @@ _BATCH = 256
 
 class ArrayPredictor:
     """Predicts classes or numbers of images or vectors with a network; evaluated as in inference.
+
+    A model of images also takes files and images of Pillow's: they are decoded as those of a folder to train on, turned
+    upright, resized to the size of the training and made grey or coloured.
 
     Args:
         model: inputs (N, ...) to scores of K classes (N, K), or to numbers (N, K).
@@ -57,21 +64,29 @@ class ArrayPredictor:
 
         Args:
             data: a tensor or an array (N, ...), a data set, a loader or another iterable of batches; if samples are
-                tuples, their first item is used. Bytes are images, and are divided by 255.
+                tuples, their first item is used. Bytes are images, and are divided by 255. For a model of images
+                (``input_shape`` is (C, H, W)) also a file, a folder, an image of Pillow's, or a list of files and such
+                images.
 
         Returns:
             A frame of polars: ``prediction``, and for classes ``p_<class>``, the probability of each; for several
-            numbers ``prediction_0``, ``prediction_1``, ...
+            numbers ``prediction_0``, ``prediction_1``, ... Of a folder ``file`` comes first, the names of the images
+            in it and in its folders, sorted.
 
         Raises:
-            ValueError: if samples have another shape, or the model gives another number of classes.
+            FileNotFoundError: if there is no such file.
+            ValueError: if samples have another shape, the model gives another number of classes, or a file is no image.
             TypeError: for data of another kind.
         """
-        return self.decode(self.outputs(data))
+        found = self.decode(self.outputs(data))
+        if not is_path(data) or not (folder := Path(data).expanduser()).is_dir():
+            return found
+        return found.insert_column(0, pl.Series("file", file_names(find_pictures(folder), folder)))
 
     @torch.no_grad()
     def outputs(self, data: Any) -> Tensor:
         """The outputs of the model for each sample, (N, K) float32, on the CPU."""
+        data = self._pixels(data)
         if isinstance(data, (Tensor, np.ndarray)) and data.dtype in (torch.uint8, np.uint8):
             data = torch.as_tensor(data).float() / 255
         inputs = read_vectors(data)
@@ -93,6 +108,18 @@ class ArrayPredictor:
             )
         return outputs
 
+    def _pixels(self, data: Any) -> Any:
+        """Image files and images of Pillow's as bytes; other data as they are."""
+        pictures = pictures_of(data)
+        if pictures is None:
+            return data
+        if self.input_shape is None or len(self.input_shape) != 3:
+            raise TypeError(
+                f"image files need a model of images, with an input_shape of (C, H, W); got one of {self.input_shape}: "
+                "pass arrays"
+            )
+        return read_pictures(pictures, self.input_shape)
+
     def decode(self, outputs: Tensor) -> "pl.DataFrame":
         """What outputs of the model say."""
         if self.class_names is None:
@@ -108,7 +135,8 @@ class ArrayPredictor:
         """Measure how good the predictions are on samples whose target is known.
 
         Args:
-            data: as for ``predict``; without ``targets`` a data set or a loader of pairs.
+            data: as for ``predict``; without ``targets`` a data set or a loader of pairs, or a folder with a folder of
+                images for each class.
             targets: the numbers of the classes (N,), or the true numbers (N,) or (N, 1).
 
         Returns:
@@ -118,8 +146,20 @@ class ArrayPredictor:
         Raises:
             ValueError: if there are no targets, or not one for each sample.
         """
-        truth = targets_of(data) if targets is None else _flat(targets)
+        truth = self._truth(data) if targets is None else _flat(targets)
         return self.metrics(self.outputs(data), truth)
+
+    def _truth(self, data: Any) -> NDArray[Any]:
+        """What data say themselves: folders by their names."""
+        if is_path(data) and (folder := Path(data).expanduser()).is_dir():
+            numbers = class_numbers(find_pictures(folder), folder, self.class_names)
+            if numbers is None:
+                raise ValueError(
+                    f"{folder} must hold a folder of images for each class, {listed(self.class_names or ())}, to "
+                    "evaluate with; got others: pass targets="
+                )
+            return _flat(numbers)
+        return targets_of(data)
 
     def metrics(self, outputs: Tensor, targets: Any) -> dict[str, float]:
         """How good outputs of the model are for targets (N,)."""

@@ -1,6 +1,7 @@
 """A run is restored whole or not at all, from the newest checkpoint that is sound."""
 
 import logging
+import os
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from torch import nn
 
 from ignite_recipes import (
     CheckpointError,
+    Checkpointing,
     ExponentialMovingAverage,
     GradientClipper,
     History,
     create_trainer,
     read_checkpoint,
+    restore_newest,
     restore_run,
     run_state,
     save_checkpoint,
@@ -41,7 +44,9 @@ def test_a_run_is_restored_whole(tmp_path):
     write_checkpoint(run_state(first), tmp_path / "run.pt")
     restore_run(second, tmp_path / "run.pt")
     second.run(data, max_epochs=4)
-    assert str(run_state(second)) == str(run_state(whole))
+    resumed, expected = run_state(second), run_state(whole)
+    assert resumed.pop("identity") == run_state(first)["identity"] != expected.pop("identity")
+    assert str(resumed) == str(expected)
 
 
 def test_a_run_that_does_not_fit_restores_nothing(tmp_path):
@@ -131,6 +136,66 @@ def test_the_newest_sound_checkpoint_is_found(tmp_path, caplog):
         truncate(tmp_path / path)
     with pytest.raises(CheckpointError, match="none of the 4 checkpoints"):
         newest_checkpoint(tmp_path)
+
+
+def saving(folder, seed=0):
+    trainer = trainer_of(seed)
+    Checkpointing(folder).attach(trainer)
+    return trainer
+
+
+def in_order_of_writing(folder, *names):
+    """File systems know the time to a few milliseconds only."""
+    for k, name in enumerate(names):
+        os.utime(folder / name, (k, k))
+
+
+def epochs(*numbers):
+    return [f"checkpoint_epoch_{number}.pt" for number in numbers]
+
+
+def test_of_two_runs_in_one_folder_the_newest_is_of_the_one_that_has_written_last(tmp_path, caplog):
+    data = [torch.ones(4, 3)]
+    saving(tmp_path).run(data, max_epochs=5)
+    second = saving(tmp_path, seed=1)
+    second.run(data, max_epochs=2)
+    in_order_of_writing(tmp_path, *epochs(3, 4, 5, 1, 2))
+    resumed = saving(tmp_path)
+    assert restore_newest(resumed, tmp_path) == tmp_path / "checkpoint_epoch_2.pt"
+    assert torch.equal(resumed.model.weight, second.model.weight)
+    assert "is the newest of the run that was trained last; files of others, which are left alone: 3" in caplog.text
+
+    first = saving(tmp_path)  # the other one, asked for by its file, is the one that is continued from then on
+    restore_run(first, tmp_path / "checkpoint_epoch_5.pt")
+    first.run(data, max_epochs=6)
+    in_order_of_writing(tmp_path, *epochs(3, 4, 5, 1, 2, 6))
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint_epoch_6.pt"
+
+
+def test_files_of_older_versions_which_do_not_say_whose_they_are_count_as_one_run(tmp_path, caplog):
+    data = [torch.ones(4, 3)]
+    saving(tmp_path).run(data, max_epochs=3)
+    for name in epochs(1, 2, 3):
+        contents = dict(read_checkpoint(tmp_path / name))
+        del contents["identity"]
+        write_checkpoint(contents, tmp_path / name)
+    in_order_of_writing(tmp_path, *epochs(1, 3, 2))
+    resumed = saving(tmp_path)
+    assert restore_newest(resumed, tmp_path) == tmp_path / "checkpoint_epoch_3.pt"
+    resumed.run(data, max_epochs=4)
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint_epoch_4.pt"
+    assert not caplog.text
+
+
+def test_a_trainer_that_starts_again_is_another_run(tmp_path):
+    trainer = trainer_of()
+    trainer.run([torch.ones(4, 3)], max_epochs=1)
+    first = run_state(trainer)["identity"]
+    trainer.run([torch.ones(4, 3)], max_epochs=2)
+    assert run_state(trainer)["identity"] == first
+    trainer.state.max_epochs = None
+    trainer.run([torch.ones(4, 3)], max_epochs=1)
+    assert run_state(trainer)["identity"] != first
 
 
 def test_damaged_checkpoints_are_named_in_their_order_whatever_that_of_the_folder(tmp_path, caplog, monkeypatch):

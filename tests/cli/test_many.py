@@ -100,9 +100,12 @@ def test_its_settings_are_compared_over_the_seeds_and_its_members_as_any_runs(ca
     code, out, _ = run(capsys, "compare", *members)
     assert code == 0
     assert "num_layers" in out
+    assert "the luck of a seed" in out
     shutil.copytree("runs/exp1", "runs/exp2")
     code, out, _ = run(capsys, "compare", "exp1", "exp2", "--json")
     facts = json.loads(out)
+    assert "caution" not in facts
+    assert "luck" not in run(capsys, "compare", "exp1", "exp2")[1]
     pairs = {row["setting"]: row["difference"] for row in facts["comparisons"]}
     best = facts["best_setting"].split(": ")[1]
     assert pairs[f"exp2: {best}"] == 0

@@ -125,6 +125,8 @@ def test_a_comparison_has_what_differs_and_what_it_brought(capsys):
     assert ("better" in text) == (best["exp2"] < best["exp1"])
     assert "batch_size" not in text
     assert run(capsys, "compare", "--tag", "small")[1] == text
+    assert text.endswith(f"{facts['caution']}\n")
+    assert "the luck of a seed: train each with --seeds 5" in facts["caution"]
     legend = compare_experiments(["exp1", "exp2"]).legends[0].get_texts()
     assert [line.get_text().partition("):")[0] for line in legend] == [
         "exp1 (first try, learning_rate 0.001",

@@ -226,6 +226,44 @@ def test_describe_draws_the_updates_in_their_order():
     ]
 
 
+def of_a_function(kind, every=1):
+    """An engine whose parts are named actor first, and whose function steps the critic first."""
+    models, optimizers = pair()
+    parts = {name: Update(optimizers[name], name=name) if kind == "called" else optimizers[name] for name in models}
+
+    def update(engine, batch):
+        for name, loss_fn in (("critic", critic_loss), ("actor", actor_loss)):
+            if name == "critic" and engine.state.iteration % every:
+                continue
+            loss = loss_fn(models, batch, batch)["loss"]
+            if kind == "called":
+                parts[name](engine, loss)
+                continue
+            optimizers[name].zero_grad()
+            loss.backward()
+            optimizers[name].step()
+
+    return make_resumable(Engine(update), {"models": models, **parts}, seed=0)
+
+
+def updates_in(engine):
+    described = io.StringIO()
+    describe(engine, described)
+    return [line.strip() for line in described.getvalue().splitlines() if "Update(" in line or "(in the" in line]
+
+
+@pytest.mark.parametrize("kind", ["called", "observed"])
+def test_describe_draws_the_updates_of_a_function_in_the_order_of_their_steps_once_it_has_seen_it(kind):
+    trainer = of_a_function(kind, every=2)
+    named = ["Update('actor', Adam)", "Update('critic', Adam)"]
+    before = "(in the order in which they were named; after the first batch in that of their steps)"
+    assert updates_in(trainer) == [before, *named]
+    trainer.run(BATCHES[:1], max_epochs=1)  # without the critic
+    assert updates_in(trainer) == named
+    trainer.run(BATCHES[:1], max_epochs=2)
+    assert updates_in(trainer) == named[::-1]
+
+
 def test_a_step_that_is_not_finite_is_dropped_alone():
     def bad(models, inputs, batch):
         return {
@@ -386,6 +424,90 @@ def test_schedules_and_averages_follow_the_update_of_their_optimizer():
     assert ema.num_updates == 4
     with pytest.raises(RuntimeError, match="another one's"):
         LearningRateScheduler(torch.optim.SGD([torch.zeros(1)], 0.1), "cosine").attach(trainer)
+
+
+def in_two_optimizers_of_a_function():
+    models, optimizers = pair()
+
+    def update(engine, batch):
+        for name, loss_fn in (("critic", critic_loss), ("actor", actor_loss)):
+            optimizers[name].zero_grad()
+            loss_fn(models, batch, batch)["loss"].backward()
+            optimizers[name].step()
+
+    return make_resumable(Engine(update), {"models": models, **optimizers}, seed=0)
+
+
+@pytest.mark.parametrize("make", [new_trainer, in_two_optimizers_of_a_function])
+def test_an_average_of_several_updates_is_taken_once_a_batch_of_the_weights_after_it(make):
+    trainer = make()
+    ema = ExponentialMovingAverage(0.5, warmup=False).attach(trainer)
+    expected = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    seen = []
+
+    @trainer.on(TrainEvents.RESUME_POINT)
+    def what_a_checkpoint_holds(engine):
+        for name, value in run_state(engine)["model_state_dict"].items():
+            expected[name] = torch.lerp(expected[name], value, 0.5)
+        if engine.progress.is_inside_epoch:
+            seen.append(equal(dict(run_state(engine)["ema_model_state_dict"]), expected))
+
+    trainer.run(BATCHES[:5], max_epochs=1)
+    assert seen == [True] * 4
+    assert ema.num_updates == 5
+
+
+def test_an_average_leaves_out_a_batch_none_of_whose_steps_is_taken_and_keeps_one_of_them():
+    trainer = new_trainer()
+    vetoed = {1: {"critic", "actor"}, 2: {"actor"}, 3: {"critic"}}
+
+    @trainer.on(TrainEvents.OPTIMIZER_STEP_STARTED)
+    def drop(engine):
+        update = engine.state.update
+        update.veto = update.name in vetoed.get(engine.state.iteration, ())
+
+    ema = ExponentialMovingAverage(0.5, warmup=False).attach(trainer)
+    counts = []
+    trainer.add_event_handler(TrainEvents.RESUME_POINT, lambda: counts.append(ema.num_updates))
+    trainer.run(BATCHES[:5], max_epochs=1)
+    assert counts == [0, 1, 2, 3, 4]
+
+
+class Unsized:
+    """A loader of no known length."""
+
+    def __iter__(self):
+        return iter(BATCHES)
+
+
+def test_an_average_of_several_updates_has_the_step_of_a_window_that_the_epochs_end_cuts_short():
+    models, optimizers = pair()
+    updates = [
+        Update(optimizers[name], loss_fn, name=name, accumulation_steps=4)
+        for name, loss_fn in (("critic", critic_loss), ("actor", actor_loss))
+    ]
+    trainer = create_trainer(models, updates=updates, seed=0)
+    ema = ExponentialMovingAverage(0.0, warmup=False).attach(trainer)
+    ends = []
+    trainer.add_event_handler(TrainEvents.CHECKPOINT_READY, lambda: ends.append(copy.deepcopy(run_state(trainer))))
+    trainer.run(Unsized(), max_epochs=1)
+    assert ema.num_updates == 2
+    assert equal(dict(ends[0]["model_state_dict"]), dict(ends[0]["ema_model_state_dict"]))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_validation_inside_an_epoch_measures_the_average_after_its_batch(order):
+    trainer, measured = new_trainer(), []
+    evaluator = Engine(lambda engine, batch: measured.append(copy.deepcopy(trainer.model.state_dict())))
+    ema = ExponentialMovingAverage(0.0, warmup=False)  # the average is the weights
+    for handler in [ema, Validation(evaluator, [0], every_iterations=2)][::order]:
+        handler.attach(trainer)
+    trained = []
+    trainer.add_event_handler(
+        TrainEvents.RESUME_POINT, lambda: trained.append(copy.deepcopy(run_state(trainer)["model_state_dict"]))
+    )
+    trainer.run(BATCHES[:5], max_epochs=1)
+    assert [equal(dict(found), dict(trained[k])) for found, k in zip(measured, (1, 3), strict=True)] == [True, True]
 
 
 def test_an_average_may_be_of_one_model_only_and_is_handed_over_in_it(tmp_path):
@@ -755,6 +877,7 @@ def test_every_cut_is_exact(every, window):
             Update(optimizers["actor"], actor_loss, name="actor", every=every),
         ]
         trainer = create_trainer(models, updates=updates, seed=0)
+        ExponentialMovingAverage(0.8).attach(trainer)
         keep_state(trainer, "counter", counter := Counter())
         trainer.updates["actor"].add_event_handler(
             TrainEvents.OPTIMIZER_STEP_COMPLETED, lambda: setattr(counter, "count", counter.count + 1)

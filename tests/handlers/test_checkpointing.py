@@ -56,6 +56,39 @@ def test_writes_every_so_many_epochs_and_the_last_and_removes_nothing(task, tmp_
     assert [read_checkpoint(tmp_path / f"checkpoint_epoch_{epoch}.pt")["epoch"] for epoch in written] == written
 
 
+def run_with(task, *handlers, resume_from=None, max_epochs=2):
+    trainer = task.scripted([3.0, 2.0, 1.0, 0.5])
+    for handler in handlers:
+        handler.attach(trainer)
+    if resume_from is not None:
+        restore_run(trainer, resume_from)
+    trainer.run(task.batches, max_epochs=max_epochs)
+    return trainer
+
+
+def test_a_new_run_says_which_files_of_an_earlier_one_it_replaces_and_what_to_do_instead(task, tmp_path, caplog):
+    def both():
+        return Checkpointing(tmp_path, "run[1]_{epoch:02d}.pt"), BestCheckpoint(tmp_path / "{best}.pt")
+
+    run_with(task, *both())
+    assert not caplog.text
+    (tmp_path / "run1_01.pt").touch()  # of somebody else
+    run_with(task, *both())
+    assert [message.split(" of an earlier run")[0] for message in caplog.messages] == [
+        f"{tmp_path} holds 2 checkpoints",
+        f"{tmp_path} holds 1 checkpoint",
+    ]
+    assert all("restore_newest(trainer, folder)" in said and "another folder" in said for said in caplog.messages)
+
+
+def test_a_run_that_is_resumed_continued_or_starts_in_an_empty_folder_has_nothing_to_say(task, tmp_path, caplog):
+    trainer = run_with(task, Checkpointing(tmp_path), BestCheckpoint(tmp_path / "best.pt"))
+    trainer.run(task.batches, max_epochs=3)
+    path = tmp_path / "checkpoint_epoch_3.pt"
+    run_with(task, Checkpointing(tmp_path), BestCheckpoint(tmp_path / "best.pt"), resume_from=path, max_epochs=4)
+    assert not caplog.text
+
+
 def test_the_epoch_at_which_early_stopping_decides_is_written_with_that_decision(task, tmp_path):
     trainer = task.scripted([1.0, 2.0, 3.0])
     EarlyStopping(patience=1, verbose=False).attach(trainer)

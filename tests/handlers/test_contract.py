@@ -154,6 +154,36 @@ def test_an_engine_of_ones_own_is_served_or_told_what_to_do_instead(task, tmp_pa
         assert not task.same(task.filed(handler.state_dict()), before)
 
 
+@every_handler
+def test_an_evaluator_is_served_or_told_where_the_handler_belongs(task, tmp_path, name):
+    t = parts(task, tmp_path)
+    evaluator = an_evaluator(t)
+    expected = dict(evaluator.run(task.batches[:2]).metrics)
+    before = {event: len(entries) for event, entries in evaluator._event_handlers.items() if entries}
+    if HANDLERS[name].on_evaluator is None:
+        refusal = rf"^{name} must be attached to an engine that trains; got an evaluator.*attach it to the trainer"
+        with pytest.raises(RuntimeError, match=refusal):
+            attach(HANDLERS[name].build(t), evaluator, t.model)
+        assert before == {event: len(entries) for event, entries in evaluator._event_handlers.items() if entries}
+        return
+    handler = HANDLERS[name].on_evaluator(t)
+    assert attach(handler, evaluator, t.model) is handler
+    for _ in range(2):
+        found = evaluator.run(task.batches[:2]).metrics
+        assert {metric: found[metric] for metric in expected} == expected
+    if name in STATEFUL:  # it has run
+        assert not task.same(handler.state_dict(), HANDLERS[name].on_evaluator(t).state_dict())
+
+
+def test_a_history_of_an_evaluator_has_a_number_for_each_of_its_runs(task, tmp_path):
+    t = parts(task, tmp_path)
+    evaluator = an_evaluator(t)
+    history = History(["loss"]).attach(evaluator)
+    found = [evaluator.run(batches).metrics["loss"] for batches in (task.batches[:1], task.batches[:2])]
+    assert found[0] != found[1]
+    assert history.epochs == {"loss": found}
+
+
 DOCUMENTED = {  # the signatures of callbacks.md and advanced.md, to the letter; what is ours comes after them
     handlers.EarlyStopping: {"patience": 10, "min_delta": 1e-4, "restore_best_weights": True, "verbose": True},
     handlers.GradientClipCallback: {

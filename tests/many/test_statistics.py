@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ignite_recipes.many.scores import best_of, comparison_rows, scores_of
+from ignite_recipes.many.scores import best_of, comparison_rows, scores_of, table_rows
 from ignite_recipes.many.statistics import fold_correction, paired_difference, spread
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12)
@@ -116,6 +116,30 @@ def test_folds_by_time_are_no_repetitions():
     assert set(verdicts({name: LOSSES[name] for name in "ab"}, "b", of_folds=0).values()) == {
         "not known: folds by time are no repetitions; use more seeds"
     }
+
+
+def ends(metric, values, of_folds=None):
+    rows = table_rows({"a": dict(enumerate(values))}, metric, {"a": {}}, 0.95, of_folds)
+    return rows[0]["low"], rows[0]["high"]
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=6))
+def test_the_interval_of_an_accuracy_is_cut_at_its_bounds_and_nowhere_else(values):
+    low, high = ends("val_accuracy", values)
+    found = spread(values)
+    assert (low, high) == (max(found.low, 0), min(found.high, 100))
+    assert low <= found.mean <= high
+
+
+def test_what_is_not_known_to_have_bounds_or_shows_that_it_has_others_is_left_alone():
+    values = [99.9, 98.0, 90.0]
+    assert ends("val_accuracy", values)[1] == 100
+    for metric in ("val_loss", "gain_accuracy", "val_f1", "val_r2"):  # the last two are not what their names say
+        assert ends(metric, values) == spread(values)[3:]
+    assert all(map(math.isnan, ends("val_accuracy", [99.0])))
+    assert all(map(math.isnan, ends("val_accuracy", values, of_folds=0)))
+    assert ends("val_classification_f1", [0.99, 0.9])[1] == 1
+    assert ends("val_mae", [0.1, 1.0])[0] == 0
 
 
 def test_the_best_is_among_those_with_the_most_seeds():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from ignite_recipes.metrics import known_mode, metric_names, named_metric
+from ignite_recipes.metrics.named import known_bounds
 from ignite_recipes.metrics.ranking import area_under_roc
 from ignite_recipes.metrics.statistics import fold
 
@@ -102,6 +103,33 @@ def test_a_perfect_answer_is_the_best_there_is(name):
         targets, best = torch.arange(9) % 3, {"accuracy": 100.0, "balanced_accuracy": 100.0}.get(name, 1.0)
         outputs = torch.eye(3)[targets]
     assert named_metric(name)(outputs, targets).item() == best
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_answer_is_outside_the_bounds(task, name, seed):
+    outputs, targets = TASKS[task][0](seed)
+    low, high = known_bounds(f"val_{name}")
+    assert low <= named_metric(name)(outputs, targets) <= high
+
+
+BOUNDS = {
+    "accuracy": (0, 100),
+    "train_acc": (0, 100),
+    "val_balanced_accuracy": (0, 100),
+    "val_roc_auc": (0, 1),
+    "val_classification_f1": (0, 1),
+    "transmission_accuracy": (0, 100),
+    "val_loss": None,
+    "gain_f1": None,
+    "val_": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_bounds_are_known_by_the_whole_name(name):
+    assert known_bounds(name) == BOUNDS[name]
 
 
 def test_the_forms_in_which_people_bring_two_classes_are_alike():
