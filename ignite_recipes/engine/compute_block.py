@@ -31,9 +31,10 @@ def compute_block(ahead: "StepsAhead", count: int, program: "StepProgram", inner
     losses: list[list[Tensor]] = []  # of each batch
     error = None
 
+    batches = ahead.prepared_batches(count * length)
+
     def compute(k: int, of: "StepProgram") -> list[Tensor]:
-        batch = ahead.prepared(ahead.fetch_rows(ahead.batches[k]))
-        return of.compute(batch, numbers[k], partial(ahead.seed, k))
+        return of.compute(next(batches), numbers[k], partial(ahead.seed, k))
 
     with torch.no_grad():
         try:

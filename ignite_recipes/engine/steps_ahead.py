@@ -1,6 +1,6 @@
 """The steps of a run to come that nobody looks at one by one, and what they need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from ignite_recipes.engine.events import TrainEvents
 from ignite_recipes.engine.step_program import NotOneProgramError, parts_of_step
 from ignite_recipes.engine.steps_taken import take_notice
 from ignite_recipes.engine.window import Window
-from ignite_recipes.loading.batches import count_samples
+from ignite_recipes.loading.batches import count_samples, to_device
 from ignite_recipes.loading.keyed_loader import KeyedLoader
 from ignite_recipes.loading.randomness import derive_seed, seed_torch
 from ignite_recipes.programs.part import takes_blocks
@@ -34,6 +34,11 @@ __all__ = ["StepsAhead"]
 
 MOST_BYTES = 2**26
 """The most bytes of batches that handlers are given as one."""
+
+BYTES_AT_ONCE = 2**20
+"""Bytes of batches that are fetched by one index: they stay in the processor's cache until they are used."""
+
+_ALIGNMENT = 64  # bytes, of the memory that torch gives; libraries may sum in another order where it is less
 
 
 class StepsAhead:
@@ -50,6 +55,7 @@ class StepsAhead:
         batches: the row numbers of the batches of these steps.
         window_length: batches of a step.
         num_samples: of each batch.
+        shares_rows: whether a batch is a matter of its rows only, so that several can be fetched at once.
         example: the first batch, as the step takes it.
         parts: the handlers that are parts of the program.
         optimizer: its step as a function, once it is known.
@@ -83,6 +89,8 @@ class StepsAhead:
         self.num_samples = self.step.batch_size(self.example)
         leaves = [leaf for leaf in _pytree.tree_leaves(self.example) if isinstance(leaf, Tensor)]
         self._bytes = sum(leaf.nbytes for leaf in leaves)
+        is_by_rows = not self._has_epochs and self.step.prepare_batch is to_device
+        self.shares_rows = is_by_rows and all(leaf.dim() and len(leaf) == len(self.batches[0]) for leaf in leaves)
 
     def _check(self) -> None:
         if self.step.device.type != "cpu":
@@ -151,6 +159,29 @@ class StepsAhead:
     def prepared(self, batch: Any) -> Any:
         """The batch as the step takes it."""
         return self.step.prepare_batch(batch, self.step.device, True)
+
+    def prepared_batches(self, count: int) -> Iterator[Any]:
+        """The next ``count`` batches as the step takes them.
+
+        Many of them are fetched by one index where each is the same tensor then, with its memory aligned as usual.
+        """
+        at_once, size = self.batches_at_once(), len(self.batches[0])
+        for first in range(0, count, at_once):
+            rows = self.batches[first : min(first + at_once, count)]
+            if len(rows) == 1 or any(len(batch) != size for batch in rows):
+                yield from (self.prepared(self.fetch_rows(batch)) for batch in rows)
+                continue
+            leaves, structure = _pytree.tree_flatten(self.prepared(self.fetch_rows(np.concatenate(rows))))
+            for batch in zip(*(leaf.split(size) for leaf in leaves), strict=True):
+                yield _pytree.tree_unflatten(batch, structure)
+
+    def batches_at_once(self, runs: int = 1) -> int:
+        """How many batches of so many runs are fetched by one index."""
+        leaves = _pytree.tree_leaves(self.example)
+        can_be_divided = self.shares_rows and all(
+            type(leaf) is Tensor and leaf.is_contiguous() and leaf.nbytes % _ALIGNMENT == 0 for leaf in leaves
+        )
+        return max(1, BYTES_AT_ONCE // max(1, runs * self._bytes)) if can_be_divided else 1
 
     def look_at_batches(self, count: int) -> None:
         """Let handlers check the batches of so many steps, all at once."""

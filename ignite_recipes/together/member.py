@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Any
 
 from torch import Tensor
-from torch.utils import _pytree
 
 from ignite_recipes.engine.blocks import Outcome
 from ignite_recipes.engine.step import TrainingStep
@@ -18,7 +17,6 @@ from ignite_recipes.engine.step_program import (
 from ignite_recipes.engine.steps_ahead import StepsAhead
 from ignite_recipes.engine.trainer import TrainingEngine
 from ignite_recipes.engine.whole_step import check_one_program, layout_of
-from ignite_recipes.loading.batches import to_device
 from ignite_recipes.loading.fetching import dataset_of
 from ignite_recipes.programs.first_state import make_state
 from ignite_recipes.programs.function import Modules
@@ -121,17 +119,6 @@ class Member(StepsAhead):
     def dataset(self) -> Any:
         """What its batches are rows of."""
         return dataset_of(self.loader.loader)
-
-    @property
-    def has_row_batches(self) -> bool:
-        """Whether each tensor of a batch has a row for each of the data set's rows."""
-        leaves = [leaf for leaf in _pytree.tree_leaves(self.example) if isinstance(leaf, Tensor)]
-        return all(leaf.dim() and len(leaf) == len(self.batches[0]) for leaf in leaves)
-
-    @property
-    def shares_rows(self) -> bool:
-        """Whether a batch is a matter of its rows only, so that those of several runs can be fetched at once."""
-        return not self._has_epochs and self.step.prepare_batch is to_device
 
     def optimizer_function(self, trained: Sequence[Tensor]) -> OptimizerFunction:
         """The optimizer's step as a function."""

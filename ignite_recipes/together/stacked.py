@@ -158,13 +158,17 @@ class StackedSteps:
         first = members[0]
         if all(member.shares_rows and pairs.are_same(first.dataset, member.dataset) for member in members):
             table = np.array([member.batches[:count] for member in rows], dtype=np.int64).swapaxes(0, 1)
+            at_once, fetched = first.batches_at_once(len(rows)), dict[int, list[Tensor]]()
 
             def fetch_at_once(k: int) -> list[Tensor]:
-                batch = first.prepared(first.fetch_rows(table[k].ravel()))
-                return [leaf.reshape(*table.shape[1:], *leaf.shape[1:]) for leaf in _tensors_of(batch)]
+                if k % at_once == 0:
+                    steps = table[k : k + at_once]
+                    batch = first.prepared(first.fetch_rows(steps.ravel()))
+                    leaves = [leaf.reshape(*steps.shape, *leaf.shape[1:]) for leaf in _tensors_of(batch)]
+                    fetched.update({k + i: [leaf[i] for leaf in leaves] for i in range(len(steps))})
+                return fetched.pop(k)
 
-            if first.has_row_batches:
-                return fetch_at_once
+            return fetch_at_once
 
         def fetch(k: int) -> list[Tensor]:
             batches = [_tensors_of(member.prepared(member.fetch(k))) for member in rows]
