@@ -177,9 +177,6 @@ def test_compiled_a_run_is_the_one_in_which_somebody_looks_after_each_batch(bloc
 BAD = range(0, BATCH_SIZE * BATCHES, BATCH_SIZE)
 
 
-pytest.mark.parametrize(("bad", "length"), cases(BAD, [1, 2, 3], quick=[(8, 2), (20, 3)]))
-
-
 @pytest.mark.parametrize(("bad", "length"), cases(BAD, [1, 2, 3], quick=[(8, 2), (20, 3)]))
 def test_so_it_is_where_any_batch_of_a_window_is_not_finite_and_dropped(bad, length):
     runs = []
