@@ -1,6 +1,6 @@
 """Steps that are computed in blocks, of one batch or of several, are those that a run computes one by one.
 
-What is traced runs one operation after the other (support/interpreted.py).
+What is traced runs one operation after the other (support/interpreted.py), except in tests of compiled runs.
 """
 
 import itertools
@@ -44,6 +44,7 @@ from ignite_recipes import (
 from ignite_recipes.checkpoint.resume_check import first_difference
 from ignite_recipes.engine import step_program, whole_step
 from ignite_recipes.engine.blocks import with_numbers_only
+from ignite_recipes.together import run_together
 
 BATCHES, BATCH_SIZE, EPOCHS = 10, 4, 2
 ROWS = torch.randn(BATCHES * BATCH_SIZE - 1, 3, generator=torch.Generator().manual_seed(0))
@@ -51,8 +52,8 @@ TARGETS = ROWS.sum(1, keepdim=True)
 
 
 @pytest.fixture(autouse=True)
-def blocks(monkeypatch):
-    """How many steps each block was asked for; without a compiler."""
+def blocks(monkeypatch, request):
+    """How many steps each block was asked for."""
     sizes, compute = [], whole_step.compute_block
 
     def noted(ahead, count, *programs):
@@ -60,7 +61,8 @@ def blocks(monkeypatch):
         return compute(ahead, count, *programs)
 
     monkeypatch.setattr(whole_step, "compute_block", noted)
-    monkeypatch.setattr(step_program, "compile_for_host", interpreted)
+    if "compiled" not in request.node.name:
+        monkeypatch.setattr(step_program, "compile_for_host", interpreted)
     return sizes
 
 
@@ -161,6 +163,15 @@ def test_a_run_is_the_one_in_which_somebody_looks_after_each_batch(name, length,
     check_same(one_by_one, trainer)
     if half not in attach:  # a scale that is too large ends blocks
         assert blocks == [(BATCHES - 1) // length] * EPOCHS
+
+
+@pytest.mark.slow
+def test_compiled_a_run_is_the_one_in_which_somebody_looks_after_each_batch(blocks):
+    runs = [trainer_of(3, *SETTINGS["all"][0], *extra, dropout=0.3, batch_norm=True) for extra in ([looks], [])]
+    for trainer in runs:
+        trainer.run(loader(17), max_epochs=EPOCHS)
+    check_same(*runs)
+    assert blocks
 
 
 BAD = range(0, BATCH_SIZE * BATCHES, BATCH_SIZE)
@@ -487,6 +498,19 @@ def test_an_epoch_of_one_window_has_no_block(blocks):
     trainer.run(loader(), max_epochs=EPOCHS)
     assert blocks == []
     assert trainer.progress.optimizer_steps == EPOCHS
+
+
+def test_runs_with_accumulated_gradients_do_not_train_together_and_one_line_says_so(caplog):
+    def call():
+        trainer = trainer_of(2)
+        trainer.run(loader(), max_epochs=EPOCHS)
+        return trainer
+
+    for run in run_together([call, call]):
+        check_same(run.result, call())
+    assert [record.message for record in caplog.records if "together" in record.message] == [
+        "runs train one after another, and not together: gradients are accumulated over several batches"
+    ]
 
 
 def test_an_update_that_accumulates_is_computed_in_blocks_too(blocks):
