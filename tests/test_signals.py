@@ -143,7 +143,7 @@ def contents_of(folder, recipe):
         if path.is_dir() or "tfevents" in name or path.name in own:
             continue
         if path.suffix == ".pt":
-            held[name] = read_checkpoint(path)
+            held[name] = {key: value for key, value in read_checkpoint(path).items() if key != "identity"}
         elif path.name == "training_log.csv":
             log = read_training_log(path)
             held[name] = {column: values for column, values in log.items() if column not in CLOCK_COLUMNS}
