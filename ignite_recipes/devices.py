@@ -9,7 +9,7 @@ from torch import nn
 
 from ignite_recipes.arguments import shown
 
-__all__ = ["as_device", "get_device", "move_model", "without_autocast"]
+__all__ = ["as_device", "get_device", "move_model", "outside_autocast", "without_autocast"]
 
 
 def get_device(prefer_cuda: bool = True) -> torch.device:
@@ -56,6 +56,17 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()  # entering torch's own takes 9 microseconds
+
+
+def outside_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context for a whole run, in which autocast that a caller has switched on is off; nothing where it is off.
+
+    Inside it autocast keeps no copies of weights either. torch frees these copies where the outermost autocast ends, so
+    that a training inside the caller's would go on computing with the weights of its first step.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False, cache_enabled=False)
+    return nullcontext()
 
 
 def _has(device: torch.device) -> bool:

@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Engine, Events, State
 
 from ignite_recipes.arguments import whole_number
+from ignite_recipes.devices import outside_autocast
 from ignite_recipes.engine.copies import check_functions, deep_copy, portable, restore
 from ignite_recipes.engine.state import TrainingState
 from ignite_recipes.loading.keyed_loader import KeyedLoader
@@ -92,7 +93,7 @@ class KeyedEngine(Engine):
             None if value is None else whole_number(value, name)
             for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters), ("epoch_length", epoch_length))
         )
-        with _alone_in_process():
+        with _alone_in_process(), outside_autocast(self.device):
             return self._run_alone(data, max_epochs, max_iters, epoch_length)
 
     def _run_alone(

@@ -3,7 +3,8 @@
 import logging
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -147,7 +148,7 @@ class TrainingEngine(KeyedEngine):
         if data is not None and is_lazy(self.model):
             self._size_lazy_layers(self.step, data)
         try:
-            with deterministic_algorithms(self.deterministic):
+            with deterministic_algorithms(self.deterministic), _with_gradients():
                 return super().run(data, max_epochs, max_iters, epoch_length)
         except BaseException:
             state.iteration = progress.iteration  # the failed batch is not in the weights as a whole: it is repeated
@@ -320,3 +321,11 @@ def _end_pass(of: "weakref.ref[TrainingState]", length: int | None, given: int) 
             given,
         )
         state.epoch_length = None  # Ignite would iterate over it again
+
+
+@contextmanager
+def _with_gradients() -> Iterator[None]:
+    """A training computes gradients, whoever calls it."""
+    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+    with outside, torch.enable_grad():
+        yield

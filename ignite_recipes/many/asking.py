@@ -1,7 +1,9 @@
 """What is asked for with many runs, and what each member gets of it."""
 
 import copy
+import functools
 import inspect
+import weakref
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -93,7 +95,21 @@ def maker(model: Any, recipe: str) -> Callable[..., Any]:
         )
     if not callable(model):
         raise TypeError(f"model must be a function that makes one; got {kind_of(model)}")
-    return model  # type: ignore[no-any-return]
+    made: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+    @functools.wraps(model)
+    def make(*args: Any, **settings: Any) -> Any:
+        one = model(*args, **settings)
+        if isinstance(one, nn.Module):
+            if one in made:
+                raise TypeError(
+                    f"the function that makes the model must make a new one for each member; it gave the same "
+                    f"{type(one).__name__} again: make it inside the function"
+                )
+            made.add(one)
+        return one
+
+    return make
 
 
 class Sweep:

@@ -13,6 +13,7 @@ from ignite_recipes.experiments.manager import ExperimentManager, list_experimen
 from ignite_recipes.experiments.members import Member, is_group, members_folder, read_plan, write_plan
 from ignite_recipes.experiments.provenance import note_start
 from ignite_recipes.handlers.progress import print_line, silence
+from ignite_recipes.many.given import check_given
 from ignite_recipes.many.outcome import Outcome, note_outcome, read_outcome
 from ignite_recipes.many.pruning import Pruned
 from ignite_recipes.many.results import Runs
@@ -80,6 +81,8 @@ def check_continues(folder: str | os.PathLike[str], members: Sequence[Member], p
                 f"{folder} must be continued as it was started; its {name} is {before.get(name)!r}, and not "
                 f"{plan.get(name)!r}: give it the same, or start another experiment"
             )
+    if "given" in before and "given" in plan:  # older files do not say it, and commands have a file of settings
+        check_given(folder, before["given"], plan["given"])
     wanted = {member.name for member in members}
     if missing := [member.name for member in before["members"] if member.name not in wanted]:
         raise ValueError(

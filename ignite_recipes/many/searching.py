@@ -11,7 +11,7 @@ from ignite_recipes.many.results import Runs
 from ignite_recipes.many.rounds import AT_ONCE, Wanted, run_search
 from ignite_recipes.many.search_space import read_search
 from ignite_recipes.many.tasks import make_task
-from ignite_recipes.many.training import place_of_many
+from ignite_recipes.many.training import place_of_many, said_how_to_continue
 from ignite_recipes.optional import check_installed
 
 __all__ = ["search_many"]
@@ -112,4 +112,5 @@ def search_many(
     told = {"recipe": task.recipe, "search": words, "trials": wanted.trials, "seed": wanted.seed}
     if is_new:
         manager.write_settings({**manager.settings(), **told})
-    return run_search(manager, task, wanted, is_new=is_new, together=together)
+    with said_how_to_continue(manager):
+        return run_search(manager, task, wanted, is_new=is_new, together=together)

@@ -108,7 +108,7 @@ def _of_table(args: tuple[Any, ...], settings: Arguments, request: Request) -> T
     arguments = bound(train_on_table, args, settings)
     make = arguments.get("model")
     if make is not None:
-        maker(make, "train_on_table")
+        make = maker(make, "train_on_table")
     parameters = inspect.signature(train_on_table).parameters
     sweep = Sweep(request, "train_on_table", parameters, {"model": make}, arguments)
     if request.folds is not None:

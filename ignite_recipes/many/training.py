@@ -1,7 +1,8 @@
 """Train a recipe many times: seeds, settings and folds, as one experiment."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from ignite_recipes.arguments import whole_number
 from ignite_recipes.exchange.ranks import world_size
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import is_group
+from ignite_recipes.handlers import Stopped
 from ignite_recipes.many.asking import Request
+from ignite_recipes.many.given import arguments_of, given_settings
 from ignite_recipes.many.group import check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
 from ignite_recipes.many.results import Runs
@@ -20,7 +23,7 @@ from ignite_recipes.recipes.experiment_place import existing_experiment
 from ignite_recipes.recipes.experiment_start import refuse_results
 from ignite_recipes.recipes.plain_settings import plain
 
-__all__ = ["place_of_many", "train_many"]
+__all__ = ["place_of_many", "said_how_to_continue", "train_many"]
 
 
 def train_many(
@@ -111,10 +114,12 @@ def train_many(
     by_time = folds is not None and (time is not None or recipe is trainModel)
     plan = {"recipe": task.recipe, "sweep": _plain_sweep(sweep), "folds": folds, "by_time": by_time}
     plan["fold_seed"] = None if folds is None else fold_seed
+    plan["given"] = given_settings(arguments_of(recipe, args, settings))
     if not is_new:
         check_continues(manager.experiment_dir, members, plan)
     manager.write_settings({**manager.settings(), "recipe": task.recipe, **_told(plan, members)})
-    return run_group(manager, members, task, plan, is_new=is_new, together=together)
+    with said_how_to_continue(manager):
+        return run_group(manager, members, task, plan, is_new=is_new, together=together)
 
 
 def place_of_many(given: Any) -> tuple[ExperimentManager, bool]:
@@ -132,6 +137,17 @@ def place_of_many(given: Any) -> tuple[ExperimentManager, bool]:
         return manager, False
     refuse_results(manager)
     return manager, True
+
+
+@contextmanager
+def said_how_to_continue(experiment: ExperimentManager) -> Iterator[None]:
+    """Let the message of a signal name the whole, and not the member that it came to first."""
+    try:
+        yield
+    except Stopped as stopped:
+        folder = experiment.experiment_dir
+        line = f"stopped; continue all members with the same call and experiment={os.fspath(folder)!r}"
+        raise Stopped(line, stopped.signum) from None
 
 
 def _plain_sweep(sweep: Mapping[str, Sequence[Any]] | None) -> dict[str, list[Any]]:

@@ -137,7 +137,7 @@ class ArrayPredictor:
         Args:
             data: as for ``predict``; without ``targets`` a data set or a loader of pairs, or a folder with a folder of
                 images for each class.
-            targets: the numbers of the classes (N,), or the true numbers (N,) or (N, 1).
+            targets: the numbers or the names of the classes (N,), or the true numbers (N,) or (N, 1).
 
         Returns:
             For classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (a mean over the classes) in percent,
@@ -172,7 +172,7 @@ class ArrayPredictor:
         Raises:
             ValueError: if there is not one target for each output, or it is not a class's number.
         """
-        truth = _flat(targets)
+        truth = self._numbers(_flat(targets))
         if len(truth) != len(outputs):
             raise ValueError(f"there must be a target for each of the {len(outputs)} samples; got {len(truth)}")
         if self.class_names is None:
@@ -182,6 +182,15 @@ class ArrayPredictor:
         if len(truth) and not (truth.min() >= 0 and truth.max() < len(self.class_names)):
             raise ValueError(f"targets must be numbers of classes, 0 to {len(self.class_names) - 1}; got {truth.max()}")
         return truth.astype(np.int64), outputs.double().softmax(1).numpy()
+
+    def _numbers(self, truth: NDArray[Any]) -> NDArray[Any]:
+        """Targets that are names of classes by their numbers; others as they are."""
+        if self.class_names is None or truth.dtype.kind not in "OUS":
+            return truth
+        number_of = {str(name): number for number, name in enumerate(self.class_names)}
+        if unknown := [str(name) for name in np.unique(truth.astype(str)) if name not in number_of]:
+            raise ValueError(f"targets must be classes, {listed(self.class_names)}; got {listed(unknown)} too")
+        return np.array([number_of[str(name)] for name in truth], dtype=np.int64)
 
     def description(self) -> dict[str, Any]:
         """What a model file needs to make it again."""

@@ -19,6 +19,7 @@ from ignite_recipes import (
     Checkpointing,
     EpochAverages,
     History,
+    MixedPrecisionTrainer,
     TrainEvents,
     Validation,
     create_evaluator,
@@ -643,3 +644,52 @@ def test_a_second_training_in_another_thread_is_refused_and_the_first_is_not_dis
     assert equal(*models)
     assert len(errors) == 1
     assert "one run at a time must use the random generators of a process" in errors[0]
+
+
+# Whoever calls.
+
+
+def trained_weights(precision=None):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_trainer(
+        model, optimizer, lambda model, x, batch: {"loss": (model(x).float() - 1).square().mean()}, seed=0
+    )
+    if precision is not None:
+        MixedPrecisionTrainer(device="cpu", dtype=precision).attach(trainer)
+    data = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    trainer.run(data.split(8), max_epochs=3)
+    return model.weight.detach().clone()
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+@pytest.mark.parametrize(
+    "outside",
+    [
+        lambda: torch.autocast("cpu", torch.bfloat16),
+        lambda: torch.autocast("cpu", torch.float16),
+        torch.no_grad,
+        lambda: torch.set_grad_enabled(False),
+    ],
+    ids=["bfloat16", "float16", "no_grad", "set_grad_enabled"],
+)
+def test_a_training_has_the_same_bits_whatever_its_caller_has_switched_on(precision, outside):
+    expected = trained_weights(precision)
+    with outside():
+        modes = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
+        found = trained_weights(precision)
+        assert (torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()) == modes
+    assert torch.equal(found, expected)
+
+
+def test_an_evaluator_computes_in_float32_whatever_its_caller_has_switched_on():
+    seen = []
+
+    def loss_fn(model, x, batch):
+        seen.append(model(x).dtype)
+        return {"loss": x.mean()}
+
+    with torch.autocast("cpu", torch.bfloat16):
+        create_evaluator(nn.Linear(2, 1), loss_fn).run([torch.ones(3, 2)])
+    assert seen == [torch.float32]

@@ -143,3 +143,13 @@ def test_images_of_unknown_classes_are_not_evaluated(root):
         model_of().evaluate(files(root))
     with pytest.raises(ValueError, match="must hold a folder of images for each class"):
         model_of().evaluate(root / "crow")
+
+
+def test_true_classes_may_be_given_by_their_names():
+    predictor = ArrayPredictor(nn.Linear(3, 2), class_names=["crow", "kite"])
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    numbers = [0, 1, 1, 0, 1, 0]
+    names = [["crow", "kite"][number] for number in numbers]
+    assert predictor.evaluate(x, names) == predictor.evaluate(x, numbers)
+    with pytest.raises(ValueError, match="targets must be classes, 'crow', 'kite'; got 'owl' too"):
+        predictor.evaluate(x, [*names[:5], "owl"])
