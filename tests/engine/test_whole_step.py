@@ -327,6 +327,7 @@ def test_a_run_cut_after_any_batch_is_resumed_to_the_bit(tmp_path, schedule, acc
     assert trainer.progress.skipped_steps == (0 if bad is None else EPOCHS)
 
 
+@pytest.mark.slow
 def test_in_float16_a_run_cut_after_any_batch_is_resumed_to_the_bit(tmp_path, programs):
     make = make_run(with_everything("onecycle", half=True), bad=5, compile="step")
     assert check_cuts(make, tmp_path, 2).progress.skipped_steps > 2  # overflow, and what is not finite

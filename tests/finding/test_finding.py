@@ -133,6 +133,7 @@ class Noisy(TensorDataset):
     __getitems__ = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finder", FINDERS)
 def test_the_generators_that_a_data_set_holds_are_as_they_were(finder):
     data = Noisy(X, Y)

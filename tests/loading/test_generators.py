@@ -122,6 +122,7 @@ def test_where_too_much_is_to_be_looked_at_it_is_said(caplog):
     assert "hold more than 1000 objects, in which random generators were looked for" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("holder", ["compose", "closure"])
 def test_what_a_found_generator_draws_is_resumed_inside_an_epoch(holder, num_workers):

@@ -373,6 +373,7 @@ class TellsGarbage(Dataset):
         return torch.tensor(float(self.garbage() is not None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uses_cuda", [False, True])
 def test_where_cuda_is_used_no_garbage_comes_into_workers(monkeypatch, uses_cuda):
     class Cycle:

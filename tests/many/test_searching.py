@@ -90,6 +90,7 @@ def test_a_trial_is_the_recipes_own_run_and_the_table_has_the_best_first(capsys)
     assert own["width"] in range(2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 4, 7])
 def test_one_seed_gives_the_same_trials_whether_the_search_is_cut_or_not(monkeypatch, cut):
     settings = {"trials": 3, "batch_size": 11, "epochs": 2, "handlers": [StopAt()]}
