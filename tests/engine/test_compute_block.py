@@ -152,7 +152,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(("name", "length"), cases(SETTINGS, [1, 2, 3, 4], quick=[("all", 3)]))
+@pytest.mark.parametrize(("name", "length"), cases(SETTINGS, [1, 3], quick=[("all", 3)]))
 def test_a_run_is_the_one_in_which_somebody_looks_after_each_batch(name, length, blocks):
     attach, settings = SETTINGS[name]
     one_by_one = trainer_of(length, *attach, looks, **settings)
@@ -177,7 +177,7 @@ def test_compiled_a_run_is_the_one_in_which_somebody_looks_after_each_batch(bloc
 BAD = range(0, BATCH_SIZE * BATCHES, BATCH_SIZE)
 
 
-@pytest.mark.parametrize(("bad", "length"), cases(BAD, [1, 2, 3], quick=[(20, 3)]))
+@pytest.mark.parametrize(("bad", "length"), cases(BAD, [1, 3], quick=[(20, 3)]))
 def test_so_it_is_where_any_batch_of_a_window_is_not_finite_and_dropped(bad, length):
     runs = []
     for extra in ([looks], []):
@@ -188,7 +188,7 @@ def test_so_it_is_where_any_batch_of_a_window_is_not_finite_and_dropped(bad, len
     assert runs[0].progress.skipped_steps == EPOCHS
 
 
-@pytest.mark.parametrize(("bad", "length"), cases(BAD, [1, 2, 3], quick=[(20, 3)]))
+@pytest.mark.parametrize(("bad", "length"), cases(BAD, [1, 3], quick=[(20, 3)]))
 def test_an_error_names_the_same_iteration_and_leaves_the_same_state(bad, length):
     runs, said = [], []
     for extra in ([looks], []):
@@ -342,7 +342,7 @@ def test_parts_of_ones_own_have_numbers_for_each_batch_and_the_loss_of_each_wind
     assert sums[0].found == sums[1].found
 
 
-@pytest.mark.parametrize(("max_iters", "length"), cases(range(1, 2 * BATCHES + 1), [1, 3], quick=[(7, 3)]))
+@pytest.mark.parametrize(("max_iters", "length"), cases([1, 2, 3, 7, 9, 10, 11, 12, 19, 20], [1, 3], quick=[(7, 3)]))
 def test_so_it_is_with_any_number_of_iterations(max_iters, length):
     runs = [trainer_of(length, clipped, averaged, *extra) for extra in ([looks], [])]
     for trainer in runs:
