@@ -81,14 +81,21 @@ def test_no_more_are_under_way_than_there_is_room_for(at_once):
     assert sizes == ([1] * 5 if at_once == 1 else [2, 2, 1])
 
 
-def test_an_error_in_the_answer_ends_all():
-    closed = []
+def waiting_until(closed):
+    """A run that waits, and notes in ``closed`` that it has ended."""
 
     def work():
         try:
             current_run().ask(None)
         finally:
             closed.append(True)
+
+    return work
+
+
+def test_an_error_in_the_answer_ends_all():
+    closed = []
+    work = waiting_until(closed)
 
     def answer(waiting):
         raise ZeroDivisionError
@@ -129,12 +136,7 @@ def test_all_compute_in_one_thread():
 
 def test_an_interrupt_that_no_run_listens_for_ends_all():
     closed = []
-
-    def work():
-        try:
-            current_run().ask(None)
-        finally:
-            closed.append(True)
+    work = waiting_until(closed)
 
     def interrupted():
         current_run().ask(None)

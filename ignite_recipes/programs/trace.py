@@ -209,9 +209,9 @@ def _words_of(draw: Draw) -> Draw | None:
     if draw.operation is not aten.bernoulli_.float or not _coins_are_words():
         return None
     like: Tensor = draw.arguments[0]
-    words = torch.empty_strided(like.shape, like.stride(), dtype=torch.int64, device=like.device)
     if like.device.type != "cpu":
         return None
+    words = torch.empty_strided(like.shape, like.stride(), dtype=torch.int64)
     return Draw(aten.random_.default, (words,), {}, like.shape, torch.int64)
 
 

@@ -18,7 +18,7 @@ class Portions:
 
     A call costs some time however many runs it computes. But the tensors of many runs do not fit into the processor's
     cache together, and then each operation waits for the memory. Which of the two matters more is measured, with 2, 4,
-    8, ... runs, until a run takes longer than with fewer.
+    8, ... runs, until twice as many are hardly faster for each.
 
     Args:
         prepare: ``prepare(count)`` gives a function that computes one step of so many runs.

@@ -16,8 +16,7 @@ from support.equality import equal, weights
 from support.interpreted import interpreted
 from support.models import perceptron
 from support.runs import evaluator_of
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from support.whole_steps import BATCH_SIZE, loader_of, loss_fn, regression, regressor
 
 from ignite_recipes import (
     Checkpointing,
@@ -46,9 +45,8 @@ from ignite_recipes.engine import step_program, whole_step
 from ignite_recipes.engine.blocks import with_numbers_only
 from ignite_recipes.together import run_together
 
-BATCHES, BATCH_SIZE, EPOCHS = 10, 4, 2
-ROWS = torch.randn(BATCHES * BATCH_SIZE - 1, 3, generator=torch.Generator().manual_seed(0))
-TARGETS = ROWS.sum(1, keepdim=True)
+BATCHES, EPOCHS = 10, 2
+ROWS, TARGETS = regression(BATCHES)
 
 
 @pytest.fixture(autouse=True)
@@ -73,24 +71,12 @@ def cases(*values, quick):
     ]
 
 
-def loss_fn(model, inputs, batch):
-    error = model(inputs) - batch[1]
-    return {"loss": error.square().mean(), "size": error.abs().mean()}
-
-
 def loader(bad=None, *, shuffle=True):
-    rows = ROWS.clone()
-    if bad is not None:
-        rows[bad] = math.nan
-    return DataLoader(TensorDataset(rows, TARGETS), BATCH_SIZE, shuffle=shuffle)
+    return loader_of((ROWS, TARGETS), bad=bad, shuffle=shuffle)
 
 
 def trainer_of(length, *attach, optimizer=None, **layers):
-    model = perceptron(3, 4, seed=3, activation=nn.Tanh, **layers)
-    make = optimizer or (lambda weights: torch.optim.Adam(weights, lr=0.02))
-    trainer = create_trainer(
-        model, make(model.parameters()), loss_fn, seed=1, accumulation_steps=length, compile="step"
-    )
+    trainer = regressor(optimizer=optimizer, layers=layers, accumulation_steps=length)
     EpochAverages("train_", skip_nonfinite=True).attach(trainer)
     for each in attach:
         each(trainer)

@@ -17,6 +17,7 @@ from support.interpreted import interpreted
 from support.models import perceptron
 from support.runs import make_run, measured
 from support.small_recipes import RECIPES, every_recipe
+from support.whole_steps import BATCH_SIZE, loader_of, loss_fn, regression, regressor
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
@@ -41,9 +42,8 @@ from ignite_recipes.checkpoint.run import run_state
 from ignite_recipes.engine import step_program, whole_step
 from ignite_recipes.engine.step import TrainingStep
 
-BATCHES, BATCH_SIZE, EPOCHS = 6, 4, 3
-ROWS = torch.randn(BATCHES * BATCH_SIZE - 1, 3, generator=torch.Generator().manual_seed(0))
-TARGETS = ROWS.sum(1, keepdim=True)
+BATCHES, EPOCHS = 6, 3
+ROWS, TARGETS = regression(BATCHES)
 
 
 @pytest.fixture(autouse=True)
@@ -60,19 +60,12 @@ def programs(monkeypatch, request):
     return made
 
 
-def loss_fn(model, inputs, batch):
-    error = model(inputs) - batch[1]
-    return {"loss": error.square().mean(), "size": error.abs().mean()}
-
-
 def loader(rows=ROWS, **settings):
-    return DataLoader(TensorDataset(rows, TARGETS), BATCH_SIZE, shuffle=True, **settings)
+    return loader_of((rows, TARGETS), **settings)
 
 
-def trainer_of(compile="step", *, optimizer=None, attach=None, model=None, loss=loss_fn, **settings):
-    model = perceptron(3, 4, seed=3, activation=nn.Tanh) if model is None else model
-    make = optimizer or (lambda weights: torch.optim.Adam(weights, lr=0.02))
-    trainer = create_trainer(model, make(model.parameters()), loss, seed=1, compile=compile, **settings)
+def trainer_of(compile="step", *, attach=None, **settings):
+    trainer = regressor(compile=compile, **settings)
     for handler in attach() if attach else []:
         handler.attach(trainer)
     return trainer
