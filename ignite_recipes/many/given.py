@@ -21,6 +21,8 @@ _MAY_CHANGE = {
 }
 """What a run may be continued with another value of."""
 
+_MOST_ITEMS = 100  # of a list; longer ones are data
+
 
 def given_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Settings and data in types of JSON: of arrays their shape and a fingerprint; nothing of functions and objects.
@@ -40,12 +42,20 @@ def arguments_of(function: Callable[..., Any], args: Sequence[Any], settings: Ma
     return {**by_place, **settings}
 
 
-def check_given(folder: str | os.PathLike[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_given(
+    folder: str | os.PathLike[str], before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
+) -> None:
     """Refuse other settings or data than the members of an experiment were trained with.
+
+    Args:
+        folder: the folder of the experiment.
+        before, now: of :func:`given_settings`; None, of an older experiment or of a command, are not compared.
 
     Raises:
         ValueError: naming the first that differs.
     """
+    if before is None or now is None:
+        return
     for name in [*before, *(name for name in now if name not in before)]:
         if before.get(name) != now.get(name):
             raise ValueError(
@@ -72,6 +82,3 @@ def _known(value: Any) -> Any:
         return Path(value).name
     is_plain = value is None or isinstance(value, (bool, int, float, str))
     return None if callable(value) or isinstance(value, nn.Module) or not is_plain else plain(value)
-
-
-_MOST_ITEMS = 100  # of a list; longer ones are data

@@ -56,6 +56,8 @@ class Task(NamedTuple):
         model: makes the architecture, if it is one of the user's own.
         refit: called with a member of the best setting, the number of epochs and a run: trains on all rows; None
             where that cannot be, or is not asked for.
+        given: settings and data of all members, which are the same when they are continued; None of a command, which
+            reads them from the experiment.
     """
 
     recipe: str
@@ -66,6 +68,7 @@ class Task(NamedTuple):
     save_every: int | None = None
     model: Callable[[], Any] | None = None
     refit: Callable[[Member, int, ExperimentRun], Any] | None = None
+    given: Mapping[str, Any] | None = None
 
 
 def check_continues(folder: str | os.PathLike[str], members: Sequence[Member], plan: Mapping[str, Any]) -> None:
@@ -81,14 +84,13 @@ def check_continues(folder: str | os.PathLike[str], members: Sequence[Member], p
                 f"{folder} must be continued as it was started; its {name} is {before.get(name)!r}, and not "
                 f"{plan.get(name)!r}: give it the same, or start another experiment"
             )
-    if "given" in before and "given" in plan:  # older files do not say it, and commands have a file of settings
-        check_given(folder, before["given"], plan["given"])
     wanted = {member.name for member in members}
     if missing := [member.name for member in before["members"] if member.name not in wanted]:
         raise ValueError(
             f"{folder} must be continued with all its seeds, settings and folds, to which others may be added; "
             f"{missing[0]!r} would be left out: take them in, or start another experiment"
         )
+    check_given(folder, before.get("given"), plan.get("given"))
 
 
 def run_group(

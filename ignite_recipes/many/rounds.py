@@ -13,6 +13,7 @@ from ignite_recipes.arguments import kind_of, whole_number
 from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import Member, is_group, read_plan, write_plan
 from ignite_recipes.experiments.provenance import note_start
+from ignite_recipes.many.given import check_given
 from ignite_recipes.many.group import Task, member_call, removed_if_unused, said, tried
 from ignite_recipes.many.outcome import Outcome
 from ignite_recipes.many.planning import plan_trial
@@ -137,6 +138,7 @@ def _plan(folder: Path, task: Task, wanted: Wanted) -> dict[str, Any]:
     begun: dict[str, Any] = {"owner": uuid.uuid4().hex, "storage": None, "members": [], "errors": {}}
     if is_group(folder):
         begun = read_plan(folder)
+        check_given(folder, begun.get("given"), task.given)
         for name, value in plan.items():
             if begun.get(name) != value:
                 raise ValueError(
@@ -144,7 +146,8 @@ def _plan(folder: Path, task: Task, wanted: Wanted) -> dict[str, Any]:
                     f"{value!r}: give it the same, or start another experiment"
                 )
     storage = begun["storage"] if wanted.storage is None else str(wanted.storage.absolute())
-    return {**begun, **plan, "storage": storage, "trials": max(wanted.trials, len(begun["members"]))}
+    trials = max(wanted.trials, len(begun["members"]))
+    return {**begun, **plan, "given": task.given, "storage": storage, "trials": trials}
 
 
 def _open(folder: Path, task: Task, wanted: Wanted, plan: Mapping[str, Any]) -> Search:

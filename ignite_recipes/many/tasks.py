@@ -23,6 +23,7 @@ from ignite_recipes.many.asking import (
     seeded,
 )
 from ignite_recipes.many.classifier_task import task_of_classifier
+from ignite_recipes.many.given import arguments_of, given_settings
 from ignite_recipes.many.group import Task
 from ignite_recipes.many.pair_rows import folded_rows, sides_of, val_rows, validated
 from ignite_recipes.many.traffic_task import task_of_traffic
@@ -51,6 +52,11 @@ def make_task(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Argum
     for name, why in OF_THE_MEMBER.items():
         if settings.get(name) is not None:
             raise ValueError(f"{name} is not for train_many: {why}; leave it out")
+    given = given_settings(arguments_of(recipe, args, settings))
+    return _task_of(recipe, args, settings, request)._replace(given=given)
+
+
+def _task_of(recipe: Callable[..., Any], args: tuple[Any, ...], settings: Arguments, request: Request) -> Task:
     if recipe is train_on_table:
         return _of_table(args, settings, request)
     if recipe is trainModel:

@@ -12,7 +12,6 @@ from ignite_recipes.experiments.manager import ExperimentManager
 from ignite_recipes.experiments.members import is_group
 from ignite_recipes.handlers import Stopped
 from ignite_recipes.many.asking import Request
-from ignite_recipes.many.given import arguments_of, given_settings
 from ignite_recipes.many.group import check_continues, run_group
 from ignite_recipes.many.planning import plan_members, seeds_of
 from ignite_recipes.many.results import Runs
@@ -112,9 +111,9 @@ def train_many(
     task = make_task(recipe, args, dict(settings), request)
     manager, is_new = place_of_many(experiment)
     by_time = folds is not None and (time is not None or recipe is trainModel)
-    plan = {"recipe": task.recipe, "sweep": _plain_sweep(sweep), "folds": folds, "by_time": by_time}
+    plan: dict[str, Any] = {"recipe": task.recipe, "sweep": _plain_sweep(sweep), "folds": folds, "by_time": by_time}
     plan["fold_seed"] = None if folds is None else fold_seed
-    plan["given"] = given_settings(arguments_of(recipe, args, settings))
+    plan["given"] = task.given
     if not is_new:
         check_continues(manager.experiment_dir, members, plan)
     manager.write_settings({**manager.settings(), "recipe": task.recipe, **_told(plan, members)})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignite_recipes import train_many, train_model_advanced
+from ignite_recipes import search_many, train_many, train_model_advanced
 from ignite_recipes.many.given import given_settings
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
@@ -44,6 +44,27 @@ def test_other_settings_and_data_are_refused_and_change_nothing(begun, settings,
 def test_the_same_data_in_other_memory_more_epochs_and_seeds_are_welcome(begun):
     runs = train(begun, seeds=2, learning_rate=0.01, epochs=3, data=(X.numpy().copy(), Y.numpy().copy()))
     assert [one.outcome.epochs for one in runs.members] == [3, 3]
+
+
+def test_so_it_is_of_a_search(tmp_path):
+    def search(experiment, trials, **settings):
+        settings = {"epochs": 1, "device": "cpu", "verbose": False, "together": False, **settings}
+        ranges = {"learning_rate": "loguniform:1e-3,1e-1"}
+        return search_many(
+            train_model_advanced,
+            lambda: nn.Linear(3, 1),
+            (X, Y),
+            (X[:8], Y[:8]),
+            search=ranges,
+            trials=trials,
+            experiment=experiment,
+            **settings,
+        )
+
+    folder = search(tmp_path, 1).folder
+    with pytest.raises(ValueError, match=r"ema_decay was not given, and now is 0\.9"):
+        search(folder, 2, ema_decay=0.9)
+    assert len(search(folder, 2).members) == 2
 
 
 def test_an_experiment_of_before_is_continued_without_the_check(begun):
