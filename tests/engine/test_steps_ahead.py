@@ -10,6 +10,7 @@ from ignite_recipes import create_trainer
 from ignite_recipes.engine import step_program, steps_ahead
 from ignite_recipes.engine.steps_ahead import StepsAhead
 from ignite_recipes.engine.whole_step import WholeStep
+from ignite_recipes.loading.row_sets import BatchDataset
 
 
 def rows(count=400, features=4, dtype=torch.float32):
@@ -80,9 +81,16 @@ def test_batches_that_are_fetched_at_once_are_the_same(ahead, monkeypatch, make,
     assert all(tensor.data_ptr() % 64 == 0 for batch in batches for tensor in batch)
 
 
-def test_a_batch_that_your_own_function_prepares_is_fetched_by_itself(ahead):
+PREPARED = {
+    "fewer rows": lambda x: x.mean(0, keepdim=True),
+    "as many, of which each depends on the others": lambda x: x - x.mean(0),
+}
+
+
+@pytest.mark.parametrize("change", PREPARED.values(), ids=PREPARED)
+def test_a_batch_that_your_own_function_prepares_is_fetched_by_itself(ahead, change):
     def prepare(batch, device, non_blocking):
-        return [batch[0].mean(0, keepdim=True), batch[1]]
+        return [change(batch[0]), batch[1]]
 
     batches, expected, indices = ahead(TensorDataset(*rows()), 8, prepare_batch=prepare)
     check_same(batches, expected)
@@ -93,3 +101,27 @@ def test_no_more_are_fetched_at_once_than_stay_in_the_cache(ahead, monkeypatch):
     monkeypatch.setattr(steps_ahead, "BYTES_AT_ONCE", 1000)
     _, _, indices = ahead(TensorDataset(*rows()), 8)  # of 192 bytes each
     assert indices == [40] * 9 + [32]
+
+
+class Drifting(BatchDataset):
+    """Rows that change from epoch to epoch."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def __len__(self):
+        return 64
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    draws_nothing = True
+
+    def __getitems__(self, indices):
+        return torch.full((len(indices), 4), float(self.epoch)), torch.tensor(indices)
+
+
+def test_a_batch_of_a_data_set_that_knows_epochs_is_fetched_by_itself(ahead):
+    batches, expected, indices = ahead(Drifting(), 8)
+    check_same(batches, expected)
+    assert set(indices) == {8}

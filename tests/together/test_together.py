@@ -29,6 +29,8 @@ from ignite_recipes import (
     restore_run,
     train_model_advanced,
 )
+from ignite_recipes.engine import steps_ahead
+from ignite_recipes.engine.steps_ahead import StepsAhead
 from ignite_recipes.handlers import EpochAverages
 from ignite_recipes.programs.host_program import CompileError
 from ignite_recipes.together import company, run_together, stacked
@@ -159,6 +161,29 @@ def test_a_run_that_stops_early_leaves_the_others_alone(programs):
 
 def bits(weights):
     return {name: value.clone() for name, value in weights.items()}
+
+
+def test_steps_whose_batches_are_fetched_at_once_are_the_same(programs, monkeypatch):
+    sizes, fetch = [], StepsAhead.fetch_rows
+
+    def noted(ahead, rows):
+        sizes.append(len(rows))
+        return fetch(ahead, rows)
+
+    def trained(bytes_at_once):
+        sizes.clear()
+        monkeypatch.setattr(steps_ahead, "BYTES_AT_ONCE", bytes_at_once)
+        results = results_of(run_together([advanced(seed, batch_size=8) for seed in range(3)]))
+        return results, {size // 24 for size in sizes if size % 24 == 0}
+
+    monkeypatch.setattr(StepsAhead, "fetch_rows", noted)
+    of_a_step = 3 * (8 * 6 * 4 + 8 * 8)
+    (one, steps), *others = (trained(count) for count in (1, 2 * of_a_step, 100 * of_a_step))
+    assert [steps, *(at_once for _, at_once in others)] == [{1}, {2, 1}, {7}]  # of eight batches all but the last
+    for other, _ in others:
+        for (results, weights), (other_results, other_weights) in zip(one, other, strict=True):
+            assert results == other_results
+            assert all(map(torch.equal, weights.values(), other_weights.values()))
 
 
 def test_a_run_does_not_depend_on_the_others(programs):
